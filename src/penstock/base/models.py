@@ -1,0 +1,97 @@
+"""What is known of a model at a provider, and where a call goes: facts, prices, targets."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from penstock.base.money import Price
+
+ReasoningStyle = Literal["none", "effort", "budget", "level", "adaptive", "always"]
+CapName = Literal["max_tokens", "max_completion_tokens"]
+UNKNOWN_VERSION = "unknown"
+
+
+class BudgetRange(Struct, frozen=True):
+    """Which thinking budgets a model takes. ``off``: 0 allowed. ``dynamic``: -1 allowed."""
+
+    minimum: int
+    maximum: int
+    off: bool = True
+    dynamic: bool = True
+
+
+class PriceTier(Struct, frozen=True):
+    """Prices that hold for the whole request once its prompt is longer than ``above_tokens``."""
+
+    above_tokens: int
+    prices: dict[str, Price]
+
+
+class PriceRow(Struct, frozen=True):
+    """Prices of one model at one provider. ``units`` maps a unit name to its Price.
+
+    Units: base.usage.TOKEN_UNITS, and "request", "image", "second", ... A missing unit is unknown, never 0; a
+    missing ``reasoning`` is billed at ``output``, missing ``input_audio``/``input_image`` at ``input``.
+    ``version`` changes with every change of a figure. ``service`` holds batch, flex and priority figures.
+    """
+
+    version: str
+    units: dict[str, Price]
+    tiers: tuple[PriceTier, ...] = ()
+    service: dict[str, dict[str, Price]] = {}
+    source: str = ""
+    date: str = ""
+
+
+class ModelFacts(Struct, frozen=True):
+    """What is known of a model at a provider. None or "" = not known; never guessed.
+
+    ``provider`` is the catalogue's provider name; a configured provider of another name but a known dialect or
+    base_url may still borrow its rows. ``modalities_in`` holds text, image, audio, video, document.
+    ``capabilities``: tools, json_schema, parallel_tools, sampling, prefill, streaming. ``retires`` and
+    ``deprecated`` are ISO dates: they warn, they never refuse a call.
+    """
+
+    provider: str
+    model: str
+    mode: str = "chat"
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    modalities_in: frozenset[str] = frozenset({"text"})
+    modalities_out: frozenset[str] = frozenset({"text"})
+    capabilities: frozenset[str] | None = None
+    reasoning: ReasoningStyle | None = None
+    budget: BudgetRange | None = None
+    cap_name: CapName | None = None
+    deprecated: str = ""
+    retires: str = ""
+    price: PriceRow | None = None
+    source: str = ""
+    date: str = ""
+
+    @property
+    def known(self) -> bool:
+        """False for a model that the catalogue has no row for."""
+        return bool(self.source)
+
+
+class Target(Struct, frozen=True):
+    """Where an attempt may go: a configured provider and the model's name there.
+
+    ``provider`` is the name in the config. ``overrides`` are parameters that replace the caller's for this target
+    (OpenAI's names). ``options`` are the provider's own settings: Vertex ``project`` and ``location``.
+    ``position`` is the place in the chain, from 0.
+    """
+
+    provider: str
+    model: str
+    dialect: str
+    facts: ModelFacts
+    overrides: dict[str, Any] = {}
+    options: dict[str, str] = {}
+    position: int = 0
+
+    @property
+    def name(self) -> str:
+        """``provider/model``, as it is written in configs, headers and the ledger."""
+        return f"{self.provider}/{self.model}"

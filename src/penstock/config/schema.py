@@ -1,0 +1,237 @@
+"""The only list of knobs. Each has its meaning beside it; the reference page is generated from here.
+
+Rules: unknown fields are refused; durations carry their unit in the name; secrets are written ``env.NAME`` or
+``file:PATH`` and stand here as those words, never as values.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class RetryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Retries of one target, beyond the first try that every target of a chain gets."""
+
+    max_retries: Annotated[int, Meta(ge=0, le=10), _doc("Retries beyond a target's first try.")] = 1
+    backoff_initial_ms: Annotated[
+        int, Meta(ge=0), _doc("First back-off; doubles each retry, full jitter.")
+    ] = 100
+    backoff_max_ms: Annotated[int, Meta(ge=0), _doc("Ceiling of one back-off.")] = 5000
+
+
+class NetworkConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The way to a provider."""
+
+    base_url: Annotated[
+        str | None,
+        _doc("As the vendor's SDK takes it: OpenAI's with /v1, Anthropic's and Gemini's without version."),
+    ] = None
+    connect_timeout_ms: Annotated[Positive, _doc("DNS, TCP, TLS and proxy together.")] = 5_000
+    first_byte_timeout_ms: Annotated[
+        Positive | None, _doc("Until the reply's head. Default: 60000 for a stream, 600000 otherwise.")
+    ] = None
+    idle_timeout_ms: Annotated[Positive, _doc("Between two pieces of a body.")] = 60_000
+    total_timeout_ms: Annotated[Positive, _doc("One attempt, from its start to its last byte.")] = 900_000
+    proxy: Annotated[str | None, _doc("http://[user:password@]host:port; the whole URL may be env.NAME.")] = (
+        None
+    )
+    ca_file: Annotated[str | None, _doc("PEM bundle to trust instead of the system's.")] = None
+    max_connections: Annotated[
+        Positive, _doc("Open connections to this provider; further calls wait within the connect timeout.")
+    ] = 1024
+    retry: Annotated[RetryConfig, _doc("Retries of one target.")] = RetryConfig()
+
+
+class KeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One credential of a provider."""
+
+    value: Annotated[str, _doc("env.NAME or file:PATH; never the secret itself.")]
+    name: Annotated[str | None, _doc("Default: the variable's or the file's name.")] = None
+    weight: Annotated[float, Meta(gt=0), _doc("Share of calls, relative to the provider's other keys.")] = 1.0
+    models: Annotated[tuple[str, ...], _doc("Models this key may be used for; * is a wildcard.")] = ("*",)
+
+
+class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One provider. Known names imply dialect and base_url."""
+
+    keys: Annotated[tuple[KeyConfig, ...], _doc("Credentials, chosen by weight.")] = ()
+    dialect: Annotated[DialectName | None, _doc("Wire format; known names imply it.")] = None
+    models: Annotated[dict[str, str], _doc("Alias -> the provider's own model id.")] = field(
+        default_factory=dict[str, str]
+    )
+    network: Annotated[NetworkConfig, _doc("Timeouts, proxy, TLS, retries.")] = NetworkConfig()
+    project: Annotated[str | None, _doc("Vertex: the Google Cloud project.")] = None
+    location: Annotated[str | None, _doc("Vertex: a region such as us-east5, or global.")] = None
+    credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
+    api_version: Annotated[
+        str | None,
+        _doc(
+            "Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request. Azure OpenAI: its api-version."
+        ),
+    ] = None
+    passthrough_fields: Annotated[
+        tuple[str, ...],
+        _doc(
+            "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
+        ),
+    ] = ()
+
+
+class TargetConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with its own parameters."""
+
+    model: Annotated[str, _doc("provider/model")]
+    params: Annotated[
+        dict[str, Any], _doc("Parameters that replace the caller's for this target, by OpenAI's names.")
+    ] = field(default_factory=dict[str, Any])
+
+
+TargetRef = str | TargetConfig
+
+
+class FallbackConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A chain for calls that name ``primary``. The same target twice is tried twice, with another key where there is one."""
+
+    primary: Annotated[TargetRef, _doc("provider/model, or {model, params}.")]
+    secondary: Annotated[TargetRef | None, _doc("Tried when the primary failed.")] = None
+    tertiary: Annotated[TargetRef | None, _doc("Tried when the secondary failed.")] = None
+    fallbacks: Annotated[tuple[TargetRef, ...], _doc("Further targets, in order.")] = ()
+
+
+class RouteConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A named route: a caller asks for ``model: "<id>"``."""
+
+    id: Annotated[str, _doc("The name callers use as model.")]
+    primary: Annotated[TargetRef, _doc("provider/model, or {model, params}.")]
+    fallbacks: Annotated[tuple[TargetRef, ...], _doc("Tried in order when the primary failed.")] = ()
+    max_attempts: Annotated[
+        Positive | None, _doc("Ceiling over all targets and retries; default: the chain's sum.")
+    ] = None
+
+
+class SemanticCacheConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Validated and kept; the semantic cache itself is not part of this version."""
+
+    enabled: Annotated[bool, _doc("Switch the semantic tier on.")] = False
+    similarity_threshold: Annotated[
+        float, Meta(ge=0, le=1), _doc("Cosine similarity from which an entry may be served.")
+    ] = 0.94
+    ttl_seconds: Annotated[Positive, _doc("Absolute life of an entry.")] = 604_800
+
+
+class RateLimitConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """GCRA limits of one virtual key."""
+
+    requests_per_minute: Annotated[Positive | None, _doc("Calls admitted per minute.")] = None
+    tokens_per_minute: Annotated[
+        Positive | None, _doc("Tokens per minute, estimated at admission and corrected afterwards.")
+    ] = None
+    burst: Annotated[
+        Positive | None, _doc("Calls that pass at once from idle; default: one minute's worth.")
+    ] = None
+
+
+class VirtualKeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key that callers present."""
+
+    name: Annotated[str, _doc("Who it stands for; shown in the ledger.")]
+    key: Annotated[str, _doc("env.NAME or file:PATH.")]
+    models: Annotated[
+        tuple[str, ...],
+        _doc("Models allowed, as provider/model or route id; * is a wildcard; a leading ! denies and wins."),
+    ] = ("*",)
+    provider_keys: Annotated[
+        tuple[str, ...], _doc("provider.key names this virtual key spends on; default: all.")
+    ] = ()
+    rate_limit: Annotated[RateLimitConfig | None, _doc("Requests and tokens per minute.")] = None
+    expires: Annotated[
+        str | None,
+        _doc("ISO date or date-time from which the key is refused (UTC unless it says otherwise)."),
+    ] = None
+
+
+class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The gateway's own door."""
+
+    host: Annotated[
+        str, _doc("Address to listen on; anything but loopback needs virtual keys or --open.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), _doc("Port; 0 picks a free one.")] = 8080
+    admin_key: Annotated[str | None, _doc("env.NAME or file:PATH; without it /admin/* is not mounted.")] = (
+        None
+    )
+    max_body_bytes: Annotated[Positive, _doc("Larger bodies get 413.")] = 100 * 1024 * 1024
+    hold_back_ms: Annotated[
+        int, Meta(ge=0), _doc("How long 200 is held back waiting for the first content event.")
+    ] = 10_000
+    drain_timeout_ms: Annotated[int, Meta(ge=0), _doc("How long SIGTERM waits for running streams.")] = 30_000
+    total_timeout_ms: Annotated[
+        Positive, _doc("One call: all attempts, back-offs and fallbacks together.")
+    ] = 900_000
+    max_attempts: Annotated[
+        Positive | None, _doc("Ceiling over all targets and retries of a call; default: the chain's sum.")
+    ] = None
+    keep_alive_ms: Annotated[Positive, _doc("How long an idle caller's connection stays open.")] = 75_000
+
+
+class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The record of every attempt."""
+
+    path: Annotated[str, _doc("SQLite file; --db overrides it.")] = "penstock.db"
+    flush_ms: Annotated[int, Meta(ge=1, le=1000), _doc("Longest wait before a batch is written.")] = 20
+    max_queue: Annotated[Positive, _doc("Entries waiting to be written before new calls are refused.")] = (
+        200_000
+    )
+
+
+class PriceOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A price of your own, in decimal dollars per million tokens; it wins over the catalogue."""
+
+    model: Annotated[str, _doc("provider/model")]
+    usd_per_million: Annotated[dict[str, str], _doc("Unit (input, cache_read, output, ...) -> decimal text.")]
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole configuration file."""
+
+    providers: Annotated[dict[str, ProviderConfig], _doc("Providers by name.")] = field(
+        default_factory=dict[str, ProviderConfig]
+    )
+    fallbacks: Annotated[tuple[FallbackConfig, ...], _doc("Chains for calls that name their primary.")] = ()
+    routes: Annotated[tuple[RouteConfig, ...], _doc("Named routes.")] = ()
+    mcp: Annotated[tuple[RouteConfig, ...], _doc("Another name for routes.")] = ()
+    virtual_keys: Annotated[
+        tuple[VirtualKeyConfig, ...],
+        _doc("Keys that callers present; none configured: any credential is accepted."),
+    ] = ()
+    semantic_cache: Annotated[SemanticCacheConfig | None, _doc("Kept for its own version.")] = None
+    prices: Annotated[tuple[PriceOverride, ...], _doc("Own prices.")] = ()
+    server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
+    ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
+
+
+__all__ = [
+    "Config",
+    "DialectName",
+    "FallbackConfig",
+    "KeyConfig",
+    "LedgerConfig",
+    "NetworkConfig",
+    "PriceOverride",
+    "ProviderConfig",
+    "RateLimitConfig",
+    "RetryConfig",
+    "RouteConfig",
+    "SemanticCacheConfig",
+    "ServerConfig",
+    "TargetConfig",
+    "TargetRef",
+    "VirtualKeyConfig",
+]

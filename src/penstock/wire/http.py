@@ -1,0 +1,34 @@
+"""Requests and headers as plain values.
+
+Rules: header names are lower-case bytes; a Headers list keeps order and repeats.
+"""
+
+from msgspec import Struct
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class WireRequest(Struct, gc=False):
+    """One request, ready for a transport. ``path`` is below the endpoint's base path and holds the query.
+
+    ``adjusted`` says what the dialect dropped or approximated, one kebab-case word each ("logit_bias-dropped");
+    it reaches the caller as ``x-penstock-adjusted``. ``headers`` hold the credential: never log them.
+    """
+
+    method: bytes
+    path: bytes
+    headers: Headers
+    body: bytes
+    adjusted: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold secrets and people's words."""
+        return f"WireRequest({self.method!r}, {self.path!r}, {len(self.body)} bytes)"
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of ``name`` (lower-case), or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None

@@ -1,0 +1,143 @@
+"""The ports of a dialect: what a file in ``dialects`` offers to the gateway.
+
+A dialect file is sans-IO. A *caller dialect* is spoken by who calls us, an *upstream dialect* is spoken to a
+provider; one file may be both. Readers take bytes and give events; writers take events and give bytes.
+"""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from penstock.base.chat import Ask, ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.errors import PenstockError, UpstreamError
+from penstock.base.events import Event
+from penstock.base.models import Target
+from penstock.base.usage import Usage
+from penstock.wire.http import Headers, WireRequest
+
+
+class Identity(Struct, frozen=True):
+    """Who a translated reply says it is: our request id, the time, the model's name as the caller wrote it."""
+
+    id: str
+    created_s: int
+    model: str
+    provider: str = ""
+
+
+class ReplyReader(Protocol):
+    """Bytes of one reply -> events. Right for any split of the bytes."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by ``data``. Raises UpstreamFault for an error inside a 200, UpstreamMalformed."""
+        ...
+
+    def close(self) -> list[Event]:
+        """The wire has ended: the last events, ``Finished`` among them; or raises UpstreamTruncated."""
+        ...
+
+
+class ReplyWriter(Protocol):
+    """Events of one reply -> bytes in the caller's dialect."""
+
+    def write(self, events: list[Event]) -> bytes:
+        """Stream frames for these events (b"" if none)."""
+        ...
+
+    def fail(self, error: PenstockError) -> bytes:
+        """The honest end of a stream that failed after its start."""
+        ...
+
+    def whole(self, events: list[Event]) -> bytes:
+        """The non-streaming body."""
+        ...
+
+
+class Relay(Protocol):
+    """What stands between the provider's bytes and the caller's: pass-through or translation, one port.
+
+    ``feed`` and ``close`` give the bytes for the caller. The attributes are what settle and hold-back read.
+    """
+
+    content_seen: bool
+    """A content event has passed (behaviour 1): 200 may be sent."""
+    content_bytes: int
+    """UTF-8 bytes of text, thinking and tool arguments so far: for estimates when usage never came."""
+    usage: Usage | None
+    stopped: str | None
+    """The neutral StopReason, once known."""
+    native_stop: str
+    model: str
+    """The model that the provider says it used."""
+    upstream_id: str
+    finished: bool
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes for the caller, possibly none. Raises UpstreamError when the reply itself reports failure."""
+        ...
+
+    def close(self) -> bytes:
+        """The wire has ended: last bytes, or UpstreamTruncated."""
+        ...
+
+
+class CallerDialect(Protocol):
+    """Spoken by who calls us."""
+
+    name: str
+
+    def read_request(self, body: bytes) -> Ask:
+        """The envelope. Raises BadRequest naming the field (bad JSON: with its position)."""
+        ...
+
+    def expand(self, ask: Ask) -> ChatRequest:
+        """The neutral request. Raises BadRequest naming the field."""
+        ...
+
+    def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
+        """A writer for one reply."""
+        ...
+
+    def write_error(self, error: PenstockError, request_id: str) -> bytes:
+        """The error body."""
+        ...
+
+    def write_stream_error(self, error: PenstockError, request_id: str) -> bytes:
+        """The error frame that ends a stream already begun."""
+        ...
+
+
+class UpstreamDialect(Protocol):
+    """Spoken to a provider."""
+
+    name: str
+    default_base_url: str
+
+    def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
+        """Why this target cannot take the request as it stands, or None."""
+        ...
+
+    def write_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+        """The provider's request. Overrides of the target are already in ``request``."""
+        ...
+
+    def reader(self, target: Target, *, stream: bool) -> ReplyReader:
+        """A reader for one reply."""
+        ...
+
+    def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        """A non-2xx answer as our error: right class, cleaned sentence, retry hint parsed. Never raises."""
+        ...
+
+
+class PassThroughDialect(Protocol):
+    """An upstream dialect whose bytes may go through from a caller of the same dialect."""
+
+    def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
+        """The caller's bytes with the few edits that are ours."""
+        ...
+
+    def relay(self, ask: Ask, *, stream: bool) -> Relay:
+        """A Relay that forwards the provider's bytes and reads usage beside them."""
+        ...
