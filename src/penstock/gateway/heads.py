@@ -1,8 +1,10 @@
 """Header facts: what a caller tells us about its call, and what every reply says about how it was served."""
 
+import time
+
 from penstock.base.chat import Ask
-from penstock.gateway.principal import Principal
-from penstock.gateway.settle import CallFacts
+from penstock.base.money import usd_text
+from penstock.gateway.settle import CallFacts, Outcome
 from penstock.wire.http import Headers, header
 
 MAX_META = 16
@@ -18,11 +20,8 @@ _WANTED = frozenset(
 )
 
 
-def trace_facts(facts: CallFacts, headers: Headers, ask: Ask, principal: Principal) -> None:
-    """Fill the call's facts from its headers and body: trace, stage, metadata, route, holder."""
-    facts.virtual_key = principal.name
-    facts.route = ask.model
-    facts.stream = ask.stream
+def told_by_caller(facts: CallFacts, headers: Headers, ask: Ask) -> None:
+    """Fill the call's facts from its headers and body: trace, stage, metadata, the caller's own request id."""
     facts.meta = ask.metadata
     for name, value in headers:
         if name in _WANTED:
@@ -49,24 +48,26 @@ def _meta(text: str) -> dict[str, str]:
     }
 
 
-def reply_headers(
-    facts: CallFacts, *, provider: str, model: str, attempts: int, adjusted: tuple[str, ...], stream: bool
-) -> Headers:
-    """The headers of a served reply, but for cost and timing."""
+def reply_headers(facts: CallFacts, outcome: Outcome, *, stream: bool) -> Headers:
+    """The headers of a served reply. ``server-timing`` is the gateway's own share beside what it waited for."""
+    target = outcome.target
     headers = [
         *(_STREAM_HEADERS if stream else _JSON_HEADERS),
         (b"x-request-id", facts.request_id.encode()),
-        (b"x-penstock-provider", provider.encode()),
-        (b"x-penstock-model", model.encode("latin-1", "replace")),
-        (b"x-penstock-attempts", b"%d" % attempts),
+        (b"x-penstock-provider", target.provider.encode()),
+        (b"x-penstock-model", target.model.encode("latin-1", "replace")),
+        (b"x-penstock-attempts", b"%d" % len(facts.outcomes)),
     ]
-    if adjusted:
-        headers.append((b"x-penstock-adjusted", ",".join(adjusted).encode("latin-1", "replace")))
+    if facts.adjusted:
+        headers.append((b"x-penstock-adjusted", ",".join(facts.adjusted).encode("latin-1", "replace")))
     if facts.client_request_id:
         headers.append((b"x-client-request-id", facts.client_request_id.encode("latin-1", "replace")))
+    if outcome.delivered and outcome.usage is not None and not stream:
+        cost_nusd = facts.cost_nusd
+        if cost_nusd is not None:
+            headers.append((b"x-penstock-cost-usd", usd_text(cost_nusd).encode()))
+    headers += facts.limit_headers
+    own_s = time.monotonic() - facts.received_s - facts.waited_s
+    timing = b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, facts.waited_s * 1000)
+    headers.append((b"server-timing", timing))
     return headers
-
-
-def server_timing(own_s: float, waited_s: float) -> tuple[bytes, bytes]:
-    """``server-timing``: the gateway's own share beside what it waited for, in ms."""
-    return (b"server-timing", b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, waited_s * 1000))

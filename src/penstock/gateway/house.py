@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from penstock.base.clock import Clock
 from penstock.base.models import Target
-from penstock.config.schema import Config, NetworkConfig
+from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.gateway.principal import Doors
 from penstock.ledger.journal import Journal
 from penstock.net.google_token import GoogleTokens
@@ -24,7 +25,7 @@ WHOLE_FIRST_BYTE_S = 600.0
 class Provider:
     """One configured provider at run time: its dialect, its way out, its keys."""
 
-    __slots__ = ("dialect", "family", "keys", "name", "network", "stream", "tokens", "transport", "whole")
+    __slots__ = ("dialect", "keys", "name", "network", "passes", "stream", "tokens", "transport", "whole")
 
     def __init__(
         self,
@@ -35,7 +36,6 @@ class Provider:
         network: NetworkConfig,
         *,
         tokens: GoogleTokens | None = None,
-        family: str = "",
     ) -> None:
         self.name = name
         self.dialect = dialect
@@ -43,8 +43,7 @@ class Provider:
         self.keys = keys
         self.network = network
         self.tokens = tokens
-        self.family = family
-        """Caller dialects of the same family may pass through."""
+        self.passes = hasattr(dialect, "splice_request")
         self.stream = _deadlines(network, STREAM_FIRST_BYTE_S)
         self.whole = _deadlines(network, WHOLE_FIRST_BYTE_S)
 
@@ -77,6 +76,7 @@ class House:
         "health",
         "journal",
         "log_once",
+        "models",
         "metrics",
         "names",
         "providers",
@@ -99,6 +99,7 @@ class House:
         clock: Clock,
         rng: random.Random,
         log_once: Callable[[str, str], None],
+        models: tuple[dict[str, Any], ...],
     ) -> None:
         self.config = config
         self.version = version
@@ -112,9 +113,34 @@ class House:
         self.clock = clock
         self.rng = rng
         self.log_once = log_once
+        self.models = models
+        """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
 
-    def pass_through_reason(self, target: Target, family: str) -> str | None:
-        """Why the caller's bytes may go through to this target as they are, or None."""
-        if self.providers[target.provider].family == family:
-            return f"caller and {target.provider} both speak {family}"
-        return None
+    def retries(self, provider: str) -> RetryConfig:
+        """How often a target of ``provider`` is retried."""
+        return self.providers[provider].network.retry
+
+    def key_count(self, target: Target) -> int:
+        """How many keys may serve ``target``."""
+        return self.providers[target.provider].keys.count(target.model)
+
+    def against_pass_through(self, target: Target) -> str | None:
+        """What stands against passing the bytes through although both sides speak one dialect: nothing today."""
+        return (
+            None if self.providers[target.provider].passes else "this provider's dialect has no pass-through"
+        )
+
+    def condition(self, now_s: float) -> dict[str, Any]:
+        """Breakers, key cool-downs and connections as they stand: for the operator."""
+        return {
+            "targets": self.health.snapshot(now_s),
+            "keys_cooling_s": {
+                f"{name}.{key}": left_s
+                for name, provider in self.providers.items()
+                for key, left_s in provider.keys.cooling(now_s).items()
+            },
+            "connections": {
+                name: {"open": provider.transport.open, "in_use": provider.transport.in_use}
+                for name, provider in self.providers.items()
+            },
+        }

@@ -13,7 +13,6 @@ class Happening(Struct, frozen=True, gc=False, omit_defaults=True):
     what: str
     target: str = ""
     key: str = ""
-    probability: float | None = None
     reason: str = ""
     code: str = ""
     attempt: int = 0

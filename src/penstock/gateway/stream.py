@@ -13,10 +13,12 @@ Rules
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from penstock.base.errors import UpstreamError, UpstreamTimeout
 from penstock.gateway.ports import Reply
+from penstock.gateway.settle import Outcome
 from penstock.net.transport import Exchange
 from penstock.wire.http import Headers
 from penstock.wire.ports import Relay
@@ -30,6 +32,7 @@ class Delivery:
     """One attempt's stream. ``run`` returns when all is delivered, or raises the UpstreamError that broke it."""
 
     __slots__ = (
+        "_committed",
         "_exchange",
         "_finish",
         "_head",
@@ -39,11 +42,11 @@ class Delivery:
         "_loop",
         "_mark",
         "_mark_s",
+        "_outcome",
         "_relay",
         "_reply",
         "_stuck",
         "_timer",
-        "content_s",
         "done",
     )
 
@@ -52,6 +55,7 @@ class Delivery:
         reply: Reply,
         exchange: Exchange,
         relay: Relay,
+        outcome: Outcome,
         *,
         head: Callable[[], Headers],
         finish: Callable[[], None],
@@ -61,6 +65,7 @@ class Delivery:
         self._reply = reply
         self._exchange = exchange
         self._relay = relay
+        self._outcome = outcome
         self._head = head
         self._finish = finish
         self._hold_back_s = hold_back_s
@@ -71,7 +76,7 @@ class Delivery:
         self._mark = (0, False)
         self._mark_s = self._loop.time()
         self._stuck: UpstreamError | None = None
-        self.content_s = 0.0
+        self._committed = False
         self.done = False
 
     async def run(self) -> None:
@@ -98,11 +103,12 @@ class Delivery:
         out = relay.feed(data)
         if relay.finished:
             self._end(out)
-        elif self.content_s:
+        elif self._committed:
             if out:
                 self._reply.write(out)
         elif relay.content_seen:
-            self.content_s = self._loop.time()
+            self._outcome.content_s = time.monotonic()
+            self._committed = True
             self._commit(out)
         elif self._reply.started:
             self._reply.write(out)
@@ -121,8 +127,8 @@ class Delivery:
         """All is here: settle, then let the last bytes go."""
         self.done = True
         relay = self._relay
-        if relay.content_seen and not self.content_s:
-            self.content_s = self._loop.time()
+        if relay.content_seen and not self._outcome.content_s:
+            self._outcome.content_s = time.monotonic()
         head = None if self._reply.started else self._head()
         self._finish()
         if head is not None:

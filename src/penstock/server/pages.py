@@ -1,6 +1,7 @@
 """Everything off the hot path, as one ASGI app: models, generation, health, readiness, metrics, admin."""
 
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -104,14 +105,14 @@ class _Pages:
     async def models(self, request: Request) -> Response:
         """What this key may call: routes first, then every known model of the configured providers."""
         principal = self._principal(request)
-        rows = [row for row in self._app.house.offers() if allowed(row["id"], principal.patterns)]
+        rows = [row for row in self._app.house.models if allowed(row["id"], principal.patterns)]
         return _json({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
         principal = self._principal(request)
         name = request.path_params["model"]
-        for row in self._app.house.offers():
+        for row in self._app.house.models:
             if row["id"] == name and allowed(name, principal.patterns):
                 return _json(row)
         raise NotFound(f"There is no model {name!r} for this key.", code="model_not_found", param="model")
@@ -144,9 +145,10 @@ class _Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus text."""
-        app = self._app
-        app.house.gauge(inflight=app.inflight)
-        return Response(app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        self._app.take_gauges()
+        return Response(
+            self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     async def reload(self, request: Request) -> Response:
         """Build the configuration anew and swap; a faulty one leaves the running one and says why."""
@@ -162,4 +164,4 @@ class _Pages:
     async def target_health(self, request: Request) -> Response:
         """Breakers and key cool-downs as they stand."""
         self._admin(request)
-        return _json(self._app.house.condition())
+        return _json(self._app.house.condition(time.monotonic()))
