@@ -133,7 +133,7 @@ class _State:
         self.stopped = False
         self.content = False
         self.tools = 0
-        # Content index -> [tool index, input given at the block's start or None once fragments have come].
+        # Content index -> (tool index, the input given at the block's start; None once fragments have come).
         self.open_tools: dict[int, tuple[int, Raw | None]] = {}
         self.usage: _Usage | None = None
 
@@ -161,9 +161,10 @@ class _State:
     def close_block(self, index: int, events: list[Event]) -> None:
         """A tool whose whole input came with its start and no fragment after it: emit it now."""
         tool, given = self.open_tools.pop(index, (-1, None))
-        if given is not None and given not in (b"", b"{}", b"null"):
+        raw = b"" if given is None else bytes(given)
+        if raw[1:-1].strip() and raw != b"null":
             try:
-                events.append(ToolArgs(tool, bytes(given).decode()))
+                events.append(ToolArgs(tool, raw.decode()))
             except UnicodeDecodeError as error:
                 raise UpstreamMalformed("A tool's input in the provider's reply is not UTF-8.") from error
 
