@@ -53,5 +53,9 @@ def _table(title: str, faults: list[Fault], colour: str) -> Table:
     for column in ("where", "what is wrong", "write instead"):
         table.add_column(column, overflow="fold")
     for fault in faults:
-        table.add_row(fault.path.replace("[", "\\["), fault.message.replace("[", "\\["), fault.remedy.replace("[", "\\["))
+        table.add_row(
+            fault.path.replace("[", "\\["),
+            fault.message.replace("[", "\\["),
+            fault.remedy.replace("[", "\\["),
+        )
     return table

@@ -23,7 +23,17 @@ from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
 from penstock.wiring.build import Shared, build
 
-LIBRARIES = ("uvloop", "httptools", "msgspec", "starlette", "pyyaml", "rich", "google-auth", "cryptography", "brotli")
+LIBRARIES = (
+    "uvloop",
+    "httptools",
+    "msgspec",
+    "starlette",
+    "pyyaml",
+    "rich",
+    "google-auth",
+    "cryptography",
+    "brotli",
+)
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -59,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
         for column in ("", "what", "found"):
             table.add_column(column, overflow="fold")
         for check in checks:
-            table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.what, check.found.replace("[", "\\["))
+            table.add_row(
+                "[green]ok[/]" if check.ok else "[red]no[/]", check.what, check.found.replace("[", "\\[")
+            )
         Console(soft_wrap=True).print(table)
     return 0 if all(check.ok for check in checks) else 1
 

@@ -21,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
     key = PREFIX + secrets.token_urlsafe(32)
     variable = "".join(c if c.isalnum() else "_" for c in args.name).upper() + "_KEY"
     if args.json:
-        sys.stdout.write(msgspec.json.encode({"name": args.name, "key": key, "variable": variable}).decode() + "\n")
+        sys.stdout.write(
+            msgspec.json.encode({"name": args.name, "key": key, "variable": variable}).decode() + "\n"
+        )
         return 0
     sys.stdout.write(
         f"{key}\n\n"
