@@ -25,7 +25,9 @@ from penstock.ledger.schema import open_reader
 
 UNKNOWN = "unknown price"
 _CLASS_STYLE = {"delivered": "green", "cache_hit": "green", "billed_not_delivered": "yellow", "failed": "red"}
-_KNOWN_PARTS = ("route", "chain", "refused", "steps", "notes")
+_WHAT_STYLE = {"failed": "red", "cut": "red", "refused": "yellow", "delivered": "green"}
+_KNOWN_PARTS = ("route", "route_reason", "steps", "refused", "happenings")
+"""gateway.record.Explain, as it lies in the ledger."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,12 +84,13 @@ def tree(explained: Explained) -> Tree:
     _add_call(root, call)
     recorded = _dict(call.explain)
     _add_plan(root, recorded)
-    tries = _add_steps(root, recorded, explained)
+    tries = _add_happenings(root, recorded, explained)
     missing = [entry for entry in explained.entries if entry.attempt not in tries]
     if missing:
         branch = root.add(_text("attempts", "bold"))
         for entry in missing:
-            _add_entry(branch, entry, {})
+            target = f"attempt {entry.attempt} {entry.provider}/{entry.model} with key {entry.provider_key}"
+            _add_entry(branch.add(_text(target)), entry)
     rest = {key: value for key, value in recorded.items() if key not in _KNOWN_PARTS}
     if call.explain is not None and not recorded:
         rest = {"recorded": call.explain}
@@ -118,108 +121,66 @@ def _add_call(root: Tree, call: Call) -> None:
 
 
 def _add_plan(root: Tree, recorded: dict[str, Any]) -> None:
+    steps = _rows(recorded.get("steps"))
     route = recorded.get("route")
-    chain = _dicts(recorded.get("chain"))
-    if chain or route:
-        branch = root.add(_text(f"plan{f' of route {route}' if route else ''}", "bold"))
-        for candidate in chain:
-            node = branch.add(_text(_joined(candidate.get("target"), candidate.get("reason"))))
-            if candidate.get("pass_through") is not None:
-                way = "bytes go through" if candidate["pass_through"] else "translated"
-                node.add(_text(_joined(way, candidate.get("pass_through_reason"))))
-            _leftovers(node, candidate, ("target", "reason", "pass_through", "pass_through_reason"))
-    refused = _dicts(recorded.get("refused"))
+    if steps or route:
+        head = f"plan{f' of {route}' if route else ''}"
+        branch = root.add(_text(_joined(head, recorded.get("route_reason")), "bold"))
+        for target, reason, pass_through, why in (_padded(step, 4) for step in steps):
+            node = branch.add(_text(_joined(target, reason)))
+            if pass_through is not None:
+                node.add(_text(_joined("bytes go through" if pass_through else "translated", why)))
+    refused = _rows(recorded.get("refused"))
     if refused:
         branch = root.add(_text("refused", "bold"))
-        for refusal in refused:
-            code = f" [{refusal['code']}]" if refusal.get("code") else ""
-            node = branch.add(_text(_joined(refusal.get("target"), refusal.get("reason")) + code, "yellow"))
-            _leftovers(node, refusal, ("target", "code", "reason"))
-    for note in recorded.get("notes") or ():
-        root.add(_text(f"note: {note}"))
+        for target, code, reason in (_padded(refusal, 3) for refusal in refused):
+            branch.add(_text(_joined(target, reason) + (f" [{code}]" if code else ""), "yellow"))
 
 
-def _add_steps(root: Tree, recorded: dict[str, Any], explained: Explained) -> set[int]:
-    """The beats in order, each try with its entry; the attempts that were shown."""
-    steps = _dicts(recorded.get("steps"))
-    if not steps:
-        return set()
+def _add_happenings(root: Tree, recorded: dict[str, Any], explained: Explained) -> set[int]:
+    """What happened, in order, each try with its entry; gives the attempts that were shown."""
+    happenings = _rows(recorded.get("happenings"))
     entries = {entry.attempt: entry for entry in explained.entries}
     shown: set[int] = set()
-    branch = root.add(_text("what happened", "bold"))
-    for step in steps:
-        at = f"+{_ms(step['at_ms'])} " if step.get("at_ms") else ""
-        match step.get("kind"):
-            case "try":
-                entry = entries.get(step.get("attempt", 0))
-                if entry is not None:
-                    shown.add(entry.attempt)
-                    node = _add_entry(branch, entry, step)
-                else:
-                    target = _joined(step.get("target"), step.get("outcome"))
-                    node = branch.add(_text(f"{at}try {target}"))
-                    _add_choice(node, step)
-            case "wait":
-                node = branch.add(
-                    _text(f"{at}wait {_joined(_ms(step.get('wait_ms', 0.0)), step.get('reason'))}")
-                )
-            case "stop":
-                node = branch.add(_text(f"{at}{_joined('stop', step.get('reason'))}"))
-            case other:
-                node = branch.add(_text(f"{at}{other or 'step'}"))
-                _add_anything(node, {key: value for key, value in step.items() if key != "kind"})
-                continue
-        known = (
-            "kind",
-            "reason",
-            "at_ms",
-            "target",
-            "key",
-            "key_reason",
-            "probability",
-            "attempt",
-            "wait_ms",
-        )
-        _leftovers(node, step, (*known, "outcome"))
+    branch = root.add(_text("what happened", "bold")) if happenings else root
+    for happening in map(_dict, happenings):
+        what = str(happening.get("what", "?"))
+        attempt = happening.get("attempt", 0)
+        words = [f"+{_ms(happening.get('at_ms', 0.0))}", what]
+        words += [f"(attempt {attempt})"] if attempt else []
+        words += [str(happening["target"])] if happening.get("target") else []
+        words += [f"with key {happening['key']}"] if what == "try" and happening.get("key") else []
+        code = f" [{happening['code']}]" if happening.get("code") else ""
+        line = _joined(" ".join(words), happening.get("reason")) + code
+        node = branch.add(_text(line, _WHAT_STYLE.get(what, "")))
+        if what == "try" and attempt in entries:
+            shown.add(attempt)
+            _add_entry(node, entries[attempt])
+        known = ("at_ms", "what", "target", "key", "reason", "code", "attempt")
+        _leftovers(node, happening, known)
     return shown
 
 
-def _add_choice(node: Tree, step: dict[str, Any]) -> None:
-    if step.get("reason"):
-        node.add(_text(f"why: {step['reason']}"))
-    if step.get("key"):
-        probability = step.get("probability")
-        chance = "" if probability is None else f" (probability {probability:.0%})"
-        node.add(_text(_joined(f"key {step['key']}{chance}", step.get("key_reason"))))
-
-
-def _add_entry(branch: Tree, entry: Entry, step: dict[str, Any]) -> Tree:
-    at = f"+{_ms(step['at_ms'])} " if step.get("at_ms") else ""
+def _add_entry(node: Tree, entry: Entry) -> None:
+    """What the ledger holds of an attempt."""
     status = f", upstream {entry.status}" if entry.status else ""
-    head = f"{at}attempt {entry.attempt}: {entry.provider}/{entry.model} - {entry.klass}{status}"
-    node = branch.add(_text(head, _CLASS_STYLE.get(entry.klass, "")))
-    _add_choice(node, {"key": entry.provider_key, **step})
+    took = f"took {_ms(entry.latency_ms)}"
+    if entry.ttft_ms is not None:
+        took += f", first token after {_ms(entry.ttft_ms)}"
+    if entry.tokens_per_s is not None:
+        took += f", {entry.tokens_per_s:.1f} tokens/s"
+    node.add(_text(f"{entry.klass}{status}, {took}", _CLASS_STYLE.get(entry.klass, "")))
     if entry.error_code:
         node.add(_text(_joined(entry.error_code, entry.error), "red"))
-    timing = f"took {_ms(entry.latency_ms)}"
-    if entry.ttft_ms is not None:
-        timing += f", first token after {_ms(entry.ttft_ms)}"
-    if entry.tokens_per_s is not None:
-        timing += f", {entry.tokens_per_s:.1f} tokens/s"
-    node.add(_text(timing))
     if entry.model_served and entry.model_served != entry.model:
         node.add(_text(f"the provider says it used {entry.model_served}"))
     if entry.finish_reason:
         native = entry.native_finish_reason
-        node.add(
-            _text(
-                f"finished: {entry.finish_reason}" + (f" (the provider's word: {native})" if native else "")
-            )
-        )
+        word = f" (the provider's word: {native})" if native and native != entry.finish_reason else ""
+        node.add(_text(f"finished: {entry.finish_reason}{word}"))
     for name, value in (entry.meta or {}).items():
         node.add(_text(f"metadata {name} = {value}"))
     _add_cost(node, entry)
-    return node
 
 
 def _add_cost(node: Tree, entry: Entry) -> None:
@@ -286,9 +247,14 @@ def _dict(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    return [_dict(item) for item in items]
+def _rows(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _padded(row: Any, width: int) -> list[Any]:
+    """A told row with exactly ``width`` cells: an older or newer Penstock may have written fewer or more."""
+    cells = cast("list[Any]", row) if isinstance(row, list) else [_scalar(row)]
+    return (cells + [None] * width)[:width]
 
 
 def _scalar(value: Any) -> str:

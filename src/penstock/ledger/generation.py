@@ -34,7 +34,7 @@ def generation(record: Record) -> dict[str, Any]:
         "created_at": datetime.fromtimestamp(call.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
         "api_type": "completions",
         "streamed": call.stream,
-        "cancelled": call.error_code in CANCELLED,
+        "cancelled": call.error_code == CANCELLED,
         "latency": round(call.latency_ms),
         "moderation_latency": None,
         "is_byok": False,
@@ -61,8 +61,8 @@ def generation(record: Record) -> dict[str, Any]:
     return {"data": data}
 
 
-CANCELLED = frozenset({"client_closed_request", "cancelled", "caller_gone"})
-"""Call.error_code of a caller that hung up."""
+CANCELLED = "caller_gone"
+"""Call.error_code of a caller that hung up (base.errors.CallerGone)."""
 
 
 def answering(record: Record) -> Entry | None:
