@@ -110,6 +110,7 @@ class Entry(Struct, array_like=True, gc=False):
 
 class Call(Struct, array_like=True, gc=False):
     """What a caller asked and got. ``explain`` is the decision as it was taken; it is stored as JSON, unchanged.
+    It must be made of names and words: a struct that holds a secret would be stored with it.
 
     ``body_id`` is the ``id`` in the reply's body ("" if none). ``gateway_us`` is our own share of ``latency_ms``.
     """

@@ -2,44 +2,54 @@
 
 Theory
 ------
-``add`` is a list append, two dict stores and a look at a flag. The writer thread slices the list, encodes the slice
-in C and hands SQLite one statement (decision 001): Python runs per batch there, never per row, and the GIL is free
-while SQLite works. Rows stay in the list until they are committed, so that what is not yet stored can be found, and
-a batch that cannot be written is simply still there.
+``add`` encodes a record as JSON, in C, and appends it to a list. The writer thread slices the list, joins the texts
+and hands SQLite one statement (decision 001). So the writer needs the GIL a handful of times per batch, whatever
+its size: beside a busy event loop each time costs it tens of milliseconds. Encoding is not put off to the writer,
+because it costs the same GIL time there, as a stall of the loop instead of a few microseconds after a reply.
+
+Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
+in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
 
 Rules
 - Nothing that was added is dropped. A batch that cannot be written is tried again with back-off; ``fault`` says why;
   from ``max_queue`` records on ``full`` is True and admission refuses new calls.
 - A batch is one transaction of calls and entries together; ``id`` makes a repetition harmless.
 - A record that cannot be encoded costs its text, never its money (``_salvage``).
+- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``flush`` and ``close`` to any.
 """
 
 import queue
 import sqlite3
 import threading
 import time
+from collections import deque
+from typing import Any, cast
 
 import msgspec
 
 from penstock.base.errors import OurFault
-from penstock.ledger.entry import Call, Entry, Record
+from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.rows import read_record
 from penstock.ledger.schema import WRITE_BATCH, open_reader, open_writer
 
-MAX_BATCH_RECORDS = 2000
-"""More gains little speed (cache-routing-ledger.md, 6.6) and makes a find, and a retry, wait longer."""
-SLICE_RECORDS = 200
-"""Encoded per call of the encoder, about 1 ms: the GIL is not held longer than that."""
-MAX_BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_RECORDS = 10_000
+"""Reached only with a backlog: the larger the batch, the more records for the few turns at the GIL it takes."""
+MAX_BATCH_BYTES = 64 * 1024 * 1024
+"""SQLite's own limit for one text is 1,000,000,000 bytes."""
+_RETIRE_PER_ADD = 4
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
+_UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
+
+_Row = tuple[Record, bytes, bytes]
+"""A record, its call as JSON, its entries as JSON without the outer brackets."""
 
 
 def _unknown_type(value: object) -> str:
     return f"<{type(value).__name__}>"
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=_unknown_type)
+_ENCODE = msgspec.json.Encoder(enc_hook=_unknown_type).encode
 
 
 class Journal:
@@ -53,8 +63,9 @@ class Journal:
         self._max_queue = max_queue
         # A record waits for the batch before it and then for its own: two gathers and two writes in flush_ms.
         self._gather_s = flush_ms / 4000
-        self._rows: list[Record] = []
+        self._rows: list[_Row] = []
         self._pending: dict[str, Record] = {}
+        self._stored: deque[Record] = deque()
         self._asleep = False
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._progress = threading.Condition()
@@ -73,11 +84,21 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """Take a record; never blocks, never fails."""
-        self._rows.append(record)
-        call = record.call
+        call, entries = record.call, record.entries
+        try:
+            row = (
+                record,
+                _ENCODE(call),
+                _ENCODE(entries[0]) if len(entries) == 1 else _ENCODE(entries)[1:-1],
+            )
+        except _UNENCODABLE:
+            row = _salvage(record)
+        self._rows.append(row)
         self._pending[call.request_id] = record
         if call.body_id:
             self._pending[call.body_id] = record
+        if self._stored:
+            self._retire(_RETIRE_PER_ADD)
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -97,6 +118,7 @@ class Journal:
 
         Answered from the queue where it is not yet stored. From the database, ``call.explain`` is plain data.
         """
+        self._retire(MAX_BATCH_RECORDS)
         record = self._pending.get(any_id)
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
             return record
@@ -159,74 +181,57 @@ class Journal:
             return
 
     def _write_batch(self) -> bool:
-        batch, calls, entries = self._encode_batch()
+        batch, calls, entries = self._next_batch()
         try:
-            self._writer.execute(WRITE_BATCH, (calls, entries))
+            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
+            self._writer.executemany(WRITE_BATCH, [(calls, entries)])
         except sqlite3.Error as error:
             self.fault = f"The ledger {self.path!r} cannot be written: {error}."
             return False
         self.fault = None
+        self._stored.extend(record for record, _, _ in batch)
         with self._progress:
             del self._rows[: len(batch)]
             self._written += len(batch)
             self._progress.notify_all()
-        pending = self._pending
-        for record in batch:
+        return True
+
+    def _next_batch(self) -> tuple[list[_Row], bytes, bytes]:
+        count = MAX_BATCH_RECORDS
+        while True:
+            batch = self._rows[:count]
+            _, calls, entries = zip(*batch, strict=True)
+            if count == 1 or sum(map(len, calls)) + sum(map(len, entries)) <= MAX_BATCH_BYTES:
+                return batch, b"[%b]" % b",".join(calls), b"[%b]" % b",".join(filter(None, entries))
+            count = max(1, len(batch) // 2)
+
+    def _retire(self, count: int) -> None:
+        """Forget up to ``count`` records that are stored: the database answers for them now."""
+        stored, pending = self._stored, self._pending
+        for _ in range(min(count, len(stored))):
+            record = stored.popleft()
             call = record.call
             # A newer call may carry the same body id: it keeps its place.
             if pending.get(call.request_id) is record:
                 del pending[call.request_id]
-            if call.body_id and pending.get(call.body_id) is record:
+            if pending.get(call.body_id) is record:
                 del pending[call.body_id]
-        return True
-
-    def _encode_batch(self) -> tuple[list[Record], bytes, bytes]:
-        batch: list[Record] = []
-        calls: list[bytes] = []
-        entries: list[bytes] = []
-        size = 0
-        while len(batch) < MAX_BATCH_RECORDS and size < MAX_BATCH_BYTES:
-            piece = self._rows[len(batch) : len(batch) + SLICE_RECORDS]
-            if not piece:
-                break
-            call_text, entry_text = _encode(piece)
-            calls.append(call_text)
-            if entry_text:
-                entries.append(entry_text)
-            size += len(call_text) + len(entry_text)
-            batch += piece
-        return batch, b"[" + b",".join(calls) + b"]", b"[" + b",".join(entries) + b"]"
 
 
-def _encode(records: list[Record]) -> tuple[bytes, bytes]:
-    """JSON of the calls and of the entries, without the outer brackets."""
-    try:
-        return (
-            _ENCODER.encode([record.call for record in records])[1:-1],
-            _ENCODER.encode([entry for record in records for entry in record.entries])[1:-1],
-        )
-    except (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError):
-        salvaged = [_salvage(record) for record in records]
-        return (
-            _ENCODER.encode([record.call for record in salvaged])[1:-1],
-            _ENCODER.encode([entry for record in salvaged for entry in record.entries])[1:-1],
-        )
-
-
-def _salvage(record: Record) -> Record:
-    """The record as it can be encoded: broken characters replaced, impossible numbers unknown."""
+def _salvage(record: Record) -> _Row:
+    """The row of a record that cannot be encoded as it is: broken characters replaced, impossible numbers unknown."""
     call = Call(*(_plain(getattr(record.call, name)) for name in Call.__struct_fields__))
     try:
-        _ENCODER.encode(call.explain)
-    except (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError) as error:
+        _ENCODE(call.explain)
+    except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
-    entries = tuple(
+    entries = [
         Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
-    )
-    return Record(call, entries)
+    ]
+    return record, _ENCODE(call), _ENCODE(entries)[1:-1]
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, bool) or value is None:
@@ -234,5 +239,9 @@ def _plain(value: object) -> object:
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, dict):
-        return {str(_plain(str(key))): _plain(item) for key, item in value.items()}
+        return {str(_plain(str(key))): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, Line):
+        return Line(*(_plain(getattr(value, name)) for name in Line.__struct_fields__))
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in cast("list[Any]", value))
     return value
