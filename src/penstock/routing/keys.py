@@ -157,9 +157,9 @@ class KeyRing:
 
     def adopt(self, other: "KeyRing") -> None:
         """On reload: take over the cool-downs of keys whose name and secret are unchanged."""
-        theirs = {key.name: key.secret for key in other._keys}
+        theirs = {key.name: key.secret for key in other._keys}  # noqa: SLF001 - its own class
         for key in self._keys:
-            record = other._cooling.get(key.name)
+            record = other._cooling.get(key.name)  # noqa: SLF001 - its own class
             if record is not None and theirs.get(key.name) == key.secret:
                 self._cooling[key.name] = _Cooling(
                     until_s=record.until_s, strikes=record.strikes, kind=record.kind, probing=record.probing
@@ -167,10 +167,7 @@ class KeyRing:
 
     def _pool(self, model: str, allowed: frozenset[str] | None) -> _Pool | Rejected:
         """The pool of ``model``, built once. Bounded: callers may invent models."""
-        if allowed is None:
-            found = self._by_model.get(model)
-        else:
-            found = self._by_caller.get((model, allowed))
+        found = self._by_model.get(model) if allowed is None else self._by_caller.get((model, allowed))
         if found is not None:
             return found
         serving = tuple(key for key in self._keys if _serves(key, model))

@@ -65,11 +65,19 @@ class Gcra:
 
     def remaining(self, now_s: float) -> int:
         """Whole units that would pass now; 0 while in debt."""
-        return max(0, (self._limit - self._debt(now_s)) // _MINUTE_NS)
+        return self.status(now_s)[0]
 
     def reset_s(self, now_s: float) -> float:
         """Seconds until the bucket is full again."""
-        return self._debt(now_s) / self.per_minute / 1e9
+        return self.status(now_s)[1]
+
+    def status(self, now_s: float) -> tuple[int, float]:
+        """``remaining`` and ``reset_s`` in one look."""
+        paid_at = self._paid_at
+        owed = 0 if paid_at is None else paid_at - int(now_s * 1e9) * self.per_minute
+        if owed <= 0:
+            return self.burst, 0.0
+        return max(0, (self._limit - owed) // _MINUTE_NS), owed / self.per_minute / 1e9
 
     def mark(self) -> int | None:
         """The state, for ``restore``: undoing an admission exactly."""
@@ -78,11 +86,6 @@ class Gcra:
     def restore(self, mark: int | None) -> None:
         """Back to ``mark``; only within one decision, before anything else was admitted."""
         self._paid_at = mark
-
-    def _debt(self, now_s: float) -> int:
-        if self._paid_at is None:
-            return 0
-        return max(0, self._paid_at - int(now_s * 1e9) * self.per_minute)
 
     def _wait_s(self, scaled: int) -> float:
         return (-(-scaled // self.per_minute) + _MARGIN_NS) / 1e9
@@ -142,16 +145,18 @@ class KeyLimits:
         """OpenAI's ``x-ratelimit-*``: limit is what passes from idle, reset is a Go duration until full again."""
         headers: list[_Header] = []
         if self._requests is not None:
+            left, reset_s = self._requests.status(now_s)
             headers += (
                 self._requests_limit,
-                (b"x-ratelimit-remaining-requests", b"%d" % self._requests.remaining(now_s)),
-                (b"x-ratelimit-reset-requests", go_duration(self._requests.reset_s(now_s))),
+                (b"x-ratelimit-remaining-requests", b"%d" % left),
+                (b"x-ratelimit-reset-requests", go_duration(reset_s)),
             )
         if self._tokens is not None:
+            left, reset_s = self._tokens.status(now_s)
             headers += (
                 self._tokens_limit,
-                (b"x-ratelimit-remaining-tokens", b"%d" % self._tokens.remaining(now_s)),
-                (b"x-ratelimit-reset-tokens", go_duration(self._tokens.reset_s(now_s))),
+                (b"x-ratelimit-remaining-tokens", b"%d" % left),
+                (b"x-ratelimit-reset-tokens", go_duration(reset_s)),
             )
         return headers
 

@@ -41,6 +41,7 @@ from penstock.routing.plan import Step
 
 MAX_KEY_WAIT_S = 5.0
 """How long one call waits, in all, for cooling keys of its last target."""
+_MAX_LINE = 200
 _NONE: frozenset[str] = frozenset()
 
 
@@ -79,9 +80,14 @@ class _Event(Struct, frozen=True):
     rejected: Rejected | None = None
 
     def line(self) -> str:
-        if self.rejected is not None:
-            return f"{self.target}: {self.rejected.reason}"
-        return f"{self.target}: {'' if self.error is None else self.error.message}"
+        if self.error is None:
+            told = "" if self.rejected is None else self.rejected.reason
+        elif isinstance(self.error, UpstreamAuthFailed):
+            # The provider's own sentence often quotes a part of the key.
+            told = f"key refused ({self.error.upstream_status or 'by the provider'})"
+        else:
+            told = self.error.message
+        return f"{self.target}: {told[:_MAX_LINE]}"
 
 
 class Schedule:
@@ -165,14 +171,16 @@ class Schedule:
             self._after_key_trouble(target, name, error, now_s)
         elif error.retryable:
             self._after_fault(target, name, error, now_s)
-        elif not self._fall_back("fallback"):
-            self._exhausted("the last target failed")
+        else:
+            self._move_on(error, "the last target failed")
 
     def unavailable(self, rejected: Rejected, now_s: float) -> None:
         """The attempt could not start; it does not count. The next step's turn, or a short wait for keys."""
         events = self._first_trouble()
         self.attempts -= 1
         name = self._steps[self._at].target.name
+        if events and events[-1].target == name and events[-1].rejected is not None:
+            events.pop()  # waited for a key in vain: the same refusal, once
         events.append(_Event(name, None, rejected))
         if self._fall_back(f"fallback: {rejected.reason}"):
             return
@@ -183,8 +191,6 @@ class Schedule:
             and now_s + wait_s < self._deadline_s
         ):
             self._key_wait_s += wait_s
-            # The same refusal would be listed once for every wait.
-            events.pop()
             self._same_step(name, f"a key after {_ms(wait_s)}", now_s + wait_s, rejected.reason)
         else:
             self._exhausted("the last target could not be tried")
@@ -206,7 +212,8 @@ class Schedule:
         if self._key_count(target) > len(self._used[name]) and self._may_stay():
             self._same_step(name, "another key", None, "")
             return
-        if self._fall_back("fallback"):
+        if self._untried() and error.falls_back:
+            self._move_on(error, "")
             return
         settings = self._retries(target.provider)
         can_retry = (
@@ -233,12 +240,19 @@ class Schedule:
             hint_s = error.retry_after_s or 0.0
             wait_s = max(self._rng.random() * ceiling_s, hint_s)
             # A provider that asks for more patience than a back-off has is left for the next one.
-            patient = hint_s * 1000 <= settings.backoff_max_ms or not self._untried()
+            patient = hint_s * 1000 <= settings.backoff_max_ms or not self._untried() or not error.falls_back
             if patient and now_s + wait_s < self._deadline_s:
                 self._retry(name, wait_s, now_s, f"back-off after {error.code}")
                 return
-        if not self._fall_back("fallback"):
-            self._exhausted("the last target failed and no retry is left")
+        self._move_on(error, "the last target failed and no retry is left")
+
+    def _move_on(self, error: UpstreamError, otherwise: str) -> None:
+        """The next step where it may help and the budget allows; else the end."""
+        if not error.falls_back:
+            self._exhausted(f"{error.code}: no other target would help")
+        elif not self._fall_back("fallback"):
+            spent = f"the budget of {self._budget} attempts is spent" if self._untried() else ""
+            self._exhausted(spent or otherwise)
 
     def _untried(self) -> int:
         """Steps behind the present one: each has one attempt reserved."""
@@ -281,8 +295,6 @@ class Schedule:
         events = self._events or []
         errors = [event.error for event in events if event.error is not None]
         codes = [event.rejected.code for event in events if event.rejected is not None]
-        if errors and not codes and len(errors) == 1:
-            return errors[0]
         if all(isinstance(error, UpstreamAuthFailed) for error in errors) and set(codes) <= {
             "keys-exhausted"
         }:
@@ -290,14 +302,10 @@ class Schedule:
                 self._story("Every provider key was refused."),
                 hint="The gateway's operator must renew them; your own key is not the matter.",
             )
+        if len(errors) == 1 and not codes:
+            return errors[0]
         if all(isinstance(error, UpstreamRateLimited) for error in errors) and set(codes) <= {"keys-cooling"}:
-            hints = [error.retry_after_s for error in errors] + [
-                event.rejected.retry_after_s for event in events if event.rejected is not None
-            ]
-            known = [hint for hint in hints if hint is not None]
-            return _rate_limited(
-                self._story("Every target is rate-limited."), min(known) if known else None, errors
-            )
+            return _rate_limited(self._story("Every target is rate-limited."), _soonest_s(events), errors)
         if errors:
             return _retold(errors[-1], self._story(errors[-1].message))
         if set(codes) == {"key-not-allowed"}:
@@ -305,8 +313,11 @@ class Schedule:
                 self._story("This key may not spend on any provider key of the chain."),
                 code="key_not_allowed",
             )
-        lines = tuple(event.line() for event in events)
-        return NoTargetLeft(self._story("No target could be tried."), reasons=lines)
+        nothing = NoTargetLeft(
+            self._story("No target could be tried."), reasons=tuple(event.line() for event in events)
+        )
+        nothing.retry_after_s = _soonest_s(events)
+        return nothing
 
     def _story(self, head: str) -> str:
         events = self._events
@@ -314,6 +325,13 @@ class Schedule:
             return head
         told = "; ".join(f"({place}) {event.line()}" for place, event in enumerate(events, 1))
         return f"{head} Tried: {told}"
+
+
+def _soonest_s(events: list[_Event]) -> float | None:
+    """The smallest hint among them: then at least one target is worth another call."""
+    sources = [event.error or event.rejected for event in events]
+    hints = [one.retry_after_s for one in sources if one is not None and one.retry_after_s is not None]
+    return min(hints, default=None)
 
 
 def _rate_limited(
