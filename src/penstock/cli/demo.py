@@ -63,6 +63,7 @@ OUTAGE: dict[str, Any] = {
         {"kind": "error_first_frame", "when": {"providers": ["openai"]}},
     ],
 }
+CALM: dict[str, Any] = {"replace": True, "faults": []}
 MODELS = ("openai/gpt-4o-mini", "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
 
 
@@ -108,8 +109,12 @@ class _Process:
             if b'"url"' in line:
                 break
         started = cls(process)
-        started._drain = asyncio.ensure_future(started._read_on())
+        started.keep_reading()
         return started, json.loads(said[-1])["url"]
+
+    def keep_reading(self) -> None:
+        """Empty its pipes, so that it never waits for us."""
+        self._drain = asyncio.ensure_future(self._read_on())
 
     async def _read_on(self) -> None:
         for pipe in (self._process.stdout, self._process.stderr):
@@ -230,7 +235,7 @@ async def _play(
             )
             if wanted != phase:
                 phase = wanted
-                faults = OUTAGE if phase == "outage of openai" else {"replace": True, "faults": []}
+                faults = OUTAGE if phase == "outage of openai" else CALM
                 await _post(sim_url, b"/_sim/faults", faults)
             while replay.sent < gone_s * RATE_PER_S:
                 replay.fire()

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from msgspec import Struct, field
 
@@ -15,7 +16,7 @@ from penstock.config.fault import Fault
 from penstock.config.meaning import meaning_faults, meaning_warnings
 from penstock.config.schema import Config
 from penstock.config.secrets import Secret, resolve
-from penstock.config.shape import convert, shape_faults
+from penstock.config.shape import shape_faults
 
 
 class Loaded(Struct):
@@ -56,7 +57,7 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
     faults = shape_faults(document, Config)
     if faults:
         return Loaded(None, faults, text=text, base=base)
-    config: Config = convert(document, Config)
+    config = msgspec.convert(document, Config)
     faults = meaning_faults(config, catalogue)
     secrets: dict[str, Secret] = {}
     for place, reference in references(config):
@@ -112,7 +113,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping, or an error that names the repeated key and its place."""
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
+        for key_node, _ in pairs:
             key: Any = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
             if key in seen:
                 raise yaml.constructor.ConstructorError(

@@ -4,9 +4,8 @@
 """
 
 import difflib
-from typing import Any
+from typing import Any, cast
 
-import msgspec
 from msgspec import inspect
 
 from penstock.config.fault import Fault
@@ -34,7 +33,7 @@ def _check(value: Any, info: inspect.Type, path: str) -> list[Fault]:
     if isinstance(info, inspect.VarTupleType | inspect.ListType):
         if not isinstance(value, list):
             return [Fault(path, f"Expected a list, got {_kind(value)}.", "Write it as a YAML list: [a, b].")]
-        items: list[Any] = value
+        items = cast("list[Any]", value)
         return [f for i, item in enumerate(items) for f in _check(item, info.item_type, f"{path}[{i}]")]
     if isinstance(info, inspect.UnionType):
         return _check_union(value, info, path)
@@ -45,7 +44,7 @@ def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault
     if not isinstance(value, dict):
         names = ", ".join(field.encode_name for field in info.fields[:4])
         return [Fault(path, f"Expected fields, got {_kind(value)}.", f"Write fields such as {names}.")]
-    document: dict[Any, Any] = value
+    document = cast("dict[Any, Any]", value)
     fields = {field.encode_name: field for field in info.fields}
     faults: list[Fault] = []
     for name, item in document.items():
@@ -67,7 +66,7 @@ def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault
 def _check_dict(value: Any, info: inspect.DictType, path: str) -> list[Fault]:
     if not isinstance(value, dict):
         return [Fault(path, f"Expected names with values, got {_kind(value)}.", "Write it as name: value.")]
-    entries: dict[Any, Any] = value
+    entries = cast("dict[Any, Any]", value)
     faults: list[Fault] = []
     for name, item in entries.items():
         if not isinstance(name, str):
@@ -100,9 +99,6 @@ def _check_plain(value: Any, info: inspect.Type, path: str) -> list[Fault]:
     """Scalars: msgspec itself says what is wrong."""
     if isinstance(info, inspect.AnyType):
         return []
-    kinds = {
-        inspect.StrType: str, inspect.IntType: int, inspect.FloatType: float, inspect.BoolType: bool,
-    }  # fmt: skip
     if isinstance(info, inspect.LiteralType):
         options = [str(option) for option in info.values]
         if value in info.values:
@@ -114,7 +110,7 @@ def _check_plain(value: Any, info: inspect.Type, path: str) -> list[Fault]:
                 path, f"{value!r} is not one of the choices.", f"{hint}Choose one of: {', '.join(options)}."
             )
         ]
-    wanted = kinds.get(type(info))
+    wanted = _KINDS.get(type(info))
     if wanted is None:
         return []
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
@@ -127,17 +123,24 @@ def _check_plain(value: Any, info: inspect.Type, path: str) -> list[Fault]:
 def _check_bounds(value: Any, info: Any, path: str) -> list[Fault]:
     if not isinstance(info, inspect.IntType | inspect.FloatType):
         return []
-    for bound, holds, word in (
-        (info.ge, lambda b: value >= b, "at least"),
-        (info.gt, lambda b: value > b, "more than"),
-        (info.le, lambda b: value <= b, "at most"),
-        (info.lt, lambda b: value < b, "less than"),
+    number = cast("float", value)
+    for bound, fits, word in (
+        (info.ge, info.ge is None or number >= info.ge, "at least"),
+        (info.gt, info.gt is None or number > info.gt, "more than"),
+        (info.le, info.le is None or number <= info.le, "at most"),
+        (info.lt, info.lt is None or number < info.lt, "less than"),
     ):
-        if bound is not None and not holds(bound):
+        if not fits:
             return [Fault(path, f"{value} is out of range.", f"Write a number that is {word} {bound:g}.")]
     return []
 
 
+_KINDS: dict[type[inspect.Type], type] = {
+    inspect.StrType: str,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.BoolType: bool,
+}
 _WORDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -148,7 +151,8 @@ def _kind(value: Any) -> str:
         return "fields"
     if isinstance(value, list):
         return "a list"
-    return _WORDS.get(type(value), type(value).__name__)
+    kind: type = type(value)
+    return _WORDS.get(kind, kind.__name__)
 
 
 def _remedy(wanted: type, value: Any) -> str:
@@ -157,8 +161,3 @@ def _remedy(wanted: type, value: Any) -> str:
     if wanted in (int, float):
         return "Write digits, without quotes or a unit."
     return f"Write {_WORDS[wanted]}."
-
-
-def convert(value: Any, kind: type) -> Any:
-    """The typed struct, once there are no faults."""
-    return msgspec.convert(value, kind)

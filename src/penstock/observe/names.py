@@ -150,4 +150,4 @@ METRICS: tuple[Metric, ...] = (
     INFO,
 )
 
-BREAKER_STATES: dict[str, int] = {"closed": 0, "half-open": 1, "half_open": 1, "open": 2}
+BREAKER_STATES: dict[str, int] = {"closed": 0, "half-open": 1, "half_open": 1, "open": 2, "dropped": 3}

@@ -15,6 +15,7 @@ from penstock.gateway.call import ChatCall
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound
 from penstock.observe.log import OperatorLog
+from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
 from penstock.server.respond import respond
@@ -106,6 +107,19 @@ class App:
             respond(reply, fault, caller, request_id)
         finally:
             self.inflight -= 1
+
+    def take_gauges(self) -> None:
+        """Readings of the moment, into the metrics: called when they are scraped."""
+        house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
+        metrics.set(INFLIGHT, self.inflight)
+        metrics.set(LEDGER_QUEUE, house.journal.queued)
+        metrics.clear(BREAKER)
+        for target in house.health.snapshot(now_s):
+            metrics.set_breaker(target, house.health.state(target, now_s))
+        for name, provider in house.providers.items():
+            cooling = provider.keys.cooling(now_s)
+            for key in provider.keys.keys:
+                metrics.set_key(name, key.name, up=key.name not in cooling)
 
     def sweep(self) -> None:
         """Close connections that idle too long, or whose request never becomes whole (every few seconds)."""

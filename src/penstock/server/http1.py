@@ -66,8 +66,12 @@ class Request:
 class Handler(Protocol):
     """What the connection hands its requests to."""
 
-    max_body_bytes: int
     draining: bool
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Larger bodies are refused."""
+        ...
 
     def handle(self, request: Request, reply: "HttpReply") -> Coroutine[Any, Any, None]:
         """Serve one request; must end the reply, whatever happens."""

@@ -125,8 +125,8 @@ class _Pages:
             raise BadRequest(
                 "The query parameter id is missing.", param="id", hint="Send ?id=<x-request-id>."
             )
-        record = self._app.house.journal.find(wanted)
-        if record is None or record.call.virtual_key != principal.name:
+        record = self._app.house.journal.find(wanted, virtual_key=principal.name)
+        if record is None:
             raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
         return _json(generation(record))
 

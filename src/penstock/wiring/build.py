@@ -52,7 +52,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     if config is None:
         raise ConfigFault("The configuration has faults.", path="$")
     if config.prices:
-        catalogue = Catalogue.load(config.prices)
+        catalogue = Catalogue(config.prices)
     providers: dict[str, Provider] = {}
     for name, settings in config.providers.items():
         made = _provider(name, settings, loaded.secrets, catalogue, shared)

@@ -56,10 +56,8 @@ class Running:
             return [str(fault) for fault in loaded.faults]
         host = self._options.host or loaded.config.server.host
         if host not in LOOPBACK and not loaded.config.virtual_keys and not self._options.open:
-            return [
-                f"$.server.host: {host} is open to others and no virtual_keys are configured. "
-                "Add virtual_keys, or start with --open."
-            ]
+            fault = f"$.server.host: {host} is open to others and no virtual_keys are configured."
+            return [f"{fault} Add virtual_keys, or start with --open."]
         journal = Journal(
             self._options.db or loaded.config.ledger.path,
             flush_ms=loaded.config.ledger.flush_ms,
