@@ -1,0 +1,236 @@
+"""The simulator: one listening socket, every dialect behind it.
+
+Theory
+------
+A request is routed by its path to a dialect and a provider's name, then: faults are picked, the key is checked, the
+dialect answers or refuses, and the faults bend the answer into steps. A request without faults and delays is answered
+by one write.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from itertools import count
+from random import Random
+from typing import Any
+
+import msgspec
+
+from penstock.base.clock import Clock, SystemClock
+from penstock.simulate.control import control
+from penstock.simulate.failing import instead, quirks_of, steps_of
+from penstock.simulate.faults import Facts, Fault, FaultBook
+from penstock.simulate.http1 import Connection, Op, Performance, RawRequest, Step, head_bytes
+from penstock.simulate.log import Received, RequestLog
+from penstock.simulate.openai import OPENAI
+from penstock.simulate.reply import INSTANT, NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
+from penstock.simulate.route import Router, key_of
+from penstock.simulate.scenario import ProviderSettings, Scenario
+from penstock.simulate.untyped import as_object, as_text
+
+SPEAKERS: dict[str, Speaker] = {"openai": OPENAI}
+_DEFAULT_SETTINGS = ProviderSettings()
+_decode = msgspec.json.Decoder().decode
+_BROKEN_JSON = object()
+
+
+class Simulator:
+    """Providers in one process. Make it, ``await start()``, point clients at ``url``, ``await stop()``.
+
+    Everything is served twice: as the vendors do (``/v1/chat/completions``), and under ``/p/NAME/``, so that several
+    providers with their own faults, keys and speeds live side by side. Methods other than start and stop may be
+    called from any thread.
+    """
+
+    def __init__(self, scenario: Scenario | None = None, clock: Clock | None = None) -> None:
+        self.scenario = scenario or Scenario()
+        self._clock = clock or SystemClock()
+        self._rng = Random(self.scenario.seed)
+        self._log = RequestLog(self.scenario.keep_requests, self.scenario.keep_body_bytes)
+        self._book = FaultBook(self.scenario.faults, self._clock.monotonic_s())
+        self._router = Router()
+        self._serials = count(1)
+        self._connection_serials = count(1)
+        self._connections: set[Connection] = set()
+        self._prompts_seen: dict[bytes, None] = {}
+        self._server: asyncio.Server | None = None
+        self.url = ""
+
+    # Life.
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; ``url`` is known afterwards. The faults' time windows begin now."""
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(self, next(self._connection_serials), self._connections)
+
+        self._server = await loop.create_server(connection, host, port, backlog=2048)
+        bound = self._server.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
+        self._book = FaultBook(self._book.faults, self._clock.monotonic_s())
+
+    async def stop(self) -> None:
+        """Stop listening and cut every connection."""
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self._connections):
+                connection.abort()
+            await self._server.wait_closed()
+            self._server = None
+
+    def provider_url(self, name: str) -> str:
+        """The root below which the provider ``name`` is served: add the vendor's own path."""
+        return f"{self.url}/p/{name}"
+
+    # What tests ask and tell.
+
+    @property
+    def requests(self) -> list[Received]:
+        """What was received, oldest first."""
+        return self._log.all()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults in force."""
+        return self._book.faults
+
+    def set_faults(self, faults: Iterable[Fault | Mapping[str, Any]]) -> None:
+        """Replace the faults; their counts and time windows begin anew."""
+        self._book = FaultBook(_as_faults(faults), self._clock.monotonic_s())
+
+    def add_faults(self, faults: Iterable[Fault | Mapping[str, Any]]) -> None:
+        """Add to the faults in force."""
+        self._book.add(_as_faults(faults))
+
+    def forget_requests(self) -> None:
+        """Empty the log."""
+        self._log.clear()
+
+    def clear(self) -> None:
+        """No faults, an empty log, nothing cached."""
+        self.set_faults([])
+        self.forget_requests()
+        self._prompts_seen.clear()
+
+    def wait_for(self, wanted: Callable[[Received], bool], timeout_s: float = 5.0) -> Received:
+        """The first logged request that is as ``wanted``; for a simulator that runs in another thread."""
+        until_s = time.monotonic() + timeout_s
+        while True:
+            for received in self._log.all():
+                if wanted(received):
+                    return received
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"No such request within {timeout_s} s among {self._log.all()}")
+            time.sleep(0.002)
+
+    # What a connection asks.
+
+    def unix_s(self) -> float:
+        """Now."""
+        return self._clock.unix_s()
+
+    def perform(self, request: RawRequest) -> Performance:
+        """Decide what to send."""
+        started_s = self._clock.unix_s()
+        received = Received(request.method, request.target, request.headers, request.body, started_s)
+        received.connection = request.connection
+        if request.target.startswith("/_sim/"):
+            reply = control(request.method, request.target, request.body, self)
+            return _whole(reply, received, request)
+        call = self._call(request, started_s)
+        received.provider, received.dialect = call.provider, call.dialect
+        received.model, received.key, received.stream = call.model, call.key, call.stream
+        self._log.add(received)
+        facts = Facts(call.provider, call.dialect, call.model, call.key, call.stream)
+        faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
+        speaker = SPEAKERS[call.dialect]
+        if faults:
+            received.faults = tuple(fault.kind for fault in faults)
+            call.quirks = quirks_of(faults)
+            last = instead(faults[-1], call, speaker)
+            if isinstance(last, Op):
+                return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
+            reply = last or self._answer(call, request, speaker)
+        else:
+            reply = self._answer(call, request, speaker)
+        return self._performance(reply, faults, call, request, received)
+
+    def _performance(
+        self, reply: Reply, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
+    ) -> Performance:
+        pace = make_pace(call.profile, self._rng)
+        if not faults and reply.frames is None and pace is INSTANT:
+            return _whole(reply, received, request)
+        received.status = reply.status
+        chunked = request.chunked_ok and reply.frames is not None
+        keep_alive = request.keep_alive and (request.chunked_ok or reply.frames is None)
+        speaker = SPEAKERS[call.dialect]
+        steps = steps_of(reply, faults, call, speaker, pace, keep_alive=keep_alive, chunked=chunked)
+        return Performance(received, steps=steps, chunked=chunked, keep_alive=keep_alive)
+
+    def _call(self, request: RawRequest, started_s: float) -> Call:
+        route = self._router.route(request.target, request.headers)
+        parsed: Any = None
+        if request.body and route.dialect not in ("oauth", "stability"):
+            try:
+                parsed = _decode(request.body)
+            except msgspec.DecodeError:
+                parsed = _BROKEN_JSON
+        body = as_object(parsed)
+        model = route.model or as_text(body.get("model"))
+        return Call(
+            method=request.method,
+            path=route.path,
+            query=route.query,
+            headers=request.headers,
+            body=request.body,
+            dialect=route.dialect,
+            provider=route.provider,
+            json=parsed,
+            model=model,
+            key=key_of(route.dialect, request.headers, route.query),
+            stream=body.get("stream") is True or ":stream" in route.path,
+            serial=next(self._serials),
+            unix_s=int(started_s),
+            settings=self.scenario.providers.get(route.provider, _DEFAULT_SETTINGS),
+            profile=self.scenario.profile(route.provider, model),
+            quirks=NO_QUIRKS,
+            prompts_seen=self._prompts_seen,
+            known_token=_no_token,
+        )
+
+    def _answer(self, call: Call, request: RawRequest, speaker: Speaker) -> Reply:
+        try:
+            _check(call, self.scenario.keys.get(call.provider))
+            return speaker.answer(call)
+        except Refused as refused:
+            return speaker.refuse(refused, call)
+
+
+def _no_token(token: str) -> bool:
+    return False
+
+
+def _check(call: Call, keys: list[str] | None) -> None:
+    if keys is not None and call.key not in keys and call.key:
+        raise Refused(401, "")
+    if call.json is _BROKEN_JSON:
+        raise Refused(400, "We could not parse the JSON body of your request.")
+    served = call.settings.models
+    if served and call.model and not any(fnmatchcase(call.model, glob) for glob in served):
+        raise Refused(404, f"The model `{call.model}` does not exist or you do not have access to it.")
+
+
+def _whole(reply: Reply, received: Received, request: RawRequest) -> Performance:
+    received.status = reply.status
+    head = head_bytes(
+        reply.status, reply.headers, length=len(reply.body), chunked=False, keep_alive=request.keep_alive
+    )
+    return Performance(received, whole=head + reply.body, keep_alive=request.keep_alive)
+
+
+def _as_faults(faults: Iterable[Fault | Mapping[str, Any]]) -> list[Fault]:
+    return [fault if isinstance(fault, Fault) else msgspec.convert(fault, Fault) for fault in faults]
