@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         self.exchange = None
-        if exchange.halted and self.transport is not None:
+        if exchange.brakes and self.transport is not None:
             self.transport.resume_reading()
         exchange.completed()
         if self._keep and self._outbox is None:

@@ -21,7 +21,9 @@ from penstock.net import decode
 from penstock.wire.http import Headers, header
 
 HOLD_BYTES: Final = 1024 * 1024
-FOREVER: Final = float("inf")
+
+_PAUSED: Final = 1  # by who takes the pieces
+_UNREAD: Final = 2  # by the bound on what is held
 
 
 class Deadlines(Struct, frozen=True):
@@ -75,12 +77,11 @@ class Exchange:
         "_held_bytes",
         "_limit",
         "_owner",
-        "_paused",
         "_reading",
-        "_stalled",
         "_waiter",
         "body",
         "bodyless",
+        "brakes",
         "connect_ms",
         "connection",
         "deadlines",
@@ -88,7 +89,6 @@ class Exchange:
         "done",
         "due",
         "error",
-        "halted",
         "head",
         "headers",
         "phase",
@@ -123,7 +123,8 @@ class Exchange:
         self.phase: TimeoutPhase = "connect"
         self.span_s = deadlines.connect_s
         self.touched = False
-        self.halted = False
+        self.brakes = 0
+        """Why the socket is not read, one bit each; the idle deadline stands still while there is a reason."""
         self.started_s = now
         self.due = now + deadlines.connect_s
         self.total_due = now + deadlines.total_s
@@ -133,8 +134,6 @@ class Exchange:
         self._held_bytes = 0
         self._limit = HOLD_BYTES
         self._reading = False
-        self._paused = False
-        self._stalled = False
 
     def __repr__(self) -> str:
         """Without head and body: they hold secrets and people's words."""
@@ -151,8 +150,7 @@ class Exchange:
             if self._held_bytes > max_bytes:
                 self.fail(self._too_long())
             else:
-                self._stalled = False
-                self._steer()
+                self._loosen(_UNREAD)
                 await self.wait()
         if self.error is not None:
             raise self.error
@@ -175,8 +173,7 @@ class Exchange:
             self.sink = self._first(sink)
             self._drain()
             if not self.done:
-                self._stalled = False
-                self._steer()
+                self._loosen(_UNREAD)
                 await self.wait()
             if self.error is not None:
                 raise self.error
@@ -191,13 +188,11 @@ class Exchange:
 
     def pause(self) -> None:
         """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still."""
-        self._paused = True
-        self._steer()
+        self._brake(_PAUSED)
 
     def resume(self) -> None:
         """Read on."""
-        self._paused = False
-        self._steer()
+        self._loosen(_PAUSED)
 
     def abort(self) -> None:
         """Close the socket now. After a complete body nothing happens: the connection is in the pool again."""
@@ -248,8 +243,7 @@ class Exchange:
             if self._reading:
                 self.fail(self._too_long())
             else:
-                self._stalled = True
-                self._steer()
+                self._brake(_UNREAD)
 
     def completed(self) -> None:
         """The body's proper end; the connection looks after itself."""
@@ -286,18 +280,22 @@ class Exchange:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _steer(self) -> None:
-        """Let the socket read, or not."""
-        halted = (self._paused or self._stalled) and not self.done
-        transport = self.connection.transport if self.connection is not None else None
-        if halted == self.halted or transport is None:
+    def _brake(self, reason: int) -> None:
+        connection = self.connection
+        if connection is None or connection.transport is None:
             return
-        self.halted = halted
-        if halted:
-            transport.pause_reading()
-        else:
+        if not self.brakes:
+            connection.transport.pause_reading()
+        self.brakes |= reason
+
+    def _loosen(self, reason: int) -> None:
+        connection = self.connection
+        if not self.brakes & reason or connection is None or connection.transport is None:
+            return
+        self.brakes &= ~reason
+        if not self.brakes:
             self.touched = True
-            transport.resume_reading()
+            connection.transport.resume_reading()
 
     # Decoding.
 

@@ -286,7 +286,7 @@ class Transport:
             if exchange.touched:
                 exchange.touched = False
                 exchange.due = now + exchange.span_s
-            if now >= exchange.total_due or (now >= exchange.due and not exchange.halted):
+            if now >= exchange.total_due or (now >= exchange.due and not exchange.brakes):
                 overdue.append(exchange)
         self._spared = stood_still and not self._spared
         if not self._spared:
