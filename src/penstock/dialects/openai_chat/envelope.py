@@ -1,0 +1,383 @@
+"""The envelope of a chat request: body -> Ask, without reading the conversation.
+
+Theory
+------
+One typed decode. The conversation and the tools stay raw; only if a word such as ``"image_url"`` is somewhere in the
+bytes are they looked at, because a capability must not be asked of a target for a word in a sentence.
+
+References: OpenAI's chat completions request; OpenRouter's ``models``, ``provider`` and ``reasoning``.
+"""
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
+from penstock.base.errors import BadRequest
+
+GATEWAY_FIELDS = (
+    "models",
+    "fallbacks",
+    "provider",
+    "reasoning",
+    "include_reasoning",
+    "route",
+    "transforms",
+    "plugins",
+    "usage",
+    "cache_control",
+    "penstock",
+)
+"""Fields that OpenAI does not know: they go on only where the upstream is said to know them."""
+
+MAX_METADATA = 16
+IMAGE_BYTES = 1000
+"""What a picture counts for in ``input_bytes``: its base64 is not what the model reads."""
+
+_NONE = Raw(b"")
+_LEAST_BUDGET = -1
+_LONGEST_NULL = 2  # "[]"
+
+
+class StreamOptions(Struct, gc=False):
+    """``stream_options``, as far as we read it."""
+
+    include_usage: bool | None = None
+
+
+_Name = Annotated[str, Meta(min_length=1)]
+
+
+class _Fallback(Struct, gc=False, forbid_unknown_fields=True):
+    model: _Name
+
+
+class ReasoningWish(Struct, gc=False):
+    """OpenRouter's ``reasoning``."""
+
+    effort: Effort | None = None
+    max_tokens: int | None = None
+    enabled: bool | None = None
+    exclude: bool | None = None
+
+
+class _Provider(Struct, gc=False):
+    order: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+
+
+class _Envelope(Struct, gc=False):
+    model: str | None = None
+    messages: Raw = _NONE
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    tools: Raw = _NONE
+    functions: Raw = _NONE
+    response_format: Raw = _NONE
+    metadata: Raw = _NONE
+    models: tuple[_Name, ...] | UnsetType | None = UNSET
+    fallbacks: tuple[_Name | _Fallback, ...] | UnsetType | None = UNSET
+    provider: _Provider | UnsetType | None = UNSET
+    reasoning: ReasoningWish | UnsetType | None = UNSET
+    include_reasoning: bool | UnsetType | None = UNSET
+    reasoning_effort: Effort | None = None
+    route: Raw = _NONE
+    transforms: Raw = _NONE
+    plugins: Raw = _NONE
+    usage: Raw = _NONE
+    cache_control: Raw = _NONE
+    penstock: Raw = _NONE
+
+
+class _Kind(Struct, gc=False):
+    type: str = ""
+
+
+class _Url(Struct, gc=False):
+    url: str = ""
+
+
+class _Data(Struct, gc=False):
+    data: str = ""
+
+
+class _File(Struct, gc=False):
+    file_data: str = ""
+
+
+class _Part(Struct, gc=False):
+    type: str = ""
+    image_url: _Url | str | None = None
+    input_audio: _Data | None = None
+    file: _File | None = None
+
+
+class _Turn(Struct, gc=False):
+    content: str | list[_Part] | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+_decode_turns = msgspec.json.Decoder(list[_Turn]).decode
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_AT_BYTE = re.compile(r"\(byte (\d+)\)")
+_AT_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_OPENING_BRACKET = ord("[")
+_SURELY_NOT_EMPTY = 24
+_TOOLS: frozenset[str] = frozenset({"tools"})
+_JSON_SCHEMA: frozenset[str] = frozenset({"json_schema"})
+_NO_WISH = ReasoningWish()
+_REMEDIES = {
+    "model": 'Send a string such as "openai/gpt-4o-mini".',
+    "stream": "Send true or false.",
+    "stream_options": 'Send an object such as {"include_usage": true}.',
+    "max_tokens": "Send a whole number.",
+    "max_completion_tokens": "Send a whole number.",
+    "n": "Send a whole number of at least 1.",
+    "models": "Send a list of model names.",
+    "fallbacks": 'Send a list of model names, or of objects {"model": "..."}.',
+    "provider": 'Send an object such as {"order": ["openai"], "allow_fallbacks": true}.',
+    "reasoning": 'Send an object with "effort" or "max_tokens", not both.',
+    "reasoning_effort": "Send one of none, minimal, low, medium, high, xhigh, max.",
+    "reasoning.max_tokens": "Send -1 (dynamic), 0 (off) or a number of tokens above 0.",
+    "include_reasoning": "Send true or false.",
+    "metadata": "Send an object of at most 16 strings.",
+    "tools": "Send a list of tools.",
+    "functions": "Send a list of functions; better, tools.",
+    "response_format": 'Send an object such as {"type": "json_object"}.',
+    "messages": 'Send a list of messages such as [{"role": "user", "content": "Hello"}].',
+}
+
+
+def read_envelope(body: bytes, dialect: str) -> Ask:
+    """Body -> Ask. Raises BadRequest naming the field, or the position of what is not JSON."""
+    try:
+        envelope = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise unreadable(error, body) from None
+    messages = envelope.messages
+    size = len(messages)
+    if size < _SURELY_NOT_EMPTY or memoryview(messages)[0] != _OPENING_BRACKET:
+        _check_messages(messages)
+    cap, options = envelope.max_completion_tokens, envelope.stream_options
+    if cap is None:
+        cap = envelope.max_tokens
+    ask = Ask(
+        dialect=dialect,
+        body=body,
+        model=envelope.model or "",
+        stream=envelope.stream is True,
+        include_usage=options is not None and options.include_usage is True,
+        # A cap below 1 (-1 is "no cap" to some servers) is the upstream's to judge; it is no estimate.
+        max_tokens=cap if cap is not None and cap > 0 else None,
+        input_bytes=size,
+    )
+    if envelope.n is not None:
+        if envelope.n < 1:
+            raise _wrong("n", f"The field n is {envelope.n}.")
+        ask.n = envelope.n
+    if envelope.reasoning_effort is not None:
+        ask.reasoning = _reasoning(envelope)
+    if (
+        envelope.models is not UNSET
+        or envelope.fallbacks is not UNSET
+        or envelope.provider is not UNSET
+        or envelope.reasoning is not UNSET
+        or envelope.include_reasoning is not UNSET
+        or envelope.route is not _NONE
+        or envelope.transforms is not _NONE
+        or envelope.plugins is not _NONE
+        or envelope.usage is not _NONE
+        or envelope.cache_control is not _NONE
+        or envelope.penstock is not _NONE
+    ):
+        _read_gateway_fields(ask, envelope)
+    if not ask.model and not ask.models:
+        raise _wrong("model", "The field model is missing.")
+    if envelope.metadata is not _NONE:
+        _read_metadata(ask, envelope.metadata)
+    if len(envelope.tools) > _LONGEST_NULL or len(envelope.functions) > _LONGEST_NULL:
+        _read_tools(ask, envelope)
+    if envelope.response_format is not _NONE and _kind(envelope.response_format) == "json_schema":
+        ask.needs |= _JSON_SCHEMA
+    if b'"type"' in body and (b'"image_url"' in body or b'"input_audio"' in body or b'"file"' in body):
+        _read_media(ask, messages)
+    return ask
+
+
+def _read_gateway_fields(ask: Ask, envelope: _Envelope) -> None:
+    absent = (UNSET, _NONE)
+    ask.gateway_fields = tuple(
+        name for name in GATEWAY_FIELDS if not any(getattr(envelope, name) is nothing for nothing in absent)
+    )
+    if envelope.models:
+        ask.models = envelope.models
+    if envelope.fallbacks:
+        ask.fallbacks = tuple(
+            entry if isinstance(entry, str) else entry.model for entry in envelope.fallbacks
+        )
+    wish = envelope.provider
+    if wish:
+        ask.provider = ProviderPreferences(
+            order=wish.order or (),
+            only=wish.only or (),
+            ignore=wish.ignore or (),
+            allow_fallbacks=wish.allow_fallbacks is not False,
+            require_parameters=wish.require_parameters is True,
+        )
+    ask.reasoning = _reasoning(envelope)
+
+
+def _reasoning(envelope: _Envelope) -> Reasoning | None:
+    """The three spellings as one. Contradictions are refused, as OpenRouter refuses effort beside max_tokens."""
+    wish = envelope.reasoning or _NO_WISH
+    exclude = wish.exclude is True or (wish.exclude is None and envelope.include_reasoning is False)
+    reasoning = make_reasoning(wish, envelope.reasoning_effort)
+    if reasoning is None:
+        return Reasoning(exclude=True) if exclude else None
+    return msgspec.structs.replace(reasoning, exclude=True) if exclude else reasoning
+
+
+def make_reasoning(wish: ReasoningWish, flat_effort: Effort | None) -> Reasoning | None:
+    """``reasoning{}`` and ``reasoning_effort`` as one Reasoning, None if nothing is asked."""
+    effort, budget, enabled = wish.effort, wish.max_tokens, wish.enabled
+    if flat_effort is not None:
+        if effort is not None and effort != flat_effort:
+            raise _wrong(
+                "reasoning_effort", f"reasoning_effort {flat_effort} contradicts reasoning.effort {effort}."
+            )
+        effort = flat_effort
+    if effort is None and budget is None and enabled is None:
+        return None
+    if effort is not None and budget is not None:
+        raise _wrong("reasoning", "Only one of a reasoning effort and reasoning.max_tokens is allowed.")
+    if budget is not None and budget < _LEAST_BUDGET:
+        raise _wrong(
+            "reasoning.max_tokens",
+            f"The field reasoning.max_tokens is {budget}.",
+        )
+    off = effort == "none" or budget == 0
+    if enabled is not None and (effort is not None or budget is not None) and enabled is off:
+        raise _wrong("reasoning.enabled", "The field reasoning.enabled contradicts the rest of reasoning.")
+    param = "reasoning_effort" if flat_effort is not None and wish is _NO_WISH else "reasoning"
+    return Reasoning(effort=effort, max_tokens=budget, enabled=enabled, param=param)
+
+
+def _read_metadata(ask: Ask, raw: Raw) -> None:
+    """An object of strings is kept for the ledger; anything else is the upstream's to judge."""
+    try:
+        metadata = _decode_metadata(raw)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return
+    if len(metadata) > MAX_METADATA:
+        raise _wrong("metadata", f"The field metadata holds {len(metadata)} pairs.")
+    ask.metadata = metadata
+
+
+def _read_tools(ask: Ask, envelope: _Envelope) -> None:
+    for name in ("tools", "functions"):
+        raw: Raw = getattr(envelope, name)
+        text = bytes(raw)
+        if raw is _NONE or text == b"null":
+            continue
+        if not text.startswith(b"["):
+            raise _wrong(name, f"The field {name} is not a list.")
+        if text[1:-1].strip():
+            ask.needs |= _TOOLS
+            ask.input_bytes += len(text)
+
+
+def _read_media(ask: Ask, messages: Raw) -> None:
+    """Which senses the target must have, and how much of the bytes are pictures rather than words."""
+    try:
+        turns = _decode_turns(messages)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A shape that we do not know: expand() names it if we must translate, else the upstream judges.
+        return
+    needs: set[str] = set()
+    for turn in turns:
+        if not isinstance(turn.content, list):
+            continue
+        for part in turn.content:
+            if part.type == "image_url":
+                needs.add("image")
+                url = part.image_url if isinstance(part.image_url, str) else (part.image_url or _Url()).url
+                if url.startswith("data:"):
+                    ask.input_bytes += IMAGE_BYTES - len(url)
+            elif part.type == "input_audio":
+                needs.add("audio")
+            elif part.type == "file":
+                needs.add("document")
+    if needs:
+        ask.needs |= needs
+
+
+def _kind(raw: Raw) -> str:
+    if bytes(raw) == b"null":
+        return ""
+    try:
+        return _decode_kind(raw).type
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise _wrong("response_format", "The field response_format is not an object with a type.") from None
+
+
+def _check_messages(messages: Raw) -> None:
+    text = bytes(messages)
+    if not text or text == b"null":
+        raise _wrong("messages", "The field messages is missing.")
+    if not text.startswith(b"["):
+        raise _wrong("messages", "The field messages is not a list.")
+    if not text[1:-1].strip():
+        raise _wrong("messages", "The field messages is empty.")
+
+
+def _wrong(param: str, message: str) -> BadRequest:
+    return BadRequest(
+        message, param=param, hint=_REMEDIES.get(param) or _REMEDIES.get(param.partition(".")[0])
+    )
+
+
+def unreadable(error: Exception, body: bytes) -> BadRequest:
+    """What msgspec says of a body, as a sentence for who sent it: the field, or the line and column."""
+    text = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        found = _AT_PATH.search(text)
+        path = found.group(1) if found else ""
+        fault = (text[: found.start()] if found else text).replace("`", "")
+        if not path:
+            return BadRequest(f"The body is not a JSON object: {fault[:1].lower()}{fault[1:]}.")
+        hint = _REMEDIES.get(path) or _REMEDIES.get(re.split(r"[.\[]", path, maxsplit=1)[0])
+        return BadRequest(
+            f"The field {path} is wrong: {fault[:1].lower()}{fault[1:]}.", param=path, hint=hint
+        )
+    if isinstance(error, RecursionError):
+        return BadRequest("The body is nested too deeply to be read.", code="invalid_json")
+    if isinstance(error, UnicodeDecodeError):
+        position, what = _first_bad_utf8(body), "not valid UTF-8"
+    else:
+        found = _AT_BYTE.search(text)
+        position = int(found.group(1)) if found else len(body)
+        what = _AT_BYTE.sub("", text).removeprefix("JSON is malformed: ").strip().lower() or "malformed"
+    line = body.count(b"\n", 0, position) + 1
+    column = position - (body.rfind(b"\n", 0, position) + 1) + 1
+    return BadRequest(
+        f"The body is not valid JSON: {what} at line {line}, column {column} (byte {position}).",
+        code="invalid_json",
+        hint="Send one JSON object, encoded as UTF-8.",
+    )
+
+
+def _first_bad_utf8(body: bytes) -> int:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(body)

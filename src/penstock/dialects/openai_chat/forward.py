@@ -1,0 +1,186 @@
+"""Pass-through of a request: the caller's bytes with the few edits that are ours.
+
+Rules: edits are splices, so unknown fields, the order of keys, spaces and the spelling of numbers survive
+(behaviours 19, 20); a cap is renamed or kept, never lost (behaviour 21); what only a gateway reads is taken out.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from penstock.base.chat import Ask, Reasoning
+from penstock.base.models import CapName, Target
+from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
+from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
+from penstock.wire.http import WireRequest
+from penstock.wire.splice import Span, edit, spans
+
+_USAGE_WANTED = b'{"include_usage":true}'
+_ALSO_USAGE_WANTED = b',"stream_options":' + _USAGE_WANTED
+
+# Asked of a gateway, done by none of ours: taken out, and said.
+_REPORTED = frozenset({"transforms", "plugins", "cache_control"})
+_PROVIDER_UNDERSTOOD = frozenset({"order", "only", "ignore", "allow_fallbacks", "require_parameters"})
+# Overrides that would break what the gateway itself decides.
+_NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
+_REASONING = ("reasoning", "include_reasoning", "reasoning_effort")
+
+
+class _Edits(Struct):
+    """What changes, by field. ``adjusted`` is what the caller is told."""
+
+    found: dict[str, Span]
+    replace: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    remove: set[str] = field(default_factory=set[str])
+    add: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    rename: dict[str, str] = field(default_factory=dict[str, str])
+    adjusted: list[str] = field(default_factory=list[str])
+
+    def put(self, name: str, value: bytes) -> None:
+        """Set a field, wherever it stands."""
+        self.remove.discard(name)
+        if name in self.found:
+            self.replace[name] = value
+        else:
+            self.add[name] = value
+
+    def drop(self, name: str) -> None:
+        """Take a field out, if it is there."""
+        if name in self.found:
+            self.remove.add(name)
+
+
+def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
+    """The call to ``target``. Raises BadRequest for a body with a repeated key."""
+    body = ask.body
+    found = ask.spans
+    if found is None:
+        found = ask.spans = spans(body)
+    adjusted: tuple[str, ...] = ()
+    want_usage = ask.stream and not ask.include_usage
+    if (
+        target.overrides
+        or ask.gateway_fields
+        or "model" not in found
+        or (want_usage and "stream_options" in found)
+        or (("max_tokens" in found or "max_completion_tokens" in found) and _cap_is_misnamed(found, target))
+    ):
+        edits = _edits(ask, target, found)
+        body = edit(
+            body, found, replace=edits.replace, remove=edits.remove, add=edits.add, rename=edits.rename
+        )
+        adjusted = tuple(edits.adjusted)
+    elif want_usage or ask.model != target.model:
+        _, start, end = found["model"]
+        model = msgspec.json.encode(target.model)
+        body = body[:start] + model + (_ALSO_USAGE_WANTED if want_usage else b"") + body[end:]
+    return WireRequest(b"POST", PATH, headers(credential, stream=ask.stream), body, adjusted)
+
+
+def _cap_is_misnamed(found: dict[str, Span], target: Target) -> bool:
+    wanted = cap_name(target)
+    return wanted is not None and _other(wanted) in found
+
+
+def _other(name: CapName) -> CapName:
+    return "max_tokens" if name == "max_completion_tokens" else "max_completion_tokens"
+
+
+def _edits(ask: Ask, target: Target, found: dict[str, Span]) -> _Edits:
+    edits = _Edits(found)
+    known = known_fields(target)
+    overrides = {name: value for name, value in target.overrides.items() if name not in _NOT_OVERRIDDEN}
+    edits.put("model", msgspec.json.encode(target.model))
+    for name in ask.gateway_fields:
+        if name not in known:
+            edits.drop(name)
+            if name in _REPORTED:
+                edits.adjusted.append(f"{name}-dropped")
+            elif name == "provider":
+                edits.adjusted.extend(_provider_losses(_value(ask, found, name)))
+    for name, value in overrides.items():
+        if name in CAPS or name in _REASONING:
+            continue
+        if value is None:
+            edits.drop(name)
+        else:
+            edits.put(name, msgspec.json.encode(value))
+    _edit_cap(edits, ask, target, overrides)
+    if "reasoning" not in known:
+        _edit_reasoning(edits, ask, target, overrides)
+    else:
+        for name in _REASONING:
+            if name in overrides:
+                edits.put(name, msgspec.json.encode(overrides[name]))
+    if ask.stream and not ask.include_usage:
+        edits.put("stream_options", _with_usage(ask.body, found.get("stream_options")))
+    return edits
+
+
+def _value(ask: Ask, found: dict[str, Span], name: str) -> bytes:
+    _, start, end = found[name]
+    return ask.body[start:end]
+
+
+def _with_usage(body: bytes, span: Span | None) -> bytes:
+    if span is None:
+        return _USAGE_WANTED
+    value = body[span[1] : span[2]]
+    if value == b"null":
+        return _USAGE_WANTED
+    inside = spans(value)
+    if "include_usage" in inside:
+        return edit(value, inside, replace={"include_usage": b"true"})
+    return edit(value, inside, add={"include_usage": b"true"})
+
+
+def _edit_cap(edits: _Edits, ask: Ask, target: Target, overrides: dict[str, Any]) -> None:
+    found = edits.found
+    wanted = cap_name(target)
+    given = [name for name in CAPS if name in overrides]
+    if given:
+        for name in CAPS:
+            edits.drop(name)
+        value = overrides[given[0]]
+        if value is not None:
+            edits.put(wanted or given[0], msgspec.json.encode(value))
+        return
+    if wanted is None or _other(wanted) not in found:
+        return
+    other = _other(wanted)
+    if wanted not in found:
+        edits.rename[other] = wanted
+        return
+    first = _value(ask, found, CAPS[0])
+    edits.drop(other)
+    edits.put(wanted, first if first != b"null" else _value(ask, found, CAPS[1]))
+
+
+def _edit_reasoning(edits: _Edits, ask: Ask, target: Target, overrides: dict[str, Any]) -> None:
+    """``reasoning{}`` as ``reasoning_effort``; what the caller wrote as reasoning_effort stays."""
+    if any(name in overrides for name in _REASONING):
+        for name in _REASONING:
+            edits.drop(name)
+        wish = msgspec.convert(overrides.get("reasoning") or {}, ReasoningWish)
+        reasoning = make_reasoning(wish, overrides.get("reasoning_effort"))
+        if reasoning is not None and wish.exclude:
+            reasoning = msgspec.structs.replace(reasoning, exclude=True)
+    elif "reasoning" in edits.found or "include_reasoning" in edits.found:
+        reasoning: Reasoning | None = ask.reasoning
+    else:
+        return
+    if reasoning is None:
+        return
+    effort, adjusted = effort_of(reasoning, target)
+    edits.adjusted.extend(adjusted)
+    if effort is not None:
+        edits.put("reasoning_effort", msgspec.json.encode(effort))
+
+
+def _provider_losses(value: bytes) -> list[str]:
+    """Wishes in ``provider{}`` that no chat routing of ours reads (zdr, sort, max_price ...), to be said."""
+    if value == b"null":
+        return []
+    names = msgspec.json.decode(value, type=dict[str, Raw])
+    return [f"provider.{name}-dropped" for name in names if name not in _PROVIDER_UNDERSTOOD]

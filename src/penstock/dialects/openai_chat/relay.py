@@ -1,0 +1,270 @@
+"""Pass-through of a reply: whole events go on as they came; beside them we read what settling needs.
+
+Rules
+- A role or an empty delta is not content (behaviour 1); a comment goes on at once and is not content (behaviour 4).
+- A stream is over at ``[DONE]``, or at EOF if every choice had a finish reason (behaviour 6); else it was cut
+  (behaviour 5), and so is one that ends inside an event. Nothing is invented.
+- The usage-only chunk that we asked for is taken out again (behaviour 8); usage beside a choice stays.
+- An error inside a 200 is an error (behaviour 9). What came before it in the same bytes goes on first if it was
+  content; the error is then raised by the next call.
+"""
+
+from penstock.base.chat import Ask
+from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.usage import Usage
+from penstock.dialects.openai_chat.details import read_details
+from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.shapes import (
+    Choice,
+    Chunk,
+    Piece,
+    is_error,
+    present,
+    read_chunk,
+    stop_reason,
+)
+from penstock.dialects.openai_chat.usage import read_usage
+from penstock.wire.sse import SseEvent, SseReader, completed
+
+_DONE = b"[DONE]"
+_DONE_LINE = b"data: [DONE]"
+_NOT_SSE = (b"{", b"[", b"<")
+
+
+class _Reading:
+    """What both relays learn of a reply: the attributes of wire.ports.Relay."""
+
+    __slots__ = (
+        "content_bytes",
+        "content_seen",
+        "finished",
+        "model",
+        "native_stop",
+        "stopped",
+        "upstream_id",
+        "usage",
+    )
+    usage: Usage | None
+    stopped: str | None
+
+    def __init__(self) -> None:
+        self.content_seen = False
+        self.content_bytes = 0
+        self.usage = None
+        self.stopped = None
+        self.native_stop = ""
+        self.model = ""
+        self.upstream_id = ""
+        self.finished = False
+
+    def _read_piece(self, piece: Piece) -> None:
+        """Content beyond plain text: refusals, tools, media, opaque reasoning."""
+        if piece.refusal:
+            self._say(piece.refusal)
+        for tool in piece.tool_calls or ():
+            self.content_seen = True
+            if tool.function is not None:
+                self._say((tool.function.name or "") + (tool.function.arguments or ""))
+        if piece.function_call is not None:
+            self._say((piece.function_call.name or "") + (piece.function_call.arguments or ""))
+        if piece.audio is not None and (piece.audio.data or piece.audio.transcript):
+            self._say(piece.audio.transcript or "")
+        if present(piece.images):
+            self.content_seen = True
+        if present(piece.reasoning_details) and not (piece.reasoning or piece.reasoning_content):
+            for thought in read_details(piece.reasoning_details):
+                if thought.text or thought.redacted:
+                    self._say(thought.text)
+
+    def _say(self, text: str) -> None:
+        self.content_seen = True
+        self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+    def _stop(self, choice: Choice) -> None:
+        """The first choice's reason is the reply's. Raises for OpenRouter's finish_reason "error"."""
+        native = choice.finish_reason or ""
+        if present(choice.error):
+            raise read_error_in_200(b'{"error":' + bytes(choice.error) + b"}")
+        if native == "error":
+            raise read_error_in_200(b'{"error":"The model\'s reply ended in an error."}')
+        if native and (self.stopped is None or choice.index == 0):
+            self.stopped = stop_reason(native)
+            self.native_stop = choice.native_finish_reason or native
+
+
+class StreamRelay(_Reading):
+    """A stream, event by event."""
+
+    __slots__ = ("_begun", "_failed", "_keep_usage", "_open", "_page", "_sse")
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self._sse = SseReader()
+        self._keep_usage = ask.include_usage
+        self._open: dict[int, bool] = {}
+        self._begun = False
+        self._page: list[bytes] | None = None
+        self._failed: UpstreamError | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events for the caller, as they came."""
+        if not self._begun:
+            self._begin(data)
+        if self._page is not None:
+            self._page.append(data)
+            return b""
+        if self._failed is not None:
+            raise self._failed
+        events = self._sse.feed(data)
+        if len(events) != 1:
+            return self._see_all(events) if events else b""
+        event = events[0]
+        try:
+            return event.raw if self._see(event) else b""
+        except UpstreamError as error:
+            self._failed = error
+            raise
+
+    def close(self) -> bytes:
+        """EOF: the last event even without its blank line (behaviour 3), or UpstreamTruncated."""
+        if self._failed is not None:
+            raise self._failed
+        if self._page is not None:
+            raise read_page_in_200(b"".join(self._page))
+        out = b"".join(completed(event.raw) for event in self._sse.close() if self._see_last(event))
+        if not self.finished:
+            if not self._open or any(self._open.values()):
+                raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
+            self.finished = True
+        return out
+
+    def _begin(self, data: bytes) -> None:
+        """A page or a JSON body where a stream was promised is kept for its error, not forwarded."""
+        start = data.lstrip()[:1]
+        self._begun = bool(start)
+        if start in _NOT_SSE and start:
+            self._page = []
+
+    def _see_all(self, events: list[SseEvent]) -> bytes:
+        out: list[bytes] = []
+        for event in events:
+            try:
+                if self._see(event):
+                    out.append(event.raw)
+            except UpstreamError as error:
+                self._failed = error
+                if not out or not self.content_seen:
+                    raise
+                break
+        return b"".join(out)
+
+    def _see(self, event: SseEvent) -> bool:
+        """Read one event; False if it is not for the caller."""
+        data = event.data
+        if data is None or self.finished:
+            return True
+        if data[:1] != b"{":
+            return self._see_odd(event, data)
+        chunk = read_chunk(data)
+        choices = chunk.choices
+        keep = True
+        if not choices or chunk.usage is not None or present(chunk.error):
+            keep = self._see_rare(event, data, chunk)
+        if not self.upstream_id:
+            self.model, self.upstream_id = chunk.model or "", chunk.id or ""
+        for choice in choices or ():
+            piece = choice.delta
+            if piece is not None:
+                if piece.content:
+                    self._say(piece.content)
+                thought = piece.reasoning or piece.reasoning_content
+                if thought:
+                    self._say(thought)
+                if piece.more:
+                    self._read_piece(piece)
+            if choice.finish_reason or present(choice.error):
+                self._stop(choice)
+                self._open[choice.index] = False
+            elif choice.index not in self._open:
+                self._open[choice.index] = True
+        return keep
+
+    def _see_rare(self, event: SseEvent, data: bytes, chunk: Chunk) -> bool:
+        """A chunk with an error, with usage or without choices."""
+        if present(chunk.error) or (chunk.choices is None and is_error(data, event.name)):
+            raise read_error_in_200(data)
+        if chunk.usage is None:
+            return True
+        self.usage = read_usage(chunk.usage, "stream")
+        return bool(chunk.choices) or self._keep_usage
+
+    def _see_odd(self, event: SseEvent, data: bytes) -> bool:
+        """Data that does not begin as an object."""
+        text = data.strip()
+        if text == _DONE:
+            if not self._open:
+                raise UpstreamMalformed("The upstream's stream ended without any choice.")
+            self.finished = True
+        elif text.startswith(b"{"):
+            return self._see(SseEvent(event.name, text, event.raw))
+        elif event.name == b"error":
+            raise read_page_in_200(text)
+        elif text:
+            raise UpstreamMalformed("The upstream's stream holds an event that is not JSON.")
+        return True
+
+    def _see_last(self, event: SseEvent) -> bool:
+        """What EOF left without a blank line: a whole event, a piece of the end marker, or a cut."""
+        if _DONE_LINE.startswith(event.raw.strip()) and event.data != _DONE:
+            return False
+        try:
+            return self._see(event)
+        except UpstreamMalformed:
+            raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
+
+
+class WholeRelay(_Reading):
+    """A reply that is not streamed: forwarded as it came, once it is known to be one."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing yet: a reply that turns out to be an error must not have been sent."""
+        self._pieces.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The provider's bytes."""
+        body = b"".join(self._pieces)
+        chunk = read_whole(body)
+        self.model, self.upstream_id = chunk.model or "", chunk.id or ""
+        if chunk.usage is not None:
+            self.usage = read_usage(chunk.usage, "provider")
+        for choice in chunk.choices or ():
+            piece = choice.message
+            if piece is not None:
+                if piece.content:
+                    self._say(piece.content)
+                thought = piece.reasoning or piece.reasoning_content
+                if thought:
+                    self._say(thought)
+                self._read_piece(piece)
+            self._stop(choice)
+        self.finished = True
+        return body
+
+
+def read_whole(body: bytes) -> Chunk:
+    """A whole reply. Raises what a 200 with an error in it, a page, or no choices amounts to."""
+    if body.lstrip()[:1] != b"{":
+        raise read_page_in_200(body)
+    chunk = read_chunk(body)
+    if present(chunk.error) or (not chunk.choices and is_error(body, b"")):
+        raise read_error_in_200(body)
+    if not chunk.choices:
+        raise UpstreamMalformed("The upstream's reply has no choices.")
+    return chunk

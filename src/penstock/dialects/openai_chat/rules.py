@@ -1,0 +1,66 @@
+"""What a target of this dialect wants to be told differently: the cap's name, reasoning, gateway fields, headers."""
+
+import re
+
+from penstock.base.chat import Effort, Reasoning
+from penstock.base.models import CapName, Target
+from penstock.wire.http import Headers
+
+PATH = b"/chat/completions"
+CAPS: tuple[CapName, ...] = ("max_completion_tokens", "max_tokens")
+"""The two names of the cap; where both are given, the first one counts."""
+
+# OpenAI's own providers, for whom the name of a model without facts says which cap it takes.
+_OPENAI_OWN = frozenset({"openai", "azure"})
+# o-series and gpt-5 and later refuse max_tokens (reference wire.md, 4.1).
+_NEW_CAP = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
+
+# Gemini 2.5's published numbers, read backwards: the nearest effort of a budget.
+_EFFORT_OF_BUDGET: tuple[tuple[int, Effort], ...] = ((1024, "low"), (8192, "medium"), (24_576, "high"))
+
+_SHARED_HEADERS: Headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
+_STREAM_HEADERS: Headers = [*_SHARED_HEADERS, (b"accept", b"text/event-stream")]
+_WHOLE_HEADERS: Headers = [*_SHARED_HEADERS, (b"accept", b"application/json")]
+
+
+def headers(credential: str, *, stream: bool) -> Headers:
+    """The headers of one call. An empty credential (a local server) sends no authorization."""
+    fixed = _STREAM_HEADERS if stream else _WHOLE_HEADERS
+    if not credential:
+        return fixed.copy()
+    return [*fixed, (b"authorization", b"Bearer " + credential.encode())]
+
+
+def cap_name(target: Target) -> CapName | None:
+    """The cap's name at this target; None: not known, leave it as it is written."""
+    facts = target.facts
+    if facts.cap_name is not None:
+        return facts.cap_name
+    own = target.provider in _OPENAI_OWN or facts.provider in _OPENAI_OWN
+    return "max_completion_tokens" if own and _NEW_CAP.match(target.model) else None
+
+
+def known_fields(target: Target) -> frozenset[str]:
+    """Gateway fields that this upstream understands itself, as configured."""
+    text = target.options.get("passthrough_fields")
+    return frozenset(name.strip() for name in text.split(",")) if text else frozenset()
+
+
+def effort_of(reasoning: Reasoning, target: Target) -> tuple[Effort | None, tuple[str, ...]]:
+    """``reasoning_effort`` for an upstream that knows no other spelling, and what was lost on the way."""
+    if reasoning.effort is None and reasoning.max_tokens is None and reasoning.enabled is None:
+        return None, ("reasoning.exclude-dropped",) if reasoning.exclude else ()
+    if target.facts.reasoning == "none":
+        return None, ("reasoning-dropped",)
+    adjusted = ("reasoning.exclude-dropped",) if reasoning.exclude else ()
+    if reasoning.effort is not None:
+        return reasoning.effort, adjusted
+    if reasoning.max_tokens is None:
+        return "medium" if reasoning.enabled else "none", adjusted
+    if reasoning.max_tokens == 0:
+        return "none", adjusted
+    adjusted = ("reasoning.max_tokens-approximated", *adjusted)
+    if reasoning.max_tokens < 0:
+        return "medium", adjusted
+    budget = reasoning.max_tokens
+    return min(_EFFORT_OF_BUDGET, key=lambda entry: abs(entry[0] - budget))[1], adjusted

@@ -1,0 +1,129 @@
+"""Token usage between OpenAI's inclusive figures and our disjoint vector, both ways.
+
+OpenAI counts inclusively: cached, written and audio tokens are part of ``prompt_tokens``, reasoning is part of
+``completion_tokens``. Some providers (xAI) leave reasoning out of ``completion_tokens``; their total shows it.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from penstock.base.usage import Usage, UsageSource
+
+
+class PromptDetails(Struct, gc=False):
+    """``prompt_tokens_details``."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class CompletionDetails(Struct, gc=False):
+    """``completion_tokens_details``."""
+
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class UsageField(Struct, gc=False):
+    """``usage`` as a provider sends it. ``prompt_cache_hit_tokens`` is DeepSeek's spelling of cached."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+_NO_PROMPT_DETAILS = PromptDetails()
+_NO_COMPLETION_DETAILS = CompletionDetails()
+
+
+class _Share:
+    """Takes parts out of a whole, never more than is left of it."""
+
+    __slots__ = ("left", "over")
+
+    def __init__(self, whole: int) -> None:
+        self.left = whole
+        self.over = False
+
+    def take(self, part: int | None) -> int:
+        """``part``, or what is left of the whole."""
+        if not part:
+            return 0
+        taken = min(max(part, 0), self.left)
+        self.over = self.over or taken != part
+        self.left -= taken
+        return taken
+
+
+def read_usage(seen: UsageField, source: UsageSource) -> Usage:
+    """The disjoint vector. Figures that contradict each other are clamped, and ``note`` says so."""
+    notes: list[str] = []
+    given_prompt, given_completion = seen.prompt_tokens or 0, seen.completion_tokens or 0
+    if given_prompt < 0 or given_completion < 0:
+        notes.append("negative token count")
+    prompt = _Share(max(given_prompt, 0))
+    details = seen.prompt_tokens_details or _NO_PROMPT_DETAILS
+    cached = details.cached_tokens
+    cache_read = prompt.take(cached if cached is not None else seen.prompt_cache_hit_tokens)
+    cache_write = prompt.take(details.cache_write_tokens)
+    audio = prompt.take(details.audio_tokens)
+    image = prompt.take(details.image_tokens)
+    if prompt.over:
+        notes.append(f"the parts of the prompt exceed its {given_prompt} tokens")
+
+    outcome = seen.completion_tokens_details or _NO_COMPLETION_DETAILS
+    thought = outcome.reasoning_tokens or 0
+    total = seen.total_tokens
+    plain = given_prompt + given_completion
+    beside = thought > 0 and total == plain + thought
+    completion = _Share(max(given_completion, 0))
+    audio_out = completion.take(outcome.audio_tokens)
+    image_out = completion.take(outcome.image_tokens)
+    reasoning = thought if beside else completion.take(thought)
+    if completion.over:
+        notes.append(f"the parts of the completion exceed its {given_completion} tokens")
+    if total is not None and total != plain and not beside:
+        notes.append(f"total_tokens {total} is not {given_prompt} + {given_completion}")
+    return Usage(
+        input=prompt.left,
+        cache_read=cache_read,
+        cache_write_5m=cache_write,
+        input_audio=audio,
+        input_image=image,
+        output=completion.left,
+        reasoning=reasoning,
+        output_audio=audio_out,
+        output_image=image_out,
+        source=source,
+        note="; ".join(notes),
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """``usage`` as an OpenAI client reads it. Figures that we counted ourselves say so."""
+    body: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write_5m + usage.cache_write_1h,
+            "audio_tokens": usage.input_audio,
+            "image_tokens": usage.input_image,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": usage.output_audio,
+            "image_tokens": usage.output_image,
+        },
+    }
+    if usage.source in ("counted", "estimated"):
+        body["estimated"] = True
+    return body
