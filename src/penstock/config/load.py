@@ -5,7 +5,7 @@ Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Co
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -115,7 +115,7 @@ class _UniqueKeys(yaml.SafeLoader):
         seen: set[Any] = set()
         pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
         for key_node, _ in pairs:
-            key: Any = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
+            key = cast("Any", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark

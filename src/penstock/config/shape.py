@@ -151,8 +151,7 @@ def _kind(value: Any) -> str:
         return "fields"
     if isinstance(value, list):
         return "a list"
-    kind: type = type(value)
-    return _WORDS.get(kind, kind.__name__)
+    return next((word for kind, word in _WORDS.items() if type(value) is kind), "something else")
 
 
 def _remedy(wanted: type, value: Any) -> str:

@@ -98,7 +98,7 @@ class House:
         metrics: Metrics,
         clock: Clock,
         rng: random.Random,
-        log_once: Callable[[str, str], None],
+        log_once: Callable[[str, str], object],
         models: tuple[dict[str, Any], ...],
     ) -> None:
         self.config = config

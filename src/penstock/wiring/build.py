@@ -160,7 +160,7 @@ class _TargetMaker:
         settings = self._config.providers[provider]
         known = self._catalogue.provider(provider)
         facts = self._catalogue.facts(provider, model)
-        if facts.cap_name is None and known is not None and known.cap_name is not None:
+        if facts.cap_name is None and known is not None:
             facts = msgspec.structs.replace(facts, cap_name=known.cap_name)
         passing = settings.passthrough_fields or (known.passthrough_fields if known is not None else ())
         options = {
