@@ -344,7 +344,8 @@ def main() -> None:
     second = read_genai(args.genai, providers, f"genai-prices {args.genai_version}", args.date, ignored)
     for rows in (first, second):
         for (provider, model), draft in rows.items():
-            if all_zero(draft) and not is_free(provider, model):
+            placeholder = all_zero(draft) and not is_free(provider, model)
+            if placeholder or not draft.prices.get(("", 0)):  # a service class alone is no price list
                 draft.prices = {}
     report = write_fixture(first, second, f"genai-prices {args.genai_version}, {args.date}")
     rows, added = merge(first, second)
