@@ -96,6 +96,14 @@ def all_zero(draft: Draft) -> bool:
     return bool(figures) and all(Decimal(text) == 0 for text in figures)
 
 
+def drop_plain_reasoning(rows: Rows) -> None:
+    """Reasoning at the output price is left out: that is what a missing one means, in every tier and class."""
+    for draft in rows.values():
+        for units in draft.prices.values():
+            if units.get("reasoning") == units.get("output"):
+                units.pop("reasoning", None)
+
+
 def price_text(prices: dict[tuple[str, int], dict[str, str]]) -> str:
     """``input=3e-07 output=... >200000 input=... ~batch input=... ~batch>200000 ...``: one line per row."""
     words: list[str] = []
@@ -344,10 +352,12 @@ def main() -> None:
     second = read_genai(args.genai, providers, f"genai-prices {args.genai_version}", args.date, ignored)
     for rows in (first, second):
         for (provider, model), draft in rows.items():
-            if all_zero(draft) and not is_free(provider, model):
+            placeholder = all_zero(draft) and not is_free(provider, model)
+            if placeholder or not draft.prices.get(("", 0)):  # a service class alone is no price list
                 draft.prices = {}
     report = write_fixture(first, second, f"genai-prices {args.genai_version}, {args.date}")
     rows, added = merge(first, second)
+    drop_plain_reasoning(rows)
     same = fold_regions(rows)
     apply_overlay(rows, load_overlay())
     borrowed = borrow(rows, providers)

@@ -292,7 +292,15 @@ SERVICES = {
     '{"service_tier": "priority"}': "priority",
     '{"service_tier": "flex"}': "flex",
 }
-COMPARE_ONLY = {"azure"}  # its ids there are families, not what Azure takes: used for the cross-check only
+NOT_IDS = {  # families and other sellers' spellings that the second table files under a vendor: no ids there
+    "openai": r"ft:.*-|.*\.ft-|.*:extended|gpt-[0-9.]+-image.*|gpt-oss.*|gpt-3\.5-0301|computer-use|ada|babbage|curie|davinci",
+    "gemini": r"gemini-(?:flash|pro)-1\.5.*|gemini-pro|.*-maas|gemini-2\.5-flash-preview",
+    "anthropic": r"claude-v1",
+}
+COMPARE_ONLY = {
+    "azure",
+    "bedrock",
+}  # families and made-up regions ("regional.") there: for the cross-check only
 
 
 def read_genai(
@@ -316,7 +324,11 @@ def read_genai(
                     plain_row.prices.setdefault(("batch", 0), draft.prices.get(("", 0), {}))
                 elif provider != "openrouter" or "/" in name:  # bare names there are no ids
                     rows[provider, name] = merge_batch(draft, rows.get((provider, name)))
-    return {key: draft for key, draft in rows.items() if any(draft.prices.values())}
+    return {
+        (provider, name): draft
+        for (provider, name), draft in rows.items()
+        if draft.prices.get(("", 0)) and not re.fullmatch(NOT_IDS.get(provider, "(?!)"), name)
+    }
 
 
 def merge_batch(draft: Draft, earlier: Draft | None) -> Draft:
