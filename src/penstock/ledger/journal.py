@@ -23,6 +23,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from copy import copy
 from typing import Any, cast
 
 import msgspec
@@ -220,8 +221,11 @@ class Journal:
 
 def _salvage(record: Record) -> _Row:
     """The row of a record that cannot be encoded as it is: broken characters replaced, impossible numbers unknown."""
-    call = Call(*(_plain(getattr(record.call, name)) for name in Call.__struct_fields__))
+    call = copy(record.call)
+    call.explain = None
+    call = Call(*(_plain(getattr(call, name)) for name in Call.__struct_fields__))
     try:
+        call.explain = _plain(msgspec.to_builtins(record.call.explain, enc_hook=_unknown_type))
         _ENCODE(call.explain)
     except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
