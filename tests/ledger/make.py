@@ -15,7 +15,9 @@ ROW = PriceRow(
 AT_MS = 1_795_000_000_000
 
 
-def entry(request_id: str, attempt: int = 1, *, usage: Usage | None = None, row: Any = ROW, **fields: Any) -> Entry:
+def entry(
+    request_id: str, attempt: int = 1, *, usage: Usage | None = None, row: Any = ROW, **fields: Any
+) -> Entry:
     """One attempt; ``row`` None is a model whose price is not known."""
     usage = Usage(input=1000, output=200) if usage is None else usage
     lines, cost_nusd = price_lines(usage, row)
@@ -58,7 +60,21 @@ def entry(request_id: str, attempt: int = 1, *, usage: Usage | None = None, row:
 def call(request_id: str, **fields: Any) -> Call:
     """One call."""
     made = Call(
-        request_id, AT_MS, "research", "fast", 200, None, False, 1, 130.5, 85, "", f"chatcmpl-{request_id}", (), None, "c1"
+        request_id,
+        AT_MS,
+        "research",
+        "fast",
+        200,
+        None,
+        False,
+        1,
+        130.5,
+        85,
+        "",
+        f"chatcmpl-{request_id}",
+        (),
+        None,
+        "c1",
     )
     for name, value in fields.items():
         setattr(made, name, value)

@@ -70,7 +70,12 @@ def test_a_call_without_attempts():
     whole = record("r1", status=503, error_code="no_target_left", body_id="")
     whole.entries = ()
     _, data = shown(whole)
-    assert (data["id"], data["provider_name"], data["tokens_prompt"], data["total_cost"]) == ("r1", None, None, 0)
+    assert (data["id"], data["provider_name"], data["tokens_prompt"], data["total_cost"]) == (
+        "r1",
+        None,
+        None,
+        0,
+    )
     assert data["provider_responses"] == []
 
 

@@ -55,8 +55,12 @@ def test_what_was_added_comes_back_whole(path):
         finish_reason=None,
         meta={"sku": "12", 'quo"te': "ä"},
     )
-    served = entry("r1", 2, usage=Usage(input=7, cache_read=3, reasoning=5, output=2, source="stream"), stream=True)
-    whole = record("r1", failed, served, adjusted=("logit_bias-dropped",), stream=True, explain={"a": [1, None, "x"]})
+    served = entry(
+        "r1", 2, usage=Usage(input=7, cache_read=3, reasoning=5, output=2, source="stream"), stream=True
+    )
+    whole = record(
+        "r1", failed, served, adjusted=("logit_bias-dropped",), stream=True, explain={"a": [1, None, "x"]}
+    )
     journal = Journal(path)
     journal.add(whole)
     journal.close()
@@ -263,7 +267,9 @@ def test_what_cannot_be_encoded_keeps_its_money(path):
     endless.append(endless)
     journal = Journal(path)
     journal.add(record("r1"))
-    journal.add(record("r2", entry("r2", error="half a \ud83d pair", output=2**70), explain=Told("\udc00 said")))
+    journal.add(
+        record("r2", entry("r2", error="half a \ud83d pair", output=2**70), explain=Told("\udc00 said"))
+    )
     journal.add(record("r3", explain={"x": Strange()}))
     journal.add(record("r4", explain=endless))
     journal.close()
@@ -365,7 +371,9 @@ def test_the_view_unfolds_lines(path):
     journal.close()
     connection = open_reader(path)
     try:
-        rows = connection.execute("SELECT entry_id, unit, quantity, price_version, cost_nusd FROM lines").fetchall()
+        rows = connection.execute(
+            "SELECT entry_id, unit, quantity, price_version, cost_nusd FROM lines"
+        ).fetchall()
     finally:
         connection.close()
     assert rows == [

@@ -67,7 +67,9 @@ def test_nothing_used_costs_nothing():
 
 def test_a_free_model_is_known_to_be_free():
     """A price of 0 is a price."""
-    lines, total = price_lines(Usage(input=5, output=5), PriceRow("v1", {"input": Price(0), "output": Price(0)}))
+    lines, total = price_lines(
+        Usage(input=5, output=5), PriceRow("v1", {"input": Price(0), "output": Price(0)})
+    )
     assert total == 0
     assert [line.cost_nusd for line in lines] == [0, 0]
 

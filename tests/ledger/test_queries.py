@@ -22,14 +22,29 @@ def connection(tmp_path):
         record(
             "r2",
             entry("r2", 1, klass="failed", error_code="upstream_fault", usage=Usage(), usage_source=None),
-            entry("r2", 2, provider="anthropic", model="claude", provider_key="ANT", row=None, meta={"sku": "13"}),
+            entry(
+                "r2",
+                2,
+                provider="anthropic",
+                model="claude",
+                provider_key="ANT",
+                row=None,
+                meta={"sku": "13"},
+            ),
         )
     )
     usage = Usage(input=10, cache_read=90, output=5, reasoning=15)
     journal.add(
         record(
             "r3",
-            entry("r3", usage=usage, virtual_key="production", route="best", at_ms=AT_MS + DAY_MS, provider_key="SPARE"),
+            entry(
+                "r3",
+                usage=usage,
+                virtual_key="production",
+                route="best",
+                at_ms=AT_MS + DAY_MS,
+                provider_key="SPARE",
+            ),
         )
     )
     journal.close()
@@ -55,7 +70,11 @@ THIRD = 10 * 150 + 90 * 75 + 20 * 600
         ("virtual_key", {"research": (2, 3, 270_000, 1), "production": (1, 1, THIRD, 0)}),
         (
             "provider_key",
-            {"openai.OPENAI_KEY": (2, 2, 270_000, 0), "openai.SPARE": (1, 1, THIRD, 0), "anthropic.ANT": (1, 1, 0, 1)},
+            {
+                "openai.OPENAI_KEY": (2, 2, 270_000, 0),
+                "openai.SPARE": (1, 1, THIRD, 0),
+                "anthropic.ANT": (1, 1, 0, 1),
+            },
         ),
         ("route", {"fast": (2, 3, 270_000, 1), "best": (1, 1, THIRD, 0)}),
         ("day", {"2026-11-18": (2, 3, 270_000, 1), "2026-11-19": (1, 1, THIRD, 0)}),

@@ -18,14 +18,18 @@ class Closed(io.StringIO):
 def log(**options):
     """A log with fixed clocks, and its stream."""
     stream, clock = io.StringIO(), [1000.0]
-    made = OperatorLog(stream=stream, unix_s=lambda: 1_795_000_000.25, monotonic_s=lambda: clock[0], **options)
+    made = OperatorLog(
+        stream=stream, unix_s=lambda: 1_795_000_000.25, monotonic_s=lambda: clock[0], **options
+    )
     return made, stream, clock
 
 
 def test_text_is_one_line():
     """Time, level, event, facts; words with spaces are quoted."""
     made, stream, _ = log()
-    made.event("listening", url="http://127.0.0.1:8080", config="my file.yaml", workers=1, tls=False, proxy=None)
+    made.event(
+        "listening", url="http://127.0.0.1:8080", config="my file.yaml", workers=1, tls=False, proxy=None
+    )
     assert stream.getvalue() == (
         "2026-11-18T11:06:40.250Z INFO listening url=http://127.0.0.1:8080 "
         'config="my file.yaml" workers=1 tls=false proxy=null\n'
@@ -57,7 +61,14 @@ def test_nothing_breaks_out_of_its_line(json_lines):
 
 @pytest.mark.parametrize(
     "secret",
-    ["sk-proj-abcdef123456", "sk-ant-api03-abcdef", "AIzaSyAbcdef1234567", "Bearer abc.def", "ya29.a0Ab_c-d", "gsk_abcdef123"],
+    [
+        "sk-proj-abcdef123456",
+        "sk-ant-api03-abcdef",
+        "AIzaSyAbcdef1234567",
+        "Bearer abc.def",
+        "ya29.a0Ab_c-d",
+        "gsk_abcdef123",
+    ],
 )
 def test_what_looks_like_a_credential_is_masked(secret):
     """Even where a provider's sentence quotes a key."""

@@ -38,16 +38,27 @@ def test_an_empty_process_already_says_what_it_counts():
 def test_a_call_with_a_fallback_is_counted_once_and_its_attempts_each():
     """One request, two attempts, tokens and cost where they were spent."""
     metrics = Metrics()
-    failed = entry("r1", 1, klass="failed", error_code="upstream_fault", usage=Usage(), usage_source=None, ttft_ms=None)
+    failed = entry(
+        "r1", 1, klass="failed", error_code="upstream_fault", usage=Usage(), usage_source=None, ttft_ms=None
+    )
     usage = Usage(input=1, cache_read=2, cache_write_5m=3, cache_write_1h=4, input_audio=5, input_image=6, output=7,
                   reasoning=8, output_audio=9, output_image=10)  # fmt: skip
     served = entry("r1", 2, provider="anthropic", model="claude", usage=usage, cost_nusd=1_500)
     metrics.observe(record("r1", failed, served, latency_ms=260.0, gateway_us=85))
     samples = read(metrics)
-    labels = {"route": "fast", "provider": "anthropic", "model": "claude", "status": "200", "class": "delivered"}
+    labels = {
+        "route": "fast",
+        "provider": "anthropic",
+        "model": "claude",
+        "status": "200",
+        "class": "delivered",
+    }
     assert value(samples, "penstock_requests_total", **labels) == 1
     assert sum(v for (name, _), v in samples.items() if name == "penstock_requests_total") == 1
-    openai, claude = {"provider": "openai", "model": "gpt-4o-mini"}, {"provider": "anthropic", "model": "claude"}
+    openai, claude = (
+        {"provider": "openai", "model": "gpt-4o-mini"},
+        {"provider": "anthropic", "model": "claude"},
+    )
     assert value(samples, "penstock_attempts_total", **openai, outcome="upstream_fault") == 1
     assert value(samples, "penstock_attempts_total", **claude, outcome="delivered") == 1
     counted = [value(samples, "penstock_tokens_total", **claude, unit=unit) for unit in TOKEN_UNITS]
@@ -89,7 +100,9 @@ def test_a_call_without_attempts_has_no_route_label():
     """What never reached a target does not make series out of callers' words."""
     metrics = Metrics()
     for number in range(5):
-        whole = record(f"r{number}", status=404, error_code="model_not_found", asked_model=f"made-up-{number}")
+        whole = record(
+            f"r{number}", status=404, error_code="model_not_found", asked_model=f"made-up-{number}"
+        )
         whole.entries = ()
         metrics.observe(whole)
     empty = {"route": "", "provider": "", "model": "", "class": ""}
@@ -105,7 +118,11 @@ def test_series_are_bounded_and_nothing_goes_uncounted():
     samples = read(metrics)
     assert value(samples, "penstock_attempts_total", provider="openai", model="m3", outcome="delivered") == 2
     assert value(samples, "penstock_attempts_total", provider="other", model="other", outcome="other") == 80
-    for name, total in (("penstock_requests_total", 100), ("penstock_attempts_total", 100), ("penstock_cost_nusd_total", 100)):
+    for name, total in (
+        ("penstock_requests_total", 100),
+        ("penstock_attempts_total", 100),
+        ("penstock_cost_nusd_total", 100),
+    ):
         found = [v for (sample, _), v in samples.items() if sample == name]
         assert sum(found) == total
         assert len(found) == 11
@@ -119,7 +136,9 @@ def test_labels_survive_any_words():
     metrics.observe(record("r", entry("r", model="half \ud83d")))
     samples = read(metrics)
     assert value(samples, "penstock_attempts_total", provider="openai", model=name, outcome="delivered") == 1
-    assert value(samples, "penstock_attempts_total", provider="openai", model="half ?", outcome="delivered") == 1
+    assert (
+        value(samples, "penstock_attempts_total", provider="openai", model="half ?", outcome="delivered") == 1
+    )
 
 
 def test_gauges_are_set_collected_and_cleared():
