@@ -79,7 +79,7 @@ def test_the_whole_story(db, capsys):
         "+0.3 ms try (attempt 1) openai/gpt-4o-mini with key OPENAI_KEY: first; key: weight 0.7 of 1",
         "failed, upstream 503, took 120.5 ms",
         "upstream_fault: 503 from [bold]openai[/bold]",
-        "no usage known: $0",
+        "nothing consumed: $0",
         "+14.3 ms wait: back-off: 100 ms",
         "delivered, upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s",
         "finished: stop (the provider's word: end_turn)",
