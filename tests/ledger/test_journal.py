@@ -94,6 +94,7 @@ def test_found_before_it_is_written(path):
         assert journal.find("r1").call.request_id == "r1"
         assert journal.find("chatcmpl-r1").call.request_id == "r1"
         assert journal.find("r2") is None
+        assert journal.find("") is None
         assert stored(path)[0] == 0
     finally:
         lock.execute("ROLLBACK")
@@ -234,6 +235,18 @@ def test_close_says_what_it_could_not_write(path):
         journal.close(timeout_s=0.3)
     written = stored(path)[0]
     assert f"{500 - written} calls" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_writer_is_a_fault(path, monkeypatch):
+    """A bug in the writer thread does not end in silence: the fault is said, and close counts what is left."""
+    journal = Journal(path, flush_ms=1)
+    monkeypatch.setattr(journal, "_next_batch", lambda: 1 / 0)
+    journal.add(record("r1"))
+    assert journal.flush(0.5) is False
+    assert "ZeroDivisionError" in journal.fault
+    with pytest.raises(OurFault, match="1 calls"):
+        journal.close()
 
 
 def test_a_full_queue_is_known_to_admission(path):

@@ -119,6 +119,8 @@ class Journal:
 
         Answered from the queue where it is not yet stored. From the database, ``call.explain`` is plain data.
         """
+        if not any_id:
+            return None
         self._retire(MAX_BATCH_RECORDS)
         record = self._pending.get(any_id)
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
@@ -149,6 +151,13 @@ class Journal:
             )
 
     def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:
+            self.fault = f"The ledger's writer has stopped: {type(error).__name__}. Restart the gateway."
+            raise
+
+    def _write_until_closed(self) -> None:
         failures = 0
         while True:
             if not self._rows and not self._wait_for_rows():
