@@ -185,7 +185,7 @@ def _add_entry(node: Tree, entry: Entry) -> None:
 
 def _add_cost(node: Tree, entry: Entry) -> None:
     if entry.usage_source is None and not entry.lines:
-        usage = "no usage known"
+        usage = "usage unknown" if entry.cost_nusd is None else "nothing consumed"
     else:
         usage = f"{entry.prompt_tokens:,} prompt + {entry.completion_tokens:,} completion tokens"
         usage += f" ({entry.usage_source})"

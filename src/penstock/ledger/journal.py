@@ -23,6 +23,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from copy import copy
 from typing import Any, cast
 
 import msgspec
@@ -118,6 +119,8 @@ class Journal:
 
         Answered from the queue where it is not yet stored. From the database, ``call.explain`` is plain data.
         """
+        if not any_id:
+            return None
         self._retire(MAX_BATCH_RECORDS)
         record = self._pending.get(any_id)
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
@@ -148,6 +151,13 @@ class Journal:
             )
 
     def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:
+            self.fault = f"The ledger's writer has stopped: {type(error).__name__}. Restart the gateway."
+            raise
+
+    def _write_until_closed(self) -> None:
         failures = 0
         while True:
             if not self._rows and not self._wait_for_rows():
@@ -220,8 +230,11 @@ class Journal:
 
 def _salvage(record: Record) -> _Row:
     """The row of a record that cannot be encoded as it is: broken characters replaced, impossible numbers unknown."""
-    call = Call(*(_plain(getattr(record.call, name)) for name in Call.__struct_fields__))
+    call = copy(record.call)
+    call.explain = None
+    call = Call(*(_plain(getattr(call, name)) for name in Call.__struct_fields__))
     try:
+        call.explain = _plain(msgspec.to_builtins(record.call.explain, enc_hook=_unknown_type))
         _ENCODE(call.explain)
     except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
