@@ -36,6 +36,7 @@ from penstock.base.errors import (
 )
 from penstock.base.events import Finished, Stopped, TextDelta, UsageSeen, fold
 from penstock.base.models import ModelFacts, Target
+from penstock.config.catalogue import Catalogue
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.anthropic.models import by_name, rules_for
 from tests.dialects.harness import play
@@ -130,6 +131,20 @@ def test_the_catalogue_corrects_what_the_name_suggests() -> None:
     always = rules_for(target("glm-5", source="catalogue", reasoning="always"))
     assert (always.thinking, always.off) == ("adaptive", "never")
     assert rules_for(target("claude-opus-4-6", source="x", reasoning="adaptive")).thinking == "both"
+
+
+def test_names_and_catalogue_say_the_same_of_every_claude() -> None:
+    """Two independent sources: our table by name, and the catalogue built from public tables."""
+    catalogue, compared = Catalogue(), 0
+    for model in catalogue.chat_models("anthropic"):
+        facts, rules = catalogue.facts("anthropic", model), by_name(model)
+        if facts.capabilities is not None:
+            compared += 1
+            said = {"sampling": rules.sampling, "prefill": rules.prefill, "json_schema": rules.json_schema}
+            assert {name: name in facts.capabilities for name in said} == said, model
+            assert facts.max_output_tokens == rules.max_output, model
+            assert rules_for(Target("anthropic", model, "anthropic", facts)).thinking == rules.thinking, model
+    assert compared >= 20
 
 
 def test_behaviour_21_a_cap_is_never_lost_and_an_absent_one_is_the_models_own() -> None:
@@ -751,9 +766,11 @@ def test_a_stop_reason_without_message_stop_is_a_truncation() -> None:
     "body",
     [
         frames(*block(0, "x")),
+        frames(block(0, "x")[1]),
         frames(ended("end_turn")),
         frames(STOP),
         frames(START, ended("end_turn"), *block(0, "x")),
+        frames(START, ended("end_turn"), block(0, "x")[1]),
         frames(START) + b"event: content_block_delta\ndata: {broken\n\n",
         frames(START) + b'event: x\ndata: {"type":"content_block_delta","index":"a"}\n\n',
         frames(START) + b'event: x\ndata: {"type":"content_block_delta","delta":{"text":"\xff"}}\n\n',

@@ -31,7 +31,7 @@ class Anthropic:
         """The provider's request."""
         return write_request(request, target, credential)
 
-    def reader(self, target: Target, *, stream: bool) -> ReplyReader:  # noqa: ARG002 - the port's signature
+    def reader(self, target: Target, *, stream: bool) -> ReplyReader:
         """A reader for one reply."""
         return StreamReader() if stream else WholeReader()
 

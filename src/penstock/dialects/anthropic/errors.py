@@ -62,7 +62,7 @@ _SECRETS = re.compile(
       | \bbearer\s+[^\s"',;]+                      # Authorization values
       | \b(?:x-)?api[-_ ]?key["']?\s*[:=]\s*["']?[^\s"',;]+
       | \bAIza[\w\-]{10,} | \bya29\.[\w\-.]+ | \beyJ[\w\-]+\.[\w\-.]+
-      | (?=[\w\-]*\d)(?=[\w\-]*[a-z])[\w\-]{40,}   # any long token of letters and digits
+      | \b(?=[\w\-]*\d)(?=[\w\-]*[a-z])[\w\-]{40,}   # any long token of letters and digits
     """
 )
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f]+")
