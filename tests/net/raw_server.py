@@ -36,7 +36,10 @@ class Link:
     async def send(self, *pieces: bytes, gap_s: float = 0.0) -> None:
         """Bytes, each piece on its own."""
         for piece in pieces:
-            self.writer.write(piece)
+            try:
+                self.writer.write(piece)
+            except RuntimeError as error:  # uvloop's word for a closed socket
+                raise ConnectionResetError from error
             await self.writer.drain()
             if gap_s:
                 await asyncio.sleep(gap_s)
