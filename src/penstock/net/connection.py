@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
         encoding, self._encoding = self._encoding, None
         status = parser.get_status_code()
         where = self._pool.where
-        if self._barren > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in headers) > MAX_HEAD_BYTES:
+        if self._barren > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES:
             raise UpstreamMalformed(f"{where} sent more than {MAX_HEAD_BYTES} bytes of headers.")
         if status < 200:
             if status == 101:

@@ -180,7 +180,8 @@ class _Brotli:
                 raise UpstreamMalformed(f"{self._where} sent a broken compressed body.") from None
             if piece:
                 yield piece
-            if stream.can_accept_more_data():
+            # It says that it can take more while it still holds output back: only a short piece is the last.
+            if len(piece) < PIECE and stream.can_accept_more_data():
                 return
             data = b""
 

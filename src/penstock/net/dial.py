@@ -130,7 +130,7 @@ class _Tunnel(asyncio.Protocol):
         status = int(words[1][:3]) if fair or (end and words[1:] and words[1].isdigit()) else _NOT_HTTP
         self._answer(_NOT_HTTP if status == 200 and not fair else status)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: closed."""
         self._answer(_LOST)
 

@@ -4,6 +4,7 @@ Rules: the host is ASCII (IDNA) and lower case, without brackets; ``authority`` 
 brackets round an IPv6 literal and without the scheme's own port; ``base_path`` has no slash at its end.
 """
 
+import re
 from base64 import b64encode
 from ipaddress import IPv6Address
 from typing import Final
@@ -11,6 +12,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from msgspec import Struct
 
+# Underscores are no DNS, but names of containers have them.
+_HOST: Final = re.compile(r"[a-z0-9_.-]+")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -94,9 +97,13 @@ def _address(parts: SplitResult, default_port: int, what: str) -> tuple[str, int
     if port == 0:
         raise ValueError(f"The port of the {what} is not a number from 1 to 65535.")
     try:
-        ascii_host = str(IPv6Address(host)) if ":" in host else host.encode("idna").decode("ascii").lower()
+        if ":" in host:
+            return str(IPv6Address(host)), port or default_port
+        ascii_host = host.encode("idna").decode("ascii").lower()
     except (UnicodeError, ValueError):
         raise ValueError(f"The host of the {what} is not a valid name.") from None
+    if not _HOST.fullmatch(ascii_host):
+        raise ValueError(f"The host of the {what} is not a valid name.")
     return ascii_host, port or default_port
 
 

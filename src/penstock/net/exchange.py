@@ -148,7 +148,7 @@ class Exchange:
         if not self.done:
             self._reading = True
             if self._held_bytes > max_bytes:
-                self.fail(self._too_long())
+                self.fail(_too_long(self._owner.where, self._limit))
             else:
                 self._loosen(_UNREAD)
                 await self.wait()
@@ -158,11 +158,10 @@ class Exchange:
         body = held[0] if len(held) == 1 else b"".join(held)
         if body:
             self._suspect(body)
-        if self._decoder is not None:
-            body = self._decode(self._decoder, body, max_bytes)
-        if len(body) > max_bytes:
-            raise self._too_long()
-        return body
+        decoded = body if self._decoder is None else _undo(self._decoder, body, max_bytes)
+        if decoded is None or len(decoded) > max_bytes:
+            raise _too_long(self._owner.where, max_bytes)
+        return decoded
 
     async def pump(self, sink: Sink) -> None:
         """Each decoded piece to ``sink``, synchronously, until the body's proper end.
@@ -241,7 +240,7 @@ class Exchange:
         self._held_bytes += len(piece)
         if self._held_bytes > self._limit:
             if self._reading:
-                self.fail(self._too_long())
+                self.fail(_too_long(self._owner.where, self._limit))
             else:
                 self._brake(_UNREAD)
 
@@ -330,16 +329,19 @@ class Exchange:
 
         return first
 
-    def _decode(self, decoder: decode.Decoder, body: bytes, max_bytes: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for pieces in (decoder.feed(body), decoder.finish()):
-            for part in pieces:
-                size += len(part)
-                if size > max_bytes:
-                    raise self._too_long()
-                parts.append(part)
-        return b"".join(parts)
 
-    def _too_long(self) -> UpstreamMalformed:
-        return UpstreamMalformed(f"{self._owner.where} sent a body of more than {self._limit} bytes.")
+def _undo(decoder: decode.Decoder, body: bytes, max_bytes: int) -> bytes | None:
+    """The decoded body; None as soon as it is longer than ``max_bytes``."""
+    parts: list[bytes] = []
+    left = max_bytes
+    for pieces in (decoder.feed(body), decoder.finish()):
+        for part in pieces:
+            left -= len(part)
+            if left < 0:
+                return None
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _too_long(where: str, limit: int) -> UpstreamMalformed:
+    return UpstreamMalformed(f"{where} sent a body of more than {limit} bytes.")
