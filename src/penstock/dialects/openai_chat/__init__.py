@@ -1,16 +1,39 @@
-"""OpenAI's chat completions: spoken by callers, to providers, and passed through between the two."""
+"""OpenAI's chat completions: spoken by callers, to providers, and passed through between the two.
 
-from penstock.base.chat import Ask
+``OPENAI`` is all three roles. ``OPENROUTER`` is the same for callers who expect OpenRouter's replies: usage always,
+its error shape. Both are of the family "openai": their bytes may go through to an upstream of that dialect.
+
+    envelope    body -> Ask                          relay    pass-through of a reply
+    expand      Ask -> ChatRequest                   reply    a provider's reply -> events
+    forward     pass-through of a request            writer   events -> a caller's reply
+    request     ChatRequest -> a provider's request  errors   both ways
+"""
+
+import time
+
+import msgspec
+
+from penstock.base.chat import Ask, ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.models import Target
 from penstock.dialects.openai_chat.envelope import read_envelope
+from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
+from penstock.dialects.openai_chat.expand import expand
 from penstock.dialects.openai_chat.forward import splice_request
 from penstock.dialects.openai_chat.relay import StreamRelay, WholeRelay
-from penstock.wire.http import WireRequest
-from penstock.wire.ports import Relay
+from penstock.dialects.openai_chat.reply import StreamReader, WholeReader
+from penstock.dialects.openai_chat.request import refuse, write_request
+from penstock.dialects.openai_chat.writer import ChatWriter, openrouter_failure
+from penstock.wire.http import Headers, WireRequest
+from penstock.wire.ports import Identity, Relay, ReplyReader, ReplyWriter
+from penstock.wire.sse import sse
+
+_encode = msgspec.json.encode
 
 
 class OpenAIChat:
-    """All three roles of the dialect."""
+    """CallerDialect, UpstreamDialect and PassThroughDialect of wire.ports."""
 
     name = "openai"
     family = "openai"
@@ -20,8 +43,40 @@ class OpenAIChat:
         """The envelope. Raises BadRequest naming the field, or the position of what is not JSON."""
         return read_envelope(body, self.name)
 
+    def expand(self, ask: Ask) -> ChatRequest:
+        """The neutral request. Raises BadRequest naming the field."""
+        return expand(ask)
+
+    def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
+        """A writer for one reply. ``whole`` raises UpstreamFault where the model itself ended in an error."""
+        return ChatWriter(ask, identity)
+
+    def write_error(self, error: PenstockError, request_id: str) -> bytes:
+        """The error body."""
+        return _encode(write_error(error, request_id))
+
+    def write_stream_error(self, error: PenstockError, request_id: str) -> bytes:
+        """The error frame that ends a stream already begun: the official client raises on it."""
+        return sse(self.write_error(error, request_id))
+
+    def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
+        """Why the request cannot be translated for ``target``, or None."""
+        return refuse(request, target)
+
+    def write_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+        """The provider's request. Overrides of the target are already in ``request``."""
+        return write_request(request, target, credential)
+
+    def reader(self, target: Target, *, stream: bool) -> ReplyReader:  # noqa: ARG002 - all targets alike
+        """A reader for one reply."""
+        return StreamReader() if stream else WholeReader()
+
+    def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        """A non-2xx answer as our error."""
+        return read_error(status, headers, body)
+
     def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
-        """The caller's bytes with the few edits that are ours."""
+        """The caller's bytes with the few edits that are ours. Raises BadRequest for a repeated key."""
         return splice_request(ask, target, credential)
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
@@ -29,4 +84,30 @@ class OpenAIChat:
         return StreamRelay(ask) if stream else WholeRelay()
 
 
+class OpenRouterChat(OpenAIChat):
+    """What callers of /api/v1 expect: the same requests; usage always; OpenRouter's errors."""
+
+    name = "openrouter"
+
+    def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
+        """A writer for one reply."""
+        return ChatWriter(ask, identity, openrouter=True)
+
+    def write_error(self, error: PenstockError, request_id: str) -> bytes:
+        """The error body, with an integer code."""
+        return _encode(write_openrouter_error(error, request_id))
+
+    def write_stream_error(self, error: PenstockError, request_id: str) -> bytes:
+        """A chunk with an error and a choice whose finish_reason is "error"."""
+        facts = {
+            "id": request_id,
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": "",
+            "system_fingerprint": None,
+        }
+        return openrouter_failure(error, request_id, b"data: " + _encode(facts)[:-1])
+
+
 OPENAI = OpenAIChat()
+OPENROUTER = OpenRouterChat()

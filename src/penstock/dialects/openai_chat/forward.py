@@ -98,7 +98,7 @@ def _edits(ask: Ask, target: Target, found: dict[str, Span]) -> _Edits:
             if name in _REPORTED:
                 edits.adjusted.append(f"{name}-dropped")
             elif name == "provider":
-                edits.adjusted.extend(_provider_losses(_value(ask, found, name)))
+                edits.adjusted.extend(provider_losses(_value(ask, found, name)))
     for name, value in overrides.items():
         if name in CAPS or name in _REASONING:
             continue
@@ -178,7 +178,7 @@ def _edit_reasoning(edits: _Edits, ask: Ask, target: Target, overrides: dict[str
         edits.put("reasoning_effort", msgspec.json.encode(effort))
 
 
-def _provider_losses(value: bytes) -> list[str]:
+def provider_losses(value: bytes) -> list[str]:
     """Wishes in ``provider{}`` that no chat routing of ours reads (zdr, sort, max_price ...), to be said."""
     if value == b"null":
         return []

@@ -11,9 +11,11 @@ Rules
 
 from penstock.base.chat import Ask
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
-from penstock.base.usage import Usage
+from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.openai_chat.details import read_details
+from penstock.dialects.openai_chat.ends import check_choice, is_done, is_page, is_piece_of_done, read_whole
 from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.shapes import (
     Choice,
     Chunk,
@@ -23,12 +25,8 @@ from penstock.dialects.openai_chat.shapes import (
     read_chunk,
     stop_reason,
 )
-from penstock.dialects.openai_chat.usage import read_usage
+from penstock.dialects.openai_chat.usage import UsageField, read_usage
 from penstock.wire.sse import SseEvent, SseReader, completed
-
-_DONE = b"[DONE]"
-_DONE_LINE = b"data: [DONE]"
-_NOT_SSE = (b"{", b"[", b"<")
 
 
 class _Reading:
@@ -44,14 +42,12 @@ class _Reading:
         "upstream_id",
         "usage",
     )
-    usage: Usage | None
-    stopped: str | None
 
     def __init__(self) -> None:
         self.content_seen = False
         self.content_bytes = 0
-        self.usage = None
-        self.stopped = None
+        self.usage: Usage | None = None
+        self.stopped: str | None = None
         self.native_stop = ""
         self.model = ""
         self.upstream_id = ""
@@ -80,13 +76,13 @@ class _Reading:
         self.content_seen = True
         self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
+    def _bill(self, seen: UsageField, source: UsageSource) -> None:
+        self.usage = read_usage(seen, source)
+
     def _stop(self, choice: Choice) -> None:
         """The first choice's reason is the reply's. Raises for OpenRouter's finish_reason "error"."""
+        check_choice(choice)
         native = choice.finish_reason or ""
-        if present(choice.error):
-            raise read_error_in_200(b'{"error":' + bytes(choice.error) + b"}")
-        if native == "error":
-            raise read_error_in_200(b'{"error":"The model\'s reply ended in an error."}')
         if native and (self.stopped is None or choice.index == 0):
             self.stopped = stop_reason(native)
             self.native_stop = choice.native_finish_reason or native
@@ -100,7 +96,7 @@ class StreamRelay(_Reading):
     def __init__(self, ask: Ask) -> None:
         super().__init__()
         self._sse = SseReader()
-        self._keep_usage = ask.include_usage
+        self._keep_usage = wants_usage(ask)
         self._open: dict[int, bool] = {}
         self._begun = False
         self._page: list[bytes] | None = None
@@ -140,9 +136,9 @@ class StreamRelay(_Reading):
 
     def _begin(self, data: bytes) -> None:
         """A page or a JSON body where a stream was promised is kept for its error, not forwarded."""
-        start = data.lstrip()[:1]
+        start = data.lstrip()
         self._begun = bool(start)
-        if start in _NOT_SSE and start:
+        if is_page(start):
             self._page = []
 
     def _see_all(self, events: list[SseEvent]) -> bytes:
@@ -195,27 +191,23 @@ class StreamRelay(_Reading):
             raise read_error_in_200(data)
         if chunk.usage is None:
             return True
-        self.usage = read_usage(chunk.usage, "stream")
+        self._bill(chunk.usage, "stream")
         return bool(chunk.choices) or self._keep_usage
 
     def _see_odd(self, event: SseEvent, data: bytes) -> bool:
         """Data that does not begin as an object."""
         text = data.strip()
-        if text == _DONE:
+        if text[:1] == b"{":
+            return self._see(SseEvent(event.name, text, event.raw))
+        if is_done(event.name, text):
             if not self._open:
                 raise UpstreamMalformed("The upstream's stream ended without any choice.")
             self.finished = True
-        elif text.startswith(b"{"):
-            return self._see(SseEvent(event.name, text, event.raw))
-        elif event.name == b"error":
-            raise read_page_in_200(text)
-        elif text:
-            raise UpstreamMalformed("The upstream's stream holds an event that is not JSON.")
         return True
 
     def _see_last(self, event: SseEvent) -> bool:
         """What EOF left without a blank line: a whole event, a piece of the end marker, or a cut."""
-        if _DONE_LINE.startswith(event.raw.strip()) and event.data != _DONE:
+        if is_piece_of_done(event):
             return False
         try:
             return self._see(event)
@@ -243,7 +235,7 @@ class WholeRelay(_Reading):
         chunk = read_whole(body)
         self.model, self.upstream_id = chunk.model or "", chunk.id or ""
         if chunk.usage is not None:
-            self.usage = read_usage(chunk.usage, "provider")
+            self._bill(chunk.usage, "provider")
         for choice in chunk.choices or ():
             piece = choice.message
             if piece is not None:
@@ -256,15 +248,3 @@ class WholeRelay(_Reading):
             self._stop(choice)
         self.finished = True
         return body
-
-
-def read_whole(body: bytes) -> Chunk:
-    """A whole reply. Raises what a 200 with an error in it, a page, or no choices amounts to."""
-    if body.lstrip()[:1] != b"{":
-        raise read_page_in_200(body)
-    chunk = read_chunk(body)
-    if present(chunk.error) or (not chunk.choices and is_error(body, b"")):
-        raise read_error_in_200(body)
-    if not chunk.choices:
-        raise UpstreamMalformed("The upstream's reply has no choices.")
-    return chunk

@@ -2,7 +2,7 @@
 
 import re
 
-from penstock.base.chat import Effort, Reasoning
+from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.models import CapName, Target
 from penstock.wire.http import Headers
 
@@ -31,13 +31,22 @@ def headers(credential: str, *, stream: bool) -> Headers:
     return [*fixed, (b"authorization", b"Bearer " + credential.encode())]
 
 
+def wants_usage(ask: Ask) -> bool:
+    """True if the caller expects a stream's usage: OpenRouter's callers always do."""
+    return ask.include_usage or ask.dialect == "openrouter"
+
+
 def cap_name(target: Target) -> CapName | None:
     """The cap's name at this target; None: not known, leave it as it is written."""
     facts = target.facts
     if facts.cap_name is not None:
         return facts.cap_name
-    own = target.provider in _OPENAI_OWN or facts.provider in _OPENAI_OWN
-    return "max_completion_tokens" if own and _NEW_CAP.match(target.model) else None
+    return "max_completion_tokens" if is_openai_own(target) and _NEW_CAP.match(target.model) else None
+
+
+def is_openai_own(target: Target) -> bool:
+    """True for OpenAI itself and Azure, as against the many who speak its dialect."""
+    return target.provider in _OPENAI_OWN or target.facts.provider in _OPENAI_OWN
 
 
 def known_fields(target: Target) -> frozenset[str]:

@@ -1,0 +1,276 @@
+"""A provider's reply as events, streamed or whole.
+
+Same rules about ends and errors as the relay's: over at ``[DONE]``, or at EOF after a finish reason; an error inside a
+200 is raised, after the content that came before it.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.events import (
+    Event,
+    Finished,
+    MediaMade,
+    RefusalDelta,
+    Started,
+    Stopped,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgs,
+    ToolStarted,
+    UsageSeen,
+    is_content,
+)
+from penstock.base.usage import UsageSource
+from penstock.dialects.openai_chat.details import read_details
+from penstock.dialects.openai_chat.ends import check_choice, is_done, is_page, is_piece_of_done, read_whole
+from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.loose import as_list, as_object, as_text
+from penstock.dialects.openai_chat.shapes import (
+    Chunk,
+    Function,
+    Piece,
+    ToolPiece,
+    is_error,
+    present,
+    read_chunk,
+    stop_reason,
+)
+from penstock.dialects.openai_chat.usage import read_usage
+from penstock.wire.sse import SseEvent, SseReader
+
+AUDIO_MIME = "audio/*"
+"""OpenAI's reply does not say the format of a sound: the request chose it."""
+
+
+class _Call(Struct):
+    """One tool call in the making. ``held`` are arguments that came before the name."""
+
+    index: int
+    id: str
+    named: bool = False
+    held: str = ""
+
+
+class _Making:
+    """Chunks -> events of the first choice."""
+
+    __slots__ = ("_by_index", "_calls", "_source", "_started", "stopped")
+
+    def __init__(self, source: UsageSource) -> None:
+        self._source: UsageSource = source
+        self._started: Started | None = None
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self.stopped = False
+
+    @property
+    def started(self) -> bool:
+        """True once anything has come."""
+        return self._started is not None
+
+    def see(self, chunk: Chunk) -> list[Event]:
+        """The events of one chunk, or of a whole reply."""
+        events: list[Event] = []
+        if self._started is None:
+            self._started = Started(chunk.model or "", chunk.id or "")
+            events.append(self._started)
+        for choice in chunk.choices or ():
+            check_choice(choice)
+            if choice.index != 0:
+                # refuse() keeps calls for several choices away from translation.
+                continue
+            piece = choice.delta or choice.message
+            if piece is not None:
+                made = self._content(piece, whole=choice.message is not None)
+                if made and self.stopped:
+                    raise UpstreamMalformed("The upstream sent content after its finish reason.")
+                events.extend(made)
+            if choice.finish_reason and not self.stopped:
+                events.append(self._stop(choice.finish_reason, choice.native_finish_reason))
+        if chunk.usage is not None:
+            events.append(UsageSeen(read_usage(chunk.usage, self._source)))
+        return events
+
+    def end(self) -> list[Event]:
+        """A proper end: what the model did not say about why it stopped is taken as "stop"."""
+        ending: list[Event] = [] if self.stopped else [self._stop("stop", "")]
+        return [*ending, Finished()]
+
+    def _stop(self, reason: str, native: str | None) -> Stopped:
+        self.stopped = True
+        if any(not call.named for call in self._calls):
+            raise UpstreamMalformed("The upstream's tool call has no name.")
+        why = stop_reason(reason)
+        if why == "stop" and self._calls:
+            # A forced call, and many compatible servers, say "stop" after calls.
+            why = "tool_calls"
+        return Stopped(why, reason if native is None else native)
+
+    def _content(self, piece: Piece, *, whole: bool) -> list[Event]:
+        events: list[Event] = []
+        thought = piece.reasoning or piece.reasoning_content
+        details = read_details(piece.reasoning_details)
+        if thought and not any(delta.text for delta in details):
+            events.append(ThinkingDelta(thought))
+        events.extend(details)
+        if piece.content:
+            events.append(TextDelta(piece.content))
+        if piece.refusal:
+            events.append(RefusalDelta(piece.refusal))
+        if piece.audio is not None:
+            if piece.audio.transcript:
+                events.append(TextDelta(piece.audio.transcript))
+            if piece.audio.data:
+                events.append(MediaMade("audio", AUDIO_MIME, data=piece.audio.data))
+        if present(piece.images):
+            events.extend(_images(msgspec.json.decode(piece.images)))
+        for tool in piece.tool_calls or ():
+            self._tool(events, tool, whole=whole)
+        if piece.function_call is not None:
+            self._tool(events, ToolPiece(index=0, function=piece.function_call), whole=whole)
+        return events
+
+    def _tool(self, events: list[Event], piece: ToolPiece, *, whole: bool) -> None:
+        call = None if whole else self._find(piece)
+        if call is None:
+            place = len(self._calls)
+            reply = self._started.id if self._started is not None else ""
+            call = _Call(place, piece.id or f"call_{reply}_{place}")
+            self._calls.append(call)
+            self._by_index[place if piece.index is None else piece.index] = call
+        function = piece.function or Function()
+        arguments = function.arguments or ""
+        if not call.named:
+            if not function.name:
+                call.held += arguments
+                return
+            call.named = True
+            events.append(ToolStarted(call.index, call.id, function.name))
+            arguments, call.held = call.held + arguments, ""
+        if arguments:
+            events.append(ToolArgs(call.index, arguments))
+
+    def _find(self, piece: ToolPiece) -> _Call | None:
+        """The call that a fragment belongs to; None begins a new one.
+
+        Some servers number all calls 0 or not at all: another id then begins another call (behaviour 14).
+        """
+        if piece.index is None:
+            call = self._calls[-1] if self._calls else None
+        else:
+            call = self._by_index.get(piece.index)
+        if call is not None and piece.id and piece.id != call.id and call.named:
+            return None
+        return call
+
+
+class StreamReader:
+    """A stream -> events."""
+
+    __slots__ = ("_begun", "_done", "_failed", "_making", "_page", "_sse")
+
+    def __init__(self) -> None:
+        self._sse = SseReader()
+        self._making = _Making("stream")
+        self._begun = False
+        self._page: list[bytes] | None = None
+        self._done = False
+        self._failed: UpstreamError | None = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by ``data``."""
+        if self._failed is not None:
+            raise self._failed
+        if not self._begun:
+            start = data.lstrip()
+            self._begun = bool(start)
+            if is_page(start):
+                self._page = []
+        if self._page is not None:
+            self._page.append(data)
+            return []
+        events: list[Event] = []
+        for event in self._sse.feed(data):
+            try:
+                events.extend(self._see(event))
+            except UpstreamError as error:
+                self._failed = error
+                if not any(map(is_content, events)):
+                    raise
+                break
+        return events
+
+    def close(self) -> list[Event]:
+        """The end: ``Finished``, or UpstreamTruncated."""
+        if self._failed is not None:
+            raise self._failed
+        if self._page is not None:
+            raise read_page_in_200(b"".join(self._page))
+        events: list[Event] = []
+        for event in self._sse.close():
+            if is_piece_of_done(event):
+                continue
+            try:
+                events.extend(self._see(event))
+            except UpstreamMalformed:
+                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
+        if not self._done and not self._making.stopped:
+            raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
+        return [*events, *self._making.end()]
+
+    def _see(self, event: SseEvent) -> list[Event]:
+        data = event.data
+        if data is None or self._done:
+            return []
+        if data[:1] != b"{":
+            data = data.strip()
+            if data[:1] != b"{":
+                self._done = is_done(event.name, data)
+                if self._done and not self._making.started:
+                    raise UpstreamMalformed("The upstream's stream ended without any choice.")
+                return []
+        chunk = read_chunk(data)
+        if present(chunk.error) or (
+            chunk.choices is None and chunk.usage is None and is_error(data, event.name)
+        ):
+            raise read_error_in_200(data)
+        if not chunk.choices and chunk.usage is None:
+            return []
+        return self._making.see(chunk)
+
+
+class WholeReader:
+    """A reply that is not streamed -> events."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Nothing until the whole is there."""
+        self._pieces.append(data)
+        return []
+
+    def close(self) -> list[Event]:
+        """All events."""
+        making = _Making("provider")
+        events = making.see(read_whole(b"".join(self._pieces)))
+        return [*events, *making.end()]
+
+
+def _images(found: Any) -> list[Event]:
+    """``images[]``: OpenRouter's place for pictures made by the model."""
+    made: list[Event] = []
+    for image in map(as_object, as_list(found)):
+        url = as_text(as_object(image.get("image_url")).get("url")) or ""
+        head, comma, data = url.partition(",")
+        if head.startswith("data:") and comma:
+            made.append(MediaMade("image", head.removeprefix("data:").partition(";")[0], data=data))
+        elif url:
+            made.append(MediaMade("image", "image/*", url=url))
+    return made

@@ -1,0 +1,268 @@
+"""Events -> chat completion chunks, or one chat completion, as an OpenAI client reads them.
+
+Theory
+------
+All chunks of a reply share their head and tail, so these are encoded once; a delta costs the JSON of its text and a
+join. A tool call whose arguments never came gets ``{}`` before the finish (behaviour 15).
+"""
+
+from typing import Any
+
+import msgspec
+
+from penstock.base.chat import Ask
+from penstock.base.errors import PenstockError, UpstreamFault
+from penstock.base.events import (
+    Event,
+    Finished,
+    Folded,
+    MediaMade,
+    RefusalDelta,
+    Started,
+    Stopped,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgs,
+    ToolStarted,
+    UsageSeen,
+    fold,
+)
+from penstock.base.usage import Usage
+from penstock.dialects.openai_chat.details import write_detail
+from penstock.dialects.openai_chat.errors import write_error, write_openrouter_error
+from penstock.dialects.openai_chat.rules import wants_usage
+from penstock.dialects.openai_chat.usage import write_usage
+from penstock.wire.ports import Identity
+
+_encode = msgspec.json.Encoder().encode
+_DONE = b"data: [DONE]\n\n"
+_ROLE = b'"role":"assistant","content":""'
+
+
+class ChatWriter:
+    """One reply. ``openrouter`` adds what its clients expect: provider, usage always, its error shape."""
+
+    __slots__ = (
+        "_argless",
+        "_detail_index",
+        "_exclude",
+        "_failed",
+        "_head",
+        "_identity",
+        "_images",
+        "_include_usage",
+        "_joins",
+        "_openrouter",
+        "_start",
+        "_tail",
+        "_usage",
+    )
+
+    def __init__(self, ask: Ask, identity: Identity, *, openrouter: bool = False) -> None:
+        self._identity = identity
+        self._openrouter = openrouter
+        self._include_usage = wants_usage(ask)
+        self._exclude = ask.reasoning is not None and ask.reasoning.exclude
+        self._usage: Usage | None = None
+        self._argless: list[int] = []
+        self._detail_index = 0
+        self._joins = False
+        self._images = 0
+        self._failed = False
+        facts = self._facts("chat.completion.chunk")
+        self._start = b"data: " + _encode(facts)[:-1]
+        self._head = self._start + b',"choices":[{"index":0,"delta":{'
+        self._tail = b'},"logprobs":null,"finish_reason":null}]' + self._no_usage() + b"}\n\n"
+
+    def _facts(self, kind: str) -> dict[str, Any]:
+        identity = self._identity
+        facts: dict[str, Any] = {
+            "id": identity.id,
+            "object": kind,
+            "created": identity.created_s,
+            "model": identity.model,
+        }
+        if self._openrouter and identity.provider:
+            facts["provider"] = identity.provider
+        facts["system_fingerprint"] = None
+        return facts
+
+    def _no_usage(self) -> bytes:
+        return b',"usage":null' if self._include_usage else b""
+
+    def write(self, events: list[Event]) -> bytes:
+        """Chunks for these events."""
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is TextDelta:
+                text = event.text
+                return self._head + b'"content":' + _encode(text) + self._tail if text else b""
+        return b"".join([self._one(event) for event in events])
+
+    def _one(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(text=text):
+                return self._delta(b'"content":' + _encode(text)) if text else b""
+            case ThinkingDelta():
+                return b"" if self._exclude else self._thinking(event)
+            case ToolArgs(index=index, json=fragment):
+                if not fragment:
+                    return b""
+                if index in self._argless:
+                    self._argless.remove(index)
+                return self._arguments(index, fragment)
+            case ToolStarted():
+                self._argless.append(event.index)
+                call = {
+                    "index": event.index,
+                    "id": event.id,
+                    "type": "function",
+                    "function": {"name": event.name, "arguments": ""},
+                }
+                return self._delta(b'"tool_calls":[' + _encode(call) + b"]")
+            case RefusalDelta(text=text):
+                return self._delta(b'"refusal":' + _encode(text)) if text else b""
+            case MediaMade():
+                return self._media(event)
+            case UsageSeen(usage=usage):
+                self._usage = usage
+                return b""
+            case Started():
+                return self._delta(_ROLE)
+            case Stopped():
+                return self._stopped(event)
+            case Finished():
+                return self._finished()
+
+    def _delta(self, inner: bytes) -> bytes:
+        return self._head + inner + self._tail
+
+    def _arguments(self, index: int, fragment: str) -> bytes:
+        return self._delta(
+            b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (index, _encode(fragment))
+        )
+
+    def _thinking(self, event: ThinkingDelta) -> bytes:
+        alone = bool(event.redacted or event.tool_id)
+        if alone and self._joins:
+            self._detail_index += 1
+        detail = _encode(write_detail(event, self._detail_index))
+        # A signature, a redacted block or a tool's signature ends its block; the next detail begins another.
+        ends = alone or bool(event.signature)
+        self._joins = not ends
+        if ends:
+            self._detail_index += 1
+        inner = b'"reasoning_details":[' + detail + b"]"
+        return self._delta(b'"reasoning":' + _encode(event.text) + b"," + inner if event.text else inner)
+
+    def _media(self, event: MediaMade) -> bytes:
+        if event.kind == "audio":
+            return self._delta(b'"audio":' + _encode(_audio(self._identity, event.data)))
+        image = _image(event, self._images)
+        self._images += 1
+        return self._delta(b'"images":[' + _encode(image) + b"]")
+
+    def _stopped(self, event: Stopped) -> bytes:
+        out = b"".join(self._arguments(index, "{}") for index in self._argless)
+        self._argless = []
+        if event.why == "error":
+            return out + self.fail(_failed(event))
+        return (
+            out
+            + self._head
+            + b'},"logprobs":null,"finish_reason":'
+            + _encode(event.why)
+            + b',"native_finish_reason":'
+            + _encode(event.native or event.why)
+            + b"}]"
+            + self._no_usage()
+            + b"}\n\n"
+        )
+
+    def _finished(self) -> bytes:
+        if self._failed:
+            return b""
+        if self._include_usage and self._usage is not None:
+            usage = _encode(write_usage(self._usage))
+            return self._start + b',"choices":[],"usage":' + usage + b"}\n\n" + _DONE
+        return _DONE
+
+    def fail(self, error: PenstockError) -> bytes:
+        """The frame that ends a failed stream. No ``[DONE]``: it would be taken for success."""
+        self._failed = True
+        if self._openrouter:
+            return openrouter_failure(error, self._identity.id, self._start)
+        return b"data: " + _encode(write_error(error, self._identity.id)) + b"\n\n"
+
+    def whole(self, events: list[Event]) -> bytes:
+        """The non-streaming body. Raises UpstreamFault where the model itself ended in an error."""
+        folded = fold(events)
+        stopped = folded.stopped or Stopped("stop")
+        if stopped.why == "error":
+            raise _failed(stopped)
+        choice = {
+            "index": 0,
+            "message": self._message(folded),
+            "logprobs": None,
+            "finish_reason": stopped.why,
+            "native_finish_reason": stopped.native or stopped.why,
+        }
+        body = self._facts("chat.completion")
+        body["choices"] = [choice]
+        if folded.usage is not None:
+            body["usage"] = write_usage(folded.usage)
+        return _encode(body)
+
+    def _message(self, folded: Folded) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": folded.text or (None if folded.tools or folded.refusal else ""),
+            "refusal": folded.refusal or None,
+        }
+        if folded.thinking and not self._exclude:
+            message["reasoning"] = "".join(block.text for block in folded.thinking) or None
+            message["reasoning_details"] = [
+                write_detail(block, index) for index, block in enumerate(folded.thinking)
+            ]
+        if folded.tools:
+            message["tool_calls"] = [
+                {
+                    "id": tool.id,
+                    "type": "function",
+                    "function": {"name": tool.name, "arguments": tool.arguments},
+                }
+                for tool in folded.tools
+            ]
+        images = [made for made in folded.media if made.kind == "image"]
+        if images:
+            message["images"] = [_image(made, index) for index, made in enumerate(images)]
+        sounds = [made.data for made in folded.media if made.kind == "audio"]
+        if sounds:
+            message["audio"] = _audio(self._identity, "".join(sounds))
+        return message
+
+
+def openrouter_failure(error: PenstockError, request_id: str, start: bytes) -> bytes:
+    """OpenRouter's end of a failed stream: a chunk with an error and a choice that says so. ``start`` is its head."""
+    body = _encode(write_openrouter_error(error, request_id))
+    return (
+        start
+        + b","
+        + body[1:-1]
+        + b',"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,'
+        + b'"finish_reason":"error","native_finish_reason":null}]}\n\n'
+    )
+
+
+def _failed(stopped: Stopped) -> UpstreamFault:
+    reason = f" ({stopped.native})" if stopped.native else ""
+    return UpstreamFault(f"The model ended its reply in an error{reason}.", code="model_output_error")
+
+
+def _image(made: MediaMade, index: int) -> dict[str, Any]:
+    url = made.url or f"data:{made.mime};base64,{made.data}"
+    return {"type": "image_url", "image_url": {"url": url}, "index": index}
+
+
+def _audio(identity: Identity, data: str) -> dict[str, Any]:
+    return {"id": f"audio_{identity.id}", "data": data, "expires_at": identity.created_s, "transcript": ""}
