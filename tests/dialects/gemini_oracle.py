@@ -10,18 +10,59 @@ from google.genai import types
 
 VERTEX_V1: dict[str, frozenset[str]] = {
     "request": frozenset(
-        "cachedContent contents continuationToken generationConfig labels modelArmorConfig outputConfig "
-        "safetySettings systemInstruction toolConfig tools".split()
+        {
+            "cachedContent",
+            "contents",
+            "continuationToken",
+            "generationConfig",
+            "labels",
+            "modelArmorConfig",
+            "outputConfig",
+            "safetySettings",
+            "systemInstruction",
+            "toolConfig",
+            "tools",
+        }
     ),
     "generationConfig": frozenset(
-        "audioTimestamp candidateCount enableAffectiveDialog frequencyPenalty imageConfig logprobs "
-        "maxOutputTokens mediaResolution presencePenalty responseFormat responseJsonSchema responseLogprobs "
-        "responseMimeType responseModalities responseSchema routingConfig seed speechConfig stopSequences "
-        "temperature thinkingConfig topK topP".split()
+        {
+            "audioTimestamp",
+            "candidateCount",
+            "enableAffectiveDialog",
+            "frequencyPenalty",
+            "imageConfig",
+            "logprobs",
+            "maxOutputTokens",
+            "mediaResolution",
+            "presencePenalty",
+            "responseFormat",
+            "responseJsonSchema",
+            "responseLogprobs",
+            "responseMimeType",
+            "responseModalities",
+            "responseSchema",
+            "routingConfig",
+            "seed",
+            "speechConfig",
+            "stopSequences",
+            "temperature",
+            "thinkingConfig",
+            "topK",
+            "topP",
+        }
     ),
     "thinkingConfig": frozenset({"includeThoughts", "thinkingBudget", "thinkingLevel"}),
     "part": frozenset(
-        "fileData functionCall functionResponse inlineData mediaResolution text thought thoughtSignature".split()
+        {
+            "fileData",
+            "functionCall",
+            "functionResponse",
+            "inlineData",
+            "mediaResolution",
+            "text",
+            "thought",
+            "thoughtSignature",
+        }
     ),
     "functionCall": frozenset({"args", "id", "name"}),
     "functionResponse": frozenset({"id", "name", "parts", "response"}),

@@ -68,7 +68,9 @@ def test_behaviour_28_retry_info_is_read_and_the_header_wins():
 
 
 def test_a_quota_per_day_is_spent():
-    spent = GEMINI.read_error(429, [], google(429, "X", details=quota("GenerateRequestsPerDayPerProjectPerModel")))
+    spent = GEMINI.read_error(
+        429, [], google(429, "X", details=quota("GenerateRequestsPerDayPerProjectPerModel"))
+    )
     short = GEMINI.read_error(429, [], google(429, "X", details=quota("GenerateRequestsPerMinute")))
     assert spent.quota_exhausted
     assert not short.quota_exhausted
@@ -77,7 +79,11 @@ def test_a_quota_per_day_is_spent():
 def test_too_long_a_prompt_falls_back_to_another_model():
     words = "The input token count (2000000) exceeds the maximum number of tokens allowed (1048576)."
     error = GEMINI.read_error(400, [], google(400, "INVALID_ARGUMENT", words))
-    assert (error.code, error.falls_back, type(error)) == ("context_length_exceeded", True, UpstreamBadRequest)
+    assert (error.code, error.falls_back, type(error)) == (
+        "context_length_exceeded",
+        True,
+        UpstreamBadRequest,
+    )
     plain = GEMINI.read_error(400, [], google(400, "INVALID_ARGUMENT", "Invalid value at contents"))
     assert (plain.code, plain.falls_back) == ("invalid_request", False)
     assert "Invalid value at contents" in plain.message

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from penstock.base.chat import ChatRequest
+from penstock.base.events import fold
 from penstock.base.models import ModelFacts, Target
 from penstock.dialects.gemini import GEMINI, VERTEX, Gemini
 from penstock.dialects.gemini.reply import GeminiReader
@@ -72,8 +73,6 @@ def test_behaviour_03_last_event_without_its_blank_line_counts(case: Case):
 
 def test_streamed_and_whole_twins_say_the_same():
     """The same reply, streamed and not, folds to the same text, tools and usage."""
-    from penstock.base.events import fold
-
     by_name = {case.name: case for case in REPLIES}
     twins = [name for name in by_name if name.endswith("-stream") and name[:-7] + "-whole" in by_name]
     assert len(twins) >= 3

@@ -124,7 +124,9 @@ def test_unspecified_block_reason_is_no_block():
 
 def test_text_after_a_finish_reason_is_not_lost():
     """Old models set STOP on every chunk."""
-    events = streamed(frame(**candidate([{"text": "a"}], "STOP")), frame(**candidate([{"text": "b"}], "STOP")))
+    events = streamed(
+        frame(**candidate([{"text": "a"}], "STOP")), frame(**candidate([{"text": "b"}], "STOP"))
+    )
     assert fold(events).text == "ab"
     assert events[-2] == Stopped("stop", "STOP")
 
@@ -164,7 +166,9 @@ def test_behaviour_09_error_frame_is_raised_with_its_class(code, status, kind):
         play(GeminiReader("Gemini", stream=False), [text])
 
 
-@pytest.mark.parametrize("body", [b"", b"\r\n", b"{}", b"[]", b'{"candidates":[]}', b"data: {}\n\n", b"data: x"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\r\n", b"{}", b"[]", b'{"candidates":[]}', b"data: {}\n\n", b"data: x"]
+)
 @pytest.mark.parametrize("stream", [True, False])
 def test_empty_or_foreign_200_is_never_a_reply(body, stream):
     with pytest.raises((UpstreamTruncated, UpstreamMalformed)):
@@ -290,7 +294,8 @@ def test_behaviour_34_cached_and_audio_are_taken_out_of_the_prompt():
 
 def test_thoughts_inside_the_candidates_are_seen_by_the_total():
     usage = read_usage(
-        counts(promptTokenCount=10, candidatesTokenCount=50, thoughtsTokenCount=30, totalTokenCount=60), "stream"
+        counts(promptTokenCount=10, candidatesTokenCount=50, thoughtsTokenCount=30, totalTokenCount=60),
+        "stream",
     )
     assert (usage.output, usage.reasoning, usage.total_tokens) == (20, 30, 60)
     assert "includes the thoughts" in usage.note
@@ -359,7 +364,9 @@ def test_last_usage_counts():
 # -- an oracle: what we take for Gemini's replies is what Google's SDK takes for them
 
 
-@pytest.mark.parametrize("case", [c for c in cases("gemini") if "wire-reply" in c.parts], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in cases("gemini") if "wire-reply" in c.parts], ids=lambda c: c.name
+)
 def test_golden_replies_are_googles(case):
     """Every recorded reply validates as the SDK's own response type, unknown fields forbidden."""
     body = case.parts["wire-reply"]

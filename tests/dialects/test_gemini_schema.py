@@ -54,7 +54,9 @@ def test_what_can_be_said_is_said():
                 },
             },
             "required": ["unit", "gone"],
-            "$defs": {"Person": {"type": "object", "properties": {"name": {"type": "string", "minLength": 1}}}},
+            "$defs": {
+                "Person": {"type": "object", "properties": {"name": {"type": "string", "minLength": 1}}}
+            },
         }
     )
     lawful(made)

@@ -39,7 +39,9 @@ def test_no_reasoning_asked_is_nothing_sent(model):
     ("effort", "tokens"),
     [("minimal", 1024), ("low", 1024), ("medium", 8192), ("high", 24576), ("xhigh", 24576), ("max", 24576)],
 )
-@pytest.mark.parametrize("model", [FLASH, LITE, PRO, "gemini-2.5-flash-preview-09-2025", "models/gemini-2.5-pro"])
+@pytest.mark.parametrize(
+    "model", [FLASH, LITE, PRO, "gemini-2.5-flash-preview-09-2025", "models/gemini-2.5-pro"]
+)
 def test_effort_on_2_5_follows_googles_numbers(model, effort, tokens):
     assert sent(model, Reasoning(effort=effort)) == budget(tokens)
 
