@@ -53,6 +53,8 @@ def write_history(messages: tuple[Message, ...], rules: Rules, adjusted: list[st
         system.extend(writer.texts(message))
     run: list[Message] = []
     for message in messages[leading:]:
+        if writer.is_silent(message):
+            continue  # it would only part a call from its result
         if run and (message.role == "assistant") != (run[0].role == "assistant"):
             writer.run(run)
             run = []
@@ -89,6 +91,9 @@ class _Writer:
         """The contents, the last calls answered and the signatures in place."""
         if self.open_calls:
             self._add("user", self._answers({}))
+        if not self.contents:
+            self.adjusted.append("empty-message-padded")
+            self._add("user", [{"text": " "}])
         if self.rules.ids_and_signatures:
             self._sign_current_turn()
         return self.contents
@@ -118,11 +123,7 @@ class _Writer:
                 self.adjusted.append("system-message-as-user")
                 others.extend({"text": f"<system>\n{one['text']}\n</system>"} for one in self.texts(message))
             else:
-                others.extend(self._user_parts(message))
-        for left in results.values():
-            for result in left:
-                self.adjusted.append("tool-result-as-text")
-                others.append({"text": f"Result of {result.name or result.id}: {result.text}"})
+                others.extend(self._user_parts(message, results))
         parts = [*answers, *moved, *others]
         if not parts:
             self.adjusted.append("empty-message-padded")  # an empty text part is a 400
@@ -164,7 +165,8 @@ class _Writer:
         named: Json = {"name": call.name, "response": response}
         return {"id": call.id, **named} if self.rules.ids_and_signatures and call.id else named
 
-    def _user_parts(self, message: Message) -> list[Json]:
+    def _user_parts(self, message: Message, unused: dict[str, list[ToolResult]]) -> list[Json]:
+        """All but the results that answer a call; one that answers none (``unused``) becomes text."""
         parts: list[Json] = []
         for part in message.parts:
             match part:
@@ -174,8 +176,11 @@ class _Writer:
                         parts.append({"text": text})
                 case Image() | Document() | Audio():
                     parts.extend(one for one in [self._media(part)] if one)
-                case ToolResult():
-                    pass  # laid out by _answers
+                case ToolResult(id=call_id, name=name, text=text):
+                    if any(part is one for one in unused.get(call_id, ())):
+                        self.adjusted.append("tool-result-as-text")
+                        parts.append({"text": f"Result of {name or call_id}: {text}"})
+                        parts.extend(one for one in map(self._media, part.images) if one)
                 case Thinking() | ToolCall():
                     self.adjusted.append(f"{message.role}-{type(part).__name__.lower()}-dropped")
         return parts
@@ -216,16 +221,20 @@ class _Writer:
 
     def _signatures(self, message: Message) -> dict[str, str]:
         """Signatures by call. Callers put reasoning before the calls or after them: both are found."""
-        return {
-            part.tool_id: part.signature
-            for part in message.parts
-            if isinstance(part, Thinking) and part.format == FORMAT and part.tool_id and part.signature
-        }
+        found: dict[str, str] = {}
+        for part in message.parts:
+            if isinstance(part, Thinking) and part.format == FORMAT and part.tool_id and part.signature:
+                if part.tool_id in found:
+                    self.adjusted.append("thought-signature-dropped")
+                found[part.tool_id] = part.signature
+        return found
 
     def _thought(self, part: Thinking, loose: list[str]) -> list[Json]:
         if part.format != FORMAT:
             self.adjusted.append("thinking-stripped")  # another provider's thoughts prove nothing here
             return []
+        if part.redacted:
+            self.adjusted.append("thinking-stripped")  # Google has no such thing
         if part.signature and not part.tool_id:
             # The fold joins a thought with the signature of the text after it, so it is the text that gets it.
             loose.append(part.signature)
@@ -252,6 +261,22 @@ class _Writer:
             if first is not None and "thoughtSignature" not in first:
                 self.adjusted.append("thought-signature-skipped")
                 first["thoughtSignature"] = DUMMY_SIGNATURE
+
+    def is_silent(self, message: Message) -> bool:
+        """An assistant's message of which nothing is left to send."""
+        if message.role != "assistant":
+            return False
+        for part in message.parts:
+            match part:
+                case Text(text=""):
+                    continue
+                case Thinking(format=whose) if whose != FORMAT:
+                    continue
+                case _:
+                    return False
+        if any(isinstance(part, Thinking) for part in message.parts):
+            self.adjusted.append("thinking-stripped")
+        return True
 
     # -- both sides
 

@@ -280,8 +280,10 @@ class GeminiReader:
                 for part in candidate.content.parts:
                     self._part(part, out)
             finish = candidate.finish_reason or ""
-        if reply.usage_metadata is not None:
-            out.append(UsageSeen(read_usage(reply.usage_metadata, self._source)))
+        counts = reply.usage_metadata
+        # Vertex says the traffic type on every chunk and the counts on the last: no count is not a count of 0.
+        if counts is not None and (counts.prompt_token_count is not None or counts.total_token_count):
+            out.append(UsageSeen(read_usage(counts, self._source)))
         if finish:
             self._finish = finish
             if finish in FAILED and not self._answered:
