@@ -83,7 +83,6 @@ class _Event(Struct, frozen=True):
         if self.error is None:
             told = "" if self.rejected is None else self.rejected.reason
         elif isinstance(self.error, UpstreamAuthFailed):
-            # The provider's own sentence often quotes a part of the key.
             told = f"key refused ({self.error.upstream_status or 'by the provider'})"
         else:
             told = self.error.message
@@ -307,7 +306,10 @@ class Schedule:
         if all(isinstance(error, UpstreamRateLimited) for error in errors) and set(codes) <= {"keys-cooling"}:
             return _rate_limited(self._story("Every target is rate-limited."), _soonest_s(events), errors)
         if errors:
-            return _retold(errors[-1], self._story(errors[-1].message))
+            last = errors[-1]
+            # The provider's own sentence about a key often quotes a part of it.
+            head = "A provider key was refused." if isinstance(last, UpstreamAuthFailed) else last.message
+            return _retold(last, self._story(head))
         if set(codes) == {"key-not-allowed"}:
             return Forbidden(
                 self._story("This key may not spend on any provider key of the chain."),
