@@ -117,7 +117,7 @@ def test_another_key_is_preferred_but_not_demanded():
 @pytest.mark.parametrize(
     ("error", "waits_s"),
     [
-        (lambda: rate_limited(), [1, 2, 4, 8, 16, 32, 60, 60]),
+        (rate_limited, [1, 2, 4, 8, 16, 32, 60, 60]),
         (lambda: rate_limited(7.5), [7.5, 7.5]),
         (lambda: rate_limited(0.0), [0.05]),
         (lambda: rate_limited(1e6), [3600]),

@@ -112,10 +112,7 @@ def test_behaviour_27_a_fault_is_retried_with_jitter_then_falls_back(fault):
 )
 def test_behaviour_27_what_no_other_target_can_heal_stops_at_once(error):
     """A 400 or 422 is never retried and never sent elsewhere; the caller gets that very error."""
-    if error.retryable:
-        call = Call(A, B, retries=0)
-    else:
-        call = Call(A, B, retries=3, keys=3)
+    call = Call(A, B, retries=0) if error.retryable else Call(A, B, retries=3, keys=3)
     call.fails(error)
     assert call.stopped().error is error
     assert call.schedule.attempts == 1

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import BadRequest, NotFound, NoTargetLeft, PenstockError
+from penstock.base.errors import BadRequest, NoTargetLeft, NotFound, PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetConfig, TargetRef
 
