@@ -98,7 +98,7 @@ class Attempts(RuleBasedStateMachine):
         said = self.said = self.schedule.next(self.now_s)
         if isinstance(said, Wait):
             assert said.wait_s > 0
-            assert self.now_s + said.wait_s < self.deadline_s, "no wait passes the deadline"
+            assert self.now_s + said.wait_s < self.deadline_s + 1e-9, "no wait passes the deadline"
         elif isinstance(said, Try):
             place = said.step.target.position
             assert place not in self.closed, "never again what cannot be healed there"
@@ -212,6 +212,7 @@ def test_the_whole_room_ends_every_call_in_bounded_steps(names, keys, rng, data)
         "may_pass_through": lambda target: None,
     }
     for _ in range(3):
+        started_s = now_s
         made = plan(chain, health=health, now_s=now_s, **easy)
         assert made.steps, "the last target is never skipped"
         assert made.steps[-1].target.name == names[-1]
@@ -257,7 +258,7 @@ def test_the_whole_room_ends_every_call_in_bounded_steps(names, keys, rng, data)
             schedule.failed(choice.key.name, error, now_s)
         else:
             raise AssertionError("a call must end")
-        assert now_s <= 60 * 3 + 1
+        assert now_s <= started_s + 60
         now_s += data.draw(st.floats(0, 20))
 
 

@@ -106,6 +106,7 @@ class Schedule:
         "_retries",
         "_retries_used",
         "_rng",
+        "_rotations",
         "_steps",
         "_stop",
         "_used",
@@ -131,6 +132,7 @@ class Schedule:
         self._rng = rng
         self._at = 0
         self._retries_used = 0
+        self._rotations = 0
         self._due_s: float | None = None
         self._reason = "first try"
         self._avoid = _NONE
@@ -208,7 +210,10 @@ class Schedule:
         return self._events
 
     def _after_key_trouble(self, target: Target, name: str, error: UpstreamError, now_s: float) -> None:
-        if self._key_count(target) > len(self._used[name]) and self._may_stay():
+        keys = self._key_count(target)
+        # Counted twice, because avoiding a key is a preference: the same one may have come back.
+        if keys > len(self._used[name]) and keys > 1 + self._rotations and self._may_stay():
+            self._rotations += 1
             self._same_step(name, "another key", None, "")
             return
         if self._untried() and error.falls_back:
@@ -274,7 +279,7 @@ class Schedule:
         if not self._untried() or self._budget <= self.attempts:
             return False
         self._at += 1
-        self._retries_used = 0
+        self._retries_used = self._rotations = 0
         self._due_s, self._reason = None, reason
         self._avoid = frozenset(self._used.get(self._steps[self._at].target.name, ()))
         return True
