@@ -117,7 +117,7 @@ def test_another_key_is_preferred_but_not_demanded():
 @pytest.mark.parametrize(
     ("error", "waits_s"),
     [
-        (lambda: rate_limited(), [1, 2, 4, 8, 16, 32, 60, 60]),
+        (rate_limited, [1, 2, 4, 8, 16, 32, 60, 60]),
         (lambda: rate_limited(7.5), [7.5, 7.5]),
         (lambda: rate_limited(0.0), [0.05]),
         (lambda: rate_limited(1e6), [3600]),
@@ -164,6 +164,17 @@ def test_a_probe_that_fails_for_another_reason_is_freed():
     keys.failed("a", UpstreamFault("down"), 2.2)
     keys.failed("a", rate_limited(), 2.3)
     assert keys.cooling(2.3) == {"a": pytest.approx(2.0)}
+
+
+def test_each_kind_of_refusal_is_counted_apart():
+    """Many rate limits do not make the first 401 a long one."""
+    keys, now_s = ring(a=1), 0.0
+    for wait_s in (1, 2, 4, 8):
+        keys.failed("a", rate_limited(), now_s)
+        now_s += wait_s
+        chosen(keys, now_s)
+    keys.failed("a", refused(), now_s)
+    assert keys.cooling(now_s) == {"a": pytest.approx(10)}
 
 
 def test_a_fault_of_a_healthy_key_is_not_the_keys():
@@ -242,7 +253,7 @@ def test_a_ring_never_draws_a_cooling_key_and_never_forgets_one(moves, seed):
         elif outcome == "ok":
             keys.succeeded(choice.key.name)
             assert choice.key.name not in keys.cooling(now_s)
-        assert all(0 < left_s <= 3600 for left_s in keys.cooling(now_s).values())
+        assert all(0 < left_s <= 3600 + 1e-9 for left_s in keys.cooling(now_s).values())
 
 
 def test_the_tables_stay_bounded():

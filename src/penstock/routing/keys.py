@@ -5,7 +5,7 @@ Theory
 A key without a record is healthy; only keys that failed have one, so the common choice is a look-up and one draw.
 After its cool-down a key is half-open: the next call that draws it is its probe, and until that call reports (or
 PROBE_LEASE_S has passed, because a call that was cancelled reports nothing) nobody else draws it. A success of
-the probe clears the record, a failure doubles the cool-down. Failures that arrive while a key is already cooling
+the probe clears the record, a failure of the same kind doubles the cool-down. Failures that arrive while a key is already cooling
 come from calls sent before it was: they may lengthen the wait, never double it.
 """
 
@@ -138,8 +138,11 @@ class KeyRing:
                 record.kind = kind
             record.until_s = max(record.until_s, now_s + wait_s)
             return
-        strikes = 0 if record is None else record.strikes + 1
-        kind, wait_s = _cool_down(error, strikes)
+        kind, wait_s = _cool_down(error, 0)
+        strikes = 0
+        if record is not None and record.kind == kind:
+            strikes = record.strikes + 1
+            _, wait_s = _cool_down(error, strikes)
         self._cooling[key_name] = _Cooling(until_s=now_s + wait_s, strikes=strikes, kind=kind)
 
     def succeeded(self, key_name: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from penstock.base.decisions import Rejected
+from penstock.base.errors import BadRequest, NoTargetLeft, NotFound, PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetConfig, TargetRef
 
@@ -153,7 +154,7 @@ class Names:
         first = founds[0]
         if len(founds) == 1 and not first.route:
             founds = [self._with_configured_chain(first)]
-        return _chain_of(founds, first)
+        return _chain_of(founds)
 
     def _resolve(self, name: str, param: str) -> _Found | Rejected:
         route = self._routes.get(name)
@@ -168,6 +169,13 @@ class Names:
             target = self._make(provider, settings.models.get(rest, rest), overrides)
             if target is not None:
                 return _Found((target,), f"{provider} is configured")
+            # Not on to OpenRouter: the operator means this provider, not an author of that name.
+            return Rejected(
+                "unknown-model",
+                f"The provider {provider} is configured, but cannot be called with {rest!r} here.",
+                param=param,
+                caller_fault=True,
+            )
         alias = self._aliases.get(name)
         if alias is not None:
             target = self._make(*alias, overrides)
@@ -261,7 +269,17 @@ class Names:
         return None if isinstance(found, Rejected) else found.targets[0]
 
 
-def _chain_of(founds: list[_Found], first: _Found) -> Chain:
+def no_chain(rejected: Rejected) -> PenstockError:
+    """The error for a name without a chain: 404 for an unknown ``model``, 400 elsewhere, 503 for a dead route."""
+    if not rejected.caller_fault:
+        return NoTargetLeft(rejected.reason, reasons=(rejected.reason,))
+    if rejected.code == "unknown-model" and rejected.param == "model":
+        return NotFound(rejected.reason, code="model_not_found", param="model")
+    return BadRequest(rejected.reason, param=rejected.param)
+
+
+def _chain_of(founds: list[_Found]) -> Chain:
+    first = founds[0]
     targets: list[Target] = []
     routes: list[str] = []
     for found in founds:

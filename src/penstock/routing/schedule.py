@@ -83,7 +83,6 @@ class _Event(Struct, frozen=True):
         if self.error is None:
             told = "" if self.rejected is None else self.rejected.reason
         elif isinstance(self.error, UpstreamAuthFailed):
-            # The provider's own sentence often quotes a part of the key.
             told = f"key refused ({self.error.upstream_status or 'by the provider'})"
         else:
             told = self.error.message
@@ -107,6 +106,7 @@ class Schedule:
         "_retries",
         "_retries_used",
         "_rng",
+        "_rotations",
         "_steps",
         "_stop",
         "_used",
@@ -132,6 +132,7 @@ class Schedule:
         self._rng = rng
         self._at = 0
         self._retries_used = 0
+        self._rotations = 0
         self._due_s: float | None = None
         self._reason = "first try"
         self._avoid = _NONE
@@ -209,7 +210,10 @@ class Schedule:
         return self._events
 
     def _after_key_trouble(self, target: Target, name: str, error: UpstreamError, now_s: float) -> None:
-        if self._key_count(target) > len(self._used[name]) and self._may_stay():
+        keys = self._key_count(target)
+        # Counted twice, because avoiding a key is a preference: the same one may have come back.
+        if keys > len(self._used[name]) and keys > 1 + self._rotations and self._may_stay():
+            self._rotations += 1
             self._same_step(name, "another key", None, "")
             return
         if self._untried() and error.falls_back:
@@ -275,7 +279,7 @@ class Schedule:
         if not self._untried() or self._budget <= self.attempts:
             return False
         self._at += 1
-        self._retries_used = 0
+        self._retries_used = self._rotations = 0
         self._due_s, self._reason = None, reason
         self._avoid = frozenset(self._used.get(self._steps[self._at].target.name, ()))
         return True
@@ -307,7 +311,10 @@ class Schedule:
         if all(isinstance(error, UpstreamRateLimited) for error in errors) and set(codes) <= {"keys-cooling"}:
             return _rate_limited(self._story("Every target is rate-limited."), _soonest_s(events), errors)
         if errors:
-            return _retold(errors[-1], self._story(errors[-1].message))
+            last = errors[-1]
+            # The provider's own sentence about a key often quotes a part of it.
+            head = "A provider key was refused." if isinstance(last, UpstreamAuthFailed) else last.message
+            return _retold(last, self._story(head))
         if set(codes) == {"key-not-allowed"}:
             return Forbidden(
                 self._story("This key may not spend on any provider key of the chain."),
