@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.simulate.anthropic import ANTHROPIC
 from penstock.simulate.control import control
 from penstock.simulate.failing import instead, quirks_of, steps_of
 from penstock.simulate.faults import Facts, Fault, FaultBook
@@ -29,7 +30,7 @@ from penstock.simulate.route import Router, key_of
 from penstock.simulate.scenario import ProviderSettings, Scenario
 from penstock.simulate.untyped import as_object, as_text
 
-SPEAKERS: dict[str, Speaker] = {"openai": OPENAI}
+SPEAKERS: dict[str, Speaker] = {"openai": OPENAI, "anthropic": ANTHROPIC}
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
 _BROKEN_JSON = object()
@@ -153,9 +154,9 @@ class Simulator:
             last = instead(faults[-1], call, speaker)
             if isinstance(last, Op):
                 return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-            reply = last or self._answer(call, request, speaker)
+            reply = last or self._answer(call, speaker)
         else:
-            reply = self._answer(call, request, speaker)
+            reply = self._answer(call, speaker)
         return self._performance(reply, faults, call, request, received)
 
     def _performance(
@@ -202,7 +203,7 @@ class Simulator:
             known_token=_no_token,
         )
 
-    def _answer(self, call: Call, request: RawRequest, speaker: Speaker) -> Reply:
+    def _answer(self, call: Call, speaker: Speaker) -> Reply:
         try:
             _check(call, self.scenario.keys.get(call.provider))
             return speaker.answer(call)
