@@ -63,7 +63,9 @@ class Anthropic:
             answer.text = []
         if call.stream:
             headers = _headers(call, b"text/event-stream; charset=utf-8")
-            return Reply(200, [*headers, (b"cache-control", b"no-cache")], frames=_frames(answer, call, display))
+            return Reply(
+                200, [*headers, (b"cache-control", b"no-cache")], frames=_frames(answer, call, display)
+            )
         reply = _reply(call, _message(answer, call, display))
         reply.tokens = answer.usage.completion_tokens
         return reply
@@ -186,7 +188,9 @@ def _read_messages(messages: list[Any], pieces: _Pieces) -> tuple[str, str | Non
     for raw in messages:
         message = as_object(raw)
         content = message["content"]
-        blocks: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+        blocks: list[Any] = (
+            [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+        )
         texts: list[str] = []
         results: list[str] = []
         for raw_block in blocks:
@@ -219,7 +223,11 @@ def _read_block(block: dict[str, Any]) -> tuple[str, int, int]:
             if isinstance(content, str):
                 return content, tokens_in(content) + 5, 0
             parts = [_read_block(as_object(part)) for part in as_list(content)]
-            return "".join(text for text, _, _ in parts), sum(part[1] for part in parts) + 5, sum(part[2] for part in parts)
+            return (
+                "".join(text for text, _, _ in parts),
+                sum(part[1] for part in parts) + 5,
+                sum(part[2] for part in parts),
+            )
         case _:
             return "", tokens_in(str(block)), 0
 
@@ -238,7 +246,9 @@ def _thinking_tokens(thinking: dict[str, Any], body: dict[str, Any]) -> int:
 def _tools(body: dict[str, Any]) -> tuple[ToolSpec, ...]:
     tools = [as_object(raw) for raw in as_list(body.get("tools"))]
     return tuple(
-        ToolSpec(as_text(tool["name"]), as_object(tool["input_schema"])) for tool in tools if "input_schema" in tool
+        ToolSpec(as_text(tool["name"]), as_object(tool["input_schema"]))
+        for tool in tools
+        if "input_schema" in tool
     )
 
 
@@ -350,7 +360,9 @@ def _delta(index: int, kind: bytes, name: bytes, text: str) -> bytes:
 
 
 def _start(index: int, block: dict[str, Any]) -> bytes:
-    return _event(b"content_block_start", {"type": "content_block_start", "index": index, "content_block": block})
+    return _event(
+        b"content_block_start", {"type": "content_block_start", "index": index, "content_block": block}
+    )
 
 
 def _stop(index: int) -> bytes:
@@ -358,7 +370,9 @@ def _stop(index: int) -> bytes:
 
 
 def _frames(answer: Answer, call: Call, display: str) -> Frames:
-    yield Frame(Kind.OPEN, _event(b"message_start", {"type": "message_start", "message": _envelope(answer, call)}))
+    yield Frame(
+        Kind.OPEN, _event(b"message_start", {"type": "message_start", "message": _envelope(answer, call)})
+    )
     for _ in range(call.quirks.role_only):
         yield Frame(Kind.OPEN, _PING)
     index, size = 0, call.profile.tokens_per_event
@@ -413,8 +427,11 @@ def _end_frames(answer: Answer, call: Call) -> Frames:
 
 
 def _models(call: Call) -> Reply:
-    names = [name for name in call.settings.models if not any(sign in name for sign in "*?[")] or ["claude-haiku-4-5"]
+    names = [name for name in call.settings.models if not any(sign in name for sign in "*?[")] or [
+        "claude-haiku-4-5"
+    ]
     rows = [
-        {"type": "model", "id": name, "display_name": name, "created_at": "2025-10-01T00:00:00Z"} for name in names
+        {"type": "model", "id": name, "display_name": name, "created_at": "2025-10-01T00:00:00Z"}
+        for name in names
     ]
     return _reply(call, {"data": rows, "has_more": False, "first_id": names[0], "last_id": names[-1]})

@@ -14,9 +14,7 @@ from penstock.wire.http import header
 
 VERSIONS = ("2023-06-01", "2026-10-21")
 FIELDS = frozenset(
-    """model max_tokens messages system stop_sequences stream metadata tools tool_choice thinking output_config
-    service_tier speed cache_control container inference_geo diagnostics user_profile_id workspace_id temperature
-    top_p top_k context_management mcp_servers""".split()
+    ["model", "max_tokens", "messages", "system", "stop_sequences", "stream", "metadata", "tools", "tool_choice", "thinking", "output_config", "service_tier", "speed", "cache_control", "container", "inference_geo", "diagnostics", "user_profile_id", "workspace_id", "temperature", "top_p", "top_k", "context_management", "mcp_servers"]
 )
 _COUNT_FIELDS = FIELDS - {"max_tokens", "stream"}
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -103,7 +101,12 @@ def _check_sampling(body: dict[str, Any], model: str, *, new: bool) -> None:
     thinking = as_object(body.get("thinking"))
     if thinking.get("type") == "enabled" and temperature not in (None, 1):
         raise bad("`temperature` may only be set to 1 when thinking is enabled.")
-    if version is not None and version >= (4, 5) and temperature is not None and body.get("top_p") is not None:
+    if (
+        version is not None
+        and version >= (4, 5)
+        and temperature is not None
+        and body.get("top_p") is not None
+    ):
         raise bad("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
 
 
@@ -120,7 +123,9 @@ def _check_thinking(body: dict[str, Any], model: str) -> None:
     if kind != "enabled":
         return
     if version is not None and version > (4, 6):
-        raise bad("thinking.type.enabled: is not supported on this model. Use thinking.type.adaptive instead.")
+        raise bad(
+            "thinking.type.enabled: is not supported on this model. Use thinking.type.adaptive instead."
+        )
     budget = as_int(thinking.get("budget_tokens"))
     if budget is None:
         raise bad("thinking.enabled.budget_tokens: Field required")
@@ -153,7 +158,9 @@ def _check_tools(body: dict[str, Any]) -> None:
     if not choice:
         return
     if kind not in ("auto", "any", "tool", "none"):
-        raise bad(f"tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags")
+        raise bad(
+            f"tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags"
+        )
     if not names and kind != "none":
         raise bad("tool_choice: tool_choice may only be specified while providing tools.")
     if kind == "tool" and as_text(choice.get("name")) not in names:
@@ -232,7 +239,9 @@ def _check_source(source: dict[str, Any], place: str) -> None:
         if not as_text(source.get("url")).startswith("https://"):
             raise bad(f"{place}.image.source.url.url: Only HTTPS URLs are supported.")
     elif kind != "file":
-        raise bad(f"{place}.image.source: Input tag '{kind}' found using 'type' does not match any of the expected tags")
+        raise bad(
+            f"{place}.image.source: Input tag '{kind}' found using 'type' does not match any of the expected tags"
+        )
 
 
 def _turns(messages: list[Any]) -> list[tuple[str, int, list[dict[str, Any]]]]:
@@ -253,10 +262,12 @@ def _turns(messages: list[Any]) -> list[tuple[str, int, list[dict[str, Any]]]]:
 def _check_order(messages: list[Any], *, has_tools: bool) -> None:
     turns = _turns(messages)
     if turns[0][0] != "user":
-        raise bad("messages: first message must use the \"user\" role")
+        raise bad('messages: first message must use the "user" role')
     open_ids: list[str] = []
     for role, index, blocks in turns:
-        results = [as_text(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result"]
+        results = [
+            as_text(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result"
+        ]
         uses = [as_text(block.get("id")) for block in blocks if block.get("type") == "tool_use"]
         if (results or uses) and not has_tools:
             raise bad("Requests which include `tool_use` or `tool_result` blocks must define tools")

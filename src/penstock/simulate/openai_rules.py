@@ -6,7 +6,45 @@ from penstock.simulate.reply import Call, Refused
 from penstock.simulate.untyped import as_int, as_list, as_number, as_object, as_text, is_list, is_object
 
 FIELDS = frozenset(
-    ["audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options"]
+    [
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "modalities",
+        "model",
+        "moderation",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
 )
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
@@ -150,8 +188,7 @@ def _check_tools(body: dict[str, Any]) -> None:
         name = as_text(as_object(tool.get(kind)).get("name"))
         if (
             not name
-            or (not name.replace("-", "_").isidentifier()
-            and not name.replace("-", "_").isalnum())
+            or (not name.replace("-", "_").isidentifier() and not name.replace("-", "_").isalnum())
             or len(name) > 64
         ):
             place = f"tools[{index}].function.name"
