@@ -41,6 +41,7 @@ _STOP = {
 }
 _EFFORT_TOKENS = {"low": 8, "medium": 16, "high": 32, "xhigh": 64, "max": 128}
 _MAX_PROMPTS_SEEN = 10_000
+_NOTHING: dict[str, Any] = {}
 
 
 class Anthropic:
@@ -76,7 +77,7 @@ class Anthropic:
         reply.status = refused.status
         return reply
 
-    def error_frame(self, refused: Refused, call: Call) -> bytes:
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
         """An ``error`` event."""
         return _event(b"error", _error(refused, call))
 
@@ -274,7 +275,7 @@ def _blocks(answer: Answer, call: Call, display: str) -> list[dict[str, Any]]:
     if answer.text:
         blocks.append({"type": "text", "text": "".join(answer.text), "citations": None})
     for number, made in enumerate(answer.calls):
-        value = msgspec.json.decode(made.arguments) if made.whole else {}
+        value = as_object(msgspec.json.decode(made.arguments)) if made.whole else _NOTHING
         blocks.append({"type": "tool_use", "id": _tool_id(call, number), "name": made.name, "input": value})
     return blocks
 
@@ -387,7 +388,7 @@ def _frames(answer: Answer, call: Call, display: str) -> Frames:
         yield Frame(Kind.OPEN, _stop(index))
         index += 1
     for number, made in enumerate(answer.calls):
-        block = {"type": "tool_use", "id": _tool_id(call, number), "name": made.name, "input": {}}
+        block = {"type": "tool_use", "id": _tool_id(call, number), "name": made.name, "input": _NOTHING}
         yield Frame(Kind.CONTENT, _start(index, block), 1)
         arguments = "" if made.arguments == "{}" else made.arguments
         for fragment in ["", *(arguments[start : start + 8] for start in range(0, len(arguments), 8))]:

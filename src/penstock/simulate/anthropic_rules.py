@@ -13,9 +13,12 @@ from penstock.simulate.untyped import as_int, as_list, as_number, as_object, as_
 from penstock.wire.http import header
 
 VERSIONS = ("2023-06-01", "2026-10-21")
-FIELDS = frozenset(
-    ["model", "max_tokens", "messages", "system", "stop_sequences", "stream", "metadata", "tools", "tool_choice", "thinking", "output_config", "service_tier", "speed", "cache_control", "container", "inference_geo", "diagnostics", "user_profile_id", "workspace_id", "temperature", "top_p", "top_k", "context_management", "mcp_servers"]
+_FIELDS_TEXT = (
+    "model max_tokens messages system stop_sequences stream metadata tools tool_choice thinking "
+    "output_config service_tier speed cache_control container inference_geo diagnostics user_profile_id "
+    "workspace_id temperature top_p top_k context_management mcp_servers"
 )
+FIELDS = frozenset(_FIELDS_TEXT.split())
 _COUNT_FIELDS = FIELDS - {"max_tokens", "stream"}
 _SAMPLING = ("temperature", "top_p", "top_k")
 _NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
@@ -75,8 +78,8 @@ def _check_fields(body: dict[str, Any], call: Call, *, counting: bool) -> None:
     for name in body:
         if name not in known and call.settings.unknown_fields == "refuse":
             raise bad(f"{name}: Extra inputs are not permitted")
-    cap = body.get("max_tokens")
-    if not counting and (as_int(cap) is None or cap < 0):
+    cap = as_int(body.get("max_tokens"))
+    if not counting and (cap is None or cap < 0):
         raise bad("max_tokens: Input should be a valid integer")
     for name in as_object(body.get("metadata")):
         if name != "user_id":

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from itertools import chain, repeat
+from typing import Protocol, cast
 
 import brotli
 
@@ -268,11 +269,21 @@ def _zlib_encoder(window_bits: int) -> Callable[[bytes], bytes]:
     return encode
 
 
+class _Compressor(Protocol):
+    """brotli's, which comes without types."""
+
+    def process(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
 def _brotli_encoder() -> Callable[[bytes], bytes]:
-    encoder = brotli.Compressor(quality=4)
+    encoder = cast("_Compressor", brotli.Compressor(quality=4))  # pyright: ignore[reportUnknownMemberType]
 
     def encode(data: bytes) -> bytes:
-        return bytes(encoder.process(data) + encoder.flush()) if data else bytes(encoder.finish())
+        return encoder.process(data) + encoder.flush() if data else encoder.finish()
 
     return encode
 
@@ -352,8 +363,8 @@ def _break_json(data: bytes) -> bytes:
 
 def _error_at(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
     """The vendor's error as the first frame, or after some; nothing comes after it."""
-    refused = _refused(fault, fault.status or 529)
-    error = Frame(Kind.DONE, speaker.error_frame(refused, call))
+    first = fault.kind == "error_first_frame" or not fault.after
+    error = Frame(Kind.DONE, speaker.error_frame(_refused(fault, fault.status or 529), call, first=first))
     if fault.kind == "error_first_frame":
         return iter((error,))
     return _after(frames, fault, lambda _: iter((error,)))

@@ -20,13 +20,13 @@ from penstock.wire.http import Headers
 
 _encode = msgspec.json.Encoder().encode
 _IMAGE_TOKENS = 258
+_UNAUTHENTICATED = (
+    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+    "authentication credential."
+)
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
-    401: (
-        "UNAUTHENTICATED",
-        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-        "authentication credential.",
-    ),
+    401: ("UNAUTHENTICATED", _UNAUTHENTICATED),
     402: ("FAILED_PRECONDITION", "This API method requires billing to be enabled."),
     403: ("PERMISSION_DENIED", "The caller does not have permission"),
     404: ("NOT_FOUND", "The model is not found for API version v1, or is not supported for generateContent."),
@@ -100,10 +100,12 @@ class Gemini:
             error = [error]
         return Reply(status, _headers(_JSON), _encode(error))
 
-    def error_frame(self, refused: Refused, call: Call) -> bytes:
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """An error in the stream's own framing."""
         error = _encode(self._error(refused, call))
-        return b"data: " + error + b"\r\n\r\n" if call.query.get("alt") == "sse" else error + b"\r\n]"
+        if call.query.get("alt") == "sse":
+            return b"data: " + error + b"\r\n\r\n"
+        return (b"[" if first else b",\r\n") + error + b"]"
 
     def _authenticate(self, call: Call) -> None:
         if self._vertex:

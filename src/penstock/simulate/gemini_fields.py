@@ -226,13 +226,9 @@ class _Reader:
             items = as_list(value) if is_list(value) else [value]
             return [self._value(kind[1:-1], item, f"{place}[{index}]") for index, item in enumerate(items)]
         if is_list(value):
-            self.faults.append(
-                (
-                    place,
-                    f'Invalid JSON payload received. Unknown name "{place.rpartition(".")[2]}" at '
-                    f"'{place.rpartition('.')[0]}': Proto field is not repeating, cannot start list.",
-                )
-            )
+            parent, _, name = place.rpartition(".")
+            text = f"Invalid JSON payload received. Unknown name \"{name}\" at '{parent}': Proto field is not repeating, "
+            self.faults.append((place, text + "cannot start list."))
             return None
         if kind.startswith("{"):
             if not is_object(value):

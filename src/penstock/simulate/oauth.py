@@ -104,7 +104,7 @@ class TokenDesk:
         }
         return Reply(refused.status, list(_HEADERS), _encode(body))
 
-    def error_frame(self, refused: Refused, call: Call) -> bytes:
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
         """Never streamed; the body of the error."""
         return self.refuse(refused, call).body
 
