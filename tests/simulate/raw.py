@@ -93,7 +93,9 @@ def _parse(data: bytes, reply: RawReply) -> bool:
         return False
     status, *lines = head.decode("latin-1").split("\r\n")
     reply.status = int(status.split(" ")[1])
-    reply.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    reply.headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     reply.chunks = []
     if "content-length" in reply.headers:
         length = int(reply.headers["content-length"])

@@ -74,7 +74,10 @@ def test_a_tool_loop_with_thinking_needs_the_block_unchanged(client: anthropic.A
     asked = {"tools": TOOLS, "thinking": {"type": "enabled", "budget_tokens": 1024}}
     first = create(client, "CALL_TOOL", **asked)
     call = next(block for block in first.content if block.type == "tool_use")
-    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}]}
+    result = {
+        "role": "user",
+        "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}],
+    }
     turn = [block.model_dump(exclude_none=True) for block in first.content]
 
     def history(blocks: list) -> list:
@@ -122,10 +125,14 @@ def test_vendor_rules(client: anthropic.Anthropic) -> None:
     foreign = {"role": "user", "content": [{**result, "tool_use_id": "t2"}]}
     assert "t2" in refused(client, messages=[*called, foreign], tools=TOOLS)
     assert "must define tools" in refused(client, messages=[*called, {"role": "user", "content": [result]}])
-    assert "non-empty" in refused(client, messages=[{"role": "user", "content": [{"type": "text", "text": ""}]}])
+    assert "non-empty" in refused(
+        client, messages=[{"role": "user", "content": [{"type": "text", "text": ""}]}]
+    )
     assert "1024" in refused(client, thinking={"type": "enabled", "budget_tokens": 10})
     assert "max_tokens" in refused(client, thinking={"type": "enabled", "budget_tokens": 4096})
-    assert "not supported" in refused(client, model="claude-opus-4-7", thinking={"type": "enabled", "budget_tokens": 1024})
+    assert "not supported" in refused(
+        client, model="claude-opus-4-7", thinking={"type": "enabled", "budget_tokens": 1024}
+    )
     assert "adaptive" in refused(client, thinking={"type": "adaptive"})
     assert "forces tool use" in refused(
         client, thinking={"type": "enabled", "budget_tokens": 1024}, tools=TOOLS, tool_choice={"type": "any"}
@@ -175,9 +182,10 @@ def test_errors_raise_the_clients_own_classes(sim: Simulator, client: anthropic.
     with pytest.raises(anthropic.OverloadedError):
         create(client)
     sim.set_faults([{"kind": "error_mid_stream", "after": 2}])
-    with pytest.raises(anthropic.APIStatusError, match="overloaded_error"), client.messages.stream(
-        model=MODEL, max_tokens=64, messages=say("hi")
-    ) as stream:
+    with (
+        pytest.raises(anthropic.APIStatusError, match="overloaded_error"),
+        client.messages.stream(model=MODEL, max_tokens=64, messages=say("hi")) as stream,
+    ):
         stream.get_final_message()
     with anthropic.Anthropic(base_url=sim.provider_url("locked"), api_key="wrong", max_retries=0) as other:
         with pytest.raises(anthropic.AuthenticationError):

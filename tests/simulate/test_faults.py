@@ -54,7 +54,9 @@ def test_a_status_fault_answers_in_each_vendors_own_shape(sim: Simulator, status
     sim.set_faults([{"kind": "status", "status": status}])
     openai = ask(sim.url, CHAT, OPENAI_BODY)
     anthropic = ask(sim.url, "/v1/messages", MESSAGES, headers=ANTHROPIC_HEADERS)
-    google = ask(sim.url, "/v1beta/models/gemini-2.5-flash:generateContent", GEMINI, headers={"x-goog-api-key": "k"})
+    google = ask(
+        sim.url, "/v1beta/models/gemini-2.5-flash:generateContent", GEMINI, headers={"x-goog-api-key": "k"}
+    )
     stability = ask(sim.url, "/v2beta/stable-image/generate/core", b"")
     assert (openai.status, anthropic.status, stability.status) == (status, status, status)
     assert google.status == {529: 503, 401: 400}.get(status, status)
@@ -77,13 +79,24 @@ def test_a_429_carries_retry_hints_in_every_spelling(sim: Simulator) -> None:
     assert forms["reset"]["x-ratelimit-remaining-requests"] == "0"
     assert forms["reset"]["x-ratelimit-reset-requests"] == "7000ms"
     sim.set_faults([{"kind": "status", "status": 429, "retry_after_s": 7.5, "retry_after_as": "retry_info"}])
-    google = ask(sim.url, "/v1/models/gemini-2.5-flash:generateContent", GEMINI, headers={"x-goog-api-key": "k"})
+    google = ask(
+        sim.url, "/v1/models/gemini-2.5-flash:generateContent", GEMINI, headers={"x-goog-api-key": "k"}
+    )
     assert [d["retryDelay"] for d in google.json()["error"]["details"] if "retryDelay" in d] == ["7.5s"]
 
 
 def test_a_status_fault_takes_headers_a_code_and_a_body_of_ones_own(sim: Simulator) -> None:
     """What the scenario says replaces the vendor's default."""
-    sim.set_faults([{"kind": "status", "status": 429, "code": "insufficient_quota", "headers": {"X-Should-Retry": "false"}}])
+    sim.set_faults(
+        [
+            {
+                "kind": "status",
+                "status": 429,
+                "code": "insufficient_quota",
+                "headers": {"X-Should-Retry": "false"},
+            }
+        ]
+    )
     reply = ask(sim.url, CHAT, OPENAI_BODY)
     assert reply.headers["x-should-retry"] == "false"
     assert reply.json()["error"]["code"] == "insufficient_quota"
@@ -149,11 +162,19 @@ def test_slow_head(sim: Simulator) -> None:
 def test_a_whole_body_can_be_cut_stalled_and_malformed(sim: Simulator) -> None:
     """Non-streaming replies have their own half-way failures."""
     outcomes = {}
-    for fault in ({"kind": "close_mid_stream"}, {"kind": "reset", "after": 1}, {"kind": "stall"}, {"kind": "malformed"}):
+    for fault in (
+        {"kind": "close_mid_stream"},
+        {"kind": "reset", "after": 1},
+        {"kind": "stall"},
+        {"kind": "malformed"},
+    ):
         sim.set_faults([fault])
         outcomes[fault["kind"]] = ask(sim.url, CHAT, OPENAI_BODY, timeout_s=0.3)
     assert [outcomes[k].ended for k in ("close_mid_stream", "reset", "stall")] == ["eof", "reset", "timeout"]
-    assert all(0 < len(outcomes[k].body) < int(outcomes[k].headers["content-length"]) for k in ("close_mid_stream", "stall"))
+    assert all(
+        0 < len(outcomes[k].body) < int(outcomes[k].headers["content-length"])
+        for k in ("close_mid_stream", "stall")
+    )
     assert outcomes["malformed"].ended == "complete"
     with pytest.raises(json.JSONDecodeError):
         outcomes["malformed"].json()
@@ -244,9 +265,13 @@ def test_error_frames_in_the_other_dialects(sim: Simulator) -> None:
 
 def test_split_cuts_inside_characters_and_line_ends(sim: Simulator) -> None:
     """Every chunk is as small as asked, also within UTF-8; joined, nothing is lost."""
-    whole = ask(sim.url, CHAT, {**OPENAI_STREAM, "messages": [{"role": "user", "content": "ECHO naïve 水車 🙂"}]})
+    whole = ask(
+        sim.url, CHAT, {**OPENAI_STREAM, "messages": [{"role": "user", "content": "ECHO naïve 水車 🙂"}]}
+    )
     sim.set_faults([{"kind": "split", "bytes": 1}, {"kind": "crlf"}])
-    reply = ask(sim.url, CHAT, {**OPENAI_STREAM, "messages": [{"role": "user", "content": "ECHO naïve 水車 🙂"}]})
+    reply = ask(
+        sim.url, CHAT, {**OPENAI_STREAM, "messages": [{"role": "user", "content": "ECHO naïve 水車 🙂"}]}
+    )
     assert {len(chunk) for chunk in reply.chunks} == {1}
     assert reply.body.count(b"\r\n") == reply.body.count(b"\n") > 0
     assert texts(reply.frames()) == texts(whole.frames())
@@ -260,7 +285,9 @@ def test_heartbeats(sim: Simulator) -> None:
     assert len(texts(some.frames())) == 16
     sim.set_faults([{"kind": "heartbeats", "after": 1, "ms": 5, "forever": True}])
     with connect(sim.url) as sock:
-        sock.sendall(request_bytes("POST", CHAT, json.dumps(OPENAI_STREAM).encode(), {"authorization": "Bearer k"}))
+        sock.sendall(
+            request_bytes("POST", CHAT, json.dumps(OPENAI_STREAM).encode(), {"authorization": "Bearer k"})
+        )
         data = b""
         while data.count(b": ping") < 20:
             data += sock.recv(65536)
@@ -332,7 +359,11 @@ def test_bad_usage_and_model_drift(sim: Simulator) -> None:
         shown[mode] = ask(sim.url, CHAT, OPENAI_BODY).json().get("usage")
     wrong = shown["inconsistent"]
     assert wrong["total_tokens"] != wrong["prompt_tokens"] + wrong["completion_tokens"]
-    assert (shown["zero"]["total_tokens"], shown["negative"]["total_tokens"], shown["missing"]) == (0, -1, None)
+    assert (shown["zero"]["total_tokens"], shown["negative"]["total_tokens"], shown["missing"]) == (
+        0,
+        -1,
+        None,
+    )
     sim.set_faults([{"kind": "model_drift", "name": "gpt-other"}])
     assert ask(sim.url, CHAT, OPENAI_BODY).json()["model"] == "gpt-other"
 
@@ -342,11 +373,23 @@ def test_bad_usage_and_model_drift(sim: Simulator) -> None:
 
 def test_faults_choose_by_provider_dialect_model_and_key(sim: Simulator) -> None:
     """Only what matches all that is given is hit; other providers in the same process are untouched."""
-    sim.set_faults([Fault("status", When(providers=("beta",), models=("gpt-4*",), keys=("bad",)), status=500)])
+    sim.set_faults(
+        [Fault("status", When(providers=("beta",), models=("gpt-4*",), keys=("bad",)), status=500)]
+    )
     path = "/p/{}/v1/chat/completions"
-    asked = [("beta", "gpt-4o", "bad"), ("alpha", "gpt-4o", "bad"), ("beta", "gpt-5", "bad"), ("beta", "gpt-4o", "good")]
+    asked = [
+        ("beta", "gpt-4o", "bad"),
+        ("alpha", "gpt-4o", "bad"),
+        ("beta", "gpt-5", "bad"),
+        ("beta", "gpt-4o", "good"),
+    ]
     statuses = [
-        ask(sim.url, path.format(name), {**OPENAI_BODY, "model": model}, headers={"authorization": f"Bearer {key}"}).status
+        ask(
+            sim.url,
+            path.format(name),
+            {**OPENAI_BODY, "model": model},
+            headers={"authorization": f"Bearer {key}"},
+        ).status
         for name, model, key in asked
     ]
     assert statuses == [500, 200, 200, 200]
@@ -382,7 +425,12 @@ def test_outage_windows_run_from_when_the_faults_were_set() -> None:
     """``from_s`` is included, ``to_s`` is not."""
     book = FaultBook([Fault("status", When(from_s=5, to_s=10))], 100.0)
     rng = Random(0)
-    assert [bool(book.pick(FACTS, now_s, rng)) for now_s in (104.9, 105.0, 109.9, 110.0)] == [False, True, True, False]
+    assert [bool(book.pick(FACTS, now_s, rng)) for now_s in (104.9, 105.0, 109.9, 110.0)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_stream_faults_compose_and_an_exclusive_one_ends_the_walk() -> None:

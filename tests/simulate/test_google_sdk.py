@@ -36,7 +36,9 @@ def sim() -> Iterator[Simulator]:
 
 
 def studio(sim: Simulator, provider: str = "alpha", key: str = "k", **options) -> genai.Client:
-    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=sim.provider_url(provider), **options))
+    return genai.Client(
+        api_key=key, http_options=types.HttpOptions(base_url=sim.provider_url(provider), **options)
+    )
 
 
 @pytest.fixture
@@ -59,7 +61,9 @@ def test_generate_and_stream_say_the_same(sim: Simulator, client: genai.Client) 
     whole = client.models.generate_content(model=FLASH, contents="one")
     chunks = list(client.models.generate_content_stream(model=FLASH, contents="one"))
     assert "".join(chunk.text or "" for chunk in chunks) == whole.text
-    assert whole.candidates[0].finish_reason == chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+    assert (
+        whole.candidates[0].finish_reason == chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+    )
     usage = chunks[-1].usage_metadata
     assert usage.total_token_count == usage.prompt_token_count + usage.candidates_token_count
     assert usage == whole.usage_metadata
@@ -85,9 +89,13 @@ def test_thinking_shown_hidden_and_off(client: genai.Client) -> None:
     assert shown.candidates[0].content.parts[1].thought_signature
     streamed = list(client.models.generate_content_stream(model=FLASH, contents="hi", config=config))
     assert streamed[0].candidates[0].content.parts[0].thought is True
-    hidden = client.models.generate_content(model=FLASH, contents="hi", config={"thinking_config": {"thinking_budget": -1}})
+    hidden = client.models.generate_content(
+        model=FLASH, contents="hi", config={"thinking_config": {"thinking_budget": -1}}
+    )
     assert not any(part.thought for part in hidden.candidates[0].content.parts)
-    off = client.models.generate_content(model=FLASH, contents="hi", config={"thinking_config": {"thinking_budget": 0}})
+    off = client.models.generate_content(
+        model=FLASH, contents="hi", config={"thinking_config": {"thinking_budget": 0}}
+    )
     counts = [reply.usage_metadata.thoughts_token_count for reply in (shown, hidden, off)]
     assert counts == [32, 32, None]
     usage = shown.usage_metadata
@@ -108,10 +116,18 @@ def test_tools_in_parallel_and_their_results(client: genai.Client) -> None:
     """Two calls with arguments that fit; the results come back in one turn and are quoted."""
     config = {"tools": TOOLS, "automatic_function_calling": NO_LOOP}
     called = client.models.generate_content(model=FLASH, contents="CALL_TOOLS 2", config=config)
-    assert [(call.name, call.args) for call in called.function_calls] == [("weather", {"city": "value-0"}), ("now", {})]
-    streamed = list(client.models.generate_content_stream(model=FLASH, contents="CALL_TOOLS 2", config=config))
+    assert [(call.name, call.args) for call in called.function_calls] == [
+        ("weather", {"city": "value-0"}),
+        ("now", {}),
+    ]
+    streamed = list(
+        client.models.generate_content_stream(model=FLASH, contents="CALL_TOOLS 2", config=config)
+    )
     assert [call.name for chunk in streamed for call in chunk.function_calls or []] == ["weather", "now"]
-    results = [types.Part.from_function_response(name=call.name, response={"ok": True}) for call in called.function_calls]
+    results = [
+        types.Part.from_function_response(name=call.name, response={"ok": True})
+        for call in called.function_calls
+    ]
     asked = types.Content(role="user", parts=[types.Part(text="CALL_TOOLS 2")])
     history = [asked, called.candidates[0].content, types.Content(role="user", parts=results)]
     answer = client.models.generate_content(model=FLASH, contents=history, config=config)
@@ -148,7 +164,10 @@ def test_blocked_prompt_malformed_call_and_filter(client: genai.Client) -> None:
         assert blocked.prompt_feedback.block_reason == types.BlockedReason.PROHIBITED_CONTENT
         assert blocked.candidates is None
     malformed = client.models.generate_content(model=FLASH, contents="MALFORMED_CALL").candidates[0]
-    assert (malformed.finish_reason, malformed.content.parts) == (types.FinishReason.MALFORMED_FUNCTION_CALL, None)
+    assert (malformed.finish_reason, malformed.content.parts) == (
+        types.FinishReason.MALFORMED_FUNCTION_CALL,
+        None,
+    )
     filtered = client.models.generate_content(model=FLASH, contents="FILTER_ANSWER")
     assert filtered.candidates[0].finish_reason == types.FinishReason.SAFETY
 
@@ -156,11 +175,15 @@ def test_blocked_prompt_malformed_call_and_filter(client: genai.Client) -> None:
 def test_json_images_cache_and_counting(client: genai.Client) -> None:
     """A schema is satisfied; a picture counts 258 by modality; cached is a part of the prompt; drawn pictures come."""
     config = {"response_mime_type": "application/json", "response_json_schema": WEATHER}
-    assert json.loads(client.models.generate_content(model=FLASH, contents="hi", config=config).text) == {"city": "value-0"}
+    assert json.loads(client.models.generate_content(model=FLASH, contents="hi", config=config).text) == {
+        "city": "value-0"
+    }
     picture = types.Part.from_bytes(data=b"x", mime_type="image/png")
     seen = client.models.generate_content(model=FLASH, contents=["hi", picture]).usage_metadata
     assert {d.modality.value: d.token_count for d in seen.prompt_tokens_details} == {"TEXT": 1, "IMAGE": 258}
-    cached = client.models.generate_content(model="gemini-2.5-flash-cached", contents="hi" * 100).usage_metadata
+    cached = client.models.generate_content(
+        model="gemini-2.5-flash-cached", contents="hi" * 100
+    ).usage_metadata
     assert 0 < cached.cached_content_token_count < cached.prompt_token_count
     assert client.models.count_tokens(model=FLASH, contents="hello there").total_tokens == 3
     drawn = client.models.generate_content(model=FLASH, contents="DRAW_IMAGE").candidates[0].content.parts
@@ -198,15 +221,23 @@ def test_schema_rules_on_the_wire(sim: Simulator) -> None:
         'Invalid JSON payload received. Unknown name "foo": Cannot find field.',
     ]
     assert "not repeating" in message({"contents": contents, "generationConfig": [{}]})
-    assert "Struct" in message({"contents": [{"parts": [{"functionResponse": {"name": "f", "response": "x"}}]}]})
+    assert "Struct" in message(
+        {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": "x"}}]}]}
+    )
     assert "contents is not specified" in message({})
     assert "should be non-empty for OBJECT" in message(
-        {"contents": contents, "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}]}
+        {
+            "contents": contents,
+            "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}],
+        }
     )
     mixed = {
         "contents": contents[0],
         "system_instruction": {"parts": {"text": "be brief"}},
-        "generation_config": {"maxOutputTokens": 5, "thinkingConfig": {"include_thoughts": False, "thinking_budget": 0}},
+        "generation_config": {
+            "maxOutputTokens": 5,
+            "thinkingConfig": {"include_thoughts": False, "thinking_budget": 0},
+        },
         "store": False,
     }
     assert ask(sim.url, path, mixed, headers=key).status == 200
@@ -221,7 +252,9 @@ def test_studio_errors(sim: Simulator, client: genai.Client) -> None:
     assert denied.value.code == 400
     assert denied.value.details["error"]["details"][0]["reason"] == "API_KEY_INVALID"
     body = {"contents": {"parts": {"text": "hi"}}}
-    assert ask(sim.url, f"/v1/models/{FLASH}:generateContent", body, headers={"authorization": ""}).status == 403
+    assert (
+        ask(sim.url, f"/v1/models/{FLASH}:generateContent", body, headers={"authorization": ""}).status == 403
+    )
     sim.set_faults([{"kind": "status", "status": 429, "code": "PerDay"}])
     with pytest.raises(errors.ClientError) as limited:
         client.models.generate_content(model=FLASH, contents="hi")
@@ -238,7 +271,9 @@ def test_the_stream_without_sse_is_one_json_array(sim: Simulator) -> None:
     reply = ask(sim.url, f"/v1/models/{FLASH}:streamGenerateContent", body, headers={"x-goog-api-key": "k"})
     texts = [chunk["candidates"][0]["content"]["parts"][0]["text"] for chunk in reply.json()]
     assert "".join(texts) == "a b"
-    sse = ask(sim.url, f"/v1/models/{FLASH}:streamGenerateContent?alt=sse", body, headers={"x-goog-api-key": "k"})
+    sse = ask(
+        sim.url, f"/v1/models/{FLASH}:streamGenerateContent?alt=sse", body, headers={"x-goog-api-key": "k"}
+    )
     assert all(chunk.startswith(b"data: {") and chunk.endswith(b"}\r\n\r\n") for chunk in sse.chunks)
 
 
@@ -269,7 +304,9 @@ def test_vertex_with_a_service_account_made_here(sim: Simulator, account: Path) 
         http_options=types.HttpOptions(base_url=sim.url),
     )
     assert client.models.generate_content(model=FLASH, contents="ECHO hi").text == "hi"
-    assert list(client.models.generate_content_stream(model=FLASH, contents="hi"))[-1].usage_metadata.traffic_type
+    assert list(client.models.generate_content_stream(model=FLASH, contents="hi"))[
+        -1
+    ].usage_metadata.traffic_type
     assert [received.dialect for received in sim.requests] == ["oauth", "vertex", "vertex"]
     assert "/v1beta1/projects/p/locations/us-east5/publishers/google/models/" in sim.requests[1].path
     sim.expire_tokens()
@@ -297,7 +334,13 @@ def assertion(account: Path, signer_of: Path | None = None, **claims) -> str:
     signing = json.loads((signer_of or account).read_text())
     signer = crypt.RSASigner.from_string(signing["private_key"], info["private_key_id"])
     now_s = int(google.auth._helpers.datetime_to_secs(google.auth._helpers.utcnow()))
-    payload = {"iss": info["client_email"], "aud": info["token_uri"], "iat": now_s, "exp": now_s + 3600, "scope": SCOPE}
+    payload = {
+        "iss": info["client_email"],
+        "aud": info["token_uri"],
+        "iat": now_s,
+        "exp": now_s + 3600,
+        "scope": SCOPE,
+    }
     return jwt.encode(signer, {**payload, **claims}).decode()
 
 
@@ -313,7 +356,11 @@ def test_a_forged_or_wrong_assertion_gets_no_token(sim: Simulator, account: Path
     other = sim.make_service_account(tmp_path, "other")
     assert token_for(sim, assertion(account))["token_type"] == "Bearer"
     forged = token_for(sim, assertion(account, signer_of=other))
-    assert (forged["status"], forged["error"], forged["error_description"]) == (400, "invalid_grant", "Invalid JWT Signature.")
+    assert (forged["status"], forged["error"], forged["error_description"]) == (
+        400,
+        "invalid_grant",
+        "Invalid JWT Signature.",
+    )
     bent = assertion(account)
     head, _, signature = bent.split(".")
     altered = assertion(account, sub="someone").split(".")[1]

@@ -11,7 +11,11 @@ from penstock.simulate import Profile, ProviderSettings, Scenario, Simulator, ru
 
 SCENARIO = Scenario(
     keys={"locked": ["right-key"]},
-    providers={"local": ProviderSettings(unknown_fields="accept", reasoning_field="reasoning_content"), "padded": ProviderSettings(obfuscation=True), "narrow": ProviderSettings(models=("gpt-4*",))},
+    providers={
+        "local": ProviderSettings(unknown_fields="accept", reasoning_field="reasoning_content"),
+        "padded": ProviderSettings(obfuscation=True),
+        "narrow": ProviderSettings(models=("gpt-4*",)),
+    },
     profiles={"gpt-long": Profile(output_tokens=40, tokens_per_event=7)},
 )
 WEATHER = {
@@ -51,14 +55,21 @@ def say(text: str) -> list[dict[str, str]]:
 def test_a_completion_with_usage(sim: Simulator) -> None:
     """Text, finish reason, ids and consistent usage; the simulator saw the client's own headers."""
     with client(sim) as openai_client:
-        reply = openai_client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=say("ECHO hi there"))
+        reply = openai_client.chat.completions.with_raw_response.create(
+            model="gpt-4o-mini", messages=say("ECHO hi there")
+        )
     whole = reply.parse()
     assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == ("hi there", "stop")
     assert (whole.object, whole.model) == ("chat.completion", "gpt-4o-mini")
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
     assert reply.headers["x-request-id"].startswith("req_")
     received = sim.requests[0]
-    assert (received.provider, received.dialect, received.model, received.key) == ("alpha", "openai", "gpt-4o-mini", "sk-test")
+    assert (received.provider, received.dialect, received.model, received.key) == (
+        "alpha",
+        "openai",
+        "gpt-4o-mini",
+        "sk-test",
+    )
     assert received.headers["x-stainless-lang"] == "python"
     assert json.loads(received.body)["messages"] == say("ECHO hi there")
 
@@ -91,9 +102,12 @@ def test_stream_usage_comes_in_a_chunk_without_choices(sim: Simulator) -> None:
 
 def test_parallel_tool_calls_streamed_keep_index_id_and_whole_arguments(sim: Simulator) -> None:
     """The SDK's own accumulator ends with two calls whose arguments fit the schema; an empty schema gives {}."""
-    with client(sim) as c, c.chat.completions.stream(
-        model="gpt-4o-mini", messages=say("CALL_TOOLS 2"), tools=[WEATHER, NOW]
-    ) as stream:
+    with (
+        client(sim) as c,
+        c.chat.completions.stream(
+            model="gpt-4o-mini", messages=say("CALL_TOOLS 2"), tools=[WEATHER, NOW]
+        ) as stream,
+    ):
         final = stream.get_final_completion()
     calls = final.choices[0].message.tool_calls
     assert [call.function.name for call in calls] == ["weather", "now"]
@@ -171,7 +185,9 @@ def test_cap_stop_refusal_and_filter(sim: Simulator) -> None:
 def test_several_choices_interleave_by_index(sim: Simulator) -> None:
     """n=2: both indexes arrive, each whole."""
     with client(sim) as c:
-        chunks = list(c.chat.completions.create(model="gpt-4o-mini", messages=say("ECHO a b"), n=2, stream=True))
+        chunks = list(
+            c.chat.completions.create(model="gpt-4o-mini", messages=say("ECHO a b"), n=2, stream=True)
+        )
     texts = {0: "", 1: ""}
     for chunk in chunks:
         texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
@@ -202,7 +218,17 @@ def test_errors_raise_the_clients_own_classes(sim: Simulator) -> None:
 
 def test_the_clients_own_retries_outlive_two_failures(sim: Simulator) -> None:
     """``first: 2`` with retry-after-ms: the third attempt succeeds."""
-    sim.set_faults([{"kind": "status", "status": 503, "retry_after_s": 0.001, "retry_after_as": "ms", "when": {"first": 2}}])
+    sim.set_faults(
+        [
+            {
+                "kind": "status",
+                "status": 503,
+                "retry_after_s": 0.001,
+                "retry_after_as": "ms",
+                "when": {"first": 2},
+            }
+        ]
+    )
     with client(sim).with_options(max_retries=2) as c:
         assert c.chat.completions.create(model="gpt-4o-mini", messages=say("hi")).choices
     assert [received.status for received in sim.requests] == [503, 503, 200]

@@ -53,6 +53,8 @@ class Anthropic:
             raise Refused(401, "x-api-key header is required")
         if call.path.endswith("/models"):
             return _models(call)
+        if call.method != "POST" or call.path not in ("/v1/messages", "/v1/messages/count_tokens"):
+            raise Refused(404 if call.method == "POST" else 405, "Not Found")
         body = as_object(call.json)
         counting = call.path.endswith("/count_tokens")
         rules.check(body, call, counting=counting)
