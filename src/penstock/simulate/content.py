@@ -24,66 +24,13 @@ from penstock.simulate.sample import sample_of
 
 Stop = Literal["stop", "length", "tool_calls", "filter", "refusal", "stop_sequence", "blocked", "malformed"]
 
-WORDS = tuple(
-    [
-        "the",
-        "valve",
-        "opens",
-        "when",
-        "water",
-        "stands",
-        "high",
-        "and",
-        "closes",
-        "again",
-        "at",
-        "night",
-        "so",
-        "the",
-        "wheel",
-        "turns",
-        "slowly",
-        "naïve",
-        "café",
-        "millers",
-        "know",
-        "their",
-        "river",
-        "水車",
-        "grinds",
-        "grain",
-        "into",
-        "flour",
-        "—",
-        "while",
-        "the",
-        "keeper",
-        "writes",
-        "each",
-        "litre",
-        "down",
-        "über",
-        "🙂",
-        "und",
-    ]
+_FILLER = (
+    "the valve opens when water stands high and closes again at night so the wheel turns slowly naïve café millers "
+    "know their river 水車 grinds grain into flour — while the keeper writes each litre down über 🙂 und"
 )
-THOUGHTS = tuple(
-    [
-        "first",
-        "the",
-        "question",
-        "then",
-        "the",
-        "facts",
-        "weigh",
-        "both",
-        "and",
-        "choose",
-        "the",
-        "plainer",
-        "answer",
-    ]
-)
+_MUSING = "first the question then the facts weigh both and choose the plainer answer"
+WORDS = tuple(_FILLER.split())
+THOUGHTS = tuple(_MUSING.split())
 _DIRECTIVE = re.compile(
     r"\b(CALL_TOOLS?|SAY_TOKENS|ECHO|FILTER_ANSWER|BLOCK_PROMPT|REFUSE_ANSWER|SPEND_ON_THINKING|MALFORMED_CALL"
     r"|REDACT_THINKING|DRAW_IMAGE|EMPTY_ANSWER)\b(?:[ :]+(\d+))?"

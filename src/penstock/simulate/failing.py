@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from itertools import chain, repeat
+from typing import Protocol, cast
 
 import brotli
 
@@ -144,9 +145,10 @@ def steps_of(
     yield Step(wait_s, Op.RAW, head)
     frames = reply.frames
     for fault in sorted(faults, key=_touches_bytes):
-        wrap = _WRAPS.get(fault.kind)
-        if wrap is not None:
-            frames = wrap(frames, fault, call, speaker)
+        if fault.kind in ("error_first_frame", "error_mid_stream"):
+            frames = _error_at(frames, fault, call, speaker)
+        elif fault.kind in _WRAPS:
+            frames = _WRAPS[fault.kind](frames, fault)
     split = next((fault for fault in faults if fault.kind == "split"), None)
     yield from _frame_steps(frames, pace, encode, split)
 
@@ -267,11 +269,21 @@ def _zlib_encoder(window_bits: int) -> Callable[[bytes], bytes]:
     return encode
 
 
+class _Compressor(Protocol):
+    """brotli's, which comes without types."""
+
+    def process(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
 def _brotli_encoder() -> Callable[[bytes], bytes]:
-    encoder = brotli.Compressor(quality=4)
+    encoder = cast("_Compressor", brotli.Compressor(quality=4))  # pyright: ignore[reportUnknownMemberType]
 
     def encode(data: bytes) -> bytes:
-        return bytes(encoder.process(data) + encoder.flush()) if data else bytes(encoder.finish())
+        return encoder.process(data) + encoder.flush() if data else encoder.finish()
 
     return encode
 
@@ -291,21 +303,21 @@ def _after(frames: Frames, fault: Fault, then: Callable[[Frames], Frames]) -> Fr
         yield frame
 
 
-def _cut_mid(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _cut_mid(frames: Frames, fault: Fault) -> Frames:
     end = () if fault.clean else (Frame(Kind.CUT, b""),)
-    return _after(frames, fault, lambda rest: iter(end))
+    return _after(frames, fault, lambda _: iter(end))
 
 
-def _reset_mid(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _reset_mid(frames: Frames, fault: Fault) -> Frames:
     # A reset throws away what the caller has not read yet; give it a moment, as a network would.
-    return _after(frames, fault, lambda rest: iter((Frame(Kind.RESET, b"", 0, 0.05),)))
+    return _after(frames, fault, lambda _: iter((Frame(Kind.RESET, b"", 0, 0.05),)))
 
 
-def _hang_at_head(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _hang_at_head(_frames: Frames, _fault: Fault) -> Frames:
     return iter((Frame(Kind.HANG, b""),))
 
 
-def _cut_before_terminal(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _cut_before_terminal(frames: Frames, fault: Fault) -> Frames:
     for frame in frames:
         if frame.kind in (Kind.FINISH, Kind.USAGE, Kind.DONE):
             continue
@@ -314,24 +326,24 @@ def _cut_before_terminal(frames: Frames, fault: Fault, call: Call, speaker: Spea
         yield Frame(Kind.CUT, b"")
 
 
-def _without_done(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _without_done(frames: Frames, fault: Fault) -> Frames:
     yield from (frame for frame in frames if frame.kind is not Kind.DONE)
     if fault.clean is False:
         yield Frame(Kind.CUT, b"")
 
 
-def _stall(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _stall(frames: Frames, fault: Fault) -> Frames:
     pause = Frame(Kind.PAUSE, b"", 0, fault.ms / 1000) if fault.ms else Frame(Kind.HANG, b"")
     return _after(frames, fault, lambda rest: chain((pause,), rest))
 
 
-def _heartbeats(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _heartbeats(frames: Frames, fault: Fault) -> Frames:
     ping = Frame(Kind.OPEN, b": ping\n\n", 0, (fault.ms or 1.0) / 1000)
     pings = repeat(ping) if fault.forever else repeat(ping, fault.times or 3)
     return _after(frames, fault, lambda rest: chain(pings, rest))
 
 
-def _malformed(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _malformed(frames: Frames, fault: Fault) -> Frames:
     passed = 0
     for frame in frames:
         if frame.kind is Kind.CONTENT:
@@ -349,21 +361,21 @@ def _break_json(data: bytes) -> bytes:
     return body[: len(body) * 2 // 3] + data[len(body) :]
 
 
-def _error_first(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
-    return iter((Frame(Kind.DONE, speaker.error_frame(_refused(fault, fault.status or 529), call)),))
+def _error_at(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+    """The vendor's error as the first frame, or after some; nothing comes after it."""
+    first = fault.kind == "error_first_frame" or not fault.after
+    error = Frame(Kind.DONE, speaker.error_frame(_refused(fault, fault.status or 529), call, first=first))
+    if fault.kind == "error_first_frame":
+        return iter((error,))
+    return _after(frames, fault, lambda _: iter((error,)))
 
 
-def _error_mid(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
-    refused = _refused(fault, fault.status or 529)
-    return _after(frames, fault, lambda rest: iter((Frame(Kind.DONE, speaker.error_frame(refused, call)),)))
-
-
-def _crlf(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _crlf(frames: Frames, _fault: Fault) -> Frames:
     for frame in frames:
         yield frame._replace(data=frame.data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
-def _no_blank_line(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -> Frames:
+def _no_blank_line(frames: Frames, _fault: Fault) -> Frames:
     held: Frame | None = None
     for frame in frames:
         if held is not None:
@@ -373,7 +385,7 @@ def _no_blank_line(frames: Frames, fault: Fault, call: Call, speaker: Speaker) -
         yield held._replace(data=held.data.rstrip(b"\r\n"))
 
 
-_WRAPS: dict[str, Callable[[Frames, Fault, Call, Speaker], Frames]] = {
+_WRAPS: dict[str, Callable[[Frames, Fault], Frames]] = {
     "close_mid_stream": _cut_mid,
     "reset": _reset_mid,
     "hang_after_head": _hang_at_head,
@@ -382,8 +394,6 @@ _WRAPS: dict[str, Callable[[Frames, Fault, Call, Speaker], Frames]] = {
     "stall": _stall,
     "heartbeats": _heartbeats,
     "malformed": _malformed,
-    "error_first_frame": _error_first,
-    "error_mid_stream": _error_mid,
     "crlf": _crlf,
     "no_blank_line_at_end": _no_blank_line,
 }

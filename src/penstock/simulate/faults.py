@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 FaultKind = Literal[
     "status",
@@ -84,7 +84,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     when: When = When()
     count: int | None = None
     status: int = 0
-    headers: dict[str, str] = field(default_factory=dict[str, str])
+    headers: dict[str, str] = {}
     body: str | None = None
     message: str = ""
     code: str = ""

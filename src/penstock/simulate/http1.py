@@ -138,10 +138,12 @@ class Connection(asyncio.Protocol):
                 )
                 self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's port
         """The caller is gone, or we have closed: write down which."""
         self._registry.discard(self)
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         current, self._current = self._current, None
         self._transport = None
         self._waiting.clear()
@@ -298,8 +300,3 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -54,6 +54,10 @@ class OpenAI:
         """The reply, or Refused."""
         if call.path.endswith("/models"):
             return _models(call)
+        if not call.path.endswith("/chat/completions"):
+            raise Refused(404, f"Invalid URL ({call.method} {call.path})", code="unknown_url")
+        if call.method != "POST":
+            raise Refused(405, f"Not allowed to {call.method} on {call.path}.", code="method_not_allowed")
         if not call.key:
             raise Refused(
                 401,
@@ -84,7 +88,7 @@ class OpenAI:
         """The vendor's error reply."""
         return Reply(refused.status, _headers(call, b"application/json"), _encode(_error(refused)))
 
-    def error_frame(self, refused: Refused, call: Call) -> bytes:
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
         """A data frame whose JSON is an error."""
         return b"data: " + _encode(_error(refused)) + b"\n\n"
 

@@ -5,47 +5,14 @@ from typing import Any
 from penstock.simulate.reply import Call, Refused
 from penstock.simulate.untyped import as_int, as_list, as_number, as_object, as_text, is_list, is_object
 
-FIELDS = frozenset(
-    [
-        "audio",
-        "frequency_penalty",
-        "function_call",
-        "functions",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "modalities",
-        "model",
-        "moderation",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "seed",
-        "service_tier",
-        "stop",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
-        "web_search_options",
-    ]
+_FIELDS_TEXT = (
+    "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens "
+    "messages metadata modalities model moderation n parallel_tool_calls prediction presence_penalty "
+    "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort response_format "
+    "safety_identifier seed service_tier stop store stream stream_options temperature tool_choice tools "
+    "top_logprobs top_p user verbosity web_search_options"
 )
+FIELDS = frozenset(_FIELDS_TEXT.split())
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 _PART_TYPES = {
@@ -269,13 +236,13 @@ def _check_format(body: dict[str, Any]) -> None:
         place = "response_format.json_schema.name"
         raise bad(f"Missing required parameter: '{place}'.", place, "missing_required_parameter")
     schema = as_object(named.get("schema"))
-    if named.get("strict") is True and schema.get("type") == "object":
-        if schema.get("additionalProperties") is not False:
-            raise bad(
-                f"Invalid schema for response_format '{named['name']}': In context=(), 'additionalProperties' is "
-                "required to be supplied and to be false.",
-                "response_format",
-            )
+    loose = schema.get("type") == "object" and schema.get("additionalProperties") is not False
+    if named.get("strict") is True and loose:
+        raise bad(
+            f"Invalid schema for response_format '{named['name']}': In context=(), 'additionalProperties' is "
+            "required to be supplied and to be false.",
+            "response_format",
+        )
 
 
 def _check_model_rules(body: dict[str, Any], model: str) -> None:

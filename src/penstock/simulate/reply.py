@@ -127,8 +127,8 @@ class Speaker(Protocol):
         """The vendor's error reply."""
         ...
 
-    def error_frame(self, refused: Refused, call: Call) -> bytes:
-        """The vendor's error in the middle of a stream."""
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
+        """The vendor's error in a stream; ``first``: nothing came before it."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import uvloop
@@ -17,7 +17,7 @@ _START_TIMEOUT_S = 10.0
 @contextmanager
 def running_simulator(
     scenario: Scenario | None = None, *, host: str = "127.0.0.1", port: int = 0, clock: Clock | None = None
-) -> Iterator[Simulator]:
+) -> Generator[Simulator]:
     """``with running_simulator() as sim:`` — listening inside the block, gone after it."""
     sim = Simulator(scenario, clock)
     loop = uvloop.new_event_loop()

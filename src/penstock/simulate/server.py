@@ -12,24 +12,35 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.simulate.anthropic import ANTHROPIC
 from penstock.simulate.control import control
 from penstock.simulate.failing import instead, quirks_of, steps_of
 from penstock.simulate.faults import Facts, Fault, FaultBook
+from penstock.simulate.gemini import GEMINI, VERTEX
 from penstock.simulate.http1 import Connection, Op, Performance, RawRequest, Step, head_bytes
 from penstock.simulate.log import Received, RequestLog
+from penstock.simulate.oauth import TokenDesk
 from penstock.simulate.openai import OPENAI
 from penstock.simulate.reply import INSTANT, NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
 from penstock.simulate.route import Router, key_of
 from penstock.simulate.scenario import ProviderSettings, Scenario
+from penstock.simulate.stability import STABILITY
 from penstock.simulate.untyped import as_object, as_text
 
-SPEAKERS: dict[str, Speaker] = {"openai": OPENAI}
+_SPEAKERS: dict[str, Speaker] = {
+    "openai": OPENAI,
+    "anthropic": ANTHROPIC,
+    "gemini": GEMINI,
+    "vertex": VERTEX,
+    "stability": STABILITY,
+}
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
 _BROKEN_JSON = object()
@@ -54,6 +65,8 @@ class Simulator:
         self._connection_serials = count(1)
         self._connections: set[Connection] = set()
         self._prompts_seen: dict[bytes, None] = {}
+        self._tokens = TokenDesk(self.scenario.token_lifetime_s, self._clock.unix_s)
+        self._speakers: dict[str, Speaker] = {**_SPEAKERS, "oauth": self._tokens}
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -115,6 +128,20 @@ class Simulator:
         self.forget_requests()
         self._prompts_seen.clear()
 
+    def make_service_account(
+        self, folder: Path, name: str = "simulated", *, provider: str = "", project: str = "simulated-project"
+    ) -> Path:
+        """A service-account file with a fresh key; its ``token_uri`` is this simulator, which knows the public half.
+
+        Its file lies at ``folder/name.json``. ``provider`` puts the token endpoint under ``/p/NAME/``.
+        """
+        root = self.provider_url(provider) if provider else self.url
+        return self._tokens.make_account(folder, name, f"{root}/token", project)
+
+    def expire_tokens(self) -> None:
+        """Every access token given so far is void from now on."""
+        self._tokens.expire_all()
+
     def wait_for(self, wanted: Callable[[Received], bool], timeout_s: float = 5.0) -> Received:
         """The first logged request that is as ``wanted``; for a simulator that runs in another thread."""
         until_s = time.monotonic() + timeout_s
@@ -146,16 +173,16 @@ class Simulator:
         self._log.add(received)
         facts = Facts(call.provider, call.dialect, call.model, call.key, call.stream)
         faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
-        speaker = SPEAKERS[call.dialect]
+        speaker = self._speakers[call.dialect]
         if faults:
             received.faults = tuple(fault.kind for fault in faults)
             call.quirks = quirks_of(faults)
             last = instead(faults[-1], call, speaker)
             if isinstance(last, Op):
                 return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-            reply = last or self._answer(call, request, speaker)
+            reply = last or self._answer(call, speaker)
         else:
-            reply = self._answer(call, request, speaker)
+            reply = self._answer(call, speaker)
         return self._performance(reply, faults, call, request, received)
 
     def _performance(
@@ -167,7 +194,7 @@ class Simulator:
         received.status = reply.status
         chunked = request.chunked_ok and reply.frames is not None
         keep_alive = request.keep_alive and (request.chunked_ok or reply.frames is None)
-        speaker = SPEAKERS[call.dialect]
+        speaker = self._speakers[call.dialect]
         steps = steps_of(reply, faults, call, speaker, pace, keep_alive=keep_alive, chunked=chunked)
         return Performance(received, steps=steps, chunked=chunked, keep_alive=keep_alive)
 
@@ -199,10 +226,14 @@ class Simulator:
             profile=self.scenario.profile(route.provider, model),
             quirks=NO_QUIRKS,
             prompts_seen=self._prompts_seen,
-            known_token=_no_token,
+            known_token=self._known_token,
         )
 
-    def _answer(self, call: Call, request: RawRequest, speaker: Speaker) -> Reply:
+    def _known_token(self, token: str) -> bool:
+        """For Vertex: a token given at ``/token``, or any key that the scenario lists for the provider."""
+        return self._tokens.knows(token) or any(token in keys for keys in self.scenario.keys.values())
+
+    def _answer(self, call: Call, speaker: Speaker) -> Reply:
         try:
             _check(call, self.scenario.keys.get(call.provider))
             return speaker.answer(call)
@@ -210,12 +241,8 @@ class Simulator:
             return speaker.refuse(refused, call)
 
 
-def _no_token(token: str) -> bool:
-    return False
-
-
 def _check(call: Call, keys: list[str] | None) -> None:
-    if keys is not None and call.key not in keys and call.key:
+    if keys is not None and call.key not in keys and call.key and call.dialect != "vertex":
         raise Refused(401, "")
     if call.json is _BROKEN_JSON:
         raise Refused(400, "We could not parse the JSON body of your request.")
