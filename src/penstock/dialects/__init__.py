@@ -6,10 +6,10 @@ literal: a new dialect is one file and one line.
 
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.gemini import GEMINI, VERTEX
-from penstock.dialects.openai_chat import OPENAI
+from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
-CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENAI}
+CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
