@@ -62,9 +62,13 @@ MESSAGES = st.one_of(
     messages_of("system", TEXTS),
     messages_of("user", TEXTS | IMAGES),
     messages_of("assistant", TEXTS | CALLS | THOUGHTS | IMAGES),
+    st.lists(THOUGHTS | CALLS, min_size=1, max_size=4).map(lambda found: Message("assistant", tuple(found))),
+    RESULTS.map(lambda result: Message("tool", (result,))),
     RESULTS.map(lambda result: Message("tool", (result,))),
 )
-HISTORIES = st.lists(MESSAGES, min_size=1, max_size=9).map(tuple)
+HISTORIES = st.lists(MESSAGES, min_size=3, max_size=9).map(tuple) | st.lists(
+    MESSAGES, min_size=1, max_size=2
+).map(tuple)
 MODELS = st.sampled_from(["gemini-2.5-flash", "gemini-3-flash", "gemini-3.8-flash", "gemini-2.0-flash"])
 
 
@@ -208,3 +212,41 @@ def test_system_messages_lead_or_are_said_by_the_user():
     assert only["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
     assert only["contents"] == [{"role": "user", "parts": [{"text": "<system>\nSay hi.\n</system>"}]}]
     assert said == ("system-message-as-user",)
+
+
+def test_calls_of_earlier_turns_need_no_signature():
+    """Only the current turn is checked by Google; the cache's prefix stays as it was."""
+    step = (
+        Message("assistant", (ToolCall("x", "f", "{}"),)),
+        Message("tool", (ToolResult("x", "f", "1"),)),
+    )
+    user = Message("user", (Text("q"),))
+    body, said = written((user, *step, user, *step), "gemini-3-flash", vertex=False)
+    signed = [part for content in body["contents"] for part in content["parts"] if "functionCall" in part]
+    assert [part.get("thoughtSignature") for part in signed] == [None, DUMMY_SIGNATURE]
+    assert said == ("thought-signature-skipped",)
+
+
+def test_results_of_one_id_answer_its_calls_in_order():
+    """A model that reuses ids within a turn: first come, first matched; one too many becomes text."""
+    history = (
+        Message("user", (Text("q"),)),
+        Message("assistant", (ToolCall("x", "f", "{}"), ToolCall("x", "g", "{}"))),
+        *(Message("tool", (ToolResult("x", "f", word),)) for word in ("one", "two", "three")),
+    )
+    body, said = written(history, "gemini-2.5-flash", vertex=False)
+    assert body["contents"][2]["parts"] == [
+        {"functionResponse": {"name": "f", "response": {"output": "one"}}},
+        {"functionResponse": {"name": "g", "response": {"output": "two"}}},
+        {"text": "Result of f: three"},
+    ]
+    assert said == ("tool-result-as-text",)
+
+
+def test_calls_at_the_end_are_answered():
+    """A history that ends in a call: the result is synthesised, and it is said."""
+    history = (Message("user", (Text("q"),)), Message("assistant", (ToolCall("x", "f", "{}"),)))
+    body, said = written(history, "gemini-2.5-flash", vertex=False)
+    check_turns(body["contents"])
+    assert body["contents"][-1]["role"] == "user"
+    assert said == ("tool-result-synthesised",)

@@ -386,3 +386,12 @@ def test_singletons_read_by_target():
     """The port gives the reader; both flavours read alike."""
     reader = GEMINI.reader(None, stream=False)  # the target decides nothing about a Gemini reply
     assert isinstance(reader, GeminiReader)
+
+
+def test_behaviour_02_text_that_looks_like_a_frame_is_text():
+    """Cut so that a piece by itself looks like one whole event."""
+    text = 'x data: {"candidates": []}'
+    body = frame(**candidate([{"text": text}], "STOP"))
+    cut = body.index(b"data: {", 6)
+    reader = GeminiReader("Gemini", stream=True)
+    assert fold(play(reader, [body[:cut], body[cut:]])).text == text

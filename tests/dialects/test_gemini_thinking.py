@@ -144,7 +144,9 @@ def test_contradictions_are_refused(asked):
     assert sent(FLASH, asked).caller_fault
 
 
-@pytest.mark.parametrize("model", ["gemini-2.0-flash", "gemini-2.5-flash-image", "my-tuned-model"])
+@pytest.mark.parametrize(
+    "model", ["gemini-2.0-flash", "gemini-2.5-flash-image", "gemini-3.8-flash-tts", "tuned"]
+)
 def test_models_that_do_not_think_get_nothing_and_it_is_said(model):
     assert sent(model, Reasoning(effort="high")) == (None, ("reasoning-dropped",))
     assert sent(model, Reasoning(effort="none")) == (None, ())

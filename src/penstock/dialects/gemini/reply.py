@@ -177,6 +177,12 @@ class GeminiReader:
             self._hold(data)
             return []
         out: list[Event] = []
+        # The usual piece is exactly one event as Google writes it; the reader of all SSE is needed for the rest.
+        if data[-5:] == b"}\r\n\r\n" and data[:7] == b"data: {" and not self._sse.pending:
+            end = len(data) - 4
+            if data.find(b"\r") == end and data.find(b"\n") == end + 1:
+                self._frame(data[6:end], out)
+                return out
         for event in self._sse.feed(data):
             frame = event.data
             if frame is None:
@@ -366,15 +372,16 @@ def read_usage(counts: Counts, source: UsageSource) -> Usage:
     candidates, note = _candidates(counts, prompt + tool_use, thoughts)
     cached = counts.cached_content_token_count or 0
     audio = image = 0
-    if counts.prompt_tokens_details:
+    if _mixed(counts.prompt_tokens_details):
         audio = _of(counts.prompt_tokens_details, "AUDIO") - _of(counts.cache_tokens_details, "AUDIO")
         image = _of(counts.prompt_tokens_details, "IMAGE") - _of(counts.cache_tokens_details, "IMAGE")
     # Where Google does not say which part was cached, the parts may overlap: the whole must stay the whole.
-    cached = min(cached, prompt)
-    audio = min(max(audio, 0), prompt - cached)
-    image = min(max(image, 0), prompt - cached - audio)
+    if cached or audio or image:
+        cached = min(cached, prompt)
+        audio = min(max(audio, 0), prompt - cached)
+        image = min(max(image, 0), prompt - cached - audio)
     out_audio = out_image = 0
-    if counts.candidates_tokens_details:
+    if _mixed(counts.candidates_tokens_details):
         out_audio = min(_of(counts.candidates_tokens_details, "AUDIO"), candidates)
         out_image = min(_of(counts.candidates_tokens_details, "IMAGE"), candidates - out_audio)
     return Usage(
@@ -407,6 +414,11 @@ def _candidates(counts: Counts, incoming: int, thoughts: int) -> tuple[int, str]
     if thoughts and total == incoming + given:
         return max(given - thoughts, 0), "candidatesTokenCount includes the thoughts"
     return given, f"totalTokenCount {total} is not the sum of its parts, {incoming + given + thoughts}"
+
+
+def _mixed(details: list[_Modality] | None) -> bool:
+    """Anything but text alone? (Asked for every chunk of a stream, and nearly always not.)"""
+    return bool(details) and (len(details) > 1 or details[0].modality != "TEXT")
 
 
 def _of(details: list[_Modality] | None, modality: str) -> int:

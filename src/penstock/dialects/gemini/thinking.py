@@ -67,11 +67,11 @@ def style(rules: Rules, facts: ModelFacts) -> Style:
             return facts.reasoning
         case _:
             pass
+    if "-tts" in rules.name:
+        return "none"
     if rules.version >= (3, 0):
         return "level"
-    if rules.version == (2, 5) and not any(kind in rules.name for kind in ("-image", "-tts")):
-        return "budget"
-    return "none"
+    return "budget" if rules.version == (2, 5) and "-image" not in rules.name else "none"
 
 
 def budget_range(rules: Rules, facts: ModelFacts) -> BudgetRange:
