@@ -379,12 +379,14 @@ def _naked_json(raw: bytes) -> bytes | None:
 
 
 def read_usage(counts: Counts, source: UsageSource) -> Usage:
-    """Google's inclusive counts -> the disjoint vector."""
-    prompt = counts.prompt_token_count or 0
-    tool_use = counts.tool_use_prompt_token_count or 0
-    thoughts = counts.thoughts_token_count or 0
+    """Google's inclusive counts -> the disjoint vector. A negative count is none, and said."""
+    prompt = max(counts.prompt_token_count or 0, 0)
+    tool_use = max(counts.tool_use_prompt_token_count or 0, 0)
+    thoughts = max(counts.thoughts_token_count or 0, 0)
     candidates, note = _candidates(counts, prompt + tool_use, thoughts)
-    cached = counts.cached_content_token_count or 0
+    if candidates < 0:
+        candidates, note = 0, "negative token count"
+    cached = max(counts.cached_content_token_count or 0, 0)
     audio = image = 0
     if _mixed(counts.prompt_tokens_details):
         audio = _of(counts.prompt_tokens_details, "AUDIO") - _of(counts.cache_tokens_details, "AUDIO")
