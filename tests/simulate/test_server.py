@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -75,6 +76,27 @@ def test_http_1_0_callers_get_the_body_until_the_connection_closes(sim: Simulato
     assert reply.ended == "eof"
     assert "transfer-encoding" not in reply.headers
     assert reply.frames()[-1] == "[DONE]"
+
+
+def test_repeated_requests_get_ids_of_their_own(sim: Simulator) -> None:
+    """A remembered answer differs from the first in its ids only; key and body still decide."""
+    for body in (OPENAI_BODY, OPENAI_STREAM):
+        wires = [ask(sim.url, CHAT, body).wire for _ in range(3)]
+        serials = [re.search(rb"chatcmpl-sim0*(\d+)", wire)[1] for wire in wires]
+        assert len(set(serials)) == 3
+        assert wires[0].count(serials[0]) == wires[2].count(serials[2]) > 1
+        stamp = re.compile(rb'"created":\d+')
+        plain = {
+            stamp.sub(b"", wire.replace(serial, b"")) for wire, serial in zip(wires, serials, strict=True)
+        }
+        assert len(plain) == 1
+    assert (
+        len({(received.bytes_sent, received.events_sent) for received in sim.requests if received.stream})
+        == 1
+    )
+    assert ask(sim.url, CHAT, OPENAI_BODY, headers={"authorization": ""}).status == 401
+    sim.set_faults([Fault("status", status=500)])
+    assert ask(sim.url, CHAT, OPENAI_BODY).status == 500
 
 
 def test_a_hang_up_is_logged_at_once_at_any_stage(sim: Simulator) -> None:

@@ -112,7 +112,7 @@ def _error(refused: Refused) -> dict[str, Any]:
 
 
 def _headers(call: Call, content_type: bytes) -> Headers:
-    serial = b"%032x" % call.serial
+    serial = b"%032d" % call.serial
     return [
         (b"content-type", content_type),
         (b"openai-organization", b"org-simulated"),

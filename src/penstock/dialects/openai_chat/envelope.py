@@ -365,6 +365,8 @@ def unreadable(error: Exception, body: bytes) -> BadRequest:
     else:
         found = _AT_BYTE.search(text)
         position = int(found.group(1)) if found else len(body)
+        if "trailing" in text:
+            position -= 1  # msgspec names the byte after the first one too many
         what = _AT_BYTE.sub("", text).removeprefix("JSON is malformed: ").strip().lower() or "malformed"
     line = body.count(b"\n", 0, position) + 1
     column = position - (body.rfind(b"\n", 0, position) + 1) + 1
