@@ -58,9 +58,11 @@ def test_every_socket_fault_while_dialling_is_unreachable(kind):
     async def main():
         dialer = Dialer(parse_base_url("http://api.example:81"), None, None)
         loop = asyncio.get_running_loop()
-        with mock.patch.object(loop, "create_connection", side_effect=_made(kind)):
-            with pytest.raises(UpstreamUnreachable) as caught:
-                await dialer.open(mock.Mock(where="api.example:81"))
+        with (
+            mock.patch.object(loop, "create_connection", side_effect=_made(kind)),
+            pytest.raises(UpstreamUnreachable) as caught,
+        ):
+            await dialer.open(mock.Mock(where="api.example:81"))
         assert str(caught.value).startswith("api.example:81 cannot be reached: ")
         assert "sekrit" not in str(caught.value)
 
