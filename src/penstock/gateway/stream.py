@@ -20,7 +20,6 @@ from penstock.base.errors import UpstreamError, UpstreamTimeout
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
 from penstock.net.transport import Exchange
-from penstock.wire.http import Headers
 from penstock.wire.ports import Relay
 
 TICK_S = 5.0
@@ -57,7 +56,7 @@ class Delivery:
         relay: Relay,
         outcome: Outcome,
         *,
-        head: Callable[[], Headers],
+        head: Callable[[], bytes],
         finish: Callable[[], None],
         hold_back_s: float,
         idle_s: float,

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
                 )
                 self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's port
+    def connection_lost(self, exc: Exception | None) -> None:  # asyncio's port
         """The caller is gone, or we have closed: write down which."""
         self._registry.discard(self)
         if self._timer is not None:

@@ -88,7 +88,7 @@ class OpenAI:
         """The vendor's error reply."""
         return Reply(refused.status, _headers(call, b"application/json"), _encode(_error(refused)))
 
-    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """A data frame whose JSON is an error."""
         return b"data: " + _encode(_error(refused)) + b"\n\n"
 

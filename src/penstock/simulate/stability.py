@@ -81,7 +81,7 @@ class Stability:
         }
         return Reply(refused.status, _headers(call, b"application/json"), _encode(body))
 
-    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """Never streamed; the body of the error."""
         return self.refuse(refused, call).body
 
