@@ -243,12 +243,14 @@ class Connection(asyncio.Protocol):
 
     def _act(self, step: Step, current: Performance) -> bool:
         """Do one step; False if the walk ends here."""
-        match step.op:
-            case Op.BODY:
-                if step.data:
-                    current.received.events_sent += 1
-                    data = step.data
-                    self._write(b"%x\r\n%b\r\n" % (len(data), data) if current.chunked else data)
+        op = step.op
+        if op is Op.BODY:
+            data = step.data
+            if data:
+                current.received.events_sent += 1
+                self._write(b"%x\r\n%b\r\n" % (len(data), data) if current.chunked else data)
+            return True
+        match op:
             case Op.RAW:
                 if step.data:
                     self._write(step.data)
@@ -258,8 +260,8 @@ class Connection(asyncio.Protocol):
             case Op.HANG:
                 self._next = step
                 return False
-            case Op.CUT | Op.RESET:
-                self._close(current, reset=step.op is Op.RESET)
+            case _:
+                self._close(current, reset=op is Op.RESET)
                 return False
         return True
 
