@@ -131,6 +131,8 @@ class Connection(asyncio.Protocol):
         """Feed the parser; what is not HTTP is answered 400 and closed."""
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a bug of ours, not the caller's
         except httptools.HttpParserError:
             if self._transport is not None:
                 self._transport.write(
