@@ -6,54 +6,28 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from penstock.base.chat import Ask
 from penstock.base.errors import (
-    UpstreamAuthFailed,
-    UpstreamBadRequest,
     UpstreamError,
-    UpstreamFault,
     UpstreamMalformed,
-    UpstreamRateLimited,
     UpstreamTruncated,
 )
-from penstock.base.events import Finished, Started, Stopped, TextDelta, UsageSeen, fold, is_content
-from penstock.base.models import ModelFacts, Target
-from penstock.dialects.openai_chat import OPENAI
-from penstock.dialects.openai_chat.usage import UsageField, read_usage, write_usage
-from penstock.wire.ports import Relay, ReplyReader
+from penstock.base.events import Finished, Stopped, UsageSeen, fold, is_content
 from penstock.wire.sse import SseReader, sse
-from tests.dialects.harness import Case, cases, check_any_split, dump, play
-
-TARGET = Target("openai", "gpt-4o-mini", "openai", ModelFacts("openai", "gpt-4o-mini"))
-CASES = [case for case in cases("openai") if "wire-reply" in case.parts]
-STREAMS = [case for case in CASES if case.stream]
-by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-streams_by_name = pytest.mark.parametrize("case", STREAMS, ids=lambda case: case.name)
-
-
-def reader(*, stream: bool = True) -> ReplyReader:
-    return OPENAI.reader(TARGET, stream=stream)
-
-
-def relay(*, stream: bool = True, include_usage: bool = False, dialect: str = "openai") -> Relay:
-    ask = Ask(dialect=dialect, body=b"{}", model="m", stream=stream, include_usage=include_usage)
-    return OPENAI.relay(ask, stream=stream)
-
-
-def through(one: Relay, chunks: list[bytes]) -> bytes:
-    """What the caller gets."""
-    return b"".join([*(one.feed(chunk) for chunk in chunks), one.close()])
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
-    """One event with one choice."""
-    choice = {"index": index, "delta": delta or {}, "finish_reason": finish}
-    return sse(json.dumps({"id": "c", "model": "m", "choices": [choice], **more}).encode())
+from tests.dialects.harness import Case, check_any_split, dump, play
+from tests.dialects.openai_kit import (
+    CASES,
+    DONE,
+    HELLO,
+    STREAMS,
+    by_name,
+    chunk,
+    reader,
+    relay,
+    streams_by_name,
+    through,
+)
 
 
 def usage_only(body: bytes) -> list[bytes]:
@@ -66,10 +40,6 @@ def usage_only(body: bytes) -> list[bytes]:
             if not facts.get("choices") and facts.get("usage"):
                 found.append(event.raw)
     return found
-
-
-DONE = b"data: [DONE]\n\n"
-HELLO = chunk({"role": "assistant", "content": ""}) + chunk({"content": "Hello"})
 
 
 # --- golden files
@@ -309,250 +279,6 @@ def test_content_after_the_finish_reason_is_not_swallowed() -> None:
         play(reader(), [HELLO + chunk({}, "stop") + chunk({"content": "more"}) + DONE])
 
 
-# --- usage
-
-
-def test_behaviour_07_usage_may_ride_on_the_finish_chunk_or_follow_it() -> None:
-    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    ride = HELLO + chunk({}, "stop", usage=usage) + DONE
-    split = HELLO + chunk({}, "stop") + sse(json.dumps({"choices": [], "usage": usage}).encode()) + DONE
-    bare = HELLO + chunk({}, "stop") + sse(json.dumps({"usage": usage}).encode()) + DONE
-    for body in (ride, split, bare):
-        one = relay()
-        through(one, [body])
-        assert one.usage is not None
-        assert (one.usage.input, one.usage.output, one.usage.source) == (5, 2, "stream")
-        assert fold(play(reader(), [body])).usage == one.usage
-
-
-def test_behaviour_08_the_usage_chunk_is_for_those_who_asked() -> None:
-    usage = sse(b'{"id":"c","choices":[],"usage":{"prompt_tokens":5}}')
-    body = HELLO + chunk({}, "stop") + usage + DONE
-    assert through(relay(), [body]) == body.replace(usage, b"")
-    assert through(relay(), [HELLO, chunk({}, "stop"), usage, DONE]) == body.replace(usage, b"")
-    assert through(relay(include_usage=True), [body]) == body
-
-
-_COUNT = st.integers(0, 10_000)
-
-
-@given(_COUNT, _COUNT, _COUNT, _COUNT, _COUNT, _COUNT, _COUNT, st.booleans())
-def test_behaviour_34_the_usage_vector_is_disjoint_and_sums_to_the_provider_s_total(
-    fresh: int, cached: int, written: int, audio: int, output: int, reasoning: int, sound: int, beside: bool
-) -> None:
-    """Inclusive counting (OpenAI) and reasoning beside the completion (xAI) alike."""
-    prompt = fresh + cached + written + audio
-    completion = output + sound + (0 if beside else reasoning)
-    total = prompt + output + sound + reasoning
-    seen = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": total,
-        "prompt_tokens_details": {
-            "cached_tokens": cached,
-            "cache_write_tokens": written,
-            "audio_tokens": audio,
-        },
-        "completion_tokens_details": {"reasoning_tokens": reasoning, "audio_tokens": sound},
-    }
-    usage = read_usage(_field(seen), "provider")
-    assert usage.note == ""
-    assert (usage.input, usage.cache_read, usage.cache_write_5m, usage.input_audio) == (
-        *(fresh, cached, written, audio),
-    )
-    assert (usage.output, usage.reasoning, usage.output_audio) == (output, reasoning, sound)
-    assert usage.total_tokens == total
-    again = read_usage(_field(write_usage(usage)), "provider")
-    assert again == usage
-
-
-_ANY = st.none() | st.integers(-5, 100)
-
-
-@given(_ANY, _ANY, _ANY, _ANY, _ANY, _ANY)
-def test_behaviour_34_contradictory_figures_are_clamped_and_said(
-    prompt: int | None, completion: int | None, total: int | None, cached: int | None, audio: int | None, thought: int | None
-) -> None:
-    seen = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": total,
-        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": audio},
-        "completion_tokens_details": {"reasoning_tokens": thought},
-    }
-    usage = read_usage(_field(seen), "stream")
-    counts = (usage.input, usage.cache_read, usage.input_audio, usage.output, usage.reasoning)
-    assert min(counts) >= 0
-    assert usage.prompt_tokens == max(prompt or 0, 0)
-    parts = [part or 0 for part in (cached, audio)]
-    fits = min(parts) >= 0 and sum(parts) <= (prompt or 0)
-    whole = (prompt or 0) + (completion or 0)
-    if not fits or (total is not None and total not in (whole, whole + (thought or 0))):
-        assert usage.note
-
-
-def _field(seen: dict[str, Any]) -> UsageField:
-    return msgspec.convert(seen, UsageField)
-
-
-def test_deepseek_s_spelling_of_cached_is_read() -> None:
-    usage = read_usage(_field({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4}), "stream")
-    assert (usage.input, usage.cache_read) == (5, 4)
-
-
-def test_usage_that_is_no_usage_does_not_break_a_stream() -> None:
-    body = HELLO + chunk({}, "stop", usage={"prompt_tokens": "many"}) + DONE
-    one = relay()
-    assert through(one, [body]) == body
-    assert one.usage is None
-
-
-# --- errors inside a 200
-
-
-@pytest.mark.parametrize(
-    ("frame", "kind", "status"),
-    [
-        (b'{"error":{"message":"boom","type":"server_error","code":null}}', UpstreamFault, 502),
-        (b'{"error":{"message":"slow","code":429}}', UpstreamRateLimited, 429),
-        (b'{"error":{"message":"slow","type":"rate_limit_exceeded"}}', UpstreamRateLimited, 429),
-        (b'{"error":{"message":"no","code":"invalid_api_key"}}', UpstreamAuthFailed, 502),
-        (b'{"error":{"message":"bad","type":"invalid_request_error"}}', UpstreamBadRequest, 400),
-        (b'{"error":{"message":"busy","type":"overloaded_error"}}', UpstreamFault, 503),
-        (b'{"error":"plain words"}', UpstreamFault, 502),
-        (b'{"object":"error","message":"vllm","type":"BadRequestError","code":400}', UpstreamBadRequest, 400),
-        (b'{"detail":"fastapi"}', UpstreamFault, 502),
-        (
-            b'{"id":"gen-1","choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],'
-            b'"error":{"code":503,"message":"over","metadata":{"error_type":"provider_overloaded"}}}',
-            UpstreamFault,
-            503,
-        ),
-        (b'{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}', UpstreamFault, 502),
-        (
-            b'{"choices":[{"index":0,"delta":{},"finish_reason":null,"error":{"code":408,"message":"late"}}]}',
-            UpstreamFault,
-            502,
-        ),
-    ],
-)
-def test_behaviour_09_an_error_in_the_first_frame_of_a_200_is_an_error(
-    frame: bytes, kind: type[UpstreamError], status: int
-) -> None:
-    for one in (reader(), relay()):
-        with pytest.raises(kind) as caught:
-            one.feed(b": ping\n\n" + chunk({"role": "assistant", "content": ""}) + sse(frame))
-        assert type(caught.value) is kind
-        assert caught.value.status == status
-
-
-def test_behaviour_09_a_named_error_event_is_an_error_whatever_it_holds() -> None:
-    for data in (b"plain words", b'{"x":1}'):
-        for one in (reader(), relay()):
-            with pytest.raises(UpstreamError):
-                one.feed(sse(data, b"error"))
-
-
-def test_behaviour_10_content_before_an_error_is_delivered_first() -> None:
-    error = sse(b'{"error":{"message":"boom","code":500}}')
-    one = relay()
-    assert one.feed(HELLO + error) == HELLO
-    with pytest.raises(UpstreamFault, match="boom"):
-        one.close()
-    other = reader()
-    assert other.feed(HELLO + error) == [Started("m", "c"), TextDelta("Hello")]
-    with pytest.raises(UpstreamFault, match="boom"):
-        other.feed(b"data: ")
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (b'{"error":{"message":"x","code":429}}', UpstreamRateLimited),
-        (b'[{"error":{"message":"x","code":400}}]', UpstreamBadRequest),
-        (b"<html><title>502 Bad Gateway</title></html>", UpstreamMalformed),
-        (b'{"id":"c","object":"chat.completion","choices":[]}', UpstreamMalformed),
-    ],
-)
-def test_behaviour_09_a_body_that_is_no_stream_is_never_forwarded(body: bytes, kind: type[UpstreamError]) -> None:
-    for one in (reader(), relay()):
-        for piece in (b"\n", body[:3], body[3:]):
-            assert not one.feed(piece)
-        with pytest.raises(kind) as caught:
-            one.close()
-        assert type(caught.value) is kind
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (b'{"error":{"message":"x","code":429}}', UpstreamRateLimited),
-        (b'{"id":"c","choices":null,"error":{"message":"x"}}', UpstreamFault),
-        (b'{"object":"error","message":"x","code":400}', UpstreamBadRequest),
-        (b'{"choices":[{"index":0,"message":{"content":""},"finish_reason":"error"}]}', UpstreamFault),
-        (
-            b'{"choices":[{"index":0,"message":{},"finish_reason":"error","error":{"code":429,"message":"x"}}]}',
-            UpstreamRateLimited,
-        ),
-        (b"<!DOCTYPE html><h1>hello</h1>", UpstreamMalformed),
-        (b"upstream connect error", UpstreamMalformed),
-        (b'{"id":"c","choices":[', UpstreamMalformed),
-        (b'{"id":"c"}', UpstreamMalformed),
-        (b'{"id":"c","choices":[]}', UpstreamMalformed),
-        (b'{"choices":"none"}', UpstreamMalformed),
-        (b"", UpstreamMalformed),
-    ],
-)
-def test_behaviour_09_a_200_that_is_no_completion_is_an_error(body: bytes, kind: type[UpstreamError]) -> None:
-    for one in (reader(stream=False), relay(stream=False)):
-        assert not one.feed(body)
-        with pytest.raises(kind) as caught:
-            one.close()
-        assert type(caught.value) is kind
-
-
-@pytest.mark.parametrize("data", [b"hello", b'{"choices":[}', b"[1]", b'"x"', b'{"choices":[{"index":'])
-def test_an_event_that_is_not_json_is_malformed(data: bytes) -> None:
-    for one in (reader(), relay()):
-        with pytest.raises(UpstreamMalformed):
-            one.feed(HELLO + sse(data) + DONE)
-            one.feed(b"")
-
-
-@given(st.binary(max_size=80), st.booleans())
-def test_no_bytes_can_crash_a_reader_or_a_relay(body: bytes, stream: bool) -> None:
-    for one in (reader(stream=stream), relay(stream=stream)):
-        with pytest.raises(UpstreamError):
-            one.feed(body)
-            one.close()
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 600) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(
-        st.sampled_from(
-            ["choices", "delta", "message", "content", "usage", "error", "index", "tool_calls", "function"]
-            + ["finish_reason", "reasoning_details", "images", "audio", "name", "arguments", "id", "code"]
-        ),
-        inner,
-        max_size=4,
-    ),
-    max_leaves=12,
-)
-
-
-@given(st.dictionaries(st.sampled_from(["choices", "usage", "error", "id", "model"]), _JSON), st.booleans())
-def test_no_json_can_crash_a_reader_or_a_relay(facts: dict[str, Any], stream: bool) -> None:
-    body = json.dumps(facts).encode()
-    for one in (reader(stream=stream), relay(stream=stream)):
-        try:
-            one.feed(sse(body) + DONE if stream else body)
-            one.close()
-        except UpstreamError as error:
-            assert error.message
-
-
 # --- tools
 
 
@@ -560,9 +286,18 @@ def test_behaviour_14_calls_without_index_are_told_apart_by_id() -> None:
     def call(call_id: str | None, name: str | None, arguments: str) -> bytes:
         return chunk({"tool_calls": [{"id": call_id, "function": {"name": name, "arguments": arguments}}]})
 
-    body = call("a", "f", '{"x"') + call(None, None, ":1}") + call("b", "g", "{}") + chunk({}, "tool_calls") + DONE
+    body = (
+        call("a", "f", '{"x"')
+        + call(None, None, ":1}")
+        + call("b", "g", "{}")
+        + chunk({}, "tool_calls")
+        + DONE
+    )
     tools = fold(play(reader(), [body])).tools
-    assert [(tool.id, tool.name, tool.arguments) for tool in tools] == [("a", "f", '{"x":1}'), ("b", "g", "{}")]
+    assert [(tool.id, tool.name, tool.arguments) for tool in tools] == [
+        ("a", "f", '{"x":1}'),
+        ("b", "g", "{}"),
+    ]
 
 
 def test_behaviour_14_a_name_that_comes_late_or_again_changes_nothing() -> None:
