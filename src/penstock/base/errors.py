@@ -6,7 +6,8 @@
     │   ├── BodyTooLarge        413
     │   ├── Unauthenticated     401  no or unknown virtual key
     │   ├── NotFound            404  no such model, route or path
-    │   └── MethodNotAllowed    405
+    │   ├── MethodNotAllowed    405
+    │   └── CallerGone          499  hung up; nobody is left to answer
     ├── PolicyError             the operator's rules say no
     │   ├── Forbidden           403  key may not use this model, or has expired
     │   └── RateLimited         429  our own limit; always with retry_after_s
@@ -108,6 +109,13 @@ class MethodNotAllowed(CallerError):
 
     default_status: ClassVar[int] = 405
     default_code: ClassVar[str] = "method_not_allowed"
+
+
+class CallerGone(CallerError):
+    """499: the caller hung up. Never sent, only recorded."""
+
+    default_status: ClassVar[int] = 499
+    default_code: ClassVar[str] = "caller_gone"
 
 
 class PolicyError(PenstockError):

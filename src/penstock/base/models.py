@@ -32,7 +32,9 @@ class PriceRow(Struct, frozen=True):
 
     Units: base.usage.TOKEN_UNITS, and "request", "image", "second", ... A missing unit is unknown, never 0; a
     missing ``reasoning`` is billed at ``output``, missing ``input_audio``/``input_image`` at ``input``.
-    ``version`` changes with every change of a figure. ``service`` holds batch, flex and priority figures.
+    ``version`` changes with every change of a figure. ``service`` holds batch, flex, priority and
+    off_peak figures by name; where such a class has tiers, also ``"batch>200000"`` (the class, above that prompt).
+    More units than the token vector's may stand here (config.catalogue.UNITS, OTHER_UNITS).
     """
 
     version: str
@@ -48,7 +50,9 @@ class ModelFacts(Struct, frozen=True):
 
     ``provider`` is the catalogue's provider name; a configured provider of another name but a known dialect or
     base_url may still borrow its rows. ``modalities_in`` holds text, image, audio, video, document.
-    ``capabilities``: tools, json_schema, parallel_tools, sampling, prefill, streaming. ``retires`` and
+    ``capabilities``: tools, json_schema, parallel_tools, sampling, prefill, streaming; None: nothing is known of what
+    the model can do, ``modalities_in`` included, so nothing may be filtered by them. ``budget`` may be known beside
+    any ``reasoning`` style: which thinking budgets pass. ``cap_name`` None: either name, leave it. ``retires`` and
     ``deprecated`` are ISO dates: they warn, they never refuse a call.
     """
 

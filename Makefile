@@ -1,0 +1,43 @@
+# Two commands are enough: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: all demo test check fix docs bench clean
+
+all: check test
+
+$(BIN)/penstock: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	touch $@
+
+demo: $(BIN)/penstock
+	$(BIN)/penstock demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python scripts/build_reference.py --check
+
+fix: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.test
+	$(BIN)/python scripts/build_reference.py
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benches.gateway
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

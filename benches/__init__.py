@@ -1,0 +1,1 @@
+"""Benches: recorded runs. Each writes one JSON record with machine, versions and commit to ``benches/results``."""

@@ -1,0 +1,249 @@
+"""The gateway's own cost, beside the upstream alone and nginx as a plain reverse proxy, alternating in one run.
+
+``python -m benches.gateway [--rounds 5] [--seconds 4] [--only whole,streams,memory,start,soak] [--soak 2000000]``
+Needs wrk and nginx (Debian packages). Loopback only.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import uvloop
+
+from benches import houses, streams
+from benches.machine import identity, write
+
+LUA = """
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.headers["authorization"] = "Bearer {key}"
+wrk.body = '{body}'
+"""
+BODY = json.dumps(
+    {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 900}], "temperature": 0.1}
+)
+LATENCY = re.compile(r"^\s+(50|75|90|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
+UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+
+
+def wrk(port: int, lua: Path, connections: int, seconds: float) -> dict[str, float]:
+    """One run of wrk: requests/s and latency percentiles in microseconds; any error is an exception."""
+    words = [
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(lua),
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+    ]  # fmt: skip
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise RuntimeError(out)
+    found = {f"p{q}_us": float(value) * UNIT_US[unit] for q, value, unit in LATENCY.findall(out)}
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    return {**found, "requests_per_s": float(rate.group(1)) if rate else 0.0}
+
+
+def middle(runs: list[dict[str, float]]) -> dict[str, Any]:
+    return {
+        name: {"median": round(median(r[name] for r in runs), 1), "min": min(r[name] for r in runs), "max": max(r[name] for r in runs)}
+        for name in runs[0]
+    }  # fmt: skip
+
+
+def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """1 KB completions, zero-delay upstream (nginx static): direct, nginx, penstock in turn."""
+    lua = folder / "post.lua"
+    lua.write_text(LUA.format(key=houses.KEY, body=BODY))
+    with (
+        houses.nginx(folder, "static") as (upstream, _),
+        houses.nginx(folder, "proxy", upstream) as (proxy, _),
+        houses.penstock(folder, upstream) as (gateway, pid, _),
+    ):
+        ways = {"direct": upstream, "nginx": proxy, "penstock": gateway}
+        for port in ways.values():
+            wrk(port, lua, 32, 2)
+        record: dict[str, Any] = {}
+        for connections in (1, 32):
+            runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                for name, port in ways.items():
+                    before = houses.cpu_s(pid)
+                    run = wrk(port, lua, connections, seconds)
+                    if name == "penstock":
+                        run["gateway_cpu_us_per_request"] = (
+                            (houses.cpu_s(pid) - before) / (run["requests_per_s"] * seconds) * 1e6
+                        )
+                    runs[name].append(run)
+            record[f"connections_{connections}"] = {name: middle(found) for name, found in runs.items()}
+    one = record["connections_1"]
+    added = {
+        name: {q: round(one[name][q]["median"] - one["direct"][q]["median"], 1) for q in ("p50_us", "p99_us")}
+        for name in ("nginx", "penstock")
+    }
+    rate = {name: record["connections_32"][name]["requests_per_s"]["median"] for name in ways}
+    record["summary"] = {
+        "added_p50_us": {name: added[name]["p50_us"] for name in added},
+        "added_p99_us": {name: added[name]["p99_us"] for name in added},
+        "added_p50_times_nginx": round(added["penstock"]["p50_us"] / added["nginx"]["p50_us"], 2),
+        "requests_per_s": rate,
+        "share_of_nginx": round(rate["penstock"] / rate["nginx"], 3),
+    }
+    return record
+
+
+def streaming(folder: Path, rounds: int) -> dict[str, Any]:
+    """Pass-through streams at 50 events/s: CPU an event, first event, lateness; direct and nginx beside."""
+    record: dict[str, Any] = {}
+    with (
+        houses.stream_upstream(folder) as (upstream, _),
+        houses.nginx(folder, "sproxy", upstream) as (proxy, proxy_pid),
+        houses.penstock(folder, upstream) as (gateway, pid, _),
+    ):
+        ways = {"direct": (upstream, None), "nginx": (proxy, proxy_pid), "penstock": (gateway, pid)}
+        for count, events, times in ((64, 250, rounds), (512, 500, max(1, rounds // 2))):
+            runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+            for _ in range(times):
+                for name, (port, watched) in ways.items():
+                    before = houses.cpu_s(watched) if watched else 0.0
+                    run = uvloop.run(
+                        streams.run(
+                            port, model="gpt-4o-mini", streams=count, events=events, rate=50, key=houses.KEY
+                        )
+                    )
+                    if watched:
+                        run["cpu_us_per_event"] = round(
+                            (houses.cpu_s(watched) - before) / run["events"] * 1e6, 2
+                        )
+                    runs[name].append(run)
+            record[f"streams_{count}"] = runs
+    record["summary"] = {
+        "cpu_us_per_event_64": {
+            name: median(r["cpu_us_per_event"] for r in record["streams_64"][name])
+            for name in ("nginx", "penstock")
+        },
+        "first_event_p99_added_us_64": round(
+            median(r["first_event_late_us"]["p99"] for r in record["streams_64"]["penstock"])
+            - median(r["first_event_late_us"]["p99"] for r in record["streams_64"]["direct"]),
+            1,
+        ),
+        "late_p99_us_512": {
+            name: median(r["late_us"]["p99"] for r in record["streams_512"][name])
+            for name in record["streams_512"]
+        },
+        "whole_512": [r["whole"] for r in record["streams_512"]["penstock"]],
+    }
+    return record
+
+
+def memory(folder: Path) -> dict[str, Any]:
+    """1,000 open streams in one process."""
+    with (
+        houses.stream_upstream(folder) as (upstream, _),
+        houses.penstock(folder, upstream) as (gateway, pid, _),
+    ):
+        idle = houses.rss_mib(pid)
+
+        async def hold() -> tuple[float, dict[str, Any]]:
+            running = asyncio.ensure_future(
+                streams.run(gateway, model="gpt-4o-mini", streams=1000, events=60, rate=5, key=houses.KEY)
+            )
+            await asyncio.sleep(6)
+            peak = houses.rss_mib(pid)
+            return peak, await running
+
+        peak, run = uvloop.run(hold())
+        return {"rss_idle_mib": round(idle, 1), "rss_1000_streams_mib": round(peak, 1), "run": run}
+
+
+def start(folder: Path, rounds: int) -> dict[str, Any]:
+    """Seconds from start to /ready, and of ``import penstock``."""
+    ready: list[float] = []
+    for number in range(rounds):
+        with houses.penstock(folder, 9, f"start{number}") as (_, _, ready_s):
+            ready.append(round(ready_s, 3))
+    imports: list[float] = []
+    for _ in range(rounds):
+        before = time.monotonic()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        bare = time.monotonic() - before
+        before = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import penstock"], check=True)
+        imports.append(round(time.monotonic() - before - bare, 4))
+    return {
+        "ready_s": ready,
+        "ready_median_s": median(ready),
+        "import_s": imports,
+        "import_median_s": median(imports),
+    }
+
+
+def soak(folder: Path, calls: int) -> dict[str, Any]:
+    """Resident set over ``calls`` calls at 32 connections: a line is fitted through the second half."""
+    lua = folder / "post.lua"
+    lua.write_text(LUA.format(key=houses.KEY, body=BODY))
+    points: list[tuple[int, float]] = []
+    with (
+        houses.nginx(folder, "static") as (upstream, _),
+        houses.penstock(folder, upstream) as (gateway, pid, _),
+    ):
+        done = 0
+        while done < calls:
+            run = wrk(gateway, lua, 32, 10)
+            done += int(run["requests_per_s"] * 10)
+            points.append((done, round(houses.rss_mib(pid), 2)))
+    half = points[len(points) // 2 :]
+    return {
+        "calls": done,
+        "rss_mib": points,
+        "slope_mib_per_million": _slope(half),
+        "second_half_spread_mib": _spread(half),
+    }
+
+
+def _slope(points: list[tuple[int, float]]) -> float:
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    over = sum((x - mean_x) ** 2 for x, _ in points)
+    return round(sum((x - mean_x) * (y - mean_y) for x, y in points) / over * 1e6, 3) if over else 0.0
+
+
+def _spread(points: list[tuple[int, float]]) -> float:
+    values = [y for _, y in points]
+    return round(max(values) - min(values), 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--soak", type=int, default=2_000_000)
+    parser.add_argument("--only", default="whole,streams,memory,start")
+    args = parser.parse_args()
+    for tool in ("wrk", "nginx"):
+        if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
+            sys.exit(f"{tool} is not installed; on Debian: apt-get install {tool}")
+    wanted = args.only.split(",")
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
+        folder = Path(name)
+        parts = {
+            "whole": lambda: whole(folder, args.rounds, args.seconds),
+            "streams": lambda: streaming(folder, min(args.rounds, 3)),
+            "memory": lambda: memory(folder),
+            "start": lambda: start(folder, args.rounds),
+            "soak": lambda: soak(folder, args.soak),
+        }
+        for part in wanted:
+            record = {"theme": f"gateway-{part}", **identity(), part: parts[part]()}
+            path = write(f"gateway-{part}", record)
+            print(path, json.dumps(record[part].get("summary", record[part]), indent=1))
+
+
+if __name__ == "__main__":
+    main()

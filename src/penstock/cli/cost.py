@@ -1,0 +1,178 @@
+"""``penstock cost``: what was spent, by provider, model, key, route, day or the callers' own metadata."""
+
+import argparse
+import csv
+import re
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from penstock.base.errors import BadRequest, PenstockError
+from penstock.base.money import usd_text
+from penstock.base.usage import TOKEN_UNITS
+from penstock.ledger.queries import DIMENSIONS, CostRow, cost
+from penstock.ledger.schema import open_reader
+
+UNKNOWN = "unknown price"
+_SPAN = re.compile(r"(\d+)\s*([smhdw])")
+_SPAN_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--db", default="penstock.db", metavar="FILE", help="the ledger (default: penstock.db)"
+    )
+    parser.add_argument(
+        "--by",
+        default="provider",
+        metavar="DIMENSION",
+        help=f"{', '.join(DIMENSIONS)}, or meta:KEY (default: provider)",
+    )
+    parser.add_argument("--since", metavar="WHEN", help="7d, 24h, 30m, or a date such as 2026-11-01 (UTC)")
+    parser.add_argument("--until", metavar="WHEN", help="the same; entries before it")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only these entries: a dimension or meta:KEY; may be repeated",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="JSON for programs")
+    output.add_argument("--csv", action="store_true", help="CSV for spreadsheets")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; 0, or 1 with a sentence on stderr."""
+    try:
+        since_ms = None if args.since is None else moment_ms(args.since, "--since")
+        until_ms = None if args.until is None else moment_ms(args.until, "--until")
+        where = dict(_pair(text) for text in args.where)
+        connection = open_reader(args.db)
+        try:
+            rows = cost(connection, by=args.by, since_ms=since_ms, until_ms=until_ms, where=where)
+        finally:
+            connection.close()
+    except PenstockError as error:
+        print(error.public(), file=sys.stderr)
+        return 1
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode([row_fields(row, args.by) for row in rows])).decode())
+    elif args.csv:
+        _print_csv(rows, args.by)
+    else:
+        _print_table(rows, args.by)
+    return 0
+
+
+def moment_ms(text: str, option: str, *, now_s: Callable[[], float] = time.time) -> int:
+    """ "7d" (ago), a date or a date-time -> unix milliseconds. Raises BadRequest."""
+    match = _SPAN.fullmatch(text.strip())
+    if match:
+        span = timedelta(**{_SPAN_UNIT[match[2]]: int(match[1])})
+        return round((now_s() - span.total_seconds()) * 1000)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise BadRequest(
+            f"{option} does not understand {text!r}.",
+            param=option,
+            hint="Write 7d, 24h, 30m, or a date such as 2026-11-01.",
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def row_fields(row: CostRow, by: str) -> dict[str, Any]:
+    """A row as programs read it: every figure an integer, dollars as exact text."""
+    return {
+        by: row.key,
+        "calls": row.calls,
+        "entries": row.entries,
+        **row.tokens,
+        "cost_nusd": row.cost_nusd,
+        "cost_usd": row.cost_usd,
+        "entries_with_unknown_price": row.unknown_price,
+    }
+
+
+def cost_text(cost_nusd: int, unknown: int, entries: int) -> str:
+    """Dollars as known, and always what is not: an unknown price is never shown as 0."""
+    if unknown and unknown == entries:
+        return UNKNOWN
+    dollars = f"${usd_text(cost_nusd)}"
+    return f"{dollars} + {unknown} with {UNKNOWN}" if unknown else dollars
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadRequest(
+            f"--where takes KEY=VALUE, not {text!r}.",
+            param="--where",
+            hint="For example --where meta:sku=12.",
+        )
+    return name, value
+
+
+def _print_csv(rows: list[CostRow], by: str) -> None:
+    fields = [by, "calls", "entries", *TOKEN_UNITS, "cost_nusd", "cost_usd", "entries_with_unknown_price"]
+    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row_fields(row, by) for row in rows)
+
+
+def _print_table(rows: list[CostRow], by: str) -> None:
+    table = Table(title=None, header_style="bold")
+    table.add_column(by)
+    for name in ("calls", "attempts", "prompt", "cached", "completion", "reasoning", "cost"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row("-" if row.key is None else row.key or "(none)", *_cells(row))
+    if len(rows) > 1:
+        table.add_section()
+        # No total of calls: one call may stand in several groups.
+        total = _sum(rows)
+        cells = _cells(total)
+        table.add_row("total", "", *cells[1:], style="bold")
+    console = Console()
+    if not rows:
+        console.print("The ledger has no entries for this.")
+        return
+    console.print(table)
+
+
+def _sum(rows: list[CostRow]) -> CostRow:
+    return CostRow(
+        key="total",
+        calls=0,
+        entries=sum(row.entries for row in rows),
+        tokens={unit: sum(row.tokens[unit] for row in rows) for unit in TOKEN_UNITS},
+        cost_nusd=sum(row.cost_nusd for row in rows),
+        unknown_price=sum(row.unknown_price for row in rows),
+    )
+
+
+def _cells(row: CostRow) -> list[str]:
+    tokens = row.tokens
+    cached = tokens["cache_read"]
+    written = tokens["cache_write_5m"] + tokens["cache_write_1h"]
+    prompt = tokens["input"] + cached + written + tokens["input_audio"] + tokens["input_image"]
+    completion = tokens["output"] + tokens["reasoning"] + tokens["output_audio"] + tokens["output_image"]
+    return [
+        f"{row.calls:,}",
+        f"{row.entries:,}",
+        f"{prompt:,}",
+        f"{cached:,}",
+        f"{completion:,}",
+        f"{tokens['reasoning']:,}",
+        cost_text(row.cost_nusd, row.unknown_price, row.entries),
+    ]

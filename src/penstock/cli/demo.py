@@ -1,0 +1,301 @@
+"""``penstock demo``: simulated providers, the gateway, and a traffic replay with an outage in the middle.
+
+Everything is real but the models: three processes, real sockets, the ledger on disk. All figures are read from the
+ledger. Exits 0 when every call was answered although one provider failed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from penstock.base.errors import UpstreamError
+from penstock.base.money import usd_text
+from penstock.ledger.pulse import Pulse, pulse
+from penstock.net.endpoint import parse_base_url
+from penstock.net.transport import Deadlines, Transport, TransportSettings
+from penstock.wire.http import WireRequest
+
+START_TIMEOUT_S = 20.0
+RATE_PER_S = 60
+DEADLINES = Deadlines(5.0, 30.0, 30.0, 60.0)
+KEY = "psk-demo"
+CONFIG = """\
+providers:
+  openai:
+    keys: [{{value: env.DEMO_KEY, name: primary, weight: 0.7}}, {{value: env.DEMO_KEY_2, name: backup, weight: 0.3}}]
+    network: {{base_url: {sim}/p/openai/v1, first_byte_timeout_ms: 1500, retry: {{max_retries: 1, backoff_initial_ms: 20}}}}
+  anthropic:
+    keys: [{{value: env.DEMO_KEY}}]
+    network: {{base_url: {sim}/p/anthropic}}
+  gemini:
+    keys: [{{value: env.DEMO_KEY}}]
+    network: {{base_url: {sim}/p/gemini}}
+fallbacks:
+  - primary: openai/gpt-4o-mini
+    secondary: anthropic/claude-haiku-4-5
+    tertiary: gemini/gemini-2.5-flash
+virtual_keys:
+  - {{name: demo, key: env.DEMO_VIRTUAL_KEY, rate_limit: {{requests_per_minute: 100000}}}}
+"""
+SCENARIO: dict[str, Any] = {
+    "seed": 7,
+    "profiles": {"*": {"ttft_ms": {"p50": 25, "p95": 60}, "tokens_per_s": 400, "output_tokens": 24}},
+}
+OUTAGE: dict[str, Any] = {
+    "replace": True,
+    "faults": [
+        {"kind": "status", "status": 503, "when": {"providers": ["openai"], "probability": 0.6}},
+        {"kind": "early_close", "when": {"providers": ["openai"], "probability": 0.5}},
+        {"kind": "error_first_frame", "when": {"providers": ["openai"]}},
+    ],
+}
+CALM: dict[str, Any] = {"replace": True, "faults": []}
+MODELS = ("openai/gpt-4o-mini", "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--stay", action="store_true", help="leave everything running, with its URL, until Ctrl-C"
+    )
+    parser.add_argument("--seconds", type=float, default=9.0, help="length of the replay (9)")
+    parser.add_argument("--port", type=int, default=0, help="the gateway's port (a free one)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when no call failed."""
+    with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
+        return uvloop.run(_demo(args, Path(folder)))
+
+
+class _Process:
+    """One of our own processes, ended by its own id."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._drain: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, *words: str, env: dict[str, str], stream: str) -> tuple["_Process", str]:
+        """Start ``penstock WORDS`` and wait for the JSON line that names its url."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "penstock", *words,
+            env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        pipe = process.stdout if stream == "stdout" else process.stderr
+        said: list[str] = []
+        while pipe is not None:
+            line = await asyncio.wait_for(pipe.readline(), START_TIMEOUT_S)
+            if not line:
+                other = process.stderr if stream == "stdout" else process.stdout
+                rest = (await other.read()).decode() if other is not None else ""
+                raise RuntimeError(f"penstock {words[0]} did not start:\n{''.join(said)}{rest}")
+            said.append(line.decode())
+            if b'"url"' in line:
+                break
+        started = cls(process)
+        started.keep_reading()
+        return started, json.loads(said[-1])["url"]
+
+    def keep_reading(self) -> None:
+        """Empty its pipes, so that it never waits for us."""
+        self._drain = asyncio.ensure_future(self._read_on())
+
+    async def _read_on(self) -> None:
+        for pipe in (self._process.stdout, self._process.stderr):
+            while pipe is not None and await pipe.read(65536):
+                pass
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait."""
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        if self._drain is not None:
+            await self._drain
+
+
+class _Replay:
+    """Calls at a steady rate, streamed and not, over three models."""
+
+    def __init__(self, gateway: str) -> None:
+        self._transport = Transport(TransportSettings(endpoint=parse_base_url(gateway)))
+        self._running: set[asyncio.Task[None]] = set()
+        self.sent = 0
+        self.unanswered = 0
+
+    def fire(self) -> None:
+        """One more call."""
+        task = asyncio.ensure_future(self._call(self.sent))
+        self.sent += 1
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _call(self, number: int) -> None:
+        stream = number % 2 == 0
+        body = {
+            "model": MODELS[number % len(MODELS)],
+            "stream": stream,
+            "messages": [{"role": "user", "content": f"Write a caption for product {number}."}],
+        }
+        request = WireRequest(
+            method=b"POST",
+            path=b"/v1/chat/completions",
+            headers=[(b"content-type", b"application/json"), (b"authorization", b"Bearer " + KEY.encode())],
+            body=msgspec.json.encode(body),
+        )
+        try:
+            exchange = await self._transport.send(request, DEADLINES)
+            answer = await exchange.read(1 << 20)
+        except UpstreamError:
+            self.unanswered += 1
+            return
+        whole = answer.rstrip().endswith(b"data: [DONE]") if stream else exchange.status == 200
+        self.unanswered += not whole
+
+    async def finish(self) -> None:
+        """Wait for the calls that still run."""
+        while self._running:
+            await asyncio.wait(self._running)
+        await self._transport.aclose()
+
+
+async def _post(url: str, path: bytes, body: dict[str, Any]) -> None:
+    transport = Transport(TransportSettings(endpoint=parse_base_url(url)))
+    request = WireRequest(b"POST", path, [(b"content-type", b"application/json")], msgspec.json.encode(body))
+    exchange = await transport.send(request, DEADLINES)
+    await exchange.read(1 << 20)
+    await transport.aclose()
+
+
+async def _demo(args: argparse.Namespace, folder: Path) -> int:
+    console = Console(stderr=args.json)
+    env = {**os.environ, "DEMO_KEY": "sk-demo-1", "DEMO_KEY_2": "sk-demo-2", "DEMO_VIRTUAL_KEY": KEY}
+    scenario, config, db = folder / "scenario.json", folder / "penstock.yaml", folder / "penstock.db"
+    scenario.write_bytes(msgspec.json.encode(SCENARIO))
+    sim, sim_url = await _Process.start(
+        "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
+    )
+    gateway: _Process | None = None
+    try:
+        config.write_text(CONFIG.format(sim=sim_url), encoding="utf-8")
+        gateway, url = await _Process.start(
+            "serve", "--config", str(config), "--port", str(args.port), "--db", str(db), "--json",
+            env=env, stream="stderr",
+        )  # fmt: skip
+        connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
+        try:
+            unanswered = await _play(console, args.seconds, url, sim_url, connection)
+            figures = await _settled(connection)
+        finally:
+            connection.close()
+        _tell(console, figures, unanswered, args)
+        if args.stay:
+            await _stay(console, url, config)
+        return 0 if figures.requests and not figures.failed and not unanswered else 1
+    finally:
+        if gateway is not None:
+            await gateway.stop()
+        await sim.stop()
+
+
+async def _play(
+    console: Console, seconds: float, url: str, sim_url: str, connection: sqlite3.Connection
+) -> int:
+    """Three thirds: calm, the outage of openai, recovery. Returns the calls that were not answered whole."""
+    replay = _Replay(url)
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    progress = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
+    bar = progress.add_task("calm", total=seconds)
+    phase = "calm"
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while (gone_s := loop.time() - start_s) < seconds:
+            wanted = (
+                "calm"
+                if gone_s < seconds / 3
+                else "outage of openai"
+                if gone_s < 2 * seconds / 3
+                else "recovery"
+            )
+            if wanted != phase:
+                phase = wanted
+                faults = OUTAGE if phase == "outage of openai" else CALM
+                await _post(sim_url, b"/_sim/faults", faults)
+            while replay.sent < gone_s * RATE_PER_S:
+                replay.fire()
+            progress.update(bar, completed=gone_s, description=phase)
+            live.update(Group(progress, _table(pulse(connection))))
+            await asyncio.sleep(0.05)
+        await replay.finish()
+    return replay.unanswered
+
+
+async def _settled(connection: sqlite3.Connection) -> Pulse:
+    """The figures once the writer has written what was queued."""
+    last = pulse(connection)
+    while True:
+        await asyncio.sleep(0.2)
+        now = pulse(connection)
+        if now == last:
+            return now
+        last = now
+
+
+def _table(figures: Pulse) -> Table:
+    table = Table(title="read from the ledger", title_justify="left")
+    for column in ("provider", "attempts", "failed", "cost $", "median TTFT ms"):
+        table.add_column(column, justify="left" if column == "provider" else "right")
+    for row in figures.providers:
+        ttft = "-" if row.ttft_p50_ms is None else f"{row.ttft_p50_ms:.1f}"
+        table.add_row(row.provider, str(row.attempts), str(row.failed), usd_text(row.cost_nusd), ttft)
+    table.add_section()
+    added = "-" if figures.added_p50_us is None else f"{figures.added_p50_us} µs added"
+    table.add_row(
+        f"calls: {figures.requests}", f"fell back: {figures.fell_back}", str(figures.failed),
+        usd_text(figures.cost_nusd), added,
+    )  # fmt: skip
+    return table
+
+
+def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Namespace) -> None:
+    if args.json:
+        sys.stdout.write(
+            msgspec.json.encode({**msgspec.to_builtins(figures), "unanswered": unanswered}).decode() + "\n"
+        )
+        return
+    console.print(_table(figures))
+    console.print(
+        f"{figures.requests} calls; {figures.failed} failed; {figures.fell_back} fell back to another attempt or "
+        f"provider while openai was out; {unanswered} were not answered whole.\n"
+        f"Cost ${usd_text(figures.cost_nusd)}, of which ${usd_text(figures.not_delivered_nusd)} was billed and not "
+        f"delivered. Added by the gateway: median {figures.added_p50_us} µs, p99 {figures.added_p99_us} µs."
+    )
+
+
+async def _stay(console: Console, url: str, config: Path) -> None:
+    console.print(
+        f"\nThe gateway runs at [bold]{url}[/] (configuration {config}). Try:\n\n"
+        f"  curl {url}/v1/chat/completions -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\\n"
+        '    -d \'{"model": "openai/gpt-4o-mini", "messages": \\[{"role": "user", "content": "Hello"}]}\'\n\n'
+        "Ctrl-C ends it."
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

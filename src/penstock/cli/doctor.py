@@ -1,0 +1,111 @@
+"""``penstock doctor``: what is installed, whether the configuration is sound, and who can be reached."""
+
+import argparse
+import asyncio
+import os
+import platform
+import sqlite3
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from penstock import __version__
+from penstock.base.errors import PenstockError
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import Loaded, load
+from penstock.ledger.journal import Journal
+from penstock.observe.log import OperatorLog
+from penstock.wiring.build import Shared, build
+
+LIBRARIES = (
+    "uvloop",
+    "httptools",
+    "msgspec",
+    "starlette",
+    "pyyaml",
+    "rich",
+    "google-auth",
+    "cryptography",
+    "brotli",
+)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    found: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--config", type=Path, help="YAML file to check, and whose providers to reach")
+    parser.add_argument("--offline", action="store_true", help="reach nobody")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all is well, 1 otherwise."""
+    catalogue = Catalogue.load()
+    checks = _versions(catalogue)
+    if args.config is not None:
+        loaded = load(args.config, os.environ, catalogue, datetime.now(UTC).date().isoformat())
+        checks += [Check("configuration", False, str(fault)) for fault in loaded.faults]
+        if not loaded.faults:
+            checks.append(Check("configuration", True, f"{args.config} has no faults"))
+            if not args.offline:
+                checks += uvloop.run(_reach(loaded, catalogue))
+    if args.json:
+        sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
+    else:
+        table = Table(title="penstock doctor", title_justify="left")
+        for column in ("", "what", "found"):
+            table.add_column(column, overflow="fold")
+        for check in checks:
+            table.add_row(
+                "[green]ok[/]" if check.ok else "[red]no[/]", check.what, check.found.replace("[", "\\[")
+            )
+        Console(soft_wrap=True).print(table)
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _versions(catalogue: Catalogue) -> list[Check]:
+    checks = [
+        Check("penstock", True, __version__),
+        Check("python", sys.version_info >= (3, 11), platform.python_version()),
+        Check("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
+        Check("machine", True, f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"),
+        Check("catalogue", True, f"version {catalogue.version}, {len(catalogue.providers())} providers"),
+    ]
+    for library in LIBRARIES:
+        try:
+            checks.append(Check(library, True, version(library)))
+        except PackageNotFoundError:
+            checks.append(Check(library, False, "not installed: run pip install penstock again"))
+    return checks
+
+
+async def _reach(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
+    journal = Journal(":memory:")
+    try:
+        shared = Shared(journal, OperatorLog())
+        house = build(loaded, catalogue, shared)
+        said = await asyncio.gather(*(p.transport.warm(1) for p in house.providers.values()))
+        checks = [
+            Check(f"reach {name}", one is None, "connected" if one is None else one)
+            for name, one in zip(house.providers, said, strict=True)
+        ]
+        for transport in shared.transports.values():
+            await transport.aclose()
+        return checks
+    except PenstockError as error:
+        return [Check("build", False, error.public())]
+    finally:
+        journal.close()

@@ -1,0 +1,277 @@
+"""``penstock explain``: one call as it was decided and as it went, every attempt and every price.
+
+Rules
+- It prints what was recorded when the decision was taken; nothing is looked up again.
+- What was recorded in a shape unknown to this file is printed as it stands, not left out.
+- Callers' words (model names, metadata, errors) are data: never rich markup.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from penstock.base.errors import NotFound, PenstockError
+from penstock.base.money import usd_text
+from penstock.base.usage import TOKEN_UNITS
+from penstock.ledger.entry import Call, Entry, Line
+from penstock.ledger.queries import Explained, explain
+from penstock.ledger.schema import open_reader
+
+UNKNOWN = "unknown price"
+_CLASS_STYLE = {"delivered": "green", "cache_hit": "green", "billed_not_delivered": "yellow", "failed": "red"}
+_WHAT_STYLE = {"failed": "red", "cut": "red", "refused": "yellow", "delivered": "green"}
+_KNOWN_PARTS = ("route", "route_reason", "steps", "refused", "happenings")
+"""gateway.record.Explain, as it lies in the ledger."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("request_id", metavar="REQUEST_ID", help="the reply's x-request-id, or its body's id")
+    parser.add_argument(
+        "--db", default="penstock.db", metavar="FILE", help="the ledger (default: penstock.db)"
+    )
+    parser.add_argument("--json", action="store_true", help="the whole record as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the call; 0, or 1 with a sentence on stderr."""
+    try:
+        connection = open_reader(args.db)
+        try:
+            explained = explain(connection, args.request_id)
+        finally:
+            connection.close()
+        if explained is None:
+            raise NotFound(
+                f"The ledger {args.db!r} has no call {args.request_id!r}.",
+                hint="Use the reply's x-request-id or its body's id; another ledger is named with --db.",
+            )
+    except PenstockError as error:
+        print(error.public(), file=sys.stderr)
+        return 1
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(as_fields(explained))).decode())
+    else:
+        Console(soft_wrap=True, highlight=False).print(tree(explained))
+    return 0
+
+
+def as_fields(explained: Explained) -> dict[str, Any]:
+    """The whole record with its fields' names, for programs."""
+    return {
+        "call": _fields(explained.call),
+        "entries": [
+            {**_fields(entry), "lines": [_fields(line) for line in entry.lines]}
+            for entry in explained.entries
+        ],
+        "cost_nusd": explained.cost_nusd,
+        "cost_usd": None if explained.cost_nusd is None else usd_text(explained.cost_nusd),
+        "known_cost_nusd": explained.known_nusd,
+        "entries_with_unknown_price": explained.unknown_price,
+    }
+
+
+def tree(explained: Explained) -> Tree:
+    """The call as a tree for people."""
+    call = explained.call
+    root = Tree(_text(f"{call.request_id}", "bold"))
+    _add_call(root, call)
+    recorded = _dict(call.explain)
+    _add_plan(root, recorded)
+    tries = _add_happenings(root, recorded, explained)
+    missing = [entry for entry in explained.entries if entry.attempt not in tries]
+    if missing:
+        branch = root.add(_text("attempts", "bold"))
+        for entry in missing:
+            target = f"attempt {entry.attempt} {entry.provider}/{entry.model} with key {entry.provider_key}"
+            _add_entry(branch.add(_text(target)), entry)
+    rest = {key: value for key, value in recorded.items() if key not in _KNOWN_PARTS}
+    if call.explain is not None and not recorded:
+        rest = {"recorded": call.explain}
+    if rest:
+        _add_anything(root.add(_text("also recorded", "bold")), rest)
+    root.add(_text(f"total: {_total(explained)}", "bold"))
+    return root
+
+
+def _add_call(root: Tree, call: Call) -> None:
+    at = datetime.fromtimestamp(call.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    outcome = str(call.status) + (f" {call.error_code}" if call.error_code else "")
+    who = call.virtual_key or "anyone (no virtual keys)"
+    asked = root.add(_text(f"{who} asked for {call.asked_model}{' (stream)' if call.stream else ''}"))
+    asked.add(_text(f"at {at.replace('+00:00', ' UTC')}, configuration {call.config_version or '-'}"))
+    asked.add(
+        _text(
+            f"answered {outcome} after {_ms(call.latency_ms)}, {call.gateway_us} µs of it our own; "
+            f"{call.attempts} attempt{'' if call.attempts == 1 else 's'}"
+        )
+    )
+    if call.body_id:
+        asked.add(_text(f"reply's id {call.body_id}"))
+    if call.client_request_id:
+        asked.add(_text(f"caller's own id {call.client_request_id}"))
+    if call.adjusted:
+        asked.add(_text(f"adjusted: {', '.join(call.adjusted)}", "yellow"))
+
+
+def _add_plan(root: Tree, recorded: dict[str, Any]) -> None:
+    steps = _rows(recorded.get("steps"))
+    route = recorded.get("route")
+    if steps or route:
+        head = f"plan{f' of {route}' if route else ''}"
+        branch = root.add(_text(_joined(head, recorded.get("route_reason")), "bold"))
+        for target, reason, pass_through, why in (_padded(step, 4) for step in steps):
+            node = branch.add(_text(_joined(target, reason)))
+            if pass_through is not None:
+                node.add(_text(_joined("bytes go through" if pass_through else "translated", why)))
+    refused = _rows(recorded.get("refused"))
+    if refused:
+        branch = root.add(_text("refused", "bold"))
+        for target, code, reason in (_padded(refusal, 3) for refusal in refused):
+            branch.add(_text(_joined(target, reason) + (f" [{code}]" if code else ""), "yellow"))
+
+
+def _add_happenings(root: Tree, recorded: dict[str, Any], explained: Explained) -> set[int]:
+    """What happened, in order, each try with its entry; gives the attempts that were shown."""
+    happenings = _rows(recorded.get("happenings"))
+    entries = {entry.attempt: entry for entry in explained.entries}
+    shown: set[int] = set()
+    branch = root.add(_text("what happened", "bold")) if happenings else root
+    for happening in map(_dict, happenings):
+        what = str(happening.get("what", "?"))
+        attempt = happening.get("attempt", 0)
+        words = [f"+{_ms(happening.get('at_ms', 0.0))}", what]
+        words += [f"(attempt {attempt})"] if attempt else []
+        words += [str(happening["target"])] if happening.get("target") else []
+        words += [f"with key {happening['key']}"] if what == "try" and happening.get("key") else []
+        code = f" [{happening['code']}]" if happening.get("code") else ""
+        line = _joined(" ".join(words), happening.get("reason")) + code
+        node = branch.add(_text(line, _WHAT_STYLE.get(what, "")))
+        if what == "try" and attempt in entries:
+            shown.add(attempt)
+            _add_entry(node, entries[attempt])
+        known = ("at_ms", "what", "target", "key", "reason", "code", "attempt")
+        _leftovers(node, happening, known)
+    return shown
+
+
+def _add_entry(node: Tree, entry: Entry) -> None:
+    """What the ledger holds of an attempt."""
+    status = f", upstream {entry.status}" if entry.status else ""
+    took = f"took {_ms(entry.latency_ms)}"
+    if entry.ttft_ms is not None:
+        took += f", first token after {_ms(entry.ttft_ms)}"
+    if entry.tokens_per_s is not None:
+        took += f", {entry.tokens_per_s:.1f} tokens/s"
+    node.add(_text(f"{entry.klass}{status}, {took}", _CLASS_STYLE.get(entry.klass, "")))
+    if entry.error_code:
+        node.add(_text(_joined(entry.error_code, entry.error), "red"))
+    if entry.model_served and entry.model_served != entry.model:
+        node.add(_text(f"the provider says it used {entry.model_served}"))
+    if entry.finish_reason:
+        native = entry.native_finish_reason
+        word = f" (the provider's word: {native})" if native and native != entry.finish_reason else ""
+        node.add(_text(f"finished: {entry.finish_reason}{word}"))
+    for name, value in (entry.meta or {}).items():
+        node.add(_text(f"metadata {name} = {value}"))
+    _add_cost(node, entry)
+
+
+def _add_cost(node: Tree, entry: Entry) -> None:
+    if entry.usage_source is None and not entry.lines:
+        usage = "usage unknown" if entry.cost_nusd is None else "nothing consumed"
+    else:
+        usage = f"{entry.prompt_tokens:,} prompt + {entry.completion_tokens:,} completion tokens"
+        usage += f" ({entry.usage_source})"
+    cost = UNKNOWN if entry.cost_nusd is None else f"${usd_text(entry.cost_nusd)}"
+    branch = node.add(_text(f"{usage}: {cost}"))
+    for line in entry.lines:
+        branch.add(_text(_line(line)))
+
+
+def _line(line: Line) -> str:
+    if line.price_pico_usd is None or line.cost_nusd is None:
+        return f"{line.quantity:,} {line.unit}: {UNKNOWN} (price version {line.price_version}, {line.source})"
+    # ``per`` is 1, 1,000 or 1,000,000, so the price of a million is whole pico-dollars.
+    if line.unit in TOKEN_UNITS:
+        price = f"${_usd(line.price_pico_usd * 1_000_000 // line.per)}/M"
+    else:
+        price = f"${_usd(line.price_pico_usd)}" + (f"/{line.per:,}" if line.per > 1 else "")
+    return (
+        f"{line.quantity:,} {line.unit} x {price} = ${usd_text(line.cost_nusd)} "
+        f"(price version {line.price_version}, {line.source})"
+    )
+
+
+def _usd(pico_usd: int) -> str:
+    """Pico-dollars as plain decimal dollars, exact."""
+    whole, rest = divmod(pico_usd, 10**12)
+    digits = f"{rest:012d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def _total(explained: Explained) -> str:
+    if explained.cost_nusd is not None:
+        return f"${usd_text(explained.cost_nusd)}"
+    known = f"${usd_text(explained.known_nusd)} known, " if explained.known_nusd else ""
+    count = explained.unknown_price
+    return f"{UNKNOWN} ({known}{count} attempt{'' if count == 1 else 's'} with {UNKNOWN})"
+
+
+def _add_anything(node: Tree, value: Any) -> None:
+    """Any JSON as it stands."""
+    if isinstance(value, dict | list) and value:
+        items = _dict(value).items() if isinstance(value, dict) else enumerate(cast("list[Any]", value))
+        for key, item in items:
+            if isinstance(item, dict | list) and item:
+                _add_anything(node.add(_text(f"{key}:")), item)
+            else:
+                node.add(_text(f"{key}: {_scalar(item)}"))
+    else:
+        node.add(_text(_scalar(value)))
+
+
+def _leftovers(node: Tree, recorded: dict[str, Any], known: tuple[str, ...]) -> None:
+    rest = {key: value for key, value in recorded.items() if key not in known}
+    if rest:
+        _add_anything(node, rest)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _rows(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _padded(row: Any, width: int) -> list[Any]:
+    """A told row with exactly ``width`` cells: an older or newer Penstock may have written fewer or more."""
+    cells = cast("list[Any]", row) if isinstance(row, list) else [_scalar(row)]
+    return (cells + [None] * width)[:width]
+
+
+def _scalar(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _joined(head: Any, reason: Any) -> str:
+    return f"{head}: {reason}" if reason else str(head)
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 10_000 else f"{milliseconds:.1f} ms"
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(text, style=style)
+
+
+def _fields(struct: msgspec.Struct) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}

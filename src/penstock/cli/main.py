@@ -1,0 +1,61 @@
+"""``penstock``: parse the first word, import that command alone, run it.
+
+Rules: stdout is for data, stderr for people; exit 0 is done, 1 is a fault that was said, 2 is a wrong call.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from penstock import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("penstock.cli.serve", "Run the gateway."),
+    "check": ("penstock.cli.check", "Check a configuration: all faults at once."),
+    "models": ("penstock.cli.models", "List known models with limits, prices and dates."),
+    "cost": ("penstock.cli.cost", "Show what was spent, by whom and on what."),
+    "explain": ("penstock.cli.explain", "Show every decision on the way of one request."),
+    "keys": ("penstock.cli.keys", "Make a fresh virtual key."),
+    "simulate": ("penstock.cli.simulate", "Run simulated providers."),
+    "demo": ("penstock.cli.demo", "Gateway, simulated providers and an outage, live."),
+    "doctor": ("penstock.cli.doctor", "Show versions, configuration and reachability."),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit status."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] in ("-V", "--version", "version"):
+        print(f"penstock {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        print(f"penstock: there is no command {name!r}.\n\n{_overview()}", file=sys.stderr)
+        return 2
+    module_name, summary = COMMANDS[name]
+    command = import_module(module_name)
+    parser = argparse.ArgumentParser(prog=f"penstock {name}", description=summary)
+    command.add_arguments(parser)
+    args = parser.parse_args(argv[1:])
+    try:
+        return int(command.run(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return (
+        "usage: penstock COMMAND [options]\n\n" + "\n".join(lines) + "\n\npenstock COMMAND --help says more."
+    )

@@ -1,0 +1,65 @@
+"""Secrets: written ``env.NAME`` or ``file:PATH`` in the configuration, resolved once, never printed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.base.decisions import Rejected
+
+ENV_PREFIX = "env."
+FILE_PREFIX = "file:"
+
+
+class Secret:
+    """A resolved secret. ``repr`` and ``str`` show where it came from, never what it is."""
+
+    __slots__ = ("_value", "reference")
+
+    def __init__(self, reference: str, value: str) -> None:
+        self.reference = reference
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself: only for the header that carries it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """Its origin."""
+        return f"Secret({self.reference})"
+
+    __str__ = __repr__
+
+
+def is_reference(text: str) -> bool:
+    """True for ``env.NAME`` and ``file:PATH``."""
+    return text.startswith((ENV_PREFIX, FILE_PREFIX))
+
+
+def reference_name(reference: str) -> str:
+    """The variable's or the file's own name: the default name of a key."""
+    if reference.startswith(ENV_PREFIX):
+        return reference[len(ENV_PREFIX) :]
+    return Path(reference[len(FILE_PREFIX) :]).name
+
+
+def resolve(reference: str, environ: Mapping[str, str], base: Path) -> Secret | Rejected:
+    """The secret behind a reference; files are relative to the configuration's folder. Never echoes a value."""
+    if reference.startswith(ENV_PREFIX):
+        name = reference[len(ENV_PREFIX) :]
+        value = environ.get(name, "")
+        if not value.strip():
+            state = "empty" if name in environ else "not set"
+            return Rejected("secret-unset", f"The environment variable {name} is {state}.")
+        return Secret(reference, value.strip())
+    if reference.startswith(FILE_PREFIX):
+        path = base / Path(reference[len(FILE_PREFIX) :]).expanduser()
+        try:
+            value = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            return Rejected("secret-unreadable", f"{path} cannot be read: {type(error).__name__}.")
+        if not value:
+            return Rejected("secret-empty", f"{path} is empty.")
+        return Secret(reference, value)
+    return Rejected(
+        "secret-in-plain",
+        "A secret must not stand in the configuration (its value is not repeated here).",
+    )

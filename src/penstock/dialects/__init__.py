@@ -1,0 +1,21 @@
+"""One file (or folder) per wire format, sans-IO: bytes in, events out, and the other way round.
+
+Rules: no sockets, no asyncio, no retries, no prices; a dialect does not know its neighbours. The tables below are
+literal: a new dialect is one file and one line.
+"""
+
+from penstock.dialects.anthropic import ANTHROPIC
+from penstock.dialects.gemini import GEMINI, VERTEX
+from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.wire.ports import CallerDialect, UpstreamDialect
+
+CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
+"""Spoken by who calls us."""
+
+UPSTREAMS: dict[str, UpstreamDialect] = {
+    "openai": OPENAI,
+    "anthropic": ANTHROPIC,
+    "gemini": GEMINI,
+    "vertex": VERTEX,
+}
+"""Spoken to providers."""

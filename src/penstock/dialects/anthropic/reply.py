@@ -1,0 +1,435 @@
+"""Anthropic's replies -> events: the event stream, and the whole message.
+
+Theory
+------
+``message_start`` … blocks … ``message_delta`` (stop reason, cumulative usage) … ``message_stop``. Content blocks are
+numbered together; our tool index counts tool blocks only, so a map leads from the one to the other. Blocks of
+server tools have no entry in it, and their argument deltas are skipped with them. A block's first fragments may
+be empty, and a tool without arguments sends only ``""``: nothing is emitted, and the fold makes it ``{}``.
+
+Rules
+- Usage is additive (input excludes the cache) and ``message_delta`` carries totals, not increments: what it says
+  replaces what ``message_start`` said.
+- Stop reasons: see ``_WHY``. A reason that is not in the table is ``stop`` if there was content, else ``error``:
+  the native word is kept either way (behaviour 17).
+- EOF before ``message_stop`` is a truncation, whatever has come (behaviour 5).
+- An error that arrives in the same bytes as good events is raised by the next call, so that they are not lost.
+- A reply that is JSON where a stream was promised is read as what it is: a whole message or an error.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.events import (
+    Event,
+    Finished,
+    RefusalDelta,
+    Started,
+    Stopped,
+    StopReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgs,
+    ToolStarted,
+    UsageSeen,
+)
+from penstock.base.usage import Usage, UsageSource
+from penstock.dialects.anthropic.errors import from_object
+from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent, SseReader
+
+FORMAT = "anthropic-claude-v1"
+
+_WHY: dict[str, StopReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class _CacheCreation(Struct, gc=False):
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _OutputDetails(Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Usage(Struct, gc=False):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+    output_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _StopDetails(Struct, gc=False):
+    explanation: str | None = None
+
+
+class _Delta(Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: _StopDetails | None = None
+
+
+class _Block(Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Raw = Raw(b"")
+
+
+class _Message(Struct, gc=False):
+    type: str = ""
+    id: str = ""
+    model: str = ""
+    content: list[_Block] = []
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: _StopDetails | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class _Frame(Struct, gc=False):
+    type: str = ""
+    index: int = -1
+    delta: _Delta | None = None
+    content_block: _Block | None = None
+    message: _Message | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+
+
+class _State:
+    """What one reply has said so far; shared by both readers."""
+
+    __slots__ = ("content", "open_tools", "started", "stopped", "tools", "usage")
+
+    def __init__(self) -> None:
+        self.started = False
+        self.stopped = False
+        self.content = False
+        self.tools = 0
+        # Content index -> (tool index, the input given at the block's start; None once fragments have come).
+        self.open_tools: dict[int, tuple[int, Raw | None]] = {}
+        self.usage: _Usage | None = None
+
+    def start(self, message: _Message) -> Started:
+        self.started = True
+        return Started(model=message.model, id=message.id)
+
+    def open_block(self, index: int, block: _Block, events: list[Event]) -> None:
+        kind = block.type
+        if kind == "text":
+            if block.text:
+                self.content = True
+                events.append(TextDelta(block.text))
+        elif kind == "tool_use":
+            self.content = True
+            events.append(ToolStarted(self.tools, block.id or "", block.name or ""))
+            self.open_tools[index] = (self.tools, block.input)
+            self.tools += 1
+        elif kind == "thinking":
+            if block.thinking or block.signature:
+                events.append(ThinkingDelta(block.thinking or "", block.signature or "", FORMAT))
+        elif kind == "redacted_thinking" and block.data:
+            events.append(ThinkingDelta(format=FORMAT, redacted=block.data))
+
+    def close_block(self, index: int, events: list[Event]) -> None:
+        """A tool whose whole input came with its start and no fragment after it: emit it now."""
+        tool, given = self.open_tools.pop(index, (-1, None))
+        raw = b"" if given is None else bytes(given)
+        if raw[1:-1].strip() and raw != b"null":
+            try:
+                events.append(ToolArgs(tool, raw.decode()))
+            except UnicodeDecodeError as error:
+                raise UpstreamMalformed("A tool's input in the provider's reply is not UTF-8.") from error
+
+    def merge(self, usage: _Usage | None, source: UsageSource) -> UsageSeen | None:
+        """Totals replace totals; None says nothing."""
+        if usage is None:
+            return None
+        held = self.usage
+        if held is None:
+            held = self.usage = usage
+        else:
+            for name in _Usage.__struct_fields__:
+                if (value := getattr(usage, name)) is not None:
+                    setattr(held, name, value)
+        return UsageSeen(_normal(held, source))
+
+    def stop(
+        self, native: str | None, sequence: str | None, details: _StopDetails | None, events: list[Event]
+    ) -> None:
+        """``Stopped``, with the refusal's explanation before it if there is one."""
+        self.stopped = True
+        why = _WHY.get(native or "") or ("stop" if self.content else "error")
+        if why == "content_filter" and details is not None and details.explanation:
+            events.append(RefusalDelta(details.explanation))
+        events.append(Stopped(why, native or "", sequence))
+
+
+def _normal(usage: _Usage, source: UsageSource) -> Usage:
+    """Anthropic's figures as the disjoint vector; a contradiction is noted."""
+    notes: list[str] = []
+    if usage.input_tokens is None:
+        notes.append("input_tokens not reported")
+    if usage.output_tokens is None:
+        notes.append("output_tokens not reported")
+    split = usage.cache_creation
+    hour = (split.ephemeral_1h_input_tokens if split else None) or 0
+    written = usage.cache_creation_input_tokens
+    if written is None:
+        written = hour + ((split.ephemeral_5m_input_tokens if split else None) or 0)
+    if hour > written:
+        notes.append(f"cache writes: {hour} for 1h of {written} in all")
+        hour = written
+    output = usage.output_tokens or 0
+    details = usage.output_tokens_details
+    thinking = (details.thinking_tokens if details else None) or 0
+    if thinking > output:
+        notes.append(f"thinking_tokens {thinking} of {output} output_tokens")
+        thinking = output
+    return Usage(
+        input=usage.input_tokens or 0,
+        cache_read=usage.cache_read_input_tokens or 0,
+        cache_write_5m=written - hour,
+        cache_write_1h=hour,
+        output=output - thinking,
+        reasoning=thinking,
+        source=source,
+        note="; ".join(notes),
+    )
+
+
+class StreamReader:
+    """The event stream. Right for any split of the bytes."""
+
+    __slots__ = ("_done", "_failure", "_native", "_sse", "_state", "_whole")
+
+    def __init__(self) -> None:
+        self._sse = SseReader()
+        self._state = _State()
+        self._whole: WholeReader | bool | None = None  # None: not known yet; False: it is a stream
+        self._failure: UpstreamError | None = None
+        self._native: _Message | None = None
+        self._done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by ``data``."""
+        if self._failure is not None:
+            raise self._failure
+        if self._whole is not False and not self._is_stream(data):
+            return []
+        events: list[Event] = []
+        try:
+            for event in self._sse.feed(data):
+                self._see(event, events)
+        except UpstreamError as failure:
+            if not events:
+                raise
+            self._failure = failure
+        return events
+
+    def close(self) -> list[Event]:
+        """The wire has ended: ``Finished``, or UpstreamTruncated."""
+        if self._failure is not None:
+            raise self._failure
+        if isinstance(self._whole, WholeReader):
+            return self._whole.close()
+        events: list[Event] = []
+        for event in self._sse.close():
+            try:
+                self._see(event, events)
+            except UpstreamMalformed as failure:
+                raise _truncated() from failure
+        if not self._done:
+            raise _truncated()
+        events.append(Finished())
+        return events
+
+    def _is_stream(self, data: bytes) -> bool:
+        """False while the body is JSON or a page instead of a stream: it is then gathered whole."""
+        if self._whole is None:
+            first = data.lstrip()[:1]
+            if not first:
+                return False
+            self._whole = WholeReader("stream") if first in b"{[<" else False
+        if self._whole is False:
+            return True
+        assert isinstance(self._whole, WholeReader)
+        self._whole.feed(data)
+        return False
+
+    def _see(self, event: SseEvent, events: list[Event]) -> None:
+        data = event.data
+        if not data or self._done:
+            return
+        try:
+            frame = _decode_frame(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if data == b"[DONE]":
+                return
+            raise UpstreamMalformed(f"An event of the provider's stream is not readable: {error}") from error
+        kind = frame.type
+        state = self._state
+        if kind == "content_block_delta":
+            if not state.started or state.stopped:
+                raise _out_of_place(kind)
+            if frame.delta is not None:
+                self._delta(frame.index, frame.delta, events)
+        elif kind == "content_block_start":
+            if not state.started or state.stopped:
+                raise _out_of_place(kind)
+            if frame.content_block is not None:
+                state.open_block(frame.index, frame.content_block, events)
+        elif kind == "content_block_stop":
+            if state.open_tools and not state.stopped:
+                state.close_block(frame.index, events)
+        elif kind == "message_delta":
+            self._message_delta(frame, events)
+        elif kind == "message_start":
+            self._message_start(frame.message or _Message(), events)
+        elif kind == "message_stop":
+            self._message_stop(events)
+        elif kind == "error":
+            raise from_object(frame.error)
+
+    def _delta(self, index: int, delta: _Delta, events: list[Event]) -> None:
+        kind = delta.type
+        if kind == "text_delta":
+            if delta.text:
+                self._state.content = True
+                events.append(TextDelta(delta.text))
+        elif kind == "input_json_delta":
+            held = self._state.open_tools.get(index)
+            if held is not None and delta.partial_json:
+                if held[1] is not None:
+                    self._state.open_tools[index] = (held[0], None)
+                events.append(ToolArgs(held[0], delta.partial_json))
+        elif kind == "thinking_delta":
+            events.append(ThinkingDelta(delta.thinking or "", "", FORMAT))
+        elif kind == "signature_delta":
+            events.append(ThinkingDelta("", delta.signature or "", FORMAT))
+        # citations_delta and what is still to be invented: no neutral word for it.
+
+    def _message_start(self, message: _Message, events: list[Event]) -> None:
+        state = self._state
+        if state.started:
+            return  # some servers repeat it; the first one counts
+        events.append(state.start(message))
+        # After a pause for code execution a message may start with its blocks and its stop reason already there.
+        for index, block in enumerate(message.content):
+            state.open_block(~index, block, events)
+            state.close_block(~index, events)
+        self._native = message
+        if (seen := state.merge(message.usage, "stream")) is not None:
+            events.append(seen)
+
+    def _message_delta(self, frame: _Frame, events: list[Event]) -> None:
+        state = self._state
+        if not state.started:
+            raise _out_of_place(frame.type)
+        if (seen := state.merge(frame.usage, "stream")) is not None:
+            events.append(seen)
+        delta = frame.delta
+        if delta is not None and delta.stop_reason is not None and not state.stopped:
+            self._end_tools(events)
+            state.stop(delta.stop_reason, delta.stop_sequence, delta.stop_details, events)
+
+    def _message_stop(self, events: list[Event]) -> None:
+        state = self._state
+        if not state.started:
+            raise _out_of_place("message_stop")
+        if not state.stopped:
+            self._end_tools(events)
+            start = self._native or _Message()
+            state.stop(start.stop_reason, start.stop_sequence, start.stop_details, events)
+        self._done = True
+
+    def _end_tools(self, events: list[Event]) -> None:
+        for index in tuple(self._state.open_tools):
+            self._state.close_block(index, events)
+
+
+class WholeReader:
+    """The whole message: gathered, then read at the end."""
+
+    __slots__ = ("_pieces", "_promised", "_size")
+
+    def __init__(self, promised: str = "message") -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._promised = promised
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Nothing yet."""
+        self._size += len(data)
+        if self._size > MAX_EVENT_BYTES:
+            raise UpstreamMalformed(f"The provider's reply is over {MAX_EVENT_BYTES} bytes.")
+        self._pieces.append(data)
+        return []
+
+    def close(self) -> list[Event]:
+        """All events of the message; or what was wrong with it."""
+        body = b"".join(self._pieces)
+        if not body.strip():
+            raise UpstreamTruncated("The provider closed the connection without a reply.")
+        try:
+            message = _decode_message(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamMalformed(_not_json(body, self._promised)) from error
+        if message.error is not None or message.type == "error":
+            raise from_object(message.error)
+        if message.type != "message":
+            raise UpstreamMalformed(f"The provider promised a {self._promised} and sent other JSON.")
+        return _events(message)
+
+
+def _events(message: _Message) -> list[Event]:
+    state = _State()
+    events: list[Event] = [state.start(message)]
+    for index, block in enumerate(message.content):
+        state.open_block(index, block, events)
+        state.close_block(index, events)
+    if (seen := state.merge(message.usage, "provider")) is not None:
+        events.append(seen)
+    state.stop(message.stop_reason, message.stop_sequence, message.stop_details, events)
+    events.append(Finished())
+    return events
+
+
+def _not_json(body: bytes, promised: str) -> str:
+    what = "an HTML page" if body.lstrip()[:1] == b"<" else "something else, or a cut one"
+    return f"The provider promised a {promised} and sent {what}."
+
+
+def _truncated() -> UpstreamTruncated:
+    return UpstreamTruncated("The provider closed the stream before its message_stop.")
+
+
+def _out_of_place(kind: str) -> UpstreamMalformed:
+    return UpstreamMalformed(f"The provider's stream has a {kind} where none may stand.")

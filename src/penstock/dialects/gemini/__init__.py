@@ -1,0 +1,58 @@
+"""Google's Gemini as an upstream: AI Studio, Vertex regional, Vertex global. One class, two flavours.
+
+Owns: ``generateContent`` and ``streamGenerateContent``, both ways. Does not own: Google's access tokens (``net``).
+Inside, one file per question: ``models`` (what a name tells), ``thinking`` (budget or level), ``history`` (messages),
+``media``, ``schema`` (old models' subset), ``request``, ``reply``, ``errors``.
+"""
+
+from penstock.base.chat import ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.errors import UpstreamError
+from penstock.base.models import Target
+from penstock.dialects.gemini import errors
+from penstock.dialects.gemini import request as outgoing
+from penstock.dialects.gemini.reply import GeminiReader
+from penstock.wire.http import Headers, WireRequest
+
+__all__ = ["GEMINI", "VERTEX", "Gemini", "vertex_base_url"]
+
+
+def vertex_base_url(location: str) -> str:
+    """Vertex's host: global, one of the two multi-regions, or a region."""
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if location in ("us", "eu"):
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
+
+
+class Gemini:
+    """An UpstreamDialect. ``vertex`` says which of Google's two doors."""
+
+    def __init__(self, name: str, label: str, default_base_url: str, *, vertex: bool) -> None:
+        self.name = name
+        self.default_base_url = default_base_url
+        self._label = label
+        self._vertex = vertex
+
+    def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
+        """Why this target cannot take the request as it stands, or None."""
+        return outgoing.refuse(request, target, self._vertex)
+
+    def write_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+        """The provider's request; ``credential`` is the API key, or Vertex's access token."""
+        return outgoing.write_request(request, target, credential, self._vertex)
+
+    def reader(self, target: Target, *, stream: bool) -> GeminiReader:
+        """A reader for one reply."""
+        del target  # Gemini's replies say all that is needed
+        return GeminiReader(self._label, stream=stream)
+
+    def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        """A non-2xx answer as our error. Never raises."""
+        return errors.read_error(self._label, status, headers, body)
+
+
+GEMINI = Gemini("gemini", "Gemini", "https://generativelanguage.googleapis.com", vertex=False)
+VERTEX = Gemini("vertex", "Vertex AI", vertex_base_url("global"), vertex=True)
+"""Its base URL is the global one; a configured ``location`` gives its own by ``vertex_base_url``."""

@@ -1,0 +1,97 @@
+"""Pictures, sounds and documents -> ``inlineData`` or ``fileData``, or why not.
+
+Rules
+- Google reads png, jpeg, webp, heic and heif pictures (gif on AI Studio only); PDF and text/plain documents; sounds.
+- An address is handed on, Google fetches it: AI Studio takes http(s) since January 2026 and guesses the type itself;
+  Vertex takes https and gs://, and demands a type, so one that its name does not tell is refused.
+- The gateway fetches nothing here: a dialect has no sockets.
+"""
+
+from typing import Any
+
+from penstock.base.chat import Audio, Document, Image
+from penstock.base.decisions import Accepted, Rejected
+
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
+_IMAGES_AND_GIF = _IMAGES | {"image/gif"}
+_DOCUMENTS = frozenset({"application/pdf", "text/plain"})
+_MIME_OF_ENDING = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "heic": "image/heic",
+    "heif": "image/heif",
+    "gif": "image/gif",
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+}
+_MIME_OF_SOUND = {
+    "wav": "audio/wav",
+    "mp3": "audio/mp3",
+    "aiff": "audio/aiff",
+    "aac": "audio/aac",
+    "ogg": "audio/ogg",
+    "flac": "audio/flac",
+    "m4a": "audio/m4a",
+}
+_MIME_OF_START = (
+    ("iVBOR", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("UklGR", "image/webp"),
+    ("R0lG", "image/gif"),
+    ("JVBER", "application/pdf"),
+)
+"""How base64 of a well-known kind begins, for data that came without a type."""
+
+
+def media_part(part: Image | Document | Audio, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
+    """The Part to send, or why there is none."""
+    if isinstance(part, Audio):
+        mime = _MIME_OF_SOUND.get(part.format.lower().removeprefix("audio/"))
+        if mime is None:
+            return _no("audio", f"audio of the format {part.format!r}; send {', '.join(_MIME_OF_SOUND)}")
+        return Accepted(_inline(mime, part.data))
+    kind = "image" if isinstance(part, Image) else "document"
+    allowed = _DOCUMENTS if isinstance(part, Document) else (_IMAGES if vertex else _IMAGES_AND_GIF)
+    url = part.url
+    if isinstance(part, Document) and part.file_id and not part.data and not url:
+        if not part.file_id.startswith(("https://", "gs://")):
+            return _no(kind, "a file that was uploaded to another provider; send its data")
+        url = part.file_id
+    mime = _mime(part, url)
+    if mime and mime not in allowed:
+        return _no(kind, f"{kind}s of type {mime}; send {', '.join(sorted(allowed))}")
+    if part.data:
+        return Accepted(_inline(mime, part.data)) if mime else _no(kind, f"{kind} data without a type")
+    return _by_address(kind, url, mime, vertex)
+
+
+def _by_address(kind: str, url: str, mime: str, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
+    schemes = ("https://", "gs://") if vertex else ("https://", "http://", "gs://")
+    if not url.startswith(schemes):
+        return _no(kind, f"this {kind} address; it must begin with {' or '.join(schemes)}")
+    if not mime and vertex:
+        return _no(kind, f"an {kind} address whose type its name does not tell; send the data instead")
+    return Accepted({"fileData": {"mimeType": mime, "fileUri": url} if mime else {"fileUri": url}})
+
+
+def _mime(part: Image | Document, url: str) -> str:
+    mime = part.mime.partition(";")[0].strip().lower()
+    if mime:
+        return "image/jpeg" if mime == "image/jpg" else mime
+    if part.data:
+        for start, known in _MIME_OF_START:
+            if part.data.startswith(start):
+                return known
+    path = url.partition("?")[0].partition("#")[0]
+    name = part.filename if isinstance(part, Document) and part.filename else path
+    return _MIME_OF_ENDING.get(name.rpartition(".")[2].lower(), "")
+
+
+def _inline(mime: str, data: str) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime, "data": data}}
+
+
+def _no(kind: str, what: str) -> Rejected:
+    return Rejected(f"{kind}-unsupported", f"Gemini does not take {what}.", caller_fault=True)

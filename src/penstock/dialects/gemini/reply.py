@@ -1,0 +1,425 @@
+"""``generateContent`` replies -> events; right for any split of the bytes.
+
+Rules
+- A stream is SSE without ``[DONE]``; without ``alt=sse`` (or through an odd proxy) it is one JSON array: both are read.
+- ``content.parts`` may be missing (MAX_TOKENS while thinking, an extra last chunk): never indexed.
+- STOP stands on the last chunk, old models set it on every chunk, and usage may follow it; so ``Stopped`` is told when
+  the wire ends. No finish reason and no blocked prompt by then = truncated.
+- ``usageMetadata`` is cumulative. ``promptTokenCount`` includes the cached; total = prompt + candidates + tool use +
+  thoughts, and where the sum does not hold, the figures say so (``Usage.note``).
+"""
+
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.errors import UpstreamFault, UpstreamMalformed, UpstreamTruncated
+from penstock.base.events import (
+    Event,
+    Finished,
+    MediaMade,
+    Started,
+    Stopped,
+    StopReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgs,
+    ToolStarted,
+    UsageSeen,
+)
+from penstock.base.usage import Usage, UsageSource
+from penstock.dialects.gemini.errors import clean, read_inner_error
+from penstock.dialects.gemini.history import FORMAT
+from penstock.wire.sse import SseReader
+
+MAX_BODY_BYTES = 256 * 1024 * 1024
+
+
+class _Call(Struct, rename="camel", gc=False):
+    name: str | None = None
+    id: str | None = None
+    args: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Blob(Struct, rename="camel", gc=False):
+    mime_type: str | None = None
+    data: str | None = None
+    file_uri: str | None = None
+
+
+class _Part(Struct, rename="camel", gc=False):
+    text: str | None = None
+    thought: bool | None = None
+    thought_signature: str | None = None
+    function_call: _Call | None = None
+    inline_data: _Blob | None = None
+    file_data: _Blob | None = None
+
+
+class _Content(Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(Struct, rename="camel", gc=False):
+    content: _Content | None = None
+    finish_reason: str | None = None
+    finish_message: str | None = None
+    index: int | None = None
+
+
+class _Feedback(Struct, rename="camel", gc=False):
+    block_reason: str | None = None
+
+
+class _Modality(Struct, rename="camel", gc=False):
+    modality: str | None = None
+    token_count: int | None = None
+
+
+class Counts(Struct, rename="camel", gc=False):
+    """``usageMetadata``."""
+
+    prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    total_token_count: int | None = None
+    prompt_tokens_details: list[_Modality] | None = None
+    cache_tokens_details: list[_Modality] | None = None
+    candidates_tokens_details: list[_Modality] | None = None
+
+
+class _Reply(Struct, rename="camel", gc=False):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: Counts | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+_REPLY = msgspec.json.Decoder(_Reply)
+_REPLIES = msgspec.json.Decoder(list[_Reply])
+
+_WHY: dict[str, StopReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    **dict.fromkeys(
+        (
+            "SAFETY",
+            "RECITATION",
+            "BLOCKLIST",
+            "PROHIBITED_CONTENT",
+            "SPII",
+            "MODEL_ARMOR",
+            "IMAGE_SAFETY",
+            "IMAGE_PROHIBITED_CONTENT",
+            "IMAGE_RECITATION",
+        ),
+        "content_filter",
+    ),
+}
+"""All others (OTHER, LANGUAGE, NO_IMAGE, IMAGE_OTHER, what Google has yet to invent): stop if there is an answer."""
+FAILED: frozenset[str] = frozenset(
+    {
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "MISSING_THOUGHT_SIGNATURE",
+        "MALFORMED_RESPONSE",
+    }
+)
+"""The model failed, not the answer: worth another attempt as long as nothing was delivered."""
+_NO_REASON = frozenset({"BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
+
+
+class GeminiReader:
+    """One reply. ``feed`` bytes, then ``close``."""
+
+    __slots__ = (
+        "_answered",
+        "_blocked",
+        "_body",
+        "_finish",
+        "_label",
+        "_mode",
+        "_reply_id",
+        "_size",
+        "_source",
+        "_sse",
+        "_started",
+        "_tools",
+    )
+
+    def __init__(self, label: str, *, stream: bool) -> None:
+        self._label = label
+        self._mode: Literal["unknown", "sse", "json"] = "unknown" if stream else "json"
+        self._source: UsageSource = "stream" if stream else "provider"
+        self._sse = SseReader()
+        self._body: list[bytes] = []
+        self._size = 0
+        self._started = False
+        self._answered = False
+        self._finish = ""
+        self._blocked = ""
+        self._reply_id = ""
+        self._tools = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by ``data``."""
+        if self._mode == "unknown":
+            data = self._recognise(data)
+        if self._mode != "sse":
+            self._hold(data)
+            return []
+        out: list[Event] = []
+        # The usual piece is exactly one event as Google writes it; the reader of all SSE is needed for the rest.
+        if data[-5:] == b"}\r\n\r\n" and data[:7] == b"data: {" and not self._sse.pending:
+            end = len(data) - 4
+            if data.find(b"\r") == end and data.find(b"\n") == end + 1:
+                self._frame(data[6:end], out)
+                return out
+        for event in self._sse.feed(data):
+            frame = event.data
+            if frame is None:
+                frame = _naked_json(event.raw)
+            if frame:
+                self._frame(frame, out)
+        return out
+
+    def close(self) -> list[Event]:
+        """The wire has ended."""
+        out: list[Event] = []
+        if self._mode == "sse":
+            self._last_frames(out)
+        elif self._mode == "json":
+            self._whole_body(out)
+        if not self._finish and not self._blocked:
+            raise UpstreamTruncated(f"{self._label} closed before a finish reason.")
+        out.append(self._stopped())
+        out.append(Finished())
+        return out
+
+    def _hold(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            raise UpstreamMalformed(f"{self._label}'s reply is over {MAX_BODY_BYTES} bytes.")
+        self._body.append(data)
+
+    def _recognise(self, data: bytes) -> bytes:
+        """SSE, JSON or a proxy's page? Told by the first byte that is not blank."""
+        data = data.lstrip(b" \t\r\n\xef\xbb\xbf")
+        if not data:
+            return data
+        if data[:1] == b"<":
+            raise UpstreamMalformed(f"{self._label} answered with an HTML page.")
+        self._mode = "json" if data[:1] in b"[{" else "sse"
+        return data
+
+    def _last_frames(self, out: list[Event]) -> None:
+        for event in self._sse.close():
+            frame = event.data if event.data is not None else _naked_json(event.raw)
+            if not frame:
+                continue
+            try:
+                self._frame(frame, out)
+            except UpstreamMalformed:
+                # Half a frame at the end: a cut, unless the answer was complete before it.
+                if not self._finish and not self._blocked:
+                    raise UpstreamTruncated(f"{self._label} closed in the middle of an event.") from None
+
+    def _whole_body(self, out: list[Event]) -> None:
+        body = b"".join(self._body)
+        self._body.clear()
+        if not body.strip():
+            return
+        try:
+            replies = _REPLIES.decode(body) if body.lstrip()[:1] == b"[" else [_REPLY.decode(body)]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+        for reply in replies:
+            self._reply(reply, out)
+
+    def _unreadable(self, error: Exception) -> UpstreamTruncated | UpstreamMalformed:
+        if "truncated" in str(error):
+            return UpstreamTruncated(f"{self._label} closed in the middle of its reply.")
+        return UpstreamMalformed(f"{self._label}'s reply is not what was promised: {clean(str(error))}")
+
+    def _frame(self, frame: bytes, out: list[Event]) -> None:
+        try:
+            reply = _REPLY.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if frame == b"[DONE]":  # OpenAI's habit, added by some proxies
+                return
+            if frame[:1] == b"[":
+                self._replies(frame, out)
+                return
+            raise UpstreamMalformed(
+                f"{self._label} sent an event that cannot be read: {clean(str(error))}"
+            ) from error
+        self._reply(reply, out)
+
+    def _replies(self, frame: bytes, out: list[Event]) -> None:
+        """A JSON list where an event should be: how Google tells errors on some paths."""
+        try:
+            replies = _REPLIES.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamMalformed(f"{self._label} sent an event that cannot be read.") from error
+        for reply in replies:
+            self._reply(reply, out)
+
+    def _reply(self, reply: _Reply, out: list[Event]) -> None:
+        if reply.error and bytes(reply.error) != b"null":
+            raise read_inner_error(self._label, bytes(reply.error))
+        if not self._started:
+            self._started = True
+            self._reply_id = reply.response_id or ""
+            out.append(Started(reply.model_version or "", self._reply_id))
+        finish = ""
+        if reply.candidates:
+            candidate = reply.candidates[0]
+            if candidate.content is not None and candidate.content.parts:
+                for part in candidate.content.parts:
+                    self._part(part, out)
+            finish = candidate.finish_reason or ""
+        counts = reply.usage_metadata
+        # Vertex says the traffic type on every chunk and the counts on the last: no count is not a count of 0.
+        if counts is not None and (counts.prompt_token_count is not None or counts.total_token_count):
+            out.append(UsageSeen(read_usage(counts, self._source)))
+        if finish:
+            self._finish = finish
+            if finish in FAILED and not self._answered:
+                told = reply.candidates[0].finish_message if reply.candidates else None
+                why = f": {clean(told)}" if told else "."
+                raise UpstreamFault(f"{self._label}'s model failed with {finish}{why}", code="model_failed")
+        feedback = reply.prompt_feedback
+        if feedback is not None and feedback.block_reason and feedback.block_reason not in _NO_REASON:
+            self._blocked = feedback.block_reason
+
+    def _part(self, part: _Part, out: list[Event]) -> None:
+        text = part.text
+        signature = part.thought_signature
+        if part.thought:
+            # Pictures in thoughts are drafts; only words and signatures are passed on.
+            if text or signature:
+                self._answered = self._answered or bool(text)
+                out.append(ThinkingDelta(text or "", signature or "", FORMAT))
+            return
+        if part.function_call is not None:
+            self._call(part.function_call, signature, out)
+            return
+        if signature:
+            out.append(ThinkingDelta("", signature, FORMAT))
+        if text:
+            self._answered = True
+            out.append(TextDelta(text))
+        blob = part.inline_data or part.file_data
+        if blob is not None:
+            self._media(blob, out)
+
+    def _call(self, call: _Call, signature: str | None, out: list[Event]) -> None:
+        raw = bytes(call.args)
+        args = "{}" if raw in (b"", b"null") else msgspec.json.format(raw, indent=-1).decode()
+        call_id = call.id or self._call_id(call.name or "", args)
+        if signature:
+            out.append(ThinkingDelta("", signature, FORMAT, "", call_id))
+        out.append(ToolStarted(self._tools, call_id, call.name or ""))
+        out.append(ToolArgs(self._tools, args))
+        self._tools += 1
+        self._answered = True
+
+    def _call_id(self, name: str, args: str) -> str:
+        """An id for a call that has none: the same for the same reply, however it was split."""
+        seed = f"{self._reply_id}\n{self._tools}\n{name}\n{args}"
+        return "call_" + blake2b(seed.encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+    def _media(self, blob: _Blob, out: list[Event]) -> None:
+        mime = blob.mime_type or ""
+        kind = mime.partition("/")[0]
+        if kind == "image" or kind == "audio":
+            self._answered = True
+            out.append(MediaMade(kind, mime, blob.data or "", blob.file_uri or ""))
+
+    def _stopped(self) -> Stopped:
+        native = self._finish or self._blocked
+        if not self._finish or (self._blocked and not self._answered):
+            return Stopped("content_filter", self._blocked)
+        if native in FAILED:
+            return Stopped("error", native)
+        why = _WHY.get(native)
+        if why is None:
+            why = "stop" if self._answered else "error"
+        if why == "stop" and self._tools:
+            why = "tool_calls"
+        return Stopped(why, native)
+
+
+def _naked_json(raw: bytes) -> bytes | None:
+    """A block without ``data:`` that is JSON all the same: an error put into the stream by a front end."""
+    text = raw.strip()
+    return text if text[:1] in (b"{", b"[") else None
+
+
+def read_usage(counts: Counts, source: UsageSource) -> Usage:
+    """Google's inclusive counts -> the disjoint vector."""
+    prompt = counts.prompt_token_count or 0
+    tool_use = counts.tool_use_prompt_token_count or 0
+    thoughts = counts.thoughts_token_count or 0
+    candidates, note = _candidates(counts, prompt + tool_use, thoughts)
+    cached = counts.cached_content_token_count or 0
+    audio = image = 0
+    if _mixed(counts.prompt_tokens_details):
+        audio = _of(counts.prompt_tokens_details, "AUDIO") - _of(counts.cache_tokens_details, "AUDIO")
+        image = _of(counts.prompt_tokens_details, "IMAGE") - _of(counts.cache_tokens_details, "IMAGE")
+    # Where Google does not say which part was cached, the parts may overlap: the whole must stay the whole.
+    if cached or audio or image:
+        cached = min(cached, prompt)
+        audio = min(max(audio, 0), prompt - cached)
+        image = min(max(image, 0), prompt - cached - audio)
+    out_audio = out_image = 0
+    if _mixed(counts.candidates_tokens_details):
+        out_audio = min(_of(counts.candidates_tokens_details, "AUDIO"), candidates)
+        out_image = min(_of(counts.candidates_tokens_details, "IMAGE"), candidates - out_audio)
+    return Usage(
+        input=prompt + tool_use - cached - audio - image,
+        cache_read=cached,
+        input_audio=audio,
+        input_image=image,
+        output=candidates - out_audio - out_image,
+        reasoning=thoughts,
+        output_audio=out_audio,
+        output_image=out_image,
+        source=source,
+        note=note,
+    )
+
+
+def _candidates(counts: Counts, incoming: int, thoughts: int) -> tuple[int, str]:
+    """Visible output tokens, and what is odd about the total."""
+    total = counts.total_token_count
+    given = counts.candidates_token_count
+    if not total:
+        return given or 0, ""
+    if given is None:
+        rest = total - incoming - thoughts
+        if rest == 0:
+            return 0, ""
+        return max(rest, 0), f"candidatesTokenCount is missing; taken from totalTokenCount {total}"
+    if total == incoming + given + thoughts:
+        return given, ""
+    if thoughts and total == incoming + given:
+        return max(given - thoughts, 0), "candidatesTokenCount includes the thoughts"
+    return given, f"totalTokenCount {total} is not the sum of its parts, {incoming + given + thoughts}"
+
+
+def _mixed(details: list[_Modality] | None) -> bool:
+    """Anything but text alone? (Asked for every chunk of a stream, and nearly always not.)"""
+    return bool(details) and (len(details) > 1 or details[0].modality != "TEXT")
+
+
+def _of(details: list[_Modality] | None, modality: str) -> int:
+    return sum(one.token_count or 0 for one in details or () if one.modality == modality)

@@ -1,0 +1,226 @@
+"""One chat call, station by station: admit, read, plan, limit, try, deliver, settle.
+
+This file sequences; it does not compute. A station that grows moves to its room (at most 250 lines, house rule).
+"""
+
+import asyncio
+import time
+
+from penstock.base.chat import Ask
+from penstock.base.decisions import Rejected
+from penstock.base.errors import (
+    BadRequest,
+    CallerGone,
+    NotFound,
+    OurFault,
+    PenstockError,
+    RateLimited,
+    UpstreamError,
+)
+from penstock.gateway.heads import reply_headers, told_by_caller
+from penstock.gateway.house import House, Provider
+from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.record import tell
+from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator
+from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
+from penstock.gateway.stream import Delivery
+from penstock.routing.plan import Step, no_steps, plan
+from penstock.routing.schedule import Schedule, Stop, Try, Wait
+from penstock.wire.ports import Identity
+
+
+class ChatCall:
+    """The life of one request. ``run`` once; a PenstockError leaves it only while nothing was sent yet."""
+
+    __slots__ = ("facts", "house", "inbound", "remote", "reply", "translator")
+
+    def __init__(self, house: House, inbound: Inbound, reply: Reply, request_id: str) -> None:
+        self.house = house
+        self.inbound = inbound
+        self.reply = reply
+        self.facts = CallFacts(request_id, house.clock.unix_s(), inbound.received_s)
+
+    async def run(self) -> None:
+        """Serve the call. Every way out settles it exactly once."""
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            settle(self.house, self.facts, CallerGone("The caller hung up."))
+            raise
+        except PenstockError as error:
+            settle(self.house, self.facts, error)
+            if not self.reply.started:
+                raise
+            self.reply.end(self.inbound.caller.write_stream_error(error, self.facts.request_id))
+
+    async def _run(self) -> None:
+        house, inbound, facts = self.house, self.inbound, self.facts
+        facts.principal = house.doors.admit(inbound.headers, house.clock.unix_s())
+        facts.ask = ask = inbound.caller.read_request(inbound.body)
+        told_by_caller(facts, inbound.headers, ask)
+        now_s = time.monotonic()
+        steps, max_attempts, tokens = self._plan(ask, now_s)
+        self._limit(tokens, now_s)
+        if house.journal.full:
+            raise OurFault(
+                "The ledger cannot keep up; calls are refused rather than lost.",
+                code="ledger_full",
+                status=503,
+                retry_after_s=1,
+            )
+        self.translator = Translator(inbound.caller, ask)
+        identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
+        self.remote = Remote(inbound.caller, ask, identity, self.translator)
+        deadline_s = now_s + house.config.server.total_timeout_ms / 1000
+        schedule = Schedule(
+            steps,
+            retries=house.retries,
+            key_count=house.key_count,
+            max_attempts=max_attempts,
+            deadline_s=deadline_s,
+            rng=house.rng,
+        )
+        await self._attempts(schedule, deadline_s)
+
+    def _plan(self, ask: Ask, now_s: float) -> tuple[tuple[Step, ...], int | None, int]:
+        """What will be tried, at most how often, and about how many tokens the input has."""
+        house = self.house
+        chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
+        if isinstance(chain, Rejected):
+            raise NotFound(chain.reason, code="model_not_found", param=chain.param)
+        tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
+        planned = plan(
+            chain,
+            needs=ask.needs,
+            input_tokens=tokens,
+            max_tokens=ask.max_tokens,
+            caller_family=getattr(self.inbound.caller, "family", self.inbound.caller.name),
+            patterns=self.facts.principal.patterns,
+            preferences=ask.provider,
+            refuse=None,
+            health=house.health,
+            now_s=now_s,
+            may_pass_through=house.against_pass_through,
+        )
+        tell(self.facts.explain, chain, planned)
+        if not planned.steps:
+            raise no_steps(planned)
+        return planned.steps, chain.max_attempts or house.config.server.max_attempts, tokens
+
+    def _limit(self, tokens: int, now_s: float) -> None:
+        limits = self.facts.principal.limits
+        if limits is None:
+            return
+        refused = limits.admit(tokens, now_s)
+        self.facts.limit_headers = limits.headers(now_s)
+        if refused is not None:
+            raise RateLimited(refused.reason, retry_after_s=refused.retry_after_s)
+        self.facts.estimated_tokens = tokens
+
+    async def _attempts(self, schedule: Schedule, deadline_s: float) -> None:
+        facts = self.facts
+        while True:
+            now_s = time.monotonic()
+            match schedule.next(now_s):
+                case Try() as attempt:
+                    provider = self.house.providers[attempt.step.target.provider]
+                    ready = self._start(attempt, provider, now_s)
+                    if isinstance(ready, Rejected):
+                        schedule.unavailable(ready, now_s)
+                        continue
+                    outcome, secret = ready
+                    error = await self._try(attempt.step, provider, outcome, secret, deadline_s)
+                    if error is None:
+                        return
+                    schedule.failed(outcome.key, error, time.monotonic())
+                case Wait(wait_s=wait_s, reason=reason):
+                    facts.note("wait", reason=f"{reason}: {wait_s * 1000:.0f} ms")
+                    facts.waited_s += wait_s
+                    await asyncio.sleep(wait_s)
+                case Stop(error=error, reason=reason):
+                    facts.note("stop", reason=reason, code=error.code)
+                    raise error
+
+    def _start(self, attempt: Try, provider: Provider, now_s: float) -> tuple[Outcome, str] | Rejected:
+        """Everything that can still say no before the attempt costs anything; else the attempt and its secret."""
+        facts, step = self.facts, attempt.step
+        target = step.target
+        rejected = None if step.pass_through else self.translator.refuse(provider, target)
+        if rejected is None:
+            choice = provider.keys.choose(
+                target.model,
+                now_s,
+                self.house.rng,
+                avoid=attempt.avoid_keys,
+                allowed=facts.principal.keys_of(target.provider),
+            )
+            if isinstance(choice, Rejected):
+                rejected = choice
+            else:
+                rejected = self.house.health.admit(target.name, now_s)
+                if rejected is None or attempt.last_resort:
+                    key = choice.key
+                    outcome = Outcome(target, key.name, attempt.attempt, admitted=rejected is None)
+                    facts.outcomes.append(outcome)
+                    facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
+                    return outcome, key.secret
+        facts.note("refused", target=target.name, reason=rejected.reason, code=rejected.code)
+        if rejected.caller_fault and attempt.last_resort and not facts.outcomes:
+            raise BadRequest(rejected.reason, param=rejected.param, code=rejected.code)
+        return rejected
+
+    async def _try(
+        self, step: Step, provider: Provider, outcome: Outcome, secret: str, deadline_s: float
+    ) -> UpstreamError | None:
+        """One attempt: None when the caller has the answer, else what failed (raised if 200 is already out)."""
+        facts = self.facts
+        sent: Sent | None = None
+        try:
+            credential = secret if provider.tokens is None else await provider.tokens.token()
+            outcome.sent = True
+            sent = await self.remote.send(provider, step, credential, deadline_s - outcome.start_s)
+            outcome.relay, outcome.status = sent.relay, sent.exchange.status
+            facts.adjusted = sent.adjusted
+            facts.waited_s += sent.head_s - outcome.start_s
+            await self._deliver(sent, outcome, provider)
+        except UpstreamError as error:
+            outcome.error = error
+            end_attempt(self.house, provider, outcome, facts.ask)
+            facts.note("failed", outcome, reason=error.message, code=error.code)
+            if self.reply.started:
+                raise
+            return error
+        finally:
+            if sent is not None:
+                sent.exchange.abort()
+        return None
+
+    async def _deliver(self, sent: Sent, outcome: Outcome, provider: Provider) -> None:
+        """The answer to the caller, settled before its last byte leaves."""
+        facts = self.facts
+        if facts.ask is not None and facts.ask.stream:
+            delivery = Delivery(
+                self.reply,
+                sent.exchange,
+                sent.relay,
+                outcome,
+                head=lambda: reply_headers(facts, outcome, stream=True),
+                finish=lambda: self._delivered(outcome, provider),
+                hold_back_s=self.house.config.server.hold_back_ms / 1000,
+                idle_s=provider.stream.idle_s,
+            )
+            await delivery.run()
+            return
+        body = await sent.exchange.read(MAX_REPLY_BYTES)
+        outcome.content_s = time.monotonic()
+        facts.waited_s += outcome.content_s - sent.head_s
+        sent.relay.feed(body)
+        out = sent.relay.close()
+        self._delivered(outcome, provider)
+        self.reply.send(200, reply_headers(facts, outcome, stream=False), out)
+
+    def _delivered(self, outcome: Outcome, provider: Provider) -> None:
+        outcome.delivered = True
+        end_attempt(self.house, provider, outcome, self.facts.ask)
+        self.facts.note("delivered", outcome)
+        settle(self.house, self.facts, None)

@@ -1,0 +1,146 @@
+"""The built house: everything a call needs, made by ``wiring`` from one configuration, swapped whole on reload."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from penstock.base.clock import Clock
+from penstock.base.models import Target
+from penstock.config.schema import Config, NetworkConfig, RetryConfig
+from penstock.gateway.principal import Doors
+from penstock.ledger.journal import Journal
+from penstock.net.google_token import GoogleTokens
+from penstock.net.transport import Deadlines, Transport
+from penstock.observe.metrics import Metrics
+from penstock.routing.estimate import TokenEstimator
+from penstock.routing.health import Health
+from penstock.routing.keys import KeyRing
+from penstock.routing.names import Names
+from penstock.wire.ports import UpstreamDialect
+
+STREAM_FIRST_BYTE_S = 60.0
+WHOLE_FIRST_BYTE_S = 600.0
+
+
+class Provider:
+    """One configured provider at run time: its dialect, its way out, its keys."""
+
+    __slots__ = ("dialect", "keys", "name", "network", "passes", "stream", "tokens", "transport", "whole")
+
+    def __init__(
+        self,
+        name: str,
+        dialect: UpstreamDialect,
+        transport: Transport,
+        keys: KeyRing,
+        network: NetworkConfig,
+        *,
+        tokens: GoogleTokens | None = None,
+    ) -> None:
+        self.name = name
+        self.dialect = dialect
+        self.transport = transport
+        self.keys = keys
+        self.network = network
+        self.tokens = tokens
+        self.passes = hasattr(dialect, "splice_request")
+        self.stream = _deadlines(network, STREAM_FIRST_BYTE_S)
+        self.whole = _deadlines(network, WHOLE_FIRST_BYTE_S)
+
+    def deadlines(self, left_s: float, *, stream: bool) -> Deadlines:
+        """The four deadlines of one attempt, its total cut to what is left of the call."""
+        base = self.stream if stream else self.whole
+        if left_s >= base.total_s:
+            return base
+        return Deadlines(base.connect_s, base.first_byte_s, base.idle_s, left_s)
+
+
+def _deadlines(network: NetworkConfig, first_byte_default_s: float) -> Deadlines:
+    first_ms = network.first_byte_timeout_ms
+    return Deadlines(
+        connect_s=network.connect_timeout_ms / 1000,
+        first_byte_s=first_byte_default_s if first_ms is None else first_ms / 1000,
+        idle_s=network.idle_timeout_ms / 1000,
+        total_s=network.total_timeout_ms / 1000,
+    )
+
+
+class House:
+    """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
+
+    __slots__ = (
+        "clock",
+        "config",
+        "doors",
+        "estimator",
+        "health",
+        "journal",
+        "log_once",
+        "metrics",
+        "models",
+        "names",
+        "providers",
+        "rng",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        version: str,
+        names: Names,
+        providers: dict[str, Provider],
+        doors: Doors,
+        health: Health,
+        estimator: TokenEstimator,
+        journal: Journal,
+        metrics: Metrics,
+        clock: Clock,
+        rng: random.Random,
+        log_once: Callable[[str, str], object],
+        models: tuple[dict[str, Any], ...],
+    ) -> None:
+        self.config = config
+        self.version = version
+        self.names = names
+        self.providers = providers
+        self.doors = doors
+        self.health = health
+        self.estimator = estimator
+        self.journal = journal
+        self.metrics = metrics
+        self.clock = clock
+        self.rng = rng
+        self.log_once = log_once
+        self.models = models
+        """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
+
+    def retries(self, provider: str) -> RetryConfig:
+        """How often a target of ``provider`` is retried."""
+        return self.providers[provider].network.retry
+
+    def key_count(self, target: Target) -> int:
+        """How many keys may serve ``target``."""
+        return self.providers[target.provider].keys.count(target.model)
+
+    def against_pass_through(self, target: Target) -> str | None:
+        """What stands against passing the bytes through although both sides speak one dialect: nothing today."""
+        return (
+            None if self.providers[target.provider].passes else "this provider's dialect has no pass-through"
+        )
+
+    def condition(self, now_s: float) -> dict[str, Any]:
+        """Breakers, key cool-downs and connections as they stand: for the operator."""
+        return {
+            "targets": self.health.snapshot(now_s),
+            "keys_cooling_s": {
+                f"{name}.{key}": left_s
+                for name, provider in self.providers.items()
+                for key, left_s in provider.keys.cooling(now_s).items()
+            },
+            "connections": {
+                name: {"open": provider.transport.open, "in_use": provider.transport.in_use}
+                for name, provider in self.providers.items()
+            },
+        }

@@ -1,0 +1,93 @@
+"""Who asks, and what may they use: virtual keys from the headers.
+
+Rules
+- A key is taken from ``Authorization: Bearer``, ``x-api-key`` or ``x-goog-api-key``; with several, the first that is
+  known. Only a keyed digest of each key is kept, so that a memory dump or a ``repr`` shows none.
+- With no virtual keys configured any credential is accepted, ignored, and never forwarded.
+"""
+
+import hashlib
+import os
+
+from msgspec import Struct
+
+from penstock.base.errors import Forbidden, Unauthenticated
+from penstock.routing.limits import KeyLimits
+from penstock.wire.http import Headers
+
+_PEPPER = os.urandom(16)
+_CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key")
+
+
+class Principal(Struct):
+    """One virtual key's holder.
+
+    ``provider_keys`` maps a provider to the key names this holder spends on; None: all of every provider.
+    """
+
+    name: str
+    patterns: tuple[str, ...] = ("*",)
+    provider_keys: dict[str, frozenset[str]] | None = None
+    limits: KeyLimits | None = None
+    expires_unix_s: float | None = None
+
+    def keys_of(self, provider: str) -> frozenset[str] | None:
+        """Key names of ``provider`` this holder may spend on; None: any."""
+        if self.provider_keys is None:
+            return None
+        return self.provider_keys.get(provider, frozenset())
+
+
+ANYONE = Principal(name="")
+
+
+def digest(secret: str | bytes) -> bytes:
+    """A keyed digest of a presented or configured key; the pepper lives and dies with the process."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    return hashlib.blake2b(raw, digest_size=16, key=_PEPPER).digest()
+
+
+class Doors:
+    """Virtual keys by digest."""
+
+    __slots__ = ("_principals",)
+
+    def __init__(self, principals: dict[bytes, Principal]) -> None:
+        self._principals = principals
+
+    @property
+    def open(self) -> bool:
+        """True when no virtual keys are configured."""
+        return not self._principals
+
+    def admit(self, headers: Headers, now_unix_s: float) -> Principal:
+        """The holder of the presented key. Raises Unauthenticated, or Forbidden when it has expired."""
+        if not self._principals:
+            return ANYONE
+        presented = False
+        for name, value in headers:
+            if name in _CREDENTIAL_HEADERS:
+                presented = True
+                secret = value[7:] if name == b"authorization" and value[:7].lower() == b"bearer " else value
+                principal = self._principals.get(digest(secret.strip()))
+                if principal is not None:
+                    return _not_expired(principal, now_unix_s)
+        if presented:
+            raise Unauthenticated(
+                "This virtual key is not known.", hint="Check the key, or ask the gateway's operator for one."
+            )
+        raise Unauthenticated(
+            "No virtual key was presented.",
+            hint="Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'x-goog-api-key'.",
+            code="missing_api_key",
+        )
+
+
+def _not_expired(principal: Principal, now_unix_s: float) -> Principal:
+    if principal.expires_unix_s is not None and now_unix_s >= principal.expires_unix_s:
+        raise Forbidden(
+            f"The virtual key {principal.name!r} has expired.",
+            code="key_expired",
+            hint="Ask the gateway's operator for a new one.",
+        )
+    return principal

@@ -1,0 +1,133 @@
+"""One attempt's way out: write the request in the target's dialect, send it, read the head of the answer.
+
+Does not own: which target, which key, whether to try again.
+"""
+
+import time
+from typing import Any
+
+import msgspec
+
+from penstock.base.chat import Ask, ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.errors import BadRequest, UpstreamError
+from penstock.base.models import Target
+from penstock.gateway.house import Provider
+from penstock.gateway.translate import Translation
+from penstock.net.transport import Exchange
+from penstock.routing.plan import Step
+from penstock.wire.http import WireRequest
+from penstock.wire.ports import CallerDialect, Identity, PassThroughDialect, Relay
+
+MAX_ERROR_BYTES = 1024 * 1024
+MAX_REPLY_BYTES = 512 * 1024 * 1024
+_OK = 200
+_REDIRECT = 300
+
+
+class Translator:
+    """The neutral form of one ask, made at most once, however many targets need it."""
+
+    __slots__ = ("_ask", "_caller", "_neutral")
+
+    def __init__(self, caller: CallerDialect, ask: Ask) -> None:
+        self._caller = caller
+        self._ask = ask
+        self._neutral: ChatRequest | None = None
+
+    def request(self, target: Target) -> ChatRequest:
+        """The neutral request with the target's overrides in place. Raises BadRequest."""
+        if self._neutral is None:
+            self._neutral = self._caller.expand(self._ask)
+        if not target.overrides:
+            return self._neutral
+        return overridden(self._neutral, target.overrides)
+
+    def refuse(self, provider: Provider, target: Target) -> Rejected | None:
+        """Why the target's dialect cannot take this ask, or None."""
+        try:
+            request = self.request(target)
+        except BadRequest as error:
+            return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
+        return provider.dialect.refuse(request, target)
+
+
+_NEUTRAL_NAMES: dict[str, str] = {"max_completion_tokens": "max_tokens"}
+_FIELDS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(ChatRequest)}
+
+
+def overridden(request: ChatRequest, overrides: dict[str, Any]) -> ChatRequest:
+    """The request with a target's own parameters; what the neutral form has no word for goes to the extras."""
+    known: dict[str, Any] = {}
+    extras = dict(request.extras.get("openai", {}))
+    for name, value in overrides.items():
+        field = _NEUTRAL_NAMES.get(name, name)
+        if field == "reasoning_effort":
+            known["reasoning"] = msgspec.convert(
+                {"effort": value, "param": "reasoning_effort"}, _FIELDS["reasoning"]
+            )
+        elif field == "stop" and isinstance(value, str):
+            known["stop"] = (value,)
+        elif field in _FIELDS and field not in ("model", "messages", "stream", "extras"):
+            known[field] = msgspec.convert(value, _FIELDS[field])
+        else:
+            extras[name] = value
+    return msgspec.structs.replace(request, **known, extras={**request.extras, "openai": extras})
+
+
+class Sent:
+    """An attempt on the wire: its exchange, the relay for its bytes, and when what happened (monotonic s)."""
+
+    __slots__ = ("adjusted", "exchange", "head_s", "relay", "sent_s")
+
+    def __init__(
+        self, exchange: Exchange, relay: Relay, adjusted: tuple[str, ...], sent_s: float, head_s: float
+    ) -> None:
+        self.exchange = exchange
+        self.relay = relay
+        self.adjusted = adjusted
+        self.sent_s = sent_s
+        self.head_s = head_s
+
+
+class Remote:
+    """How one ask goes to any step's provider."""
+
+    __slots__ = ("_ask", "_caller", "_identity", "_translator")
+
+    def __init__(self, caller: CallerDialect, ask: Ask, identity: Identity, translator: Translator) -> None:
+        self._caller = caller
+        self._ask = ask
+        self._identity = identity
+        self._translator = translator
+
+    def write(self, provider: Provider, step: Step, credential: str) -> tuple[WireRequest, Relay]:
+        """The request for this step, and the relay that will read its answer."""
+        ask, target, dialect = self._ask, step.target, provider.dialect
+        if step.pass_through:
+            passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
+            return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
+        request = dialect.write_request(self._translator.request(target), target, credential)
+        reader = dialect.reader(target, stream=ask.stream)
+        writer = self._caller.writer(ask, self._identity)
+        return request, Translation(reader, writer, stream=ask.stream)
+
+    async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
+        """Send and wait for the head. Raises UpstreamError for anything but a 2xx."""
+        request, relay = self.write(provider, step, credential)
+        sent_s = time.monotonic()
+        exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
+        head_s = time.monotonic()
+        if not _OK <= exchange.status < _REDIRECT:
+            raise await _refusal(provider, exchange)
+        return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+
+async def _refusal(provider: Provider, exchange: Exchange) -> UpstreamError:
+    try:
+        body = await exchange.read(MAX_ERROR_BYTES)
+    except UpstreamError:
+        body = b""  # the status alone is an answer; a cut error page must not hide it
+    error = provider.dialect.read_error(exchange.status, exchange.headers, body)
+    error.upstream_status = exchange.status
+    return error

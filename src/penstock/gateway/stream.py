@@ -1,0 +1,174 @@
+"""A stream on its way to the caller: hold 200 back until there is content, then flush event by event.
+
+Theory
+------
+The provider's bytes are pushed (``sink``) straight from its socket's callback through the relay to the caller's
+socket: no task wakes up for an event. Until the first content event nothing is written, so that an early failure can
+still fall back (behaviours 1, 9). After ``hold_back_ms`` 200 goes out all the same and comments keep it alive.
+
+Rules
+- The call is settled *before* its last bytes leave, so that ``/v1/generation`` knows it by then.
+- Comments reset the transport's idle timer, not ours: a stream without progress is stuck (behaviour 4).
+- A provider that said why it stopped, and then only sends comments, has finished (bifrost #6784).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from penstock.base.errors import UpstreamError, UpstreamTimeout
+from penstock.gateway.ports import Reply
+from penstock.gateway.settle import Outcome
+from penstock.net.transport import Exchange
+from penstock.wire.http import Headers
+from penstock.wire.ports import Relay
+
+TICK_S = 5.0
+DRAIN_S = 1.0
+COMMENT = b": penstock is waiting for the provider\n\n"
+
+
+class Delivery:
+    """One attempt's stream. ``run`` returns when all is delivered, or raises the UpstreamError that broke it."""
+
+    __slots__ = (
+        "_committed",
+        "_exchange",
+        "_finish",
+        "_head",
+        "_held",
+        "_hold_back_s",
+        "_idle_s",
+        "_loop",
+        "_mark",
+        "_mark_s",
+        "_outcome",
+        "_relay",
+        "_reply",
+        "_stuck",
+        "_timer",
+        "done",
+    )
+
+    def __init__(
+        self,
+        reply: Reply,
+        exchange: Exchange,
+        relay: Relay,
+        outcome: Outcome,
+        *,
+        head: Callable[[], Headers],
+        finish: Callable[[], None],
+        hold_back_s: float,
+        idle_s: float,
+    ) -> None:
+        self._reply = reply
+        self._exchange = exchange
+        self._relay = relay
+        self._outcome = outcome
+        self._head = head
+        self._finish = finish
+        self._hold_back_s = hold_back_s
+        self._idle_s = idle_s
+        self._held: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._mark = (0, False)
+        self._mark_s = self._loop.time()
+        self._stuck: UpstreamError | None = None
+        self._committed = False
+        self.done = False
+
+    async def run(self) -> None:
+        """Pump until the end. After this returns, the reply has ended."""
+        reply, exchange = self._reply, self._exchange
+        reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
+        self._timer = self._loop.call_later(self._hold_back_s, self._tick)
+        try:
+            await exchange.pump(self.sink)
+            if not self.done:
+                self._end(self._relay.close())
+        except UpstreamError as error:
+            if not self.done:
+                raise (self._stuck or error) from error
+        finally:
+            self._timer.cancel()
+            reply.on_pause = reply.on_resume = None
+
+    def sink(self, data: bytes) -> None:
+        """One piece from the provider's socket."""
+        relay = self._relay
+        if self.done:
+            return
+        out = relay.feed(data)
+        if relay.finished:
+            self._end(out)
+        elif self._committed:
+            if out:
+                self._reply.write(out)
+        elif relay.content_seen:
+            self._outcome.content_s = time.monotonic()
+            self._committed = True
+            self._commit(out)
+        elif self._reply.started:
+            self._reply.write(out)
+        else:
+            self._held.append(out)
+
+    def _commit(self, out: bytes) -> None:
+        if self._reply.started:
+            self._reply.write(out)
+            return
+        self._held.append(out)
+        first, self._held = b"".join(self._held), []
+        self._reply.start(200, self._head(), first)
+
+    def _end(self, out: bytes) -> None:
+        """All is here: settle, then let the last bytes go."""
+        self.done = True
+        relay = self._relay
+        if relay.content_seen and not self._outcome.content_s:
+            self._outcome.content_s = time.monotonic()
+        head = None if self._reply.started else self._head()
+        self._finish()
+        if head is not None:
+            self._held.append(out)
+            self._reply.start(200, head, b"".join(self._held))
+            self._reply.end()
+        else:
+            self._reply.end(out)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(DRAIN_S, self._exchange.abort)
+
+    def _tick(self) -> None:
+        """Hold-back is over, or five more seconds have passed without an end."""
+        relay, now_s = self._relay, self._loop.time()
+        mark = (relay.content_bytes, relay.stopped is not None)
+        if mark != self._mark:
+            self._mark, self._mark_s = mark, now_s
+        if relay.stopped is not None and now_s - self._mark_s >= TICK_S:
+            self._close_quiet()
+            return
+        if now_s - self._mark_s >= self._idle_s:
+            self._stuck = UpstreamTimeout(
+                f"The provider's stream made no progress for {self._idle_s:g} s.", phase="idle"
+            )
+            self._exchange.abort()
+            return
+        if not self._reply.started:
+            self._commit(COMMENT)
+        elif self._mark_s < now_s:
+            self._reply.write(COMMENT)
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _close_quiet(self) -> None:
+        """The model stopped long ago, and the wire only idles: that is the end."""
+        try:
+            out = self._relay.close()
+        except UpstreamError as error:
+            self._stuck = error
+            self._exchange.abort()
+            return
+        self._end(out)
+        self._exchange.abort()

@@ -1,0 +1,260 @@
+"""The append-only journal: records from the loop thread, batches of SQL in one writer thread.
+
+Theory
+------
+``add`` encodes a record as JSON, in C, and appends it to a list. The writer thread slices the list, joins the texts
+and hands SQLite one statement (decision 001). So the writer needs the GIL a handful of times per batch, whatever
+its size: beside a busy event loop each time costs it tens of milliseconds. Encoding is not put off to the writer,
+because it costs the same GIL time there, as a stall of the loop instead of a few microseconds after a reply.
+
+Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
+in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
+
+Rules
+- Nothing that was added is dropped. A batch that cannot be written is tried again with back-off; ``fault`` says why;
+  from ``max_queue`` records on ``full`` is True and admission refuses new calls.
+- A batch is one transaction of calls and entries together; ``id`` makes a repetition harmless.
+- A record that cannot be encoded costs its text, never its money (``_salvage``).
+- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``flush`` and ``close`` to any.
+"""
+
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from copy import copy
+from typing import Any, cast
+
+import msgspec
+
+from penstock.base.errors import OurFault
+from penstock.ledger.entry import Call, Entry, Line, Record
+from penstock.ledger.rows import read_record
+from penstock.ledger.schema import WRITE_BATCH, open_reader, open_writer
+
+MAX_BATCH_RECORDS = 10_000
+"""Reached only with a backlog: the larger the batch, the more records for the few turns at the GIL it takes."""
+MAX_BATCH_BYTES = 64 * 1024 * 1024
+"""SQLite's own limit for one text is 1,000,000,000 bytes."""
+_RETIRE_PER_ADD = 4
+_BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
+_CLOSE_TIMEOUT_S = 30.0
+_UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
+
+_Row = tuple[Record, bytes, bytes]
+"""A record, its call as JSON, its entries as JSON without the outer brackets."""
+
+
+def _unknown_type(value: object) -> str:
+    return f"<{type(value).__name__}>"
+
+
+_ENCODE = msgspec.json.Encoder(enc_hook=_unknown_type).encode
+
+
+class Journal:
+    """One SQLite ledger and its writer thread. ``add``, ``find`` and ``full`` belong to the loop thread."""
+
+    def __init__(self, path: str, *, flush_ms: int = 20, max_queue: int = 200_000) -> None:
+        """Open or create the ledger at ``path``; raises ConfigFault where that cannot be."""
+        self.path = path
+        self.fault: str | None = None
+        """Why the last batch could not be written, until one could."""
+        self._max_queue = max_queue
+        # A record waits for the batch before it and then for its own: two gathers and two writes in flush_ms.
+        self._gather_s = flush_ms / 4000
+        self._rows: list[_Row] = []
+        self._pending: dict[str, Record] = {}
+        self._stored: deque[Record] = deque()
+        self._asleep = False
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._progress = threading.Condition()
+        self._written = 0
+        self._closing = False
+        self._abandon_at_s = float("inf")
+        self._writer = open_writer(path)
+        try:
+            self._reader = open_reader(path)
+        except BaseException:
+            self._writer.close()
+            raise
+        self._reading = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="penstock-ledger", daemon=True)
+        self._thread.start()
+
+    def add(self, record: Record) -> None:
+        """Take a record; never blocks, never fails."""
+        call, entries = record.call, record.entries
+        try:
+            row = (
+                record,
+                _ENCODE(call),
+                _ENCODE(entries[0]) if len(entries) == 1 else _ENCODE(entries)[1:-1],
+            )
+        except _UNENCODABLE:
+            row = _salvage(record)
+        self._rows.append(row)
+        self._pending[call.request_id] = record
+        if call.body_id:
+            self._pending[call.body_id] = record
+        if self._stored:
+            self._retire(_RETIRE_PER_ADD)
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
+
+    @property
+    def queued(self) -> int:
+        """Records not yet stored."""
+        return len(self._rows)
+
+    @property
+    def full(self) -> bool:
+        """True: refuse new calls, for what they would spend could not be kept safely."""
+        return len(self._rows) >= self._max_queue
+
+    def find(self, any_id: str, *, virtual_key: str | None = None) -> Record | None:
+        """The record of a request id, or of a reply's body id; with ``virtual_key``, only if that key made it.
+
+        Answered from the queue where it is not yet stored. From the database, ``call.explain`` is plain data.
+        """
+        if not any_id:
+            return None
+        self._retire(MAX_BATCH_RECORDS)
+        record = self._pending.get(any_id)
+        if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
+            return record
+        with self._reading:
+            return read_record(self._reader, any_id, virtual_key=virtual_key)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything added so far is stored; False if that took longer than ``timeout_s``."""
+        with self._progress:
+            target = self._written + len(self._rows)
+            self._bell.put(None)
+            return self._progress.wait_for(lambda: self._written >= target, timeout_s)
+
+    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
+        """Store what is left and stop. Raises OurFault, with the count, if it could not be stored in time."""
+        if not self._closing:
+            self._abandon_at_s = time.monotonic() + timeout_s
+            self._closing = True
+            self._bell.put(None)
+        self._thread.join()
+        self._writer.close()
+        self._reader.close()
+        if self._rows:
+            raise OurFault(
+                f"{len(self._rows)} calls could not be written to the ledger {self.path!r}: {self.fault}",
+                code="ledger_not_written",
+            )
+
+    def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:
+            self.fault = f"The ledger's writer has stopped: {type(error).__name__}. Restart the gateway."
+            raise
+
+    def _write_until_closed(self) -> None:
+        failures = 0
+        while True:
+            if not self._rows and not self._wait_for_rows():
+                return
+            if not self._closing and len(self._rows) < MAX_BATCH_RECORDS:
+                self._nap(self._gather_s)
+            if self._write_batch():
+                failures = 0
+                continue
+            if self._closing and time.monotonic() >= self._abandon_at_s:
+                return
+            self._nap(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+            failures += 1
+
+    def _wait_for_rows(self) -> bool:
+        """Sleep until there is something to do; False when closing and all is written."""
+        while not self._rows:
+            if self._closing:
+                return False
+            self._asleep = True
+            if not self._rows and not self._closing:
+                self._bell.get()
+            self._asleep = False
+        return True
+
+    def _nap(self, seconds: float) -> None:
+        """Let a batch gather; cut short by flush and close."""
+        try:
+            self._bell.get(timeout=seconds)
+        except queue.Empty:
+            return
+
+    def _write_batch(self) -> bool:
+        batch, calls, entries = self._next_batch()
+        try:
+            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
+            self._writer.executemany(WRITE_BATCH, [(calls, entries)])
+        except sqlite3.Error as error:
+            self.fault = f"The ledger {self.path!r} cannot be written: {error}."
+            return False
+        self.fault = None
+        self._stored.extend(record for record, _, _ in batch)
+        with self._progress:
+            del self._rows[: len(batch)]
+            self._written += len(batch)
+            self._progress.notify_all()
+        return True
+
+    def _next_batch(self) -> tuple[list[_Row], bytes, bytes]:
+        count = MAX_BATCH_RECORDS
+        while True:
+            batch = self._rows[:count]
+            _, calls, entries = zip(*batch, strict=True)
+            if count == 1 or sum(map(len, calls)) + sum(map(len, entries)) <= MAX_BATCH_BYTES:
+                return batch, b"[%b]" % b",".join(calls), b"[%b]" % b",".join(filter(None, entries))
+            count = max(1, len(batch) // 2)
+
+    def _retire(self, count: int) -> None:
+        """Forget up to ``count`` records that are stored: the database answers for them now."""
+        stored, pending = self._stored, self._pending
+        for _ in range(min(count, len(stored))):
+            record = stored.popleft()
+            call = record.call
+            # A newer call may carry the same body id: it keeps its place.
+            if pending.get(call.request_id) is record:
+                del pending[call.request_id]
+            if pending.get(call.body_id) is record:
+                del pending[call.body_id]
+
+
+def _salvage(record: Record) -> _Row:
+    """The row of a record that cannot be encoded as it is: broken characters replaced, impossible numbers unknown."""
+    call = copy(record.call)
+    call.explain = None
+    call = Call(*(_plain(getattr(call, name)) for name in Call.__struct_fields__))
+    try:
+        call.explain = _plain(msgspec.to_builtins(record.call.explain, enc_hook=_unknown_type))
+        _ENCODE(call.explain)
+    except _UNENCODABLE as error:
+        call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
+    entries = [
+        Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
+    ]
+    return record, _ENCODE(call), _ENCODE(entries)[1:-1]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    if isinstance(value, dict):
+        return {str(_plain(str(key))): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, Line):
+        return Line(*(_plain(getattr(value, name)) for name in Line.__struct_fields__))
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in cast("list[Any]", value))
+    return value

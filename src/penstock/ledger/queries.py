@@ -1,0 +1,133 @@
+"""Questions to the ledger: what was spent, by whom, on what; and what happened on one call.
+
+Pure functions over a read-only connection (``schema.open_reader``).
+
+Rules
+- A sum is of what is known; how many attempts have no known price stands beside it, always.
+- ``meta:<key>`` is the caller's own metadata, as a dimension and as a filter. Days are UTC.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from penstock.base.errors import BadRequest
+from penstock.base.money import usd_text
+from penstock.base.usage import TOKEN_UNITS
+from penstock.ledger.entry import Call, Entry
+from penstock.ledger.rows import read_record
+
+DIMENSIONS: dict[str, str] = {
+    "provider": "provider",
+    "model": "provider || '/' || model",
+    "virtual_key": "virtual_key",
+    "provider_key": "provider || '.' || provider_key",
+    "route": "route",
+    "day": "strftime('%Y-%m-%d', at_ms / 1000, 'unixepoch')",
+    "class": "class",
+    "stage": "stage",
+    "trace": "trace_id",
+    "dialect": "dialect",
+    "error": "coalesce(error_code, '')",
+}
+"""What entries can be grouped and filtered by, and its SQL."""
+
+_META = "meta:"
+
+
+class CostRow(Struct, frozen=True):
+    """One group. ``key`` None: the entries that have no such metadata. Tokens are the disjoint vector's sums."""
+
+    key: str | None
+    calls: int
+    entries: int
+    tokens: dict[str, int]
+    cost_nusd: int
+    unknown_price: int
+
+    @property
+    def cost_usd(self) -> str:
+        """The known sum as exact decimal dollars."""
+        return usd_text(self.cost_nusd)
+
+
+class Explained(Struct, frozen=True):
+    """One call as it was recorded. ``cost_nusd`` is None where any attempt's price is unknown."""
+
+    call: Call
+    entries: tuple[Entry, ...]
+    cost_nusd: int | None
+    known_nusd: int
+    unknown_price: int
+
+
+def cost(
+    connection: sqlite3.Connection,
+    *,
+    by: str,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    where: Mapping[str, str] | None = None,
+) -> list[CostRow]:
+    """Spending grouped by one dimension: days in order, all else the dearest first."""
+    key, bound = _dimension(by)
+    conditions: list[str] = []
+    filters: list[Any] = []
+    if since_ms is not None:
+        conditions.append("at_ms >= ?")
+        filters.append(since_ms)
+    if until_ms is not None:
+        conditions.append("at_ms < ?")
+        filters.append(until_ms)
+    for name, value in (where or {}).items():
+        expression, more = _dimension(name)
+        conditions.append(f"{expression} = ?")
+        filters += [*more, value]
+    sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
+    rows = connection.execute(
+        f"SELECT {key}, count(DISTINCT request_id), count(*), coalesce(sum(cost_nusd), 0), "  # noqa: S608 - our own names; values are bound
+        f"count(*) - count(cost_nusd), {sums} FROM entries "
+        f"{'WHERE ' + ' AND '.join(conditions) if conditions else ''} "
+        f"GROUP BY 1 ORDER BY {'1' if by == 'day' else '4 DESC, 1'}",
+        [*bound, *filters],
+    )
+    return [
+        CostRow(
+            None if row[0] is None else str(row[0]),
+            row[1],
+            row[2],
+            dict(zip(TOKEN_UNITS, row[5:], strict=True)),
+            row[3],
+            row[4],
+        )
+        for row in rows
+    ]
+
+
+def explain(connection: sqlite3.Connection, request_id: str) -> Explained | None:
+    """The call of a request id, or of a reply's body id."""
+    record = read_record(connection, request_id)
+    if record is None:
+        return None
+    known = [entry.cost_nusd for entry in record.entries if entry.cost_nusd is not None]
+    return Explained(
+        call=record.call,
+        entries=record.entries,
+        cost_nusd=record.cost_nusd,
+        known_nusd=sum(known),
+        unknown_price=len(record.entries) - len(known),
+    )
+
+
+def _dimension(name: str) -> tuple[str, list[Any]]:
+    if name.startswith(_META) and len(name) > len(_META):
+        return "(SELECT m.value FROM json_each(entries.meta) m WHERE m.key = ?)", [name[len(_META) :]]
+    if name in DIMENSIONS:
+        return DIMENSIONS[name], []
+    raise BadRequest(
+        f"The ledger has no dimension {name!r}.",
+        param=name,
+        hint=f"Use one of {', '.join(DIMENSIONS)}, or meta:<key>.",
+    )

@@ -1,0 +1,323 @@
+"""One socket to a provider: request bytes out, the reply parsed in the socket's own callback.
+
+Theory. A Connection is an asyncio.Protocol that carries one exchange after another. What arrived in one read of the
+socket is handed on in one call, so that a burst of chunks costs one pass of the reader and not fifty.
+
+The keep-alive race. A server may close an idle connection in the moment in which we write to it. When a *reused*
+connection ends before any byte of the reply, and soon after the request (``RACE_S``), the request is sent once more
+over a fresh connection. Later than that the server was probably at work on it (and perhaps bills for it): then it is
+UpstreamUnreachable, and whether to try again is policy, which does not live here.
+
+Rules
+- Any byte that no exchange asked for closes the connection: a second reply in the pool would be somebody else's.
+- A reply's head, a run of trailers, of chunk extensions or of 1xx replies is at most ``MAX_HEAD_BYTES`` long.
+- Only a reply with neither content-length nor chunks may end with the connection (RFC 9112, 6.3).
+"""
+
+import asyncio
+from time import monotonic
+from typing import Final, Protocol, cast
+
+import httptools
+
+from penstock.base.errors import PenstockError, UpstreamMalformed
+from penstock.net.exchange import Exchange
+from penstock.net.faults import PARSER_FAULTS, malformed, truncated, unreachable
+from penstock.wire.http import Headers
+
+RACE_S: Final = 1.0
+MAX_HEAD_BYTES: Final = 64 * 1024
+KEEP_IDLE_S: Final = 55.0
+"""Below the 60 s after which common load balancers close an idle connection."""
+
+_JOIN_BYTES: Final = 64 * 1024  # a body up to this long is copied behind its head: one write, one packet
+_SLICE_BYTES: Final = 256 * 1024
+_TURN_BYTES: Final = 1024 * 1024  # of a large body in one turn of the loop; others want theirs
+_TELLING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"keep-alive"})
+
+
+class Pool(Protocol):
+    """What a connection tells the Transport that owns it."""
+
+    where: str
+
+    def released(self, connection: "Connection") -> None:
+        """Its exchange is complete and it may carry another."""
+        ...
+
+    def dropped(self, connection: "Connection") -> None:
+        """It is closed. Told once."""
+        ...
+
+    def replay(self, exchange: Exchange) -> None:
+        """Send it again over a fresh connection."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """See the module. ``exchange`` is None while idle; ``alive`` until closed by either side."""
+
+    __slots__ = (
+        "_barren",
+        "_began_s",
+        "_complete",
+        "_encoding",
+        "_framed",
+        "_headers",
+        "_in_body",
+        "_interim",
+        "_keep",
+        "_loop",
+        "_outbox",
+        "_parser",
+        "_pieces",
+        "_pool",
+        "_write_paused",
+        "alive",
+        "exchange",
+        "expires_s",
+        "keep_s",
+        "lost",
+        "on_body",
+        "pooled",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool = pool
+        self._loop = loop
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self.alive = False
+        self.pooled = False  # set by the Transport when it counts this connection as open
+        self.keep_s = KEEP_IDLE_S
+        self.expires_s = 0.0
+        self.lost: asyncio.Future[None] | None = None  # for who waits until the socket is gone
+        self._pieces: list[bytes] = []
+        # httptools calls the list's own append: no Python frame for a chunk.
+        self.on_body = self._pieces.append
+        self._headers: Headers = []
+        self._encoding: bytes | None = None
+        self._began_s = 0.0
+        self._barren = 0  # bytes since the last piece of a body
+        self._in_body = False
+        self._framed = False
+        self._interim = False
+        self._complete = False
+        self._keep = False
+        self._outbox: memoryview | None = None
+        self._write_paused = False
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    # The way out.
+
+    def begin(self, exchange: Exchange, *, reused: bool) -> None:
+        """Write the request; the reply will come to ``exchange``."""
+        transport = self.transport
+        assert transport is not None
+        self.exchange = exchange
+        self._began_s = now = monotonic()
+        self._barren = 0
+        self._in_body = self._framed = self._complete = self._keep = False
+        exchange.begun(self, now, reused=reused)
+        body = exchange.body
+        if len(body) <= _JOIN_BYTES:
+            transport.write(exchange.head + body)
+        else:
+            transport.write(exchange.head)
+            self._outbox = memoryview(body)
+            self._push()
+
+    def _push(self) -> None:
+        """Write the large body on, as far as the socket takes it and not more than a turn's worth."""
+        for _ in range(_TURN_BYTES // _SLICE_BYTES):
+            rest, transport = self._outbox, self.transport
+            if rest is None or transport is None or self._write_paused:
+                return
+            self._outbox = rest[_SLICE_BYTES:] if len(rest) > _SLICE_BYTES else None
+            transport.write(rest[:_SLICE_BYTES])
+        if self._outbox is not None and not self._write_paused:
+            self._loop.call_soon(self._push)
+
+    def pause_writing(self) -> None:
+        """asyncio: the socket takes no more for now."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """asyncio: it does again."""
+        self._write_paused = False
+        self._push()
+
+    # The way in.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: connected, TLS and all."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.alive = True
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes. The hot path."""
+        exchange, parser = self.exchange, self._parser
+        if exchange is None or parser is None:
+            self.close()
+            return
+        if self._in_body:
+            exchange.touched = True
+        else:
+            self._barren += len(data)
+        try:
+            parser.feed_data(data)
+        except PARSER_FAULTS as error:
+            self._refuse(exchange, error)
+            return
+        pieces = self._pieces
+        if pieces:
+            self._barren = 0
+            self._deliver(exchange, pieces)
+            if self.exchange is not exchange:
+                return
+        elif not self._complete:
+            if self._in_body:
+                self._barren += len(data)
+            if self._barren > MAX_HEAD_BYTES:
+                exchange.fail(UpstreamMalformed(f"{self._pool.where} sent headers without end."))
+                return
+        if self._complete:
+            self._finish(exchange)
+
+    def _deliver(self, exchange: Exchange, pieces: list[bytes]) -> None:
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        sink = exchange.sink
+        if sink is None:
+            exchange.hold(piece)
+            return
+        try:
+            sink(piece)
+        except BaseException as error:
+            exchange.fail(error)  # pump raises it, where it can be handled
+            if not isinstance(error, Exception):
+                raise
+
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """The parser gave up. What came before is still delivered, and a reply complete before is complete."""
+        if self._pieces:
+            self._deliver(exchange, self._pieces)
+            if self.exchange is not exchange:
+                return
+        if self._complete:
+            self._keep = False
+            self._finish(exchange)
+            return
+        cause = error.__context__
+        exchange.fail(cause if isinstance(cause, PenstockError) else malformed(error, self._pool.where))
+
+    def _finish(self, exchange: Exchange) -> None:
+        self.exchange = None
+        if exchange.brakes and self.transport is not None:
+            self.transport.resume_reading()
+        exchange.completed()
+        if self._keep and self._outbox is None:
+            self._pool.released(self)
+        else:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: closed, by whomever."""
+        exchange, self.exchange = self.exchange, None
+        where = self._pool.where
+        if exchange is not None:
+            exchange.connection = None
+            silent = not self._in_body and self._barren == 0
+            if self._in_body and exc is None and not self._framed:
+                exchange.completed()
+            elif self._in_body:
+                exchange.fail(truncated(exc, where))
+            elif (
+                silent and exchange.reused and not exchange.replayed and monotonic() - self._began_s < RACE_S
+            ):
+                self._pool.replay(exchange)
+            else:
+                exchange.fail(unreachable(exc, where, "waiting for its reply"))
+        self._forget()
+        if self.lost is not None and not self.lost.done():
+            self.lost.set_result(None)
+
+    def close(self) -> None:
+        """Close the socket now, with nothing more sent. Idempotent."""
+        transport = self.transport
+        self._forget()
+        if transport is not None:
+            transport.abort()
+
+    def _forget(self) -> None:
+        self.transport = None
+        self._outbox = None
+        self._parser = None  # it holds our bound methods: a cycle
+        if self.alive:
+            self.alive = False
+            self._pool.dropped(self)
+
+    # httptools' callbacks.
+
+    def on_message_begin(self) -> None:
+        """A reply begins; a second one was not asked for, and its body must not be taken for ours."""
+        if self._complete:
+            raise UpstreamMalformed(f"{self._pool.where} sent a second reply, which was not asked for.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer (which nothing of ours reads)."""
+        if self._in_body:
+            return
+        name = name.lower()
+        self._headers.append((name, value))
+        if name in _TELLING:
+            self._note(name, value)
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length":
+            self._framed = True
+        elif name == b"transfer-encoding":
+            self._framed = b"chunked" in value.lower()
+        elif name == b"content-encoding":
+            self._encoding = value
+        else:
+            for part in value.lower().split(b","):
+                key, _, number = part.strip().partition(b"=")
+                if key == b"timeout" and number.isdigit():
+                    # One second earlier than the server means to close.
+                    self.keep_s = min(KEEP_IDLE_S, max(0, int(number[:9]) - 1))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        parser, exchange = self._parser, self.exchange
+        if parser is None or exchange is None:
+            return
+        headers, self._headers = self._headers, []
+        encoding, self._encoding = self._encoding, None
+        status = parser.get_status_code()
+        where = self._pool.where
+        if self._barren > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES:
+            raise UpstreamMalformed(f"{where} sent more than {MAX_HEAD_BYTES} bytes of headers.")
+        if status < 200:
+            if status == 101:
+                raise UpstreamMalformed(f"{where} switched protocols, which was not asked for.")
+            self._interim = True
+            self._framed = False
+            return
+        self._in_body = True
+        self._keep = parser.should_keep_alive()
+        if not self._keep and not parser.get_http_version().startswith("1."):
+            raise UpstreamMalformed(f"{where} did not answer in HTTP/1.1.")
+        exchange.headed(status, headers, encoding)
+        if exchange.bodyless:
+            # The parser does not know that this was HEAD, and would wait for the body that content-length announces.
+            self._complete = True
+            self._keep = False
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        if self._interim:
+            self._interim = False
+        else:
+            self._complete = True

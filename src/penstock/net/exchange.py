@@ -1,0 +1,348 @@
+"""One request and its reply: waited for with one future, read whole or pumped piece by piece.
+
+Theory. No task and no timer belong to an exchange. Whoever awaits it awaits ``_waiter``; the socket's callbacks move
+it on; the Transport's sweeper compares the clock with ``due`` and ``total_due``.
+
+Rules
+- Every end goes through ``completed`` or ``fail``: it leaves the sweeper's set and lets go of its connection.
+- An exception never travels in the future (nobody may be left to retrieve it): it is kept in ``error`` and raised by
+  who awaits. Whoever is cancelled while awaiting closes the socket at once.
+- Where bytes arrive no clock is read: ``touched`` asks the sweeper to move ``due`` on.
+- A body that nobody reads yet is held up to ``HOLD_BYTES``; then the socket waits.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from penstock.base.errors import TimeoutPhase, UpstreamMalformed, UpstreamTruncated
+from penstock.net import decode
+from penstock.wire.http import Headers, header
+
+HOLD_BYTES: Final = 1024 * 1024
+
+_PAUSED: Final = 1  # by who takes the pieces
+_UNREAD: Final = 2  # by the bound on what is held
+
+
+class Deadlines(Struct, frozen=True):
+    """Limits for one attempt, in seconds from their own beginning.
+
+    ``connect_s``: DNS, TCP, TLS and proxy, and the wait for a free connection. ``first_byte_s``: from the request to
+    the reply's head. ``idle_s``: between two reads of a body; it does not run while paused. ``total_s``: all of it.
+    """
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+    total_s: float
+
+
+class Sink(Protocol):
+    """Takes the pieces of a body, called from the socket's callback: quick, and it may raise."""
+
+    def __call__(self, piece: bytes, /) -> None:
+        """One piece, never empty."""
+        ...
+
+
+class Line(Protocol):
+    """What an exchange asks of its connection."""
+
+    transport: asyncio.Transport | None
+    exchange: "Exchange | None"
+
+    def close(self) -> None:
+        """Close the socket now."""
+        ...
+
+
+class Owner(Protocol):
+    """What an exchange asks of its Transport."""
+
+    where: str
+
+    def ended(self, exchange: "Exchange") -> None:
+        """Over, well or not: no more deadlines, no place in the queue, no dialling for it."""
+        ...
+
+
+class Exchange:
+    """One request and its reply. Made by ``Transport.send``; then ``read`` or ``pump``, once."""
+
+    __slots__ = (
+        "_decoder",
+        "_held",
+        "_held_bytes",
+        "_limit",
+        "_owner",
+        "_reading",
+        "_waiter",
+        "body",
+        "bodyless",
+        "brakes",
+        "connect_ms",
+        "connection",
+        "deadlines",
+        "dial",
+        "done",
+        "due",
+        "error",
+        "head",
+        "headers",
+        "phase",
+        "replayed",
+        "reused",
+        "sink",
+        "span_s",
+        "started_s",
+        "status",
+        "total_due",
+        "touched",
+    )
+
+    def __init__(self, owner: Owner, head: bytes, body: bytes, deadlines: Deadlines, now: float) -> None:
+        self._owner = owner
+        self.head = head  # holds the credential
+        self.body = body
+        self.bodyless = False  # the reply to HEAD
+        self.deadlines = deadlines
+        self.status = 0
+        self.headers: Headers = []
+        self.reused = False
+        """The connection had been open before."""
+        self.connect_ms = 0.0
+        """From ``send`` until the request was written: the queue, DNS, TCP, TLS, proxy."""
+        self.connection: Line | None = None
+        self.dial: asyncio.Task[object] | None = None
+        self.replayed = False
+        self.done = False
+        self.error: BaseException | None = None
+        self.sink: Sink | None = None
+        self.phase: TimeoutPhase = "connect"
+        self.span_s = deadlines.connect_s
+        self.touched = False
+        self.brakes = 0
+        """Why the socket is not read, one bit each; the idle deadline stands still while there is a reason."""
+        self.started_s = now
+        self.due = now + deadlines.connect_s
+        self.total_due = now + deadlines.total_s
+        self._waiter: asyncio.Future[None] | None = None
+        self._decoder: decode.Decoder | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._limit = HOLD_BYTES
+        self._reading = False
+
+    def __repr__(self) -> str:
+        """Without head and body: they hold secrets and people's words."""
+        state = "done" if self.done else self.phase
+        return f"<Exchange with {self._owner.where}, status {self.status}, {state}>"
+
+    # For who asked.
+
+    async def read(self, max_bytes: int) -> bytes:
+        """The whole body, decoded. Longer than ``max_bytes``, on the wire or decoded: UpstreamMalformed."""
+        self._limit = max_bytes
+        if not self.done:
+            self._reading = True
+            if self._held_bytes > max_bytes:
+                self.fail(_too_long(self._owner.where, self._limit))
+            else:
+                self._loosen(_UNREAD)
+                await self.wait()
+        if self.error is not None:
+            raise self.error
+        held, self._held = self._held, []
+        body = held[0] if len(held) == 1 else b"".join(held)
+        if body:
+            self._suspect(body)
+        decoded = body if self._decoder is None else _undo(self._decoder, body, max_bytes)
+        if decoded is None or len(decoded) > max_bytes:
+            raise _too_long(self._owner.where, max_bytes)
+        return decoded
+
+    async def pump(self, sink: Sink) -> None:
+        """Each decoded piece to ``sink``, synchronously, until the body's proper end.
+
+        An exception of ``sink`` closes the connection and is raised from here.
+        """
+        try:
+            self.sink = self._first(sink)
+            self._drain()
+            if not self.done:
+                self._loosen(_UNREAD)
+                await self.wait()
+            if self.error is not None:
+                raise self.error
+            if self._decoder is not None:
+                for piece in self._decoder.finish():
+                    sink(piece)
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self.sink = None
+
+    def pause(self) -> None:
+        """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still."""
+        self._brake(_PAUSED)
+
+    def resume(self) -> None:
+        """Read on."""
+        self._loosen(_PAUSED)
+
+    def abort(self) -> None:
+        """Close the socket now. After a complete body nothing happens: the connection is in the pool again."""
+        if not self.done:
+            self._held.clear()
+            self.fail(UpstreamTruncated(f"The exchange with {self._owner.where} was given up."))
+
+    async def wait(self) -> None:
+        """Until woken by the reply's head, its end, or a failure. Cancelled here, the socket closes at once."""
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        except BaseException:
+            self.abort()
+            raise
+
+    # For the connection and the Transport.
+
+    def begun(self, connection: Line, now: float, *, reused: bool) -> None:
+        """The request is being written."""
+        self.connection = connection
+        self.reused = reused
+        self.connect_ms = (now - self.started_s) * 1000.0
+        self.phase = "first_byte"
+        self.span_s = self.deadlines.first_byte_s
+        self.touched = True
+
+    def headed(self, status: int, headers: Headers, encoding: bytes | None) -> None:
+        """The reply's head is here. A declared encoding is undone, and its header says nothing true any more."""
+        if encoding is not None:
+            self._decoder = decode.declared(encoding, self._owner.where)
+            if self._decoder is not None:
+                headers = [
+                    pair for pair in headers if pair[0] not in (b"content-encoding", b"content-length")
+                ]
+        self.status = status
+        self.headers = headers
+        self.head = self.body = b""  # no replay from here on: let go of the credential and of a large body
+        self.phase = "idle"
+        self.span_s = self.deadlines.idle_s
+        self.touched = True
+        self._wake()
+
+    def hold(self, piece: bytes) -> None:
+        """A piece that came before a sink, or for ``read``."""
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes > self._limit:
+            if self._reading:
+                self.fail(_too_long(self._owner.where, self._limit))
+            else:
+                self._brake(_UNREAD)
+
+    def completed(self) -> None:
+        """The body's proper end; the connection looks after itself."""
+        self.done = True
+        self.connection = None
+        self._owner.ended(self)
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """The end of an exchange that went wrong: its connection closes."""
+        if self.done:
+            return
+        self.done = True
+        self.error = error
+        self.sink = None
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.exchange = None
+            connection.close()
+        self._owner.ended(self)
+        self._wake()
+
+    def _drain(self) -> None:
+        """What came before the sink."""
+        held, self._held = self._held, []
+        for piece in held:
+            sink = self.sink
+            if sink is None:  # aborted by the sink itself
+                return
+            sink(piece)
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _brake(self, reason: int) -> None:
+        connection = self.connection
+        if connection is None or connection.transport is None:
+            return
+        if not self.brakes:
+            connection.transport.pause_reading()
+        self.brakes |= reason
+
+    def _loosen(self, reason: int) -> None:
+        connection = self.connection
+        if not self.brakes & reason or connection is None or connection.transport is None:
+            return
+        self.brakes &= ~reason
+        if not self.brakes:
+            self.touched = True
+            connection.transport.resume_reading()
+
+    # Decoding.
+
+    def _suspect(self, piece: bytes) -> None:
+        """The first bytes of a body without a declared encoding: are they compressed all the same?"""
+        if (
+            self._decoder is None
+            and piece[0] in decode.SUSPECT
+            and decode.looks_like_text(header(self.headers, b"content-type"))
+        ):
+            self._decoder = decode.suspected(self._owner.where)
+
+    def _first(self, sink: Sink) -> Sink:
+        """A sink for the first piece, which then puts the right one in its place: usually ``sink`` itself."""
+
+        def first(piece: bytes, /) -> None:
+            self._suspect(piece)
+            decoder = self._decoder
+            if decoder is None:
+                self.sink = sink
+                sink(piece)
+                return
+
+            def decoded(piece: bytes, /) -> None:
+                for part in decoder.feed(piece):
+                    if self.sink is None:  # aborted
+                        return
+                    sink(part)
+
+            self.sink = decoded
+            decoded(piece)
+
+        return first
+
+
+def _undo(decoder: decode.Decoder, body: bytes, max_bytes: int) -> bytes | None:
+    """The decoded body; None as soon as it is longer than ``max_bytes``."""
+    parts: list[bytes] = []
+    left = max_bytes
+    for pieces in (decoder.feed(body), decoder.finish()):
+        for part in pieces:
+            left -= len(part)
+            if left < 0:
+                return None
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _too_long(where: str, limit: int) -> UpstreamMalformed:
+    return UpstreamMalformed(f"{where} sent a body of more than {limit} bytes.")

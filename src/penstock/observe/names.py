@@ -1,0 +1,153 @@
+"""The one table of metrics: name, type, labels, help. The reference page is generated from here.
+
+Rules
+- Prometheus naming: base units (seconds), ``_total`` for counters. The one exception is nano-dollars, because
+  money is an integer here; ``penstock_cost_usd_total`` is the same figure in dollars.
+- A label's values are bounded: past ``limit`` distinct series of a metric, the rest are counted as "other".
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+DURATION_S: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+FIRST_TOKEN_S: tuple[float, ...] = (
+    0.025,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+OVERHEAD_S: tuple[float, ...] = (
+    25e-6,
+    50e-6,
+    75e-6,
+    100e-6,
+    150e-6,
+    200e-6,
+    300e-6,
+    500e-6,
+    1e-3,
+    2e-3,
+    5e-3,
+    10e-3,
+)
+
+
+class Metric(Struct, frozen=True):
+    """One metric, as it is declared to Prometheus."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = Metric(
+    "penstock_requests_total",
+    "counter",
+    ("route", "provider", "model", "status", "class"),
+    "Calls answered. Provider and model are those of the last attempt, empty where none was made; status is ours.",
+)
+ATTEMPTS = Metric(
+    "penstock_attempts_total",
+    "counter",
+    ("provider", "model", "outcome"),
+    "Attempts at targets. The outcome is the error's code, or the entry's class where there was no error.",
+)
+TOKENS = Metric(
+    "penstock_tokens_total",
+    "counter",
+    ("provider", "model", "unit"),
+    "Tokens, as a disjoint vector of units.",
+)
+COST_NUSD = Metric(
+    "penstock_cost_nusd_total",
+    "counter",
+    ("provider", "model"),
+    "Known cost in integer nano-dollars. Attempts without a known price are not in it: see penstock_unpriced_attempts_total.",
+)
+COST_USD = Metric(
+    "penstock_cost_usd_total", "counter", ("provider", "model"), "Known cost in dollars: nano-dollars / 1e9."
+)
+UNPRICED = Metric(
+    "penstock_unpriced_attempts_total",
+    "counter",
+    ("provider", "model"),
+    "Attempts whose price, and so whose cost, is not known.",
+)
+DURATION = Metric(
+    "penstock_request_duration_seconds",
+    "histogram",
+    ("provider", "model"),
+    "From the first byte read to the last byte written.",
+    DURATION_S,
+)
+FIRST_TOKEN = Metric(
+    "penstock_time_to_first_token_seconds",
+    "histogram",
+    ("provider", "model"),
+    "From the start of the attempt that answered to its first content event.",
+    FIRST_TOKEN_S,
+)
+OVERHEAD = Metric(
+    "penstock_gateway_overhead_seconds",
+    "histogram",
+    (),
+    "The gateway's own share of a call, queueing included.",
+    OVERHEAD_S,
+)
+INFLIGHT = Metric("penstock_inflight_requests", "gauge", (), "Calls being served now.")
+LEDGER_QUEUE = Metric("penstock_ledger_queue", "gauge", (), "Calls that are not yet written to the ledger.")
+LEDGER_FAULT = Metric(
+    "penstock_ledger_fault", "gauge", (), "1 while the ledger cannot be written, else 0. /ready says why."
+)
+BREAKER = Metric(
+    "penstock_breaker_state", "gauge", ("target",), "A target's breaker: 0 closed, 1 half-open, 2 open."
+)
+KEY_UP = Metric(
+    "penstock_provider_key_up",
+    "gauge",
+    ("provider", "key"),
+    "1 if the key may be used, 0 while it cools down.",
+)
+RELOADS = Metric(
+    "penstock_config_reloads_total",
+    "counter",
+    ("outcome",),
+    "Reloads of the configuration: applied or refused.",
+)
+INFO = Metric("penstock_build_info", "gauge", ("version",), "Always 1; the version is the label.")
+
+METRICS: tuple[Metric, ...] = (
+    REQUESTS,
+    ATTEMPTS,
+    TOKENS,
+    COST_NUSD,
+    COST_USD,
+    UNPRICED,
+    DURATION,
+    FIRST_TOKEN,
+    OVERHEAD,
+    INFLIGHT,
+    LEDGER_QUEUE,
+    LEDGER_FAULT,
+    BREAKER,
+    KEY_UP,
+    RELOADS,
+    INFO,
+)
+
+BREAKER_STATES: dict[str, int] = {"closed": 0, "half-open": 1, "half_open": 1, "open": 2, "dropped": 3}

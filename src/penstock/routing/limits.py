@@ -1,0 +1,180 @@
+"""Requests and tokens per minute of one virtual key: GCRA, exact in integers.
+
+Theory
+------
+GCRA (the generic cell rate algorithm, ITU-T I.371) keeps one number, the theoretical arrival time: the moment at
+which all that was admitted is paid off. Here time is counted in nanoseconds x ``per_minute``, so that one unit
+costs exactly 60e9 and no sum ever rounds: 600 pass at once, the 601st does not.
+
+Rules
+- An ask larger than the whole burst would be impossible for ever. It is admitted when the bucket is full, and its
+  debt delays what follows, so the rate still holds over time.
+- A correction moves the same number, later: nothing is lost at the edge of a window, because there is no window.
+"""
+
+from math import ceil
+
+from penstock.base.decisions import Rejected
+
+_MINUTE_NS = 60_000_000_000
+_MARGIN_NS = 1_000
+"""Added to a wait, so that a caller who waits exactly that long in float seconds is admitted."""
+
+_Header = tuple[bytes, bytes]
+
+
+class Gcra:
+    """One limit of ``per_minute`` units; from idle ``burst`` units pass at once (default: one minute's worth)."""
+
+    __slots__ = ("_limit", "_paid_at", "burst", "per_minute")
+
+    def __init__(self, per_minute: int, burst: int | None = None) -> None:
+        if per_minute < 1 or (burst is not None and burst < 1):
+            raise ValueError("A rate limit is at least 1 per minute, and its burst at least 1.")
+        self.per_minute = per_minute
+        self.burst = per_minute if burst is None else burst
+        self._limit = self.burst * _MINUTE_NS
+        self._paid_at: int | None = None  # None: nothing was ever admitted, whatever the clock's origin
+
+    def admit(self, cost: float, now_s: float) -> float:
+        """Take ``cost`` units: 0.0, or the seconds to wait (nothing is taken then)."""
+        now = int(now_s * 1e9) * self.per_minute
+        paid_at = self._paid_at
+        if paid_at is None or paid_at < now:
+            paid_at = now
+        after = paid_at + int(cost * _MINUTE_NS)
+        if after - now > self._limit and paid_at > now:
+            return self._wait_s(min(after - now - self._limit, paid_at - now))
+        self._paid_at = after
+        return 0.0
+
+    def peek(self, cost: float, now_s: float) -> float:
+        """What admit would answer, without taking."""
+        before = self._paid_at
+        wait_s = self.admit(cost, now_s)
+        self._paid_at = before
+        return wait_s
+
+    def correct(self, delta: float, now_s: float) -> None:
+        """Debit (positive) or credit (negative) what an estimate missed. A full bucket stays just full."""
+        now = int(now_s * 1e9) * self.per_minute
+        paid_at = self._paid_at
+        if paid_at is None or paid_at < now:
+            paid_at = now
+        self._paid_at = paid_at + int(delta * _MINUTE_NS)
+
+    def remaining(self, now_s: float) -> int:
+        """Whole units that would pass now; 0 while in debt."""
+        return self.status(now_s)[0]
+
+    def reset_s(self, now_s: float) -> float:
+        """Seconds until the bucket is full again."""
+        return self.status(now_s)[1]
+
+    def status(self, now_s: float) -> tuple[int, float]:
+        """``remaining`` and ``reset_s`` in one look."""
+        paid_at = self._paid_at
+        owed = 0 if paid_at is None else paid_at - int(now_s * 1e9) * self.per_minute
+        if owed <= 0:
+            return self.burst, 0.0
+        return max(0, (self._limit - owed) // _MINUTE_NS), owed / self.per_minute / 1e9
+
+    def mark(self) -> int | None:
+        """The state, for ``restore``: undoing an admission exactly."""
+        return self._paid_at
+
+    def restore(self, mark: int | None) -> None:
+        """Back to ``mark``; only within one decision, before anything else was admitted."""
+        self._paid_at = mark
+
+    def _wait_s(self, scaled: int) -> float:
+        return (-(-scaled // self.per_minute) + _MARGIN_NS) / 1e9
+
+
+class KeyLimits:
+    """Both limits of one virtual key. ``burst`` is in requests; tokens burst with one minute's worth."""
+
+    __slots__ = ("_requests", "_requests_limit", "_tokens", "_tokens_limit")
+
+    def __init__(
+        self, requests_per_minute: int | None, tokens_per_minute: int | None, burst: int | None
+    ) -> None:
+        self._requests = None if requests_per_minute is None else Gcra(requests_per_minute, burst)
+        self._tokens = None if tokens_per_minute is None else Gcra(tokens_per_minute)
+        self._requests_limit = _limit_header(b"requests", self._requests)
+        self._tokens_limit = _limit_header(b"tokens", self._tokens)
+
+    def admit(self, tokens: int, now_s: float) -> Rejected | None:
+        """Take one request and ``tokens``, both or neither."""
+        requests, bucket = self._requests, self._tokens
+        mark: int | None = None
+        requests_wait_s = tokens_wait_s = 0.0
+        if requests is not None:
+            mark = requests.mark()
+            requests_wait_s = requests.admit(1, now_s)
+        if bucket is not None:
+            before = bucket.mark()
+            tokens_wait_s = bucket.admit(tokens, now_s)
+            if requests_wait_s:
+                bucket.restore(before)
+        if not requests_wait_s and not tokens_wait_s:
+            return None
+        if requests is not None:
+            requests.restore(mark)
+        if requests_wait_s >= tokens_wait_s and requests is not None:
+            return Rejected(
+                "rate-limited-requests",
+                f"This key may make {requests.per_minute} requests per minute; "
+                f"the next one is free in {requests_wait_s:.2f} s.",
+                retry_after_s=requests_wait_s,
+            )
+        limit = 0 if bucket is None else bucket.per_minute
+        return Rejected(
+            "rate-limited-tokens",
+            f"This key may use {limit} tokens per minute; "
+            f"this call's {tokens} (estimated) are free in {tokens_wait_s:.2f} s.",
+            retry_after_s=tokens_wait_s,
+        )
+
+    def settle(self, estimated: int, actual: int, now_s: float) -> None:
+        """Correct the tokens by what the estimate missed. A negative balance delays the next call."""
+        if self._tokens is not None and actual != estimated:
+            self._tokens.correct(actual - estimated, now_s)
+
+    def headers(self, now_s: float) -> list[_Header]:
+        """OpenAI's ``x-ratelimit-*``: limit is what passes from idle, reset is a Go duration until full again."""
+        headers: list[_Header] = []
+        if self._requests is not None:
+            left, reset_s = self._requests.status(now_s)
+            headers += (
+                self._requests_limit,
+                (b"x-ratelimit-remaining-requests", b"%d" % left),
+                (b"x-ratelimit-reset-requests", go_duration(reset_s)),
+            )
+        if self._tokens is not None:
+            left, reset_s = self._tokens.status(now_s)
+            headers += (
+                self._tokens_limit,
+                (b"x-ratelimit-remaining-tokens", b"%d" % left),
+                (b"x-ratelimit-reset-tokens", go_duration(reset_s)),
+            )
+        return headers
+
+
+def go_duration(seconds: float) -> bytes:
+    """As OpenAI writes it, whole milliseconds rounded up: 12ms, 1s, 1.5s, 6m0s, 1h0m0s."""
+    ms = ceil(seconds * 1000 - 1e-6)  # 1.1 * 1000 is a little over 1100
+    if ms < 1000:
+        return b"%dms" % ms
+    minutes, rest_ms = divmod(ms, 60_000)
+    tail = b"%d" % (rest_ms // 1000)
+    if rest_ms % 1000:
+        tail += b"." + (b"%03d" % (rest_ms % 1000)).rstrip(b"0")
+    if minutes < 1:
+        return tail + b"s"
+    hours, minutes = divmod(minutes, 60)
+    return (b"%dh%dm%ss" % (hours, minutes, tail)) if hours else (b"%dm%ss" % (minutes, tail))
+
+
+def _limit_header(what: bytes, bucket: Gcra | None) -> _Header:
+    return (b"x-ratelimit-limit-" + what, b"" if bucket is None else b"%d" % bucket.burst)

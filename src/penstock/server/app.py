@@ -1,0 +1,152 @@
+"""Routes, request ids and the error shield around every request.
+
+The inference routes are one literal table; everything else goes to the ASGI pages behind the same port.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from penstock.base.errors import MethodNotAllowed, NotFound, OurFault, PenstockError
+from penstock.dialects import CALLERS
+from penstock.gateway.call import ChatCall
+from penstock.gateway.house import House
+from penstock.gateway.ports import Inbound
+from penstock.observe.log import OperatorLog
+from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
+from penstock.server.asgi import AsgiApp, run_asgi
+from penstock.server.http1 import HttpConnection, HttpReply, Request
+from penstock.server.respond import respond
+from penstock.wire.ports import CallerDialect
+
+_OPENAI = CALLERS["openai"]
+_OPENROUTER = CALLERS["openrouter"]
+
+CHAT_ROUTES: dict[bytes, CallerDialect] = {
+    b"/v1/chat/completions": _OPENAI,
+    b"/chat/completions": _OPENAI,
+    b"/openai/v1/chat/completions": _OPENAI,
+    b"/openai/chat/completions": _OPENAI,
+    b"/api/v1/chat/completions": _OPENROUTER,
+}
+SWEEP_S = 5.0
+STALLED_REQUEST_S = 60.0
+
+
+def caller_of(path: bytes) -> CallerDialect:
+    """Whose error shape a path's caller reads: OpenRouter's below /api/v1, OpenAI's anywhere else."""
+    return _OPENROUTER if path.startswith(b"/api/v1") else _OPENAI
+
+
+class App:
+    """What the connections hand their requests to (server.http1.Handler)."""
+
+    def __init__(self, house: House, log: OperatorLog) -> None:
+        self.house = house
+        self.pages: AsgiApp | None = None
+        self.log = log
+        self.draining = False
+        self.inflight = 0
+        self.started_s = time.monotonic()
+        self.connections: set[HttpConnection] = set()
+        self._ids = random.Random(random.SystemRandom().getrandbits(128))
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The limit in force now: a reload may change it."""
+        return self.house.config.server.max_body_bytes
+
+    def connection(self) -> HttpConnection:
+        """A protocol for one accepted socket."""
+        return HttpConnection(self, self.connections)
+
+    def request_id(self) -> str:
+        """Fresh, ours, in time order, not to be guessed: 12 hex of milliseconds, 80 random bits."""
+        return f"gen-{int(time.time() * 1000):012x}{self._ids.getrandbits(80):020x}"
+
+    def handle(self, request: Request, reply: HttpReply) -> Coroutine[Any, Any, None]:
+        """Serve one request; it ends the reply, whatever happens."""
+        path = request.url.partition(b"?")[0]
+        caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
+        if caller is not None:
+            return self._shield(self._chat, caller, request, reply)
+        return self._shield(self._page, caller_of(path), request, reply)
+
+    def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
+        """Answer an error for a request that never reached a handler."""
+        respond(reply, error, caller_of(request.url), self.request_id())
+
+    async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
+        if request.method != b"POST":
+            raise MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+        inbound = Inbound(caller, request.headers, request.body, request.received_s)
+        await ChatCall(self.house, inbound, reply, request_id).run()
+
+    async def _page(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
+        if self.pages is None:
+            raise NotFound("There is no such path.")
+        await run_asgi(self.pages, request, reply, request_id)
+
+    async def _shield(self, serve: Any, caller: CallerDialect, request: Request, reply: HttpReply) -> None:
+        """No request ends without an answer, and no bug without a line in the log."""
+        request_id = self.request_id()
+        self.inflight += 1
+        try:
+            await serve(caller, request, reply, request_id)
+        except PenstockError as error:
+            respond(reply, error, caller, request_id)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.log.failure("request.failed", error, request_id=request_id)
+            fault = OurFault(
+                "The gateway failed to serve this request.",
+                hint=f"Tell its operator the request id {request_id}.",
+            )
+            respond(reply, fault, caller, request_id)
+        finally:
+            self.inflight -= 1
+
+    def take_gauges(self) -> None:
+        """Readings of the moment, into the metrics: called when they are scraped."""
+        house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
+        metrics.set(INFLIGHT, self.inflight)
+        metrics.set(LEDGER_QUEUE, house.journal.queued)
+        metrics.clear(BREAKER)
+        for target in house.health.snapshot(now_s):
+            metrics.set_breaker(target, house.health.state(target, now_s))
+        for name, provider in house.providers.items():
+            cooling = provider.keys.cooling(now_s)
+            for key in provider.keys.keys:
+                metrics.set_key(name, key.name, up=key.name not in cooling)
+
+    def sweep(self) -> None:
+        """Close connections that idle too long, or whose request never becomes whole (every few seconds)."""
+        loop = asyncio.get_running_loop()
+        now_s, idle_s = loop.time(), self.house.config.server.keep_alive_ms / 1000
+        for connection in list(self.connections):
+            quiet_s = now_s - connection.last_s
+            if (connection.idle and quiet_s > idle_s) or (connection.stalled and quiet_s > STALLED_REQUEST_S):
+                connection.close()
+        self._sweeper = loop.call_later(SWEEP_S, self.sweep)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """No new calls; wait for running ones. True when all ended in time."""
+        self.draining = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while loop.time() < deadline_s:
+            for connection in list(self.connections):
+                if connection.idle:
+                    connection.close()
+            if self.inflight == 0:
+                break
+            await asyncio.sleep(0.02)
+        ended = self.inflight == 0
+        for connection in list(self.connections):
+            connection.close() if ended else connection.abort()
+        await asyncio.sleep(0)
+        return ended

@@ -1,0 +1,382 @@
+"""HTTP/1.1 on a caller's connection: httptools in, one write out, a hang-up seen at once.
+
+Theory
+------
+Inference routes are served here, protocol-level: a request is parsed in the socket's callback, its handler runs as one
+task, and a reply leaves in one ``transport.write``. While a request is served the socket is still read, so that a caller
+that hangs up cancels its task, and with it the upstream call, at once (behaviour 24). Pipelined requests wait in line.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import httptools
+
+from penstock.base.errors import BadRequest, BodyTooLarge, Draining, PenstockError
+from penstock.wire.http import Headers
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_PIPELINED = 16
+LINGER_S = 2.0
+_REASONS: dict[int, bytes] = {
+    100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 301: b"Moved Permanently",
+    302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect", 400: b"Bad Request", 401: b"Unauthorized",
+    402: b"Payment Required", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
+    409: b"Conflict", 413: b"Content Too Large", 422: b"Unprocessable Content", 429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented",
+    502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout", 529: b"Site Is Overloaded",
+}  # fmt: skip
+_STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %s\r\n" % (status, reason) for status, reason in _REASONS.items()
+}
+
+
+class Request:
+    """One parsed request. ``received_s`` is the monotonic time of its first byte."""
+
+    __slots__ = (
+        "body",
+        "chunks",
+        "expects",
+        "headers",
+        "keep_alive",
+        "method",
+        "received_s",
+        "refused",
+        "size",
+        "url",
+    )
+
+    def __init__(self, received_s: float) -> None:
+        self.received_s = received_s
+        self.method = b""
+        self.url = b""
+        self.headers: Headers = []
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.body = b""
+        self.keep_alive = True
+        self.expects = False
+        self.refused: PenstockError | None = None
+
+
+class Handler(Protocol):
+    """What the connection hands its requests to."""
+
+    draining: bool
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Larger bodies are refused."""
+        ...
+
+    def handle(self, request: Request, reply: "HttpReply") -> Coroutine[Any, Any, None]:
+        """Serve one request; must end the reply, whatever happens."""
+        ...
+
+    def refuse(self, request: Request, reply: "HttpReply", error: PenstockError) -> None:
+        """Answer an error for a request that never reached a handler."""
+        ...
+
+
+class HttpReply:
+    """The way back to one caller (gateway.ports.Reply)."""
+
+    __slots__ = ("_chunked", "_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
+
+    def __init__(self, connection: "HttpConnection", request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._chunked = False
+        self.started = False
+        self.ended = False
+        self.status = 0
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole reply in one write."""
+        parts = self._head(status, headers)
+        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        if self._request.method != b"HEAD":
+            parts.append(body)
+        self.ended = True
+        self._connection.write(b"".join(parts))
+        self._connection.reply_ended(self._request)
+
+    def start(self, status: int, headers: Headers, first: bytes) -> None:
+        """Begin a chunked reply; ``first`` leaves with the head."""
+        parts = self._head(status, headers)
+        self._chunked = True
+        parts.append(b"transfer-encoding: chunked\r\n\r\n")
+        if first:
+            parts.append(b"%x\r\n" % len(first))
+            parts.append(first)
+            parts.append(b"\r\n")
+        self._connection.write(b"".join(parts))
+
+    def write(self, data: bytes) -> None:
+        """One chunk, flushed at once."""
+        if data:
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end(self, last: bytes = b"") -> None:
+        """The proper end of a chunked reply."""
+        if self.ended:
+            return
+        self.ended = True
+        if last:
+            self._connection.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+        else:
+            self._connection.write(b"0\r\n\r\n")
+        self._connection.reply_ended(self._request)
+
+    def abort(self) -> None:
+        """Cut the connection: the reply cannot be ended properly."""
+        self.ended = True
+        self._connection.abort()
+
+    def _head(self, status: int, headers: Headers) -> list[bytes]:
+        self.started = True
+        self.status = status
+        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        if not self._request.keep_alive or self._connection.handler.draining:
+            self._request.keep_alive = False
+            parts.append(b"connection: close\r\n")
+        return parts
+
+
+class RequestReader:
+    """httptools' callbacks: bytes of one connection -> whole requests, or the reason why not."""
+
+    __slots__ = ("_connection", "_handler", "_header_bytes", "_parser", "feed", "reading")
+
+    def __init__(self, connection: "HttpConnection", handler: Handler) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed = self._parser.feed_data
+        self.reading: Request | None = None
+        self._header_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.reading = Request(time.monotonic())
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        reading = self.reading
+        if reading is not None:
+            reading.url += url
+            self._count(reading, len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        reading = self.reading
+        if reading is None:
+            return
+        name = name.lower()
+        reading.headers.append((name, value))
+        self._count(reading, len(name) + len(value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            reading.expects = True
+        elif name == b"content-length" and value.isdigit() and int(value) > self._handler.max_body_bytes:
+            reading.refused = self._too_large()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        reading = self.reading
+        if reading is None:
+            return
+        reading.method = self._parser.get_method()
+        reading.keep_alive = self._parser.should_keep_alive()
+        if reading.refused is not None:
+            self._connection.refuse(reading.refused)
+        elif reading.expects:
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        reading = self.reading
+        if reading is None:
+            return
+        reading.size += len(body)
+        if reading.size > self._handler.max_body_bytes:
+            self._connection.refuse(self._too_large())
+        else:
+            reading.chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        request, self.reading = self.reading, None
+        if request is not None:
+            chunks = request.chunks
+            request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._connection.accept(request)
+
+    def _count(self, reading: Request, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            reading.refused = BadRequest(
+                f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431
+            )
+
+    def _too_large(self) -> BodyTooLarge:
+        limit = self._handler.max_body_bytes
+        return BodyTooLarge(
+            f"The body is over {limit} bytes.", hint="Send less, or raise server.max_body_bytes."
+        )
+
+
+class HttpConnection(asyncio.Protocol):
+    """One caller's connection."""
+
+    __slots__ = (
+        "_current",
+        "_discarding",
+        "_loop",
+        "_queue",
+        "_reader",
+        "_registry",
+        "_reply",
+        "_task",
+        "_transport",
+        "handler",
+        "last_s",
+    )
+
+    def __init__(self, handler: Handler, registry: "set[HttpConnection]") -> None:
+        self.handler = handler
+        self._registry = registry
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader(self, handler)
+        self._transport: asyncio.Transport | None = None
+        self._current: Request | None = None
+        self._reply: HttpReply | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._queue: deque[Request] = deque()
+        self._discarding = False
+        self.last_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A caller has connected."""
+        self._transport = transport  # type: ignore[assignment] - a TCP transport reads and writes
+        self._registry.add(self)
+        self.last_s = self._loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The caller has gone: whatever runs for it is cancelled."""
+        self._registry.discard(self)
+        self._transport = None
+        self._queue.clear()
+        if self._task is not None and self._reply is not None and not self._reply.ended:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests."""
+        if self._discarding:
+            return
+        self.last_s = self._loop.time()
+        try:
+            self._reader.feed(data)
+        except httptools.HttpParserUpgrade:
+            self.refuse(BadRequest("Upgrades are not spoken here.", hint="Use plain HTTP/1.1."))
+        except httptools.HttpParserError:
+            self.refuse(BadRequest("This is not HTTP/1.1."))
+
+    def eof_received(self) -> bool:
+        """Half-closed: a caller that shuts its side has hung up."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The caller reads slowly: stop reading from the provider."""
+        if self._reply is not None and self._reply.on_pause is not None:
+            self._reply.on_pause()
+
+    def resume_writing(self) -> None:
+        """The caller has caught up."""
+        if self._reply is not None and self._reply.on_resume is not None:
+            self._reply.on_resume()
+
+    def accept(self, request: Request) -> None:
+        """A whole request: serve it, or let it wait for the one before."""
+        if self._transport is None:
+            return
+        if self._current is None:
+            self._serve(request)
+            return
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the caller, if there is still one."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def reply_ended(self, request: Request) -> None:
+        """The current reply is whole: close, or serve the next in line."""
+        self.last_s = self._loop.time()
+        self._current = None
+        if self._transport is None:
+            return
+        if request.refused is not None:
+            self._linger(self._transport)
+        elif not request.keep_alive:
+            self._transport.close()
+        elif self._queue:
+            self._transport.resume_reading()
+            self._serve(self._queue.popleft())
+
+    def refuse(self, error: PenstockError) -> None:
+        """Answer an error, in its turn, and hang up: the rest of what comes is not understood, or too much."""
+        if self._discarding:
+            return
+        request = self._reader.reading or Request(time.monotonic())
+        self._reader.reading = None
+        self._discarding = True
+        request.refused = error
+        request.keep_alive = False
+        self.accept(request)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close once what was written has left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """No request is being read or served."""
+        return self._current is None and self._reader.reading is None
+
+    @property
+    def stalled(self) -> bool:
+        """A request has begun to arrive and is not whole."""
+        return self._current is None and self._reader.reading is not None
+
+    def _serve(self, request: Request) -> None:
+        self._current = request
+        self._reply = reply = HttpReply(self, request)
+        if request.refused is not None:
+            self.handler.refuse(request, reply, request.refused)
+        elif self.handler.draining:
+            self.handler.refuse(request, reply, Draining("The gateway is shutting down.", retry_after_s=1))
+        else:
+            self._task = self._loop.create_task(self.handler.handle(request, reply))
+
+    def _linger(self, transport: asyncio.Transport) -> None:
+        """Let a caller that is still sending read our answer: a plain close would reset the connection."""
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._loop.call_later(LINGER_S, transport.abort)

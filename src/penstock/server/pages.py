@@ -1,0 +1,167 @@
+"""Everything off the hot path, as one ASGI app: models, generation, health, readiness, metrics, admin."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from penstock.base.errors import (
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    OurFault,
+    PenstockError,
+    Unauthenticated,
+)
+from penstock.gateway.principal import Principal
+from penstock.ledger.generation import generation
+from penstock.routing.allow import allowed
+from penstock.server.app import App, caller_of
+
+PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
+Reload = Callable[[], Awaitable[Sequence[str]]]
+_encode = msgspec.json.Encoder().encode
+
+
+def build_pages(app: App, reload: Reload, admin_key: str | None) -> Starlette:
+    """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each."""
+    pages = _Pages(app, reload, admin_key)
+    routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
+    routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
+    routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
+    routes += [
+        Route("/health", pages.health),
+        Route("/ready", pages.ready),
+        Route("/metrics", pages.metrics),
+    ]
+    if admin_key is not None:
+        routes += [
+            Route("/admin/reload", pages.reload, methods=["POST"]),
+            Route("/admin/health", pages.target_health),
+        ]
+    return Starlette(
+        routes=routes, exception_handlers={PenstockError: _refused, HTTPException: _starlette_refused}
+    )
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(_encode(value), status_code=status, media_type="application/json")
+
+
+def _error(request: Request, error: PenstockError) -> Response:
+    request_id = request.scope.get("penstock.request_id", "")
+    body = caller_of(request.scope["raw_path"]).write_error(error, request_id)
+    return Response(body, status_code=error.status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, PenstockError):
+        raise error
+    return _error(request, error)
+
+
+async def _starlette_refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 405:
+        return _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+    return _error(
+        request,
+        NotFound(
+            f"There is no path {request.url.path}.",
+            hint="Chat is at /v1/chat/completions, models at /v1/models.",
+        ),
+    )
+
+
+class _Pages:
+    def __init__(self, app: App, reload: Reload, admin_key: str | None) -> None:
+        self._app = app
+        self._reload = reload
+        self._admin_key = admin_key
+
+    def _principal(self, request: Request) -> Principal:
+        house = self._app.house
+        return house.doors.admit(list(request.scope["headers"]), house.clock.unix_s())
+
+    def _admin(self, request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        given = given or request.headers.get("x-api-key", "")
+        if not given:
+            raise Unauthenticated(
+                "The admin key is missing.", hint="Send it as 'Authorization: Bearer <key>'."
+            )
+        if self._admin_key is None or not hmac.compare_digest(given.encode(), self._admin_key.encode()):
+            raise Forbidden("This is not the admin key.")
+
+    async def models(self, request: Request) -> Response:
+        """What this key may call: routes first, then every known model of the configured providers."""
+        principal = self._principal(request)
+        rows = [row for row in self._app.house.models if allowed(row["id"], principal.patterns)]
+        return _json({"object": "list", "data": rows})
+
+    async def model(self, request: Request) -> Response:
+        """One model, by its name."""
+        principal = self._principal(request)
+        name = request.path_params["model"]
+        for row in self._app.house.models:
+            if row["id"] == name and allowed(name, principal.patterns):
+                return _json(row)
+        raise NotFound(f"There is no model {name!r} for this key.", code="model_not_found", param="model")
+
+    async def generation(self, request: Request) -> Response:
+        """One call's record, for the key that made it."""
+        principal = self._principal(request)
+        wanted = request.query_params.get("id", "")
+        if not wanted:
+            raise BadRequest(
+                "The query parameter id is missing.", param="id", hint="Send ?id=<x-request-id>."
+            )
+        record = self._app.house.journal.find(wanted, virtual_key=principal.name)
+        if record is None:
+            raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
+        return _json(generation(record))
+
+    async def health(self, _request: Request) -> Response:
+        """The process lives."""
+        return _json({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Calls can be served and recorded; else 503 with the reason."""
+        app, journal = self._app, self._app.house.journal
+        if app.draining:
+            return _error(request, OurFault("Shutting down.", code="draining", status=503))
+        if journal.fault is not None:
+            return _error(request, OurFault(journal.fault, code="ledger_fault", status=503))
+        return _json({"status": "ready", "config": app.house.version})
+
+    async def metrics(self, _request: Request) -> Response:
+        """Prometheus text."""
+        self._app.take_gauges()
+        return Response(
+            self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    async def reload(self, request: Request) -> Response:
+        """Build the configuration anew and swap; a faulty one leaves the running one and says why."""
+        self._admin(request)
+        faults = await self._reload()
+        if faults:
+            raise BadRequest(
+                "The new configuration has faults; the running one stays. " + " | ".join(faults),
+                code="config_faults",
+            )
+        return _json({"status": "reloaded", "config": self._app.house.version})
+
+    async def target_health(self, request: Request) -> Response:
+        """Breakers and key cool-downs as they stand."""
+        self._admin(request)
+        return _json(self._app.house.condition(time.monotonic()))

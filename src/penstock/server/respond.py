@@ -1,0 +1,30 @@
+"""The only place that turns an error into HTTP, in the caller's dialect."""
+
+import math
+
+from penstock.base.errors import PenstockError
+from penstock.server.http1 import HttpReply
+from penstock.wire.http import Headers
+from penstock.wire.ports import CallerDialect
+
+
+def respond(
+    reply: HttpReply,
+    error: PenstockError,
+    caller: CallerDialect,
+    request_id: str,
+    extra: Headers | None = None,
+) -> None:
+    """Answer ``error``: with its status if nothing was sent yet, else as the stream's honest end."""
+    if reply.ended:
+        return
+    if reply.started:
+        reply.end(caller.write_stream_error(error, request_id))
+        return
+    headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(error.retry_after_s * 1000))))
+    if extra:
+        headers += extra
+    reply.send(error.status, headers, caller.write_error(error, request_id))

@@ -1,0 +1,24 @@
+"""Providers that speak the real wire formats over real sockets, and fail on request.
+
+Owns: what OpenAI, Anthropic, Gemini, Vertex and Stability put on the wire, and the ways in which they break.
+Does not own: our dialects; it imports ``base`` and ``wire`` only, so that it cannot share their misunderstandings.
+"""
+
+from penstock.simulate.faults import Fault, When
+from penstock.simulate.log import Received
+from penstock.simulate.running import running_simulator
+from penstock.simulate.scenario import Distribution, Profile, ProviderSettings, Scenario, load_scenario
+from penstock.simulate.server import Simulator
+
+__all__ = [
+    "Distribution",
+    "Fault",
+    "Profile",
+    "ProviderSettings",
+    "Received",
+    "Scenario",
+    "Simulator",
+    "When",
+    "load_scenario",
+    "running_simulator",
+]

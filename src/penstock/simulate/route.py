@@ -1,0 +1,85 @@
+"""Which dialect a path speaks, and for which simulated provider."""
+
+import re
+from urllib.parse import parse_qsl, unquote
+
+from msgspec import Struct
+
+from penstock.wire.http import Headers, header
+
+_VERTEX = re.compile(
+    r"^/(?:v1|v1beta1)/projects/[^/]+/locations/[^/]+/publishers/google/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$"
+)
+_GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
+_PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
+_MAX_KEPT = 4096
+
+
+class Route(Struct, frozen=True):
+    """Where a target leads. ``model`` and ``verb`` are set where the path names them (Gemini)."""
+
+    dialect: str
+    provider: str
+    path: str
+    query: dict[str, str]
+    model: str = ""
+
+
+class Router:
+    """Targets -> routes, remembered: callers repeat themselves."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Route] = {}
+
+    def route(self, target: str, headers: Headers) -> Route:
+        """The route of a request. Unknown paths are OpenAI's to refuse."""
+        kept = self._kept.get(target)
+        if kept is not None:
+            return kept
+        path, _, query = target.partition("?")
+        prefixed = _PREFIXED.match(path)
+        name, rest = (unquote(prefixed[1]), prefixed[2]) if prefixed else ("", path)
+        dialect, model = _dialect_of(rest)
+        shared = rest.endswith("/models")
+        if shared:
+            dialect = _lister(rest, headers)
+        found = Route(
+            dialect, name or dialect, rest, dict(parse_qsl(query, keep_blank_values=True)), unquote(model)
+        )
+        if not shared and len(self._kept) < _MAX_KEPT:
+            self._kept[target] = found
+        return found
+
+
+def _dialect_of(path: str) -> tuple[str, str]:
+    if path.endswith("/chat/completions"):
+        return "openai", ""
+    if path == "/token":
+        return "oauth", ""
+    if path.startswith("/v1/messages"):
+        return "anthropic", ""
+    if path.startswith("/v2beta/"):
+        return "stability", ""
+    for dialect, pattern in (("vertex", _VERTEX), ("gemini", _GEMINI)):
+        match = pattern.match(path)
+        if match and (match["verb"] or dialect == "vertex" or path.startswith("/v1beta/")):
+            return dialect, match["model"]
+    return "openai", ""
+
+
+def _lister(path: str, headers: Headers) -> str:
+    """``GET .../models`` is the same path for three vendors; their headers differ."""
+    if path.startswith("/v1beta/") or header(headers, b"x-goog-api-key") is not None:
+        return "gemini"
+    return "openai" if header(headers, b"anthropic-version") is None else "anthropic"
+
+
+def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
+    """The credential, from where the dialect's vendor looks for it."""
+    names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
+    for name in names.get(dialect, (b"authorization",)):
+        value = header(headers, name)
+        if value is not None:
+            text = value.decode("latin-1").strip()
+            return text[7:].strip() if name == b"authorization" and text[:7].lower() == "bearer " else text
+    return query.get("key", "") if dialect == "gemini" else ""

@@ -1,0 +1,224 @@
+"""From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
+
+import random
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from penstock.base.clock import Clock, SystemClock
+from penstock.base.errors import ConfigFault
+from penstock.base.models import Target
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import Loaded
+from penstock.config.schema import Config, ProviderConfig, RateLimitConfig, VirtualKeyConfig
+from penstock.config.secrets import Secret, reference_name
+from penstock.dialects import UPSTREAMS
+from penstock.dialects.gemini import vertex_base_url
+from penstock.gateway.house import House, Provider
+from penstock.gateway.principal import Doors, Principal, digest
+from penstock.ledger.journal import Journal
+from penstock.net.endpoint import parse_base_url
+from penstock.net.google_token import GoogleTokens
+from penstock.net.transport import Transport, TransportSettings
+from penstock.observe.log import OperatorLog
+from penstock.observe.metrics import Metrics
+from penstock.routing.estimate import TokenEstimator
+from penstock.routing.health import Health
+from penstock.routing.keys import KeyRing, ProviderKey
+from penstock.routing.limits import KeyLimits
+from penstock.routing.names import Names
+
+
+class Shared:
+    """What outlives a reload."""
+
+    def __init__(self, journal: Journal, log: OperatorLog, seed: int | None = None) -> None:
+        self.journal = journal
+        self.log = log
+        self.metrics = Metrics()
+        self.health = Health()
+        self.estimator = TokenEstimator()
+        self.clock: Clock = SystemClock()
+        self.rng = random.Random(seed)
+        self.transports: dict[TransportSettings, Transport] = {}
+        self.limits: dict[tuple[str, RateLimitConfig], KeyLimits] = {}
+
+
+def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
+    """A House beside the running one. Raises ConfigFault when a part cannot be made; nothing is started."""
+    config = loaded.config
+    if config is None:
+        raise ConfigFault("The configuration has faults.", path="$")
+    if config.prices:
+        catalogue = Catalogue(config.prices)
+    providers: dict[str, Provider] = {}
+    for name, settings in config.providers.items():
+        made = _provider(name, settings, loaded.secrets, catalogue, shared)
+        if made is not None:
+            providers[name] = made
+            if previous is not None and name in previous.providers:
+                made.keys.adopt(previous.providers[name].keys)
+    maker = _TargetMaker(config, providers, catalogue)
+    names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
+    return House(
+        config=config,
+        version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
+        names=names,
+        providers=providers,
+        doors=_doors(config, loaded.secrets, shared),
+        health=shared.health,
+        estimator=shared.estimator,
+        journal=shared.journal,
+        metrics=shared.metrics,
+        clock=shared.clock,
+        rng=shared.rng,
+        log_once=shared.log.once,
+        models=_models(config, providers, catalogue),
+    )
+
+
+def retire(old: House, new: House, shared: Shared) -> list[Transport]:
+    """Transports that only the old house used; they close when their last exchange ends."""
+    kept = {id(provider.transport) for provider in new.providers.values()}
+    gone = [p.transport for p in old.providers.values() if id(p.transport) not in kept]
+    stale = {id(transport) for transport in gone}
+    shared.transports = {
+        settings: transport for settings, transport in shared.transports.items() if id(transport) not in stale
+    }
+    return gone
+
+
+def _provider(
+    name: str, settings: ProviderConfig, secrets: dict[str, Secret], catalogue: Catalogue, shared: Shared
+) -> Provider | None:
+    """One provider, or None for one whose dialect a later version brings."""
+    facts = catalogue.provider(name)
+    dialect_name = settings.dialect or (facts.dialect if facts is not None else "openai")
+    dialect = UPSTREAMS.get(dialect_name)
+    if dialect is None:
+        return None
+    base_url = settings.network.base_url or (facts.base_url if facts is not None else "")
+    if dialect_name == "vertex" and settings.network.base_url is None:
+        base_url = vertex_base_url(settings.location or "global")
+    transport = _transport(
+        base_url or dialect.default_base_url, settings, secrets, shared, f"$.providers.{name}"
+    )
+    tokens = None
+    if settings.credentials is not None:
+        tokens = GoogleTokens(
+            secrets[settings.credentials].reveal().encode(),
+            lambda url: _transport(url, settings, secrets, shared, f"$.providers.{name}.credentials"),
+        )
+    keys = tuple(
+        ProviderKey(
+            provider=name,
+            name=key.name or reference_name(key.value),
+            secret=secrets[key.value].reveal(),
+            weight=key.weight,
+            models=key.models,
+        )
+        for key in settings.keys
+    )
+    return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+
+
+def _transport(
+    base_url: str, settings: ProviderConfig, secrets: dict[str, Secret], shared: Shared, path: str
+) -> Transport:
+    """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
+    proxy = settings.network.proxy
+    try:
+        wanted = TransportSettings(
+            endpoint=parse_base_url(base_url),
+            proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
+            ca_file=settings.network.ca_file,
+            max_connections=settings.network.max_connections,
+        )
+        known = shared.transports.get(wanted)
+        if known is None:
+            known = shared.transports[wanted] = Transport(wanted)
+    except (ValueError, OSError) as error:
+        raise ConfigFault(str(error), path=f"{path}.network") from error
+    return known
+
+
+class _TargetMaker:
+    """Targets for names: the catalogue's facts joined with the configuration's options."""
+
+    def __init__(self, config: Config, providers: dict[str, Provider], catalogue: Catalogue) -> None:
+        self._config = config
+        self._providers = providers
+        self._catalogue = catalogue
+
+    def make(self, provider: str, model: str, overrides: dict[str, Any]) -> Target | None:
+        """A target, or None where the provider cannot be used in this version."""
+        built = self._providers.get(provider)
+        if built is None:
+            return None
+        settings = self._config.providers[provider]
+        known = self._catalogue.provider(provider)
+        facts = self._catalogue.facts(provider, model)
+        if facts.cap_name is None and known is not None:
+            facts = msgspec.structs.replace(facts, cap_name=known.cap_name)
+        passing = settings.passthrough_fields or (known.passthrough_fields if known is not None else ())
+        options = {
+            "project": settings.project,
+            "location": settings.location,
+            "api_version": settings.api_version,
+            "passthrough_fields": ",".join(sorted(passing)) or None,
+        }
+        return Target(
+            provider=provider,
+            model=model,
+            dialect=built.dialect.name,
+            facts=facts,
+            overrides=overrides,
+            options={key: value for key, value in options.items() if value is not None},
+        )
+
+
+def _doors(config: Config, secrets: dict[str, Secret], shared: Shared) -> Doors:
+    return Doors({digest(secrets[key.key].reveal()): _principal(key, shared) for key in config.virtual_keys})
+
+
+def _principal(key: VirtualKeyConfig, shared: Shared) -> Principal:
+    limits = None
+    if key.rate_limit is not None:
+        place = (key.name, key.rate_limit)
+        limits = shared.limits.get(place)
+        if limits is None:
+            limits = shared.limits[place] = KeyLimits(
+                key.rate_limit.requests_per_minute, key.rate_limit.tokens_per_minute, key.rate_limit.burst
+            )
+    own: dict[str, set[str]] = {}
+    for name in key.provider_keys:
+        provider, _, key_name = name.partition(".")
+        own.setdefault(provider, set()).add(key_name)
+    return Principal(
+        name=key.name,
+        patterns=key.models,
+        provider_keys={p: frozenset(names) for p, names in own.items()} or None,
+        limits=limits,
+        expires_unix_s=None if key.expires is None else _unix_s(key.expires),
+    )
+
+
+def _unix_s(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _models(
+    config: Config, providers: dict[str, Provider], catalogue: Catalogue
+) -> tuple[dict[str, Any], ...]:
+    """Routes, aliases, then every chat model the catalogue knows of the configured providers."""
+    ids: dict[str, str] = {route.id: "penstock" for route in (*config.routes, *config.mcp)}
+    for name, settings in config.providers.items():
+        if name in providers:
+            ids |= {f"{name}/{alias}": name for alias in settings.models}
+            ids |= {f"{name}/{model}": name for model in catalogue.chat_models(name)}
+    return tuple(
+        {"id": id_, "object": "model", "created": 0, "owned_by": owner} for id_, owner in ids.items()
+    )

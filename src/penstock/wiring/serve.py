@@ -1,0 +1,194 @@
+"""The gateway as a process: build, listen, reload, drain, stop."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from penstock.base.errors import ConfigFault, PenstockError
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import Loaded, load
+from penstock.config.schema import Config
+from penstock.ledger.journal import Journal
+from penstock.observe.log import OperatorLog
+from penstock.server.app import App
+from penstock.server.pages import build_pages
+from penstock.wiring.build import Shared, build, retire
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+BACKLOG = 4096
+
+
+class ServeOptions(Struct, frozen=True):
+    """What the command line may say; None leaves it to the configuration."""
+
+    config: Path
+    host: str | None = None
+    port: int | None = None
+    db: str | None = None
+    open: bool = False
+    seed: int | None = None
+
+
+class Running:
+    """A gateway that listens. ``url`` is where; ``stop`` drains it."""
+
+    def __init__(self, options: ServeOptions, environ: Mapping[str, str], log: OperatorLog) -> None:
+        self._options = options
+        self._environ = environ
+        self._log = log
+        self._catalogue = Catalogue.load()
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._server: asyncio.Server | None = None
+        self.app: App | None = None
+        self.shared: Shared | None = None
+        self.url = ""
+
+    async def start(self) -> list[str]:
+        """Load, build, listen, warm. Returns the configuration's faults, one line each; [] means it runs."""
+        loaded = self._load()
+        if loaded.config is None:
+            return [str(fault) for fault in loaded.faults]
+        host = self._options.host or loaded.config.server.host
+        if host not in LOOPBACK and not loaded.config.virtual_keys and not self._options.open:
+            fault = f"$.server.host: {host} is open to others and no virtual_keys are configured."
+            return [f"{fault} Add virtual_keys, or start with --open."]
+        journal = Journal(
+            self._options.db or loaded.config.ledger.path,
+            flush_ms=loaded.config.ledger.flush_ms,
+            max_queue=loaded.config.ledger.max_queue,
+        )
+        try:
+            self.shared = Shared(journal, self._log, self._options.seed)
+            self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            self._mount(self.app, loaded)
+            port = loaded.config.server.port if self._options.port is None else self._options.port
+            self._server = await asyncio.get_running_loop().create_server(
+                self.app.connection, host, port, backlog=BACKLOG
+            )
+        except ConfigFault as error:
+            journal.close()
+            return [f"{error.path}: {error.public()}"]
+        except OSError as error:
+            journal.close()
+            return [
+                f"$.server.port: cannot listen on {host}: {error.strerror or error}. Choose another --port."
+            ]
+        bound = self._server.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if self._server.sockets[0].family == socket.AF_INET6 else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
+        self.app.sweep()
+        self._warn(loaded)
+        self._warm()
+        return []
+
+    async def reload(self) -> list[str]:
+        """Build the new configuration beside the old one and swap; faults leave the old one running."""
+        async with self._reloading:
+            app, shared = self.app, self.shared
+            if app is None or shared is None:
+                return ["the gateway does not run"]
+            loaded = self._load()
+            if loaded.config is None:
+                faults = [str(fault) for fault in loaded.faults]
+                self._log.event("reload.refused", faults=len(faults), first=faults[0])
+                return faults
+            try:
+                house = build(loaded, self._catalogue, shared, app.house)
+            except ConfigFault as error:
+                self._log.event("reload.refused", first=f"{error.path}: {error.public()}")
+                return [f"{error.path}: {error.public()}"]
+            old, app.house = app.house, house
+            self._mount(app, loaded)
+            for transport in retire(old, house, shared):
+                await transport.aclose()
+            self._log.event("reload.done", config=house.version)
+            self._warn(loaded)
+            self._warm()
+            return []
+
+    async def stop(self) -> bool:
+        """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
+        app, shared = self.app, self.shared
+        if self._server is not None:
+            self._server.close()
+        ended = True
+        if app is not None:
+            ended = await app.drain(app.house.config.server.drain_timeout_ms / 1000)
+        for task in list(self._tasks):
+            task.cancel()
+        if shared is not None:
+            for transport in shared.transports.values():
+                await transport.aclose()
+            shared.journal.close()
+        return ended
+
+    def _load(self) -> Loaded:
+        today = datetime.now(UTC).date().isoformat()
+        return load(self._options.config, self._environ, self._catalogue, today)
+
+    def _mount(self, app: App, loaded: Loaded) -> None:
+        config: Config = app.house.config
+        key = config.server.admin_key
+        app.pages = build_pages(app, self.reload, None if key is None else loaded.secrets[key].reveal())
+
+    def _warn(self, loaded: Loaded) -> None:
+        for warning in loaded.warnings:
+            self._log.once(str(warning), str(warning))
+
+    def _warm(self) -> None:
+        """Open a connection to each provider, TLS and all, before the first call needs it."""
+        if self.app is None:
+            return
+        for provider in self.app.house.providers.values():
+            task: asyncio.Task[object] = asyncio.ensure_future(self._warm_one(provider.name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _warm_one(self, name: str) -> None:
+        if self.app is None:
+            return
+        provider = self.app.house.providers.get(name)
+        if provider is None:
+            return
+        said = await provider.transport.warm(1)
+        if said is not None:
+            self._log.once(f"warm {name}", f"{name} could not be reached yet: {said}")
+        if provider.tokens is not None:
+            try:
+                await provider.tokens.token()
+            except PenstockError as error:
+                self._log.once(f"token {name}", f"{name}: {error.public()}")
+
+
+async def serve(options: ServeOptions, environ: Mapping[str, str], log: OperatorLog) -> int:
+    """Run until SIGTERM or SIGINT; SIGHUP reloads. 0 after a clean end, 1 for faults, said on the log."""
+    running = Running(options, environ, log)
+    faults = await running.start()
+    if faults:
+        for fault in faults:
+            log.event("config.fault", fault=fault)
+        return 1
+    log.event("listening", url=running.url, config=str(options.config))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[list[str]]] = set()
+
+    def on_hup() -> None:
+        task = asyncio.ensure_future(running.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, on_hup)
+    await stop.wait()
+    log.event("draining", calls=running.app.inflight if running.app is not None else 0)
+    ended = await running.stop()
+    log.event("stopped", cut_calls=not ended)
+    return 0

@@ -1,0 +1,82 @@
+"""A module imports its own room and lower floors; never up, never sideways, never across."""
+
+from tests.house.source import imports, modules
+
+FLOORS: dict[str, int] = {
+    "base": 0,
+    "observe": 1, "config": 1, "wire": 1, "meter": 1,
+    "dialects": 2, "net": 2, "routing": 2, "cache": 2, "ledger": 2,
+    "gateway": 3,
+    "server": 4,
+    "wiring": 6, "simulate": 6, "testing": 6,
+    "cli": 7,
+}  # fmt: skip
+ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}}
+"""Rooms that may know even less than their floor allows."""
+LONERS = "dialects"
+"""Files of this room do not know their neighbours (a sub-package is one dialect)."""
+LATE: dict[str, str] = {
+    "penstock.net.google_token": "google-auth is imported only where a service account is configured",
+    "penstock.simulate.oauth": "cryptography only when a service account is simulated",
+}
+"""Modules that may import inside a function, with the reason."""
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def sins(found: dict[str, list[tuple[str, int, bool]]]) -> list[str]:
+    """Readable sentences, one a broken rule."""
+    said: list[str] = []
+    for name, imported in found.items():
+        mine = room(name)
+        for target, line, local in imported:
+            where = f"{name}:{line}"
+            if target.startswith("."):
+                said.append(f"{where} imports relatively; write penstock.… in full")
+                continue
+            if local and name not in LATE:
+                said.append(f"{where} imports {target} inside a function; name it in LATE with a reason")
+            if target.split(".")[0] == "torch":
+                said.append(f"{where} imports torch, which stays in the engine's wing")
+            if not target.startswith("penstock.") or not mine or mine == "__main__":
+                continue
+            theirs = room(target)
+            if theirs not in FLOORS:
+                continue
+            if mine == theirs:
+                if mine == LONERS and name.count(".") > 1 and name.split(".")[2] != target.split(".")[2]:
+                    said.append(f"{where}: a dialect knows its neighbour {target}")
+            elif mine in ONLY and theirs not in ONLY[mine]:
+                said.append(f"{where}: {mine} may know only {sorted(ONLY[mine])}, not {theirs}")
+            elif FLOORS[theirs] >= FLOORS[mine] and mine != "testing":
+                said.append(
+                    f"{where}: {mine} (floor {FLOORS[mine]}) imports {theirs} (floor {FLOORS[theirs]})"
+                )
+    return said
+
+
+def test_every_room_has_a_floor():
+    """A new room is a decision, made here."""
+    rooms = {room(name) for name in modules()} - {"", "__main__"}
+    assert rooms <= set(FLOORS), f"rooms without a floor: {rooms - set(FLOORS)}"
+
+
+def test_imports_go_down_only():
+    """The house's one sentence, in code; imports inside functions count."""
+    assert sins({name: imports(tree) for name, tree in modules().items()}) == []
+
+
+def test_planted_sins_are_caught():
+    """The test can fail: five planted sins, five sentences."""
+    planted = {
+        "penstock.base.errors": [("penstock.gateway.call", 1, False)],
+        "penstock.ledger.journal": [("penstock.routing.plan", 1, True)],
+        "penstock.dialects.gemini": [("penstock.dialects.anthropic", 1, False)],
+        "penstock.simulate.server": [("penstock.dialects.gemini", 1, False)],
+        "penstock.gateway.call": [("torch", 1, False)],
+    }
+    said = sins(planted)  # the ledger's sin is two: sideways, and inside a function
+    assert len(said) == 6, said

@@ -1,0 +1,60 @@
+"""No failure is swallowed: a broad except must contain a raise, or stand here with its reason."""
+
+import ast
+
+from tests.house.source import modules
+
+SHIELDS: dict[str, str] = {
+    "penstock.server.app:_shield": "answers 500 and logs: no request ends without an answer",
+}
+
+
+def broad_and_silent(name: str, tree: ast.Module) -> list[str]:
+    """Names of functions with a broad except that never raises."""
+    found: list[str] = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.ExceptHandler) and _broad(node.type):
+                if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                    found.append(f"{name}:{function.name}")
+    return found
+
+
+def _broad(kind: ast.expr | None) -> bool:
+    if kind is None:
+        return True
+    kinds = kind.elts if isinstance(kind, ast.Tuple) else [kind]
+    return any(isinstance(k, ast.Name) and k.id in ("Exception", "BaseException") for k in kinds)
+
+
+def test_nothing_is_swallowed():
+    """Every broad except raises, or is a shield named above."""
+    found = {sin for name, tree in modules().items() for sin in broad_and_silent(name, tree)}
+    assert found - set(SHIELDS) == set()
+
+
+def test_shields_still_stand():
+    """The list names only what exists."""
+    found = {sin for name, tree in modules().items() for sin in broad_and_silent(name, tree)}
+    assert set(SHIELDS) - found == set()
+
+
+def test_a_planted_swallow_is_caught():
+    """The test can fail."""
+    tree = ast.parse("def f():\n    try:\n        g()\n    except Exception:\n        pass\n")
+    assert broad_and_silent("m", tree) == ["m:f"]
+
+
+def test_the_environment_has_one_reader():
+    """Only the loader is handed os.environ, by the command line; no other module reads it."""
+    readers = [
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv")
+        and not name.startswith("penstock.cli")
+    ]
+    assert readers == []

@@ -1,0 +1,142 @@
+"""Usage x prices is exact: integers, one rounding per line, and nothing unknown is ever 0."""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.base.models import PriceRow, PriceTier
+from penstock.base.money import Price, line_cost_nusd
+from penstock.base.usage import TOKEN_UNITS, Usage
+from penstock.ledger.prices import price_lines
+
+COUNTS = st.dictionaries(st.sampled_from(TOKEN_UNITS), st.integers(0, 10**12))
+PRICES = st.builds(Price, pico_usd=st.integers(0, 10**12), per=st.sampled_from([1, 1000, 1_000_000]))
+ALL_PRICED = st.fixed_dictionaries(dict.fromkeys(TOKEN_UNITS, PRICES))
+
+
+@given(COUNTS, ALL_PRICED)
+def test_the_cost_is_the_sum_of_its_lines(counts, units):
+    """The total is nothing but its lines, one for each class of tokens that was used."""
+    usage = Usage(**counts)
+    lines, total = price_lines(usage, PriceRow("v1", units))
+    assert total == sum(line.cost_nusd for line in lines)
+    assert {line.unit: line.quantity for line in lines} == {unit: n for unit, n in counts.items() if n}
+    assert sum(line.quantity for line in lines) == usage.total_tokens
+
+
+@given(st.integers(1, 10**12), PRICES)
+def test_each_line_is_rounded_half_even_once(quantity, price):
+    """A line is the exact product rounded half to even, as decimal arithmetic has it."""
+    (line,), total = price_lines(Usage(input=quantity), PriceRow("v1", {"input": price}))
+    exact = Decimal(quantity) * price.pico_usd / (price.per * 1000)
+    assert line.cost_nusd == total == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+    assert line.cost_nusd == line_cost_nusd(quantity, price)
+
+
+def test_halves_go_to_the_even_nano_dollar():
+    """500 pico-dollars round to 0, 1,500 to 2, 2,500 to 2."""
+    costs = [price_lines(Usage(input=1), PriceRow("v", {"input": Price(p)}))[1] for p in (500, 1500, 2500)]
+    assert costs == [0, 2, 2]
+
+
+@given(COUNTS, st.sets(st.sampled_from(TOKEN_UNITS)))
+def test_one_unknown_price_makes_the_sum_unknown(counts, priced):
+    """The sum is None exactly when a class that was used has no price, of its own or borrowed."""
+    usage = Usage(**counts)
+    lines, total = price_lines(usage, PriceRow("v1", {unit: Price(1000) for unit in priced}))
+    borrows = {"reasoning": "output", "input_audio": "input", "input_image": "input"}
+    unknown = {u for u, n in counts.items() if n and u not in priced and borrows.get(u) not in priced}
+    assert {line.unit for line in lines if line.cost_nusd is None} == unknown
+    assert {line.unit for line in lines if line.price_pico_usd is None} == unknown
+    assert (total is None) == bool(unknown)
+
+
+def test_no_row_is_unknown_not_free():
+    """A model without prices costs None, and its line says that the version is unknown."""
+    (line,), total = price_lines(Usage(input=5, source="stream"), None)
+    assert total is None
+    assert (line.cost_nusd, line.price_version, line.source) == (None, "unknown", "stream")
+
+
+def test_nothing_used_costs_nothing():
+    """Zero quantities give no line, and a sum of 0 that is known, with or without prices."""
+    assert price_lines(Usage(), None) == ((), 0)
+    assert price_lines(Usage(), PriceRow("v1", {"input": Price(1)})) == ((), 0)
+
+
+def test_a_free_model_is_known_to_be_free():
+    """A price of 0 is a price."""
+    lines, total = price_lines(
+        Usage(input=5, output=5), PriceRow("v1", {"input": Price(0), "output": Price(0)})
+    )
+    assert total == 0
+    assert [line.cost_nusd for line in lines] == [0, 0]
+
+
+def test_thinking_is_billed_at_the_output_rate():
+    """Reasoning has output's price, unless it has its own."""
+    usage = Usage(output=10, reasoning=90)
+    assert price_lines(usage, PriceRow("v1", {"output": Price(2_500_000)}))[1] == 250_000
+    own = PriceRow("v1", {"output": Price(2_500_000), "reasoning": Price(3_500_000)})
+    assert price_lines(usage, own)[1] == 25_000 + 315_000
+
+
+TIERED = PriceRow(
+    "v1",
+    {"input": Price(1_250_000), "output": Price(10_000_000), "cache_read": Price(125_000)},
+    tiers=(
+        PriceTier(200_000, {"input": Price(2_500_000), "output": Price(15_000_000)}),
+        PriceTier(500_000, {"input": Price(5_000_000)}),
+    ),
+    service={"batch": {"input": Price(625_000), "output": Price(5_000_000)}},
+)
+
+
+def test_a_tier_holds_for_the_whole_request_by_its_whole_prompt():
+    """200,000 tokens are not above 200,000; one more, cached or not, and every token has the tier's price."""
+    assert price_lines(Usage(input=200_000), TIERED)[1] == 250_000_000
+    assert price_lines(Usage(input=200_001), TIERED)[1] == 500_002_500
+    cached, total = price_lines(Usage(input=1, cache_read=200_000, output=1), TIERED)
+    assert {line.unit: line.price_pico_usd for line in cached} == {
+        "input": 2_500_000,
+        "cache_read": 125_000,
+        "output": 15_000_000,
+    }
+    assert total == 2500 + 25_000_000 + 15_000
+
+
+def test_the_highest_tier_reached_is_the_one():
+    """Above 500,000 the third price holds; what that tier does not name keeps the row's own."""
+    lines, _ = price_lines(Usage(input=500_001, output=1), TIERED)
+    assert {line.unit: line.price_pico_usd for line in lines} == {"input": 5_000_000, "output": 10_000_000}
+
+
+def test_a_service_has_its_own_figures_or_none():
+    """Batch is billed at batch prices; a service, or a unit of it, without figures is unknown."""
+    usage = Usage(input=1000, output=100)
+    assert price_lines(usage, TIERED, service_tier="batch")[1] == 625_000 + 500_000
+    assert price_lines(usage, TIERED, service_tier="default") == price_lines(usage, TIERED)
+    assert price_lines(usage, TIERED, service_tier="priority")[1] is None
+    assert price_lines(Usage(cache_read=5), TIERED, service_tier="batch")[1] is None
+    assert price_lines(Usage(input=300_000), TIERED, service_tier="batch")[1] is None
+
+
+def test_a_price_per_request_is_a_line_of_its_own():
+    """Where a provider charges for the call itself, it is on the bill once."""
+    row = PriceRow("v1", {"input": Price(1_000_000), "request": Price(5_000_000_500)})
+    lines, total = price_lines(Usage(input=2), row)
+    assert [(line.unit, line.quantity, line.cost_nusd) for line in lines] == [
+        ("input", 2, 2000),
+        ("request", 1, 5_000_000),
+    ]
+    assert total == 5_002_000
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_cache_reads_never_cost_more_than_uncached_input(cached, fresh):
+    """With a cheaper cache price, a call with cache hits costs at most what it would without."""
+    row = PriceRow("v1", {"input": Price(150_000), "cache_read": Price(75_000)})
+    with_cache = price_lines(Usage(input=fresh, cache_read=cached), row)[1]
+    without = price_lines(Usage(input=fresh + cached), row)[1]
+    assert with_cache <= without

@@ -1,0 +1,160 @@
+"""Requests and tokens per minute: what passes, how long the rest waits, and corrections that are never lost."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.base.decisions import Rejected
+from penstock.routing.limits import Gcra, KeyLimits, go_duration
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.1, 12_345.678, 1.8e9])
+def test_from_idle_600_pass_at_once_and_the_601st_waits_a_tenth_of_a_second(start_s):
+    """The issue's own figures, at any reading of the clock."""
+    limits = KeyLimits(600, None, None)
+    assert [limits.admit(50, start_s) for _ in range(600)] == [None] * 600
+    refusal = limits.admit(50, start_s)
+    assert isinstance(refusal, Rejected)
+    assert refusal.code == "rate-limited-requests"
+    assert refusal.retry_after_s == pytest.approx(0.1, abs=1e-5)
+    assert limits.admit(50, start_s + refusal.retry_after_s) is None
+    assert limits.admit(50, start_s + refusal.retry_after_s) is not None
+
+
+def test_a_burst_of_one_spaces_calls_evenly():
+    """``burst`` is what passes at once; the rate is unchanged."""
+    limits = KeyLimits(60, None, 1)
+    assert limits.admit(1, 0.0) is None
+    assert limits.admit(1, 0.5).retry_after_s == pytest.approx(0.5, abs=1e-5)
+    assert limits.admit(1, 1.0) is None
+
+
+COSTS = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 80)), max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 100), COSTS)
+def test_no_stretch_of_time_admits_more_than_burst_and_rate(per_minute, burst, asks):
+    """Over every window: admitted <= max(burst, its largest ask) + rate x length. And a stated wait is enough."""
+    gcra, now_s = Gcra(per_minute, burst), 100.0
+    admitted: list[tuple[float, int]] = []
+    for pause_s, cost in asks:
+        now_s += pause_s
+        wait_s = gcra.admit(cost, now_s)
+        if wait_s:
+            assert gcra.peek(cost, now_s + wait_s * 0.99 - 2e-6) > 0 or wait_s < 3e-6, "no longer than needed"
+            now_s += wait_s
+            assert gcra.peek(cost, now_s) == 0.0
+            assert gcra.admit(cost, now_s) == 0.0
+        admitted.append((now_s, cost))
+    for first in range(len(admitted)):
+        units = 0
+        for at_s, cost in admitted[first:]:
+            units += cost
+            # An ask over the burst goes into debt alone: only the last of the window may stand over.
+            allowance = burst + max(0, cost - burst) + (at_s - admitted[first][0]) * per_minute / 60
+            assert units <= allowance + per_minute * 1e-6
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5000), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), max_size=30))
+def test_an_estimate_and_its_correction_are_the_true_cost(per_minute, calls):
+    """Estimating and correcting in one moment leaves the bucket as the true cost would have."""
+    estimated, true = Gcra(per_minute, 10_000), Gcra(per_minute, 10_000)
+    for guess, actual in calls:
+        estimated.correct(guess, 5.0)
+        estimated.correct(actual - guess, 5.0)
+        true.correct(actual, 5.0)
+    assert estimated.reset_s(5.0) == true.reset_s(5.0)
+    assert estimated.remaining(5.0) == true.remaining(5.0)
+
+
+def test_a_debit_after_the_estimate_delays_the_next_call_whenever_it_comes():
+    """There is no window at whose edge an overshoot could be forgotten."""
+    limits = KeyLimits(None, 600, None)
+    assert limits.admit(100, 0.0) is None
+    limits.settle(100, 1300, 59.99)
+    refusal = limits.admit(1, 60.01)
+    assert refusal.code == "rate-limited-tokens"
+    assert refusal.retry_after_s == pytest.approx(60.08, abs=0.01)
+    assert limits.admit(1, 60.01 + refusal.retry_after_s) is None
+
+
+def test_a_credit_never_makes_more_than_a_full_bucket():
+    """Over-estimates come back, but no further than full."""
+    gcra = Gcra(60)
+    assert gcra.admit(60, 0.0) == 0.0
+    gcra.correct(-50, 0.0)
+    assert gcra.remaining(0.0) == 50
+    gcra.correct(-500, 0.0)
+    assert gcra.remaining(0.0) == 60
+    assert gcra.admit(60, 0.0) == 0.0
+    assert gcra.admit(1, 0.0) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_ask_over_the_burst_is_admitted_when_the_bucket_is_full_and_leaves_a_debt():
+    """Impossible for ever would be worse: it passes from idle, and what follows pays for it."""
+    limits = KeyLimits(None, 600, None)
+    assert limits.admit(1, 0.0) is None
+    refusal = limits.admit(6000, 0.0)
+    assert refusal.retry_after_s == pytest.approx(0.1, abs=1e-5)
+    assert limits.admit(6000, 0.0 + refusal.retry_after_s) is None
+    assert limits.admit(1, 1.0).retry_after_s == pytest.approx(539.2, abs=0.01)
+
+
+def test_both_limits_or_neither():
+    """A refusal by one leaves the other as it was; the longer wait is the one that is said."""
+    limits = KeyLimits(60, 600, 2)
+    assert limits.admit(600, 0.0) is None
+    for _ in range(5):
+        refusal = limits.admit(300, 0.0)
+        assert (refusal.code, refusal.retry_after_s) == ("rate-limited-tokens", pytest.approx(30, abs=1e-5))
+    assert dict(limits.headers(0.0))[b"x-ratelimit-remaining-requests"] == b"1"
+    assert limits.admit(0, 0.0) is None
+    refusal = limits.admit(1, 0.0)
+    assert (refusal.code, refusal.retry_after_s) == ("rate-limited-requests", pytest.approx(1, abs=1e-5))
+    assert dict(limits.headers(60.0))[b"x-ratelimit-remaining-tokens"] == b"600"
+
+
+def test_headers_are_openais():
+    """Limit, remaining and reset for each limit that is set, and none for what is not."""
+    limits = KeyLimits(600, 60_000, None)
+    limits.admit(90, 10.0)
+    assert limits.headers(10.0) == [
+        (b"x-ratelimit-limit-requests", b"600"),
+        (b"x-ratelimit-remaining-requests", b"599"),
+        (b"x-ratelimit-reset-requests", b"100ms"),
+        (b"x-ratelimit-limit-tokens", b"60000"),
+        (b"x-ratelimit-remaining-tokens", b"59910"),
+        (b"x-ratelimit-reset-tokens", b"90ms"),
+    ]
+    assert KeyLimits(None, None, None).headers(0.0) == []
+    assert KeyLimits(None, None, None).admit(10**9, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, b"0ms"),
+        (0.0001, b"1ms"),
+        (0.012, b"12ms"),
+        (1, b"1s"),
+        (1.1, b"1.1s"),
+        (59.9999, b"1m0s"),
+        (90.25, b"1m30.25s"),
+        (360, b"6m0s"),
+        (3600, b"1h0m0s"),
+        (7384.005, b"2h3m4.005s"),
+    ],
+)
+def test_resets_are_go_durations(seconds, text):
+    """OpenAI's clients read these."""
+    assert go_duration(seconds) == text
+
+
+def test_a_limit_is_positive():
+    """Nothing may be configured that admits nothing."""
+    with pytest.raises(ValueError, match="at least 1"):
+        Gcra(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        Gcra(5, 0)
