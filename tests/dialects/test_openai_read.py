@@ -13,6 +13,7 @@ from penstock.base.chat import (
     Reasoning,
 )
 from penstock.base.errors import BadRequest
+from penstock.base.models import ModelFacts, Target
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 
 USER = {"role": "user", "content": "Hello, how are you today?"}
@@ -94,6 +95,7 @@ def test_null_is_absent() -> None:
         (b'{"model":"m"} x', "line 1, column 15 (byte 14)"),
         (b'{"model":"\xff"}', "line 1, column 11 (byte 10)"),
         (b'{"model":"a\nb"}', "column"),
+        (b'{"model":"m\\ud83d"}', "half of a surrogate pair at line 1, column 12 (byte 11)"),
     ],
 )
 def test_bad_json_is_refused_with_its_position(body: bytes, place: str) -> None:
@@ -267,3 +269,15 @@ def test_any_field_of_any_shape_is_read_or_refused_by_name(fields: dict[str, Any
     else:
         named = "read"
     assert named
+
+
+def test_behaviour_22_a_body_of_twenty_megabytes_is_read_and_spliced_unharmed() -> None:
+    picture = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,' + b"A" * 20_000_000 + b'"}}'
+    body = b'{"model":"openai/m","messages":[{"role":"user","content":[' + picture + b']}],"stream":true}'
+    ask = OPENAI.read_request(body)
+    assert ask.needs == {"image"}
+    assert ask.input_bytes < 2000
+    target = Target("openai", "m", "openai", ModelFacts("openai", "m"))
+    out = OPENAI.splice_request(ask, target, "k").body
+    assert picture in out
+    assert len(out) == len(body) - len(b"openai/") + len(b',"stream_options":{"include_usage":true}')

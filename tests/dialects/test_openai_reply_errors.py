@@ -15,7 +15,7 @@ from penstock.base.errors import (
     UpstreamMalformed,
     UpstreamRateLimited,
 )
-from penstock.base.events import Started, TextDelta
+from penstock.base.events import Started, TextDelta, fold
 from penstock.wire.ports import Relay, ReplyReader
 from penstock.wire.sse import sse
 from tests.dialects.openai_kit import DONE, HELLO, chunk, reader, relay
@@ -129,6 +129,24 @@ def test_an_event_that_is_not_json_is_malformed(data: bytes) -> None:
         one.feed(HELLO + sse(data) + DONE)
         with pytest.raises(UpstreamMalformed):
             one.feed(b"")
+
+
+def test_half_a_surrogate_pair_passes_and_is_read_as_a_question_mark() -> None:
+    """Servers that escape everything split a pair when a model's token does."""
+    body = (
+        HELLO + sse(rb'{"id":"c","choices":[{"index":0,"delta":{"content":"x\ud83d"}}]}') + chunk({}, "stop")
+    )
+    one = relay()
+    assert one.feed(body) == body
+    assert fold([*reader().feed(body)]).text == "Hellox?"
+
+
+def test_an_endless_page_is_not_kept_whole() -> None:
+    one = relay()
+    for _ in range(40):
+        assert one.feed(b"<html>" + b"x" * 100_000) == b""
+    with pytest.raises(UpstreamMalformed):
+        one.close()
 
 
 def _all(one: ReplyReader | Relay, body: bytes) -> None:

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.base.errors import UpstreamTruncated
 from penstock.base.events import fold
 from penstock.dialects.openai_chat.usage import UsageField, read_usage, write_usage
 from penstock.wire.sse import sse
@@ -114,3 +116,17 @@ def test_usage_that_is_no_usage_does_not_break_a_stream() -> None:
     one = relay()
     assert through(one, [body]) == body
     assert one.usage is None
+
+
+def test_behaviour_36_a_stream_that_breaks_keeps_what_was_counted() -> None:
+    """Usage seen so far, and bytes of text, thinking and arguments for an estimate where there was none."""
+    one = relay()
+    riding = chunk({"reasoning": "hm"}, usage={"prompt_tokens": 5, "completion_tokens": 1})
+    call = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]})
+    one.feed(HELLO + riding + call + chunk({"content": "Grüße"}) + b'data: {"choices":[{"del')
+    with pytest.raises(UpstreamTruncated):
+        one.close()
+    assert one.content_bytes == len("Hello" + "hm" + "f{}") + len("Grüße".encode())
+    assert one.usage is not None
+    assert one.usage.total_tokens == 6
+    assert not one.finished
