@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.base.money import NANO_PER_USD, Price, div_half_even, line_cost_nusd, price_from_usd_text, usd_text
+from penstock.base.money import (
+    NANO_PER_USD,
+    Price,
+    div_half_even,
+    line_cost_nusd,
+    price_from_usd_text,
+    usd_text,
+)
 
 
 @given(st.integers(-(10**20), 10**20), st.integers(1, 10**12))

@@ -162,7 +162,9 @@ GATEWAY: dict[str, Any] = {
 
 
 def test_fields_that_only_a_gateway_reads_are_taken_out_and_losses_are_said() -> None:
-    request = spliced({"model": "m", "messages": [{"role": "user", "content": "Hello there, you"}], **GATEWAY})
+    request = spliced(
+        {"model": "m", "messages": [{"role": "user", "content": "Hello there, you"}], **GATEWAY}
+    )
     assert set(json.loads(request.body)) == {"model", "messages", "reasoning_effort"}
     assert set(request.adjusted) == {
         "provider.zdr-dropped",
@@ -176,7 +178,9 @@ def test_fields_that_only_a_gateway_reads_are_taken_out_and_losses_are_said() ->
 
 def test_fields_that_the_upstream_knows_go_through_as_they_are() -> None:
     knows = target("m", "openrouter", options={"passthrough_fields": ",".join(GATEWAY)})
-    request = spliced({"model": "m", "messages": [{"role": "user", "content": "Hi there, you all"}], **GATEWAY}, knows)
+    request = spliced(
+        {"model": "m", "messages": [{"role": "user", "content": "Hi there, you all"}], **GATEWAY}, knows
+    )
     assert {name: json.loads(request.body)[name] for name in GATEWAY} == GATEWAY
     assert request.adjusted == ()
 
@@ -201,7 +205,11 @@ def test_fields_that_the_upstream_knows_go_through_as_they_are() -> None:
 def test_reasoning_becomes_an_effort_where_nothing_else_is_known(
     reasoning: dict[str, Any], effort: str | None, adjusted: tuple[str, ...]
 ) -> None:
-    body = {"model": "m", "messages": [{"role": "user", "content": "Hello there, you"}], "reasoning": reasoning}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello there, you"}],
+        "reasoning": reasoning,
+    }
     request = spliced(body)
     out = json.loads(request.body)
     assert "reasoning" not in out
@@ -216,7 +224,11 @@ def test_no_reasoning_asked_is_nothing_sent_and_an_effort_asked_stays() -> None:
 
 def test_a_model_that_cannot_reason_is_not_asked_to() -> None:
     request = spliced(
-        {"model": "m", "messages": [{"role": "user", "content": "Hello there, you"}], "reasoning": {"effort": "low"}},
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Hello there, you"}],
+            "reasoning": {"effort": "low"},
+        },
         target(facts={"reasoning": "none"}),
     )
     assert "reasoning_effort" not in json.loads(request.body)
@@ -232,7 +244,8 @@ def test_behaviour_32_a_target_s_own_parameters_replace_the_caller_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "effort"), [({"reasoning_effort": "low"}, "low"), ({"reasoning": {"effort": "none"}}, "none")]
+    ("override", "effort"),
+    [({"reasoning_effort": "low"}, "low"), ({"reasoning": {"effort": "none"}}, "none")],
 )
 def test_a_target_s_own_reasoning_replaces_the_caller_s(override: dict[str, Any], effort: str) -> None:
     to = target(overrides=override)
@@ -247,7 +260,13 @@ def test_a_call_that_names_only_models_gets_a_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", [b',"model":"openai/gpt-4o"}', b',"\\u006dodel":"x"}', b',"temperature":2}', b',"stream":true,"stream":false}']
+    "tail",
+    [
+        b',"model":"openai/gpt-4o"}',
+        b',"\\u006dodel":"x"}',
+        b',"temperature":2}',
+        b',"stream":true,"stream":false}',
+    ],
 )
 def test_a_repeated_key_is_refused_by_name(tail: bytes) -> None:
     with pytest.raises(BadRequest, match="more than once") as caught:

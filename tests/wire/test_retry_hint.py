@@ -67,7 +67,9 @@ def test_go_durations(text: str, expected: float | None) -> None:
     assert go_duration_s(text) == (None if expected is None else pytest.approx(expected))
 
 
-@given(st.binary(max_size=40), st.sampled_from([b"retry-after", b"retry-after-ms", b"x-ratelimit-reset-tokens"]))
+@given(
+    st.binary(max_size=40), st.sampled_from([b"retry-after", b"retry-after-ms", b"x-ratelimit-reset-tokens"])
+)
 def test_no_header_can_crash_it_or_make_it_negative(value: bytes, name: bytes) -> None:
     wait = retry_after_s([(b"x-ratelimit-remaining-tokens", b"0"), (name, value)], NOW)
     assert wait is None or wait >= 0

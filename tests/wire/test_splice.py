@@ -13,9 +13,17 @@ from penstock.wire.splice import edit, spans
 
 _SPACE = st.sampled_from(["", "", " ", "\n  ", "\t", "\r\n"])
 _KEYS = st.text(alphabet='abcmodelé"\\ \n🚰,:{}', max_size=6)
-_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+)
 _VALUES = st.recursive(
-    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3), max_leaves=6
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -61,7 +69,9 @@ def test_an_edit_decodes_to_the_edited_object_and_leaves_the_rest_alone(
         add={key: json.dumps(value).encode() for key, value in add.items()},
     )
     expected: dict[str, Any] = {
-        key: replace[key] if key in replace else json.loads(text) for key, text in members if key not in remove
+        key: replace[key] if key in replace else json.loads(text)
+        for key, text in members
+        if key not in remove
     }
     assert list(json.loads(out).items()) == [*expected.items(), *add.items()]
     kept = spans(out)
@@ -78,7 +88,9 @@ def test_no_edit_is_no_change(case: tuple[bytes, list[tuple[str, str]]]) -> None
 
 
 @given(_bodies(), st.data())
-def test_renaming_keeps_value_and_place(case: tuple[bytes, list[tuple[str, str]]], data: st.DataObject) -> None:
+def test_renaming_keeps_value_and_place(
+    case: tuple[bytes, list[tuple[str, str]]], data: st.DataObject
+) -> None:
     body, members = case
     if not members:
         return
