@@ -49,7 +49,7 @@ def test_money_is_never_cut(db, capsys, monkeypatch, columns):
     assert "…" not in out
     assert "$0.00054 + 1 with unknown price" in out
     assert "$0.00054 + 2 with unknown price" in out
-    assert ("hint: no room for" in " ".join(out.split())) == (columns < 100)
+    assert ("hint: no room for" in " ".join(out.split())) == (columns < 118)
 
 
 def test_json_is_for_programs(db, capsys):
