@@ -33,6 +33,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
 }
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
+SETTLE_S = 1.0
 
 
 def caller_of(path: bytes) -> CallerDialect:
@@ -138,15 +139,21 @@ class App:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        while loop.time() < deadline_s:
+        while self.inflight and loop.time() < deadline_s:
             for connection in list(self.connections):
                 if connection.idle:
                     connection.close()
-            if self.inflight == 0:
-                break
             await asyncio.sleep(0.02)
         ended = self.inflight == 0
         for connection in list(self.connections):
             connection.close() if ended else connection.abort()
-        await asyncio.sleep(0)
+        # A closed connection leaves when its caller has read the last bytes; a cut call must still be settled.
+        last_s = max(deadline_s, loop.time() + SETTLE_S) if ended else loop.time() + SETTLE_S
+        while (self.connections or self.inflight) and loop.time() < last_s:
+            await asyncio.sleep(0.005)
+        if self.connections:
+            ended = False
+            for connection in list(self.connections):
+                connection.abort()
+            await asyncio.sleep(0)
         return ended
