@@ -41,6 +41,13 @@ def caller_of(path: bytes) -> CallerDialect:
     return _OPENROUTER if path.startswith(b"/api/v1") else _OPENAI
 
 
+def origin_form(target: bytes) -> bytes:
+    """``http://host/path`` as ``/path``: a server takes both (RFC 9112, 3.2.2)."""
+    rest = target.partition(b"://")[2]
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"
+
+
 class App:
     """What the connections hand their requests to (server.http1.Handler)."""
 
@@ -70,6 +77,8 @@ class App:
 
     def handle(self, request: Request, reply: HttpReply) -> Coroutine[Any, Any, None]:
         """Serve one request; it ends the reply, whatever happens."""
+        if request.url[:1] != b"/":
+            request.url = origin_form(request.url)
         path = request.url.partition(b"?")[0]
         caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
         if caller is not None:
@@ -149,7 +158,7 @@ class App:
             connection.close() if ended else connection.abort()
         # A closed connection leaves when its caller has read the last bytes; a cut call must still be settled.
         last_s = max(deadline_s, loop.time() + SETTLE_S) if ended else loop.time() + SETTLE_S
-        while (self.connections or self.inflight) and loop.time() < last_s:
+        while (self.connections or self.inflight) and loop.time() < last_s:  # noqa: ASYNC110 - once per life
             await asyncio.sleep(0.005)
         if self.connections:
             ended = False

@@ -39,19 +39,24 @@ class Request:
 
     __slots__ = (
         "body",
+        "chunked_ok",
         "chunks",
         "expects",
+        "head_bytes",
         "headers",
         "keep_alive",
         "method",
         "received_s",
         "refused",
         "size",
+        "upgrades",
         "url",
     )
 
     def __init__(self, received_s: float) -> None:
         self.received_s = received_s
+        self.head_bytes = -1
+        """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
         self.method = b""
         self.url = b""
         self.headers: Headers = []
@@ -59,7 +64,9 @@ class Request:
         self.size = 0
         self.body = b""
         self.keep_alive = True
+        self.chunked_ok = True
         self.expects = False
+        self.upgrades = False
         self.refused: PenstockError | None = None
 
 
@@ -108,7 +115,11 @@ class HttpReply:
         self._connection.reply_ended(self._request)
 
     def start(self, status: int, headers: Headers, first: bytes) -> None:
-        """Begin a chunked reply; ``first`` leaves with the head."""
+        """Begin a chunked reply; ``first`` leaves with the head. HTTP/1.0 reads to the connection's end instead."""
+        if not self._request.chunked_ok:
+            self._request.keep_alive = False
+            self._connection.write(b"".join((*self._head(status, headers), b"\r\n", first)))
+            return
         parts = self._head(status, headers)
         self._chunked = True
         parts.append(b"transfer-encoding: chunked\r\n\r\n")
@@ -121,14 +132,16 @@ class HttpReply:
     def write(self, data: bytes) -> None:
         """One chunk, flushed at once."""
         if data:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end(self, last: bytes = b"") -> None:
         """The proper end of a chunked reply."""
         if self.ended:
             return
         self.ended = True
-        if last:
+        if not self._chunked:
+            self._connection.write(last)
+        elif last:
             self._connection.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
         else:
             self._connection.write(b"0\r\n\r\n")
@@ -186,6 +199,8 @@ class RequestReader:
         self._count(reading, len(name) + len(value))
         if name == b"expect" and value.lower() == b"100-continue":
             reading.expects = True
+        elif name == b"upgrade":
+            reading.upgrades = True
         elif name == b"content-length" and value.isdigit() and int(value) > self._handler.max_body_bytes:
             reading.refused = self._too_large()
 
@@ -196,10 +211,11 @@ class RequestReader:
             return
         reading.method = self._parser.get_method()
         reading.keep_alive = self._parser.should_keep_alive()
+        reading.chunked_ok = self._parser.get_http_version() != "1.0"
         if reading.refused is not None:
             self._connection.refuse(reading.refused)
         elif reading.expects:
-            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._connection.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -213,25 +229,60 @@ class RequestReader:
             reading.chunks.append(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
-        request, self.reading = self.reading, None
+        """The request is whole; one that offers an upgrade is read again: see ``decline_upgrade``."""
+        request = self.reading
+        if (
+            request is not None
+            and (request.upgrades or request.method == b"CONNECT")
+            and self._parser.should_upgrade()
+        ):
+            return
+        self.reading = None
         if request is not None:
             chunks = request.chunks
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._connection.accept(request)
 
+    def decline_upgrade(self, rest: bytes) -> None:
+        """The same request without its offer, which a server may ignore (RFC 9110, 7.8): llhttp skips its body."""
+        request, self.reading = self.reading, None
+        if request is None or request.method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT")
+        head = [b"%b %b HTTP/1.1\r\n" % (request.method, request.url)]
+        head += [
+            b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in (b"connection", b"upgrade")
+        ]
+        if not request.keep_alive:
+            head.append(b"connection: close\r\n")
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed = self._parser.feed_data
+        self.feed(b"".join((*head, b"\r\n", rest)))
+
+    def grew(self, size: int) -> None:
+        """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
+        reading = self.reading
+        if reading is None or reading.method:
+            return
+        reading.head_bytes += 1 if reading.head_bytes < 0 else size
+        if reading.refused is None and reading.head_bytes > MAX_HEADER_BYTES:
+            reading.refused = _head_too_large()
+        if reading.refused is not None:
+            self._connection.refuse(reading.refused)
+
     def _count(self, reading: Request, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            reading.refused = BadRequest(
-                f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431
-            )
+            reading.refused = _head_too_large()
 
     def _too_large(self) -> BodyTooLarge:
         limit = self._handler.max_body_bytes
         return BodyTooLarge(
             f"The body is over {limit} bytes.", hint="Send less, or raise server.max_body_bytes."
         )
+
+
+def _head_too_large() -> BadRequest:
+    return BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -284,11 +335,14 @@ class HttpConnection(asyncio.Protocol):
             return
         self.last_s = self._loop.time()
         try:
-            self._reader.feed(data)
-        except httptools.HttpParserUpgrade:
-            self.refuse(BadRequest("Upgrades are not spoken here.", hint="Use plain HTTP/1.1."))
+            try:
+                self._reader.feed(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._reader.decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refuse(BadRequest("This is not HTTP/1.1."))
+        if self._reader.reading is not None:
+            self._reader.grew(len(data))
 
     def eof_received(self) -> bool:
         """Half-closed: a caller that shuts its side has hung up."""
@@ -333,6 +387,15 @@ class HttpConnection(asyncio.Protocol):
         elif self._queue:
             self._transport.resume_reading()
             self._serve(self._queue.popleft())
+        elif self._reader.reading is not None:
+            self.ask_for_body()
+
+    def ask_for_body(self) -> None:
+        """100 Continue for a caller that waits for it, once the reply before it is out."""
+        reading = self._reader.reading
+        if self._current is None and reading is not None and reading.expects and reading.method:
+            reading.expects = False
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def refuse(self, error: PenstockError) -> None:
         """Answer an error, in its turn, and hang up: the rest of what comes is not understood, or too much."""
