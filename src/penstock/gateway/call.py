@@ -19,7 +19,7 @@ from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import plan_call
 from penstock.gateway.ports import Inbound, Reply
-from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator
+from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator, hide_secrets
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
 from penstock.routing.plan import Step
@@ -154,8 +154,10 @@ class ChatCall:
         """One attempt: None when the caller has the answer, else what failed (raised if 200 is already out)."""
         facts = self.facts
         sent: Sent | None = None
+        credential = secret
         try:
-            credential = secret if provider.tokens is None else await provider.tokens.token()
+            if provider.tokens is not None:
+                credential = await provider.tokens.token()
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, deadline_s - outcome.start_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
@@ -163,6 +165,7 @@ class ChatCall:
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
         except UpstreamError as error:
+            hide_secrets(error, provider, credential)
             outcome.error = error
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)
