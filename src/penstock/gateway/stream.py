@@ -21,7 +21,6 @@ from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncat
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
 from penstock.net.transport import Exchange
-from penstock.wire.http import Headers
 from penstock.wire.ports import Relay
 
 TICK_S = 5.0
@@ -59,7 +58,7 @@ class Delivery:
         relay: Relay,
         outcome: Outcome,
         *,
-        head: Callable[[], Headers],
+        head: Callable[[], bytes],
         finish: Callable[[], None],
         hold_back_s: float,
         idle_s: float,
@@ -148,7 +147,8 @@ class Delivery:
         """Hold-back is over, or five more seconds have passed without an end."""
         relay, now_s = self._relay, self._loop.time()
         mark = (relay.content_bytes, relay.stopped is not None)
-        if mark != self._mark:
+        # While the caller reads slowly the provider is not read at all: that is not its lack of progress.
+        if mark != self._mark or self._exchange.brakes:
             self._mark, self._mark_s = mark, now_s
         if relay.stopped is not None and now_s - self._mark_s >= self._tick_s:
             self._close_quiet()
