@@ -1,6 +1,7 @@
 """Behaviours 19 and 20: what a caller sends arrives as it was written, and what cannot is said."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -193,7 +194,7 @@ def test_behaviour_19_a_longer_conversation_keeps_its_beginning(gateway: Gateway
         body = {"model": MODELS[provider], "messages": TURNS[:end], "tools": TOOLS}
         bodies.append(json.loads(sent(gateway, json.dumps(body).encode())))
     name = "contents" if provider == "gemini" else "messages"
-    for shorter, longer in zip(bodies, bodies[1:], strict=False):
+    for shorter, longer in pairwise(bodies):
         old, new = shorter.pop(name), longer[name]
         assert json.dumps(new[: len(old)]) == json.dumps(old)
         rest = {key: value for key, value in longer.items() if key != name}
