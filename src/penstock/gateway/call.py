@@ -36,7 +36,10 @@ class ChatCall:
         self.house = house
         self.inbound = inbound
         self.reply = reply
-        self.facts = CallFacts(request_id, house.clock.unix_s(), inbound.received_s)
+        unix_s = house.clock.unix_s()
+        self.facts = CallFacts(
+            request_id, int(unix_s * 1000), inbound.received_s, unix_s - time.monotonic(), request_id
+        )
 
     async def run(self) -> None:
         """Serve the call. Every way out settles it exactly once."""
@@ -137,8 +140,9 @@ class ChatCall:
                         target,
                         key.name,
                         attempt.attempt,
-                        admitted=rejected is None,
-                        passed_through=step.pass_through,
+                        rejected is None,
+                        step.pass_through,
+                        now_s,
                     )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
