@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.simulate.raw import RawReply, ask
 
@@ -51,7 +51,7 @@ class GatewayProcess:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
-    def __enter__(self) -> "GatewayProcess":
+    def __enter__(self) -> Self:
         self.start()
         self.url = self.wait_for("listening")["url"]
         return self

@@ -171,6 +171,7 @@ class ChatCall:
         except UpstreamError as error:
             hide_secrets(error, provider, credential)
             outcome.error = error
+            outcome.status = outcome.status or error.upstream_status or 0
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)
             if self.reply.started:

@@ -9,6 +9,7 @@ Rules
 
 import time
 
+import msgspec
 from msgspec import Struct
 
 from penstock.base.chat import Ask
@@ -128,18 +129,28 @@ def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | N
 def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> None:
     relay, model = outcome.relay, outcome.target.model
     usage = relay.usage if relay is not None else None
-    if usage is not None:
-        if input_bytes and usage.prompt_tokens:
-            estimator.learn(model, input_bytes, usage.prompt_tokens)
-    elif not outcome.refused:
-        usage = Usage(
-            input=estimator.tokens(model, input_bytes),
-            output=estimator.tokens(model, relay.content_bytes) if relay is not None else 0,
-            source="estimated",
-        )
+    if usage is not None and input_bytes and usage.prompt_tokens:
+        estimator.learn(model, input_bytes, usage.prompt_tokens)
+    if outcome.refused:
+        usage = None
+    elif not outcome.delivered and (usage is None or relay is None or relay.stopped is None):
+        seen_bytes = relay.content_bytes if relay is not None else 0
+        usage = _estimated(usage, estimator, model, input_bytes, seen_bytes)
     outcome.usage = usage
     if usage is not None:
         outcome.lines, outcome.cost_nusd = price_lines(usage, outcome.target.facts.price)
+
+
+def _estimated(
+    usage: Usage | None, estimator: TokenEstimator, model: str, input_bytes: int, seen_bytes: int
+) -> Usage:
+    """What a cut attempt consumed: the provider's last figures where it gave any, and at least what was seen."""
+    seen = estimator.tokens(model, seen_bytes) if seen_bytes else 0
+    if usage is None:
+        return Usage(input=estimator.tokens(model, input_bytes), output=seen, source="estimated")
+    # Anthropic opens with the whole input and one token of output: the rest of the output was never counted.
+    missing = max(0, seen - usage.completion_tokens)
+    return msgspec.structs.replace(usage, output=usage.output + missing, source="estimated")
 
 
 def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
