@@ -6,25 +6,23 @@ This file sequences; it does not compute. A station that grows moves to its room
 import asyncio
 import time
 
-from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.base.errors import (
     BadRequest,
     CallerGone,
-    NotFound,
     OurFault,
     PenstockError,
     RateLimited,
     UpstreamError,
 )
-from penstock.gateway.heads import reply_headers, told_by_caller
+from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
+from penstock.gateway.planning import plan_call
 from penstock.gateway.ports import Inbound, Reply
-from penstock.gateway.record import tell
 from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
-from penstock.routing.plan import Step, no_steps, plan
+from penstock.routing.plan import Step
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
 from penstock.wire.ports import Identity
 
@@ -55,13 +53,14 @@ class ChatCall:
 
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts
-        facts.principal = house.doors.admit(inbound.headers, house.clock.unix_s())
+        facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         facts.ask = ask = inbound.caller.read_request(inbound.body)
-        told_by_caller(facts, inbound.headers, ask)
+        told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        steps, max_attempts, tokens = self._plan(ask, now_s)
+        family = getattr(inbound.caller, "family", inbound.caller.name)
+        planned, tokens = plan_call(house, ask, facts, family, now_s)
         self._limit(tokens, now_s)
-        if house.journal.full:
+        if house.books.full:
             raise OurFault(
                 "The ledger cannot keep up; calls are refused rather than lost.",
                 code="ledger_full",
@@ -73,46 +72,20 @@ class ChatCall:
         self.remote = Remote(inbound.caller, ask, identity, self.translator)
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = Schedule(
-            steps,
+            planned.steps,
             retries=house.retries,
             key_count=house.key_count,
-            max_attempts=max_attempts,
+            max_attempts=planned.max_attempts or house.config.server.max_attempts,
             deadline_s=deadline_s,
             rng=house.rng,
         )
         await self._attempts(schedule, deadline_s)
-
-    def _plan(self, ask: Ask, now_s: float) -> tuple[tuple[Step, ...], int | None, int]:
-        """What will be tried, at most how often, and about how many tokens the input has."""
-        house = self.house
-        chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
-        if isinstance(chain, Rejected):
-            raise NotFound(chain.reason, code="model_not_found", param=chain.param)
-        tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
-        planned = plan(
-            chain,
-            needs=ask.needs,
-            input_tokens=tokens,
-            max_tokens=ask.max_tokens,
-            caller_family=getattr(self.inbound.caller, "family", self.inbound.caller.name),
-            patterns=self.facts.principal.patterns,
-            preferences=ask.provider,
-            refuse=None,
-            health=house.health,
-            now_s=now_s,
-            may_pass_through=house.against_pass_through,
-        )
-        tell(self.facts.explain, chain, planned)
-        if not planned.steps:
-            raise no_steps(planned)
-        return planned.steps, chain.max_attempts or house.config.server.max_attempts, tokens
 
     def _limit(self, tokens: int, now_s: float) -> None:
         limits = self.facts.principal.limits
         if limits is None:
             return
         refused = limits.admit(tokens, now_s)
-        self.facts.limit_headers = limits.headers(now_s)
         if refused is not None:
             raise RateLimited(refused.reason, retry_after_s=refused.retry_after_s)
         self.facts.estimated_tokens = tokens
@@ -160,7 +133,13 @@ class ChatCall:
                 rejected = self.house.health.admit(target.name, now_s)
                 if rejected is None or attempt.last_resort:
                     key = choice.key
-                    outcome = Outcome(target, key.name, attempt.attempt, admitted=rejected is None)
+                    outcome = Outcome(
+                        target,
+                        key.name,
+                        attempt.attempt,
+                        admitted=rejected is None,
+                        passed_through=step.pass_through,
+                    )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
                     return outcome, key.secret
@@ -204,7 +183,7 @@ class ChatCall:
                 sent.exchange,
                 sent.relay,
                 outcome,
-                head=lambda: reply_headers(facts, outcome, stream=True),
+                head=lambda: reply_head(facts, outcome, stream=True),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
@@ -217,7 +196,7 @@ class ChatCall:
         sent.relay.feed(body)
         out = sent.relay.close()
         self._delivered(outcome, provider)
-        self.reply.send(200, reply_headers(facts, outcome, stream=False), out)
+        self.reply.send(200, reply_head(facts, outcome, stream=False), out)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
         outcome.delivered = True

@@ -82,7 +82,7 @@ class App:
     async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if request.method != b"POST":
             raise MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
-        inbound = Inbound(caller, request.headers, request.body, request.received_s)
+        inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
         await ChatCall(self.house, inbound, reply, request_id).run()
 
     async def _page(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
@@ -112,7 +112,7 @@ class App:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
         metrics.set(INFLIGHT, self.inflight)
-        metrics.set(LEDGER_QUEUE, house.journal.queued)
+        metrics.set(LEDGER_QUEUE, house.books.waiting)
         metrics.clear(BREAKER)
         for target in house.health.snapshot(now_s):
             metrics.set_breaker(target, house.health.state(target, now_s))

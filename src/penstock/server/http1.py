@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import httptools
 
 from penstock.base.errors import BadRequest, BodyTooLarge, Draining, PenstockError
+from penstock.gateway.ports import TOLD, Known
 from penstock.wire.http import Headers
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -40,13 +41,13 @@ class Request:
     __slots__ = (
         "body",
         "chunks",
-        "expects",
         "headers",
         "keep_alive",
         "method",
         "received_s",
         "refused",
         "size",
+        "told",
         "url",
     )
 
@@ -59,7 +60,7 @@ class Request:
         self.size = 0
         self.body = b""
         self.keep_alive = True
-        self.expects = False
+        self.told: dict[bytes, bytes] = {}
         self.refused: PenstockError | None = None
 
 
@@ -85,38 +86,38 @@ class Handler(Protocol):
 class HttpReply:
     """The way back to one caller (gateway.ports.Reply)."""
 
-    __slots__ = ("_chunked", "_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
+    __slots__ = ("_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
 
     def __init__(self, connection: "HttpConnection", request: Request) -> None:
         self._connection = connection
         self._request = request
-        self._chunked = False
         self.started = False
         self.ended = False
         self.status = 0
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
 
-    def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole reply in one write."""
-        parts = self._head(status, headers)
-        parts.append(b"content-length: %d\r\n\r\n" % len(body))
-        if self._request.method != b"HEAD":
-            parts.append(body)
-        self.ended = True
-        self._connection.write(b"".join(parts))
-        self._connection.reply_ended(self._request)
+    @property
+    def known(self) -> Known:
+        """What the connection remembers between its calls."""
+        return self._connection.known
 
-    def start(self, status: int, headers: Headers, first: bytes) -> None:
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole reply in one write. ``head`` is header lines."""
+        request, connection = self._request, self._connection
+        self.ended = True
+        connection.write(
+            b"%b%bcontent-length: %d\r\n\r\n%b"
+            % (self._first_line(status), head, len(body), b"" if request.method == b"HEAD" else body)
+        )
+        connection.reply_ended(request)
+
+    def start(self, status: int, head: bytes, first: bytes) -> None:
         """Begin a chunked reply; ``first`` leaves with the head."""
-        parts = self._head(status, headers)
-        self._chunked = True
-        parts.append(b"transfer-encoding: chunked\r\n\r\n")
-        if first:
-            parts.append(b"%x\r\n" % len(first))
-            parts.append(first)
-            parts.append(b"\r\n")
-        self._connection.write(b"".join(parts))
+        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
+        self._connection.write(
+            b"%b%btransfer-encoding: chunked\r\n\r\n%b" % (self._first_line(status), head, chunk)
+        )
 
     def write(self, data: bytes) -> None:
         """One chunk, flushed at once."""
@@ -139,16 +140,14 @@ class HttpReply:
         self.ended = True
         self._connection.abort()
 
-    def _head(self, status: int, headers: Headers) -> list[bytes]:
+    def _first_line(self, status: int) -> bytes:
         self.started = True
         self.status = status
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        if not self._request.keep_alive or self._connection.handler.draining:
-            self._request.keep_alive = False
-            parts.append(b"connection: close\r\n")
-        return parts
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        if self._request.keep_alive and not self._connection.handler.draining:
+            return line
+        self._request.keep_alive = False
+        return line + b"connection: close\r\n"
 
 
 class RequestReader:
@@ -174,7 +173,7 @@ class RequestReader:
         reading = self.reading
         if reading is not None:
             reading.url += url
-            self._count(reading, len(url))
+            self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
@@ -183,11 +182,13 @@ class RequestReader:
             return
         name = name.lower()
         reading.headers.append((name, value))
-        self._count(reading, len(name) + len(value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            reading.expects = True
-        elif name == b"content-length" and value.isdigit() and int(value) > self._handler.max_body_bytes:
-            reading.refused = self._too_large()
+        if name in TOLD:
+            reading.told.setdefault(name, value)
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._connection.refuse(
+                BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
+            )
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -196,9 +197,10 @@ class RequestReader:
             return
         reading.method = self._parser.get_method()
         reading.keep_alive = self._parser.should_keep_alive()
-        if reading.refused is not None:
-            self._connection.refuse(reading.refused)
-        elif reading.expects:
+        length = reading.told.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._handler.max_body_bytes:
+            self._connection.refuse(self._too_large())
+        elif reading.told.get(b"expect", b"").lower() == b"100-continue":
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -219,13 +221,6 @@ class RequestReader:
             chunks = request.chunks
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._connection.accept(request)
-
-    def _count(self, reading: Request, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            reading.refused = BadRequest(
-                f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431
-            )
 
     def _too_large(self) -> BodyTooLarge:
         limit = self._handler.max_body_bytes
@@ -248,6 +243,7 @@ class HttpConnection(asyncio.Protocol):
         "_task",
         "_transport",
         "handler",
+        "known",
         "last_s",
     )
 
@@ -262,6 +258,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Request] = deque()
         self._discarding = False
+        self.known = Known()
         self.last_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -270,7 +267,7 @@ class HttpConnection(asyncio.Protocol):
         self._registry.add(self)
         self.last_s = self._loop.time()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone: whatever runs for it is cancelled."""
         self._registry.discard(self)
         self._transport = None

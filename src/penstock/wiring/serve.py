@@ -125,6 +125,7 @@ class Running:
         if shared is not None:
             for transport in shared.transports.values():
                 await transport.aclose()
+            shared.books.flush()
             shared.journal.close()
         return ended
 
