@@ -18,16 +18,18 @@ from typing import Any
 import yaml
 
 from penstock.config.catalogue import Catalogue
-from penstock.config.load import load_text
 from penstock.config.load import _UniqueKeys as Loader
+from penstock.config.load import load_text
 from penstock.simulate import Simulator
 
 ROOT = Path(__file__).parents[2]
 EXECUTED = ("bash", "sh", "python", "yaml")
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<lang>\w*) *\n(?P<body>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<lang>\w*) *\n(?P<body>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL
+)
 _MARK = re.compile(r"<!-- not-executed: (?P<why>.+?) -->\s*\Z", re.DOTALL)
 _SECRET = re.compile(r"env\.([A-Z][A-Z0-9_]*)")
-_CURL = "curl() { command curl --silent --show-error --fail-with-body --max-time 20 \"$@\"; }\n"
+_CURL = 'curl() { command curl --silent --show-error --fail-with-body --max-time 20 "$@"; }\n'
 _URL = re.compile(r'"url": ?"([^"]+)"')
 
 
@@ -47,7 +49,11 @@ class Block:
 
 def pages() -> list[Path]:
     """The pages whose blocks are executed."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs/how-to").glob("*.md")), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
+    return [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs/how-to").glob("*.md")),
+        *sorted((ROOT / "docs/tutorials").glob("*.md")),
+    ]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -58,9 +64,13 @@ def blocks(page: Path) -> list[Block]:
         if match["lang"] in EXECUTED:
             mark = _MARK.search(text, 0, match.start())
             indent = len(match["indent"])
-            body = "".join(line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True))
+            body = "".join(
+                line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True)
+            )
             line = text.count("\n", 0, match.start()) + 1
-            found.append(Block(str(page.relative_to(ROOT)), line, match["lang"], body, mark["why"] if mark else ""))
+            found.append(
+                Block(str(page.relative_to(ROOT)), line, match["lang"], body, mark["why"] if mark else "")
+            )
     return found
 
 
@@ -138,21 +148,32 @@ class Reader:
                 self._serve_if_needed()
                 rest.append(self.local(line))
             elif words[:2] == ["penstock", "simulate"]:
-                assert words[2:] in ([], ["--port", "9090"]), f"{block}: the simulator of this run is a plain one"
+                assert words[2:] in ([], ["--port", "9090"]), (
+                    f"{block}: the simulator of this run is a plain one"
+                )
             else:
                 rest.append(line)
         self._flush(rest, block)
 
     def _flush(self, lines: list[str], block: Block) -> None:
         if any(line.strip() for line in lines):
-            self.env |= {"REQUEST_ID": self._last_request(), "PENSTOCK_PID": str(self.gateway.pid if self.gateway else "")}
+            self.env |= {
+                "REQUEST_ID": self._last_request(),
+                "PENSTOCK_PID": str(self.gateway.pid if self.gateway else ""),
+            }
             script = "set -euo pipefail\n" + _CURL + "\n".join(lines)
             self._run(["bash", "-c", script], block)
         lines.clear()
 
     def _run(self, words: list[str], block: Block) -> None:
         done = subprocess.run(
-            words, cwd=self.folder, env=self._environ(), capture_output=True, text=True, timeout=50, check=False
+            words,
+            cwd=self.folder,
+            env=self._environ(),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
         )
         assert done.returncode == 0, f"{block} failed:\n{done.stdout}\n{done.stderr}"
         self.outputs.append(done.stdout)
@@ -170,7 +191,12 @@ class Reader:
     def _serve(self, options: list[str]) -> None:
         words = [sys.executable, "-m", "penstock", "serve", *options, "--port", "0", "--json"]
         self.gateway = subprocess.Popen(
-            words, cwd=self.folder, env=self._environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            words,
+            cwd=self.folder,
+            env=self._environ(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         said = ""
         while not (url := _URL.search(said)):
@@ -186,7 +212,9 @@ class Reader:
         while path.exists() and time.monotonic() < until_s:
             connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
             try:
-                row = connection.execute("SELECT request_id FROM calls ORDER BY at_ms DESC LIMIT 1").fetchone()
+                row = connection.execute(
+                    "SELECT request_id FROM calls ORDER BY at_ms DESC LIMIT 1"
+                ).fetchone()
             finally:
                 connection.close()
             if row:

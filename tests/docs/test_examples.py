@@ -13,7 +13,6 @@ needs_shell = pytest.mark.skipif(
 MOST_NOT_EXECUTED = 6
 
 
-
 def tutorial(outputs):
     """After the fault the answer comes from the other provider, and the ledger says so."""
     calls = [out for out in outputs if "x-penstock-provider" in out]

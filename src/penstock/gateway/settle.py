@@ -107,6 +107,7 @@ class CallFacts:
         "meta",
         "notes",
         "outcomes",
+        "own_s",
         "principal",
         "received_s",
         "request_id",
@@ -133,6 +134,8 @@ class CallFacts:
         self.outcomes: list[Outcome] = []
         self.adjusted: tuple[str, ...] = ()
         self.estimated_tokens = 0
+        self.own_s = -1.0
+        """Our own share, once a stream's head has left; below 0 until then."""
         self.waited_s = 0.0
         """Time spent waiting for providers, keys and back-offs: not our own."""
         self.ended_s = 0.0
@@ -235,7 +238,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         ask.stream,
         len(outcomes),
         latency_s * 1000,
-        max(0, int((latency_s - facts.waited_s) * 1e6)),
+        max(0, int((facts.own_s if facts.own_s >= 0 else latency_s - facts.waited_s) * 1e6)),
         facts.client_request_id,
         body_id,
         facts.adjusted,
