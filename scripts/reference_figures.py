@@ -33,7 +33,9 @@ def figures(folder: Path = RESULTS) -> str:
     if not rows:
         return NONE
     lines = ["| what | measured | run |", "|---|---|---|"]
-    lines += [f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows]
+    lines += [
+        f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows
+    ]
     lines += ["", *(_identity(name, record) for name, record in runs.values())]
     return "\n".join(lines)
 
@@ -73,7 +75,10 @@ def _streams(said: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("CPU per streamed event, 64 streams × 50 events/s", _beside(said.get("cpu_us_per_event_64"), "µs")),
         ("first content event behind the upstream's, p99", "" if first is None else f"{first:g} µs"),
-        ("lateness of an event, p99, 512 streams × 50 events/s", _beside(said.get("late_p99_us_512"), "µs", digits=0)),
+        (
+            "lateness of an event, p99, 512 streams × 50 events/s",
+            _beside(said.get("late_p99_us_512"), "µs", digits=0),
+        ),
     ]
 
 

@@ -178,6 +178,8 @@ class ChatCall:
                 raise
             return error
         finally:
+            if not outcome.content_s and facts.own_s < 0:
+                facts.waited_s += time.monotonic() - (outcome.start_s if sent is None else sent.head_s)
             if sent is not None:
                 sent.exchange.abort()
         return None
@@ -191,7 +193,7 @@ class ChatCall:
                 sent.exchange,
                 sent.relay,
                 outcome,
-                head=lambda: reply_head(facts, outcome, stream=True),
+                head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
@@ -205,6 +207,13 @@ class ChatCall:
         out = sent.relay.close()
         self._delivered(outcome, provider)
         self.reply.send(200, reply_head(facts, outcome, stream=False), out)
+
+    def _stream_head(self, sent: Sent, outcome: Outcome) -> bytes:
+        """The head as it leaves: from here on a stream goes at the provider's pace, and our share is known."""
+        facts, now_s = self.facts, time.monotonic()
+        facts.waited_s += (outcome.content_s or now_s) - sent.head_s
+        facts.own_s = now_s - facts.received_s - facts.waited_s
+        return reply_head(facts, outcome, stream=True)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
         outcome.delivered = True

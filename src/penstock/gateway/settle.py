@@ -81,7 +81,11 @@ Note = tuple[float, str, Outcome | None, str, str, str]
 
 
 class CallFacts(Struct):
-    """What is known of one call, as it goes on. ``waited_s`` is what was waited for providers, keys and back-offs."""
+    """What is known of one call, as it goes on.
+
+    ``waited_s`` is what was waited for providers, keys and back-offs. ``own_s`` is our own share once a stream's head has
+    left; below 0 until then.
+    """
 
     request_id: str
     at_ms: int
@@ -98,6 +102,7 @@ class CallFacts(Struct):
     outcomes: list[Outcome] = []
     adjusted: tuple[str, ...] = ()
     estimated_tokens: int = 0
+    own_s: float = -1.0
     waited_s: float = 0.0
     ended_s: float = 0.0
     settled: bool = False
@@ -206,7 +211,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         ask.stream,
         len(outcomes),
         latency_s * 1000,
-        max(0, int((latency_s - facts.waited_s) * 1e6)),
+        max(0, int((facts.own_s if facts.own_s >= 0 else latency_s - facts.waited_s) * 1e6)),
         facts.client_request_id,
         body_id,
         facts.adjusted,
