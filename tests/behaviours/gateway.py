@@ -496,7 +496,10 @@ class Scripted:
         self._accepting.start()
 
     def sse(
-        self, *frames: bytes | dict[str, Any], end: bool = True, content_type: str = "text/event-stream"
+        self,
+        *frames: bytes | float | dict[str, Any],
+        end: bool = True,
+        content_type: str = "text/event-stream",
     ) -> None:
         """Say a stream: dicts become ``data:`` events, bytes go as they are; ``end`` False keeps it open."""
         said = [

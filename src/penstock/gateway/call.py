@@ -19,7 +19,7 @@ from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import plan_call
 from penstock.gateway.ports import Inbound, Reply
-from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator
+from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator, hide_secrets
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
 from penstock.routing.plan import Step
@@ -36,7 +36,10 @@ class ChatCall:
         self.house = house
         self.inbound = inbound
         self.reply = reply
-        self.facts = CallFacts(request_id, house.clock.unix_s(), inbound.received_s)
+        unix_s = house.clock.unix_s()
+        self.facts = CallFacts(
+            request_id, int(unix_s * 1000), inbound.received_s, unix_s - time.monotonic(), request_id
+        )
 
     async def run(self) -> None:
         """Serve the call. Every way out settles it exactly once."""
@@ -137,8 +140,9 @@ class ChatCall:
                         target,
                         key.name,
                         attempt.attempt,
-                        admitted=rejected is None,
-                        passed_through=step.pass_through,
+                        rejected is None,
+                        step.pass_through,
+                        now_s,
                     )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
@@ -154,8 +158,10 @@ class ChatCall:
         """One attempt: None when the caller has the answer, else what failed (raised if 200 is already out)."""
         facts = self.facts
         sent: Sent | None = None
+        credential = secret
         try:
-            credential = secret if provider.tokens is None else await provider.tokens.token()
+            if provider.tokens is not None:
+                credential = await provider.tokens.token()
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, deadline_s - outcome.start_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
@@ -163,7 +169,9 @@ class ChatCall:
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
         except UpstreamError as error:
+            hide_secrets(error, provider, credential)
             outcome.error = error
+            outcome.status = outcome.status or error.upstream_status or 0
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)
             if self.reply.started:

@@ -19,6 +19,7 @@ TOLD = frozenset(
         b"traceparent",
         b"expect",
         b"content-length",
+        b"upgrade",
     }
 )
 """The request headers that a gateway reads."""

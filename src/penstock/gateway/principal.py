@@ -20,7 +20,7 @@ from penstock.routing.limits import KeyLimits
 _PEPPER = os.urandom(16)
 
 
-class Principal(Struct):
+class Principal(Struct, frozen=True):
     """One virtual key's holder.
 
     ``provider_keys`` maps a provider to the key names this holder spends on; None: all of every provider.

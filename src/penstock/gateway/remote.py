@@ -21,6 +21,8 @@ from penstock.wire.ports import CallerDialect, Identity, PassThroughDialect, Rel
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
+MIN_SECRET_CHARS = 8
+"""Shorter ones are words that local servers take for a key ("ollama", "EMPTY"), and may stand in any sentence."""
 _OK = 200
 _REDIRECT = 300
 
@@ -121,6 +123,19 @@ class Remote:
         if not _OK <= exchange.status < _REDIRECT:
             raise await _refusal(provider, exchange)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+
+def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
+    """Mask the provider's credentials where it quoted one: the dialects know keys by their shape only."""
+    secrets = [key.secret for key in provider.keys.keys]
+    for secret in (credential, *secrets):
+        if len(secret) < MIN_SECRET_CHARS:
+            continue
+        error.message = error.message.replace(secret, "***")
+        error.code = error.code.replace(secret, "***")
+        if error.param is not None:
+            error.param = error.param.replace(secret, "***")
+    error.args = (error.message,)
 
 
 async def _refusal(provider: Provider, exchange: Exchange) -> UpstreamError:

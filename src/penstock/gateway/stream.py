@@ -147,7 +147,8 @@ class Delivery:
         """Hold-back is over, or five more seconds have passed without an end."""
         relay, now_s = self._relay, self._loop.time()
         mark = (relay.content_bytes, relay.stopped is not None)
-        if mark != self._mark:
+        # While the caller reads slowly the provider is not read at all: that is not its lack of progress.
+        if mark != self._mark or self._exchange.brakes:
             self._mark, self._mark_s = mark, now_s
         if relay.stopped is not None and now_s - self._mark_s >= self._tick_s:
             self._close_quiet()

@@ -33,11 +33,19 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
 }
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
+SETTLE_S = 1.0
 
 
 def caller_of(path: bytes) -> CallerDialect:
     """Whose error shape a path's caller reads: OpenRouter's below /api/v1, OpenAI's anywhere else."""
     return _OPENROUTER if path.startswith(b"/api/v1") else _OPENAI
+
+
+def origin_form(target: bytes) -> bytes:
+    """``http://host/path`` as ``/path``: a server takes both (RFC 9112, 3.2.2)."""
+    rest = target.partition(b"://")[2]
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"
 
 
 class App:
@@ -69,6 +77,8 @@ class App:
 
     def handle(self, request: Request, reply: HttpReply) -> Coroutine[Any, Any, None]:
         """Serve one request; it ends the reply, whatever happens."""
+        if request.url[:1] != b"/":
+            request.url = origin_form(request.url)
         path = request.url.partition(b"?")[0]
         caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
         if caller is not None:
@@ -138,15 +148,21 @@ class App:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        while loop.time() < deadline_s:
+        while self.inflight and loop.time() < deadline_s:
             for connection in list(self.connections):
                 if connection.idle:
                     connection.close()
-            if self.inflight == 0:
-                break
             await asyncio.sleep(0.02)
         ended = self.inflight == 0
         for connection in list(self.connections):
             connection.close() if ended else connection.abort()
-        await asyncio.sleep(0)
+        # A closed connection leaves when its caller has read the last bytes; a cut call must still be settled.
+        last_s = max(deadline_s, loop.time() + SETTLE_S) if ended else loop.time() + SETTLE_S
+        while (self.connections or self.inflight) and loop.time() < last_s:  # noqa: ASYNC110 - once per life
+            await asyncio.sleep(0.005)
+        if self.connections:
+            ended = False
+            for connection in list(self.connections):
+                connection.abort()
+            await asyncio.sleep(0)
         return ended

@@ -40,7 +40,9 @@ class Request:
 
     __slots__ = (
         "body",
+        "chunked_ok",
         "chunks",
+        "head_bytes",
         "headers",
         "keep_alive",
         "method",
@@ -48,11 +50,14 @@ class Request:
         "refused",
         "size",
         "told",
+        "upgrades",
         "url",
     )
 
     def __init__(self, received_s: float) -> None:
         self.received_s = received_s
+        self.head_bytes = -1
+        """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
         self.method = b""
         self.url = b""
         self.headers: Headers = []
@@ -61,7 +66,13 @@ class Request:
         self.body = b""
         self.keep_alive = True
         self.told: dict[bytes, bytes] = {}
+        self.chunked_ok = True
+        self.upgrades = False
         self.refused: PenstockError | None = None
+
+    def expects(self) -> bool:
+        """The caller waits for 100 Continue before it sends the body."""
+        return self.told.get(b"expect", b"").lower() == b"100-continue"
 
 
 class Handler(Protocol):
@@ -86,11 +97,12 @@ class Handler(Protocol):
 class HttpReply:
     """The way back to one caller (gateway.ports.Reply)."""
 
-    __slots__ = ("_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
+    __slots__ = ("_chunked", "_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
 
     def __init__(self, connection: "HttpConnection", request: Request) -> None:
         self._connection = connection
         self._request = request
+        self._chunked = False
         self.started = False
         self.ended = False
         self.status = 0
@@ -113,7 +125,12 @@ class HttpReply:
         connection.reply_ended(request)
 
     def start(self, status: int, head: bytes, first: bytes) -> None:
-        """Begin a chunked reply; ``first`` leaves with the head."""
+        """Begin a chunked reply; ``first`` leaves with the head. HTTP/1.0 reads to the connection's end instead."""
+        if not self._request.chunked_ok:
+            self._request.keep_alive = False
+            self._connection.write(b"%b%b\r\n%b" % (self._first_line(status), head, first))
+            return
+        self._chunked = True
         chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
         self._connection.write(
             b"%b%btransfer-encoding: chunked\r\n\r\n%b" % (self._first_line(status), head, chunk)
@@ -122,14 +139,16 @@ class HttpReply:
     def write(self, data: bytes) -> None:
         """One chunk, flushed at once."""
         if data:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end(self, last: bytes = b"") -> None:
         """The proper end of a chunked reply."""
         if self.ended:
             return
         self.ended = True
-        if last:
+        if not self._chunked:
+            self._connection.write(last)
+        elif last:
             self._connection.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
         else:
             self._connection.write(b"0\r\n\r\n")
@@ -185,10 +204,6 @@ class RequestReader:
         if name in TOLD:
             reading.told.setdefault(name, value)
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._connection.refuse(
-                BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
-            )
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -197,11 +212,16 @@ class RequestReader:
             return
         reading.method = self._parser.get_method()
         reading.keep_alive = self._parser.should_keep_alive()
-        length = reading.told.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._handler.max_body_bytes:
+        told = reading.told
+        length = told.get(b"content-length", b"")
+        reading.chunked_ok = self._parser.get_http_version() != "1.0"
+        reading.upgrades = b"upgrade" in told
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._connection.refuse(_head_too_large())
+        elif length.isdigit() and int(length) > self._handler.max_body_bytes:
             self._connection.refuse(self._too_large())
-        elif reading.told.get(b"expect", b"").lower() == b"100-continue":
-            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif reading.expects():
+            self._connection.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -215,18 +235,55 @@ class RequestReader:
             reading.chunks.append(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
-        request, self.reading = self.reading, None
+        """The request is whole; one that offers an upgrade is read again: see ``decline_upgrade``."""
+        request = self.reading
+        if (
+            request is not None
+            and (request.upgrades or request.method == b"CONNECT")
+            and self._parser.should_upgrade()
+        ):
+            return
+        self.reading = None
         if request is not None:
             chunks = request.chunks
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._connection.accept(request)
+
+    def decline_upgrade(self, rest: bytes) -> None:
+        """The same request without its offer, which a server may ignore (RFC 9110, 7.8): llhttp skips its body."""
+        request, self.reading = self.reading, None
+        if request is None or request.method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT")
+        head = [b"%b %b HTTP/1.1\r\n" % (request.method, request.url)]
+        head += [
+            b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in (b"connection", b"upgrade")
+        ]
+        if not request.keep_alive:
+            head.append(b"connection: close\r\n")
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed = self._parser.feed_data
+        self.feed(b"".join((*head, b"\r\n", rest)))
+
+    def grew(self, size: int) -> None:
+        """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
+        reading = self.reading
+        if reading is None or reading.method:
+            return
+        reading.head_bytes += 1 if reading.head_bytes < 0 else size
+        if reading.refused is None and reading.head_bytes > MAX_HEADER_BYTES:
+            reading.refused = _head_too_large()
+        if reading.refused is not None:
+            self._connection.refuse(reading.refused)
 
     def _too_large(self) -> BodyTooLarge:
         limit = self._handler.max_body_bytes
         return BodyTooLarge(
             f"The body is over {limit} bytes.", hint="Send less, or raise server.max_body_bytes."
         )
+
+
+def _head_too_large() -> BadRequest:
+    return BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -281,11 +338,14 @@ class HttpConnection(asyncio.Protocol):
             return
         self.last_s = self._loop.time()
         try:
-            self._reader.feed(data)
-        except httptools.HttpParserUpgrade:
-            self.refuse(BadRequest("Upgrades are not spoken here.", hint="Use plain HTTP/1.1."))
+            try:
+                self._reader.feed(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._reader.decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refuse(BadRequest("This is not HTTP/1.1."))
+        if self._reader.reading is not None:
+            self._reader.grew(len(data))
 
     def eof_received(self) -> bool:
         """Half-closed: a caller that shuts its side has hung up."""
@@ -330,6 +390,15 @@ class HttpConnection(asyncio.Protocol):
         elif self._queue:
             self._transport.resume_reading()
             self._serve(self._queue.popleft())
+        elif self._reader.reading is not None:
+            self.ask_for_body()
+
+    def ask_for_body(self) -> None:
+        """100 Continue for a caller that waits for it, once the reply before it is out."""
+        reading = self._reader.reading
+        if self._current is None and reading is not None and reading.method and reading.expects():
+            del reading.told[b"expect"]
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def refuse(self, error: PenstockError) -> None:
         """Answer an error, in its turn, and hang up: the rest of what comes is not understood, or too much."""
