@@ -67,7 +67,17 @@ def reply_headers(facts: CallFacts, outcome: Outcome, *, stream: bool) -> Header
         if cost_nusd is not None:
             headers.append((b"x-penstock-cost-usd", usd_text(cost_nusd).encode()))
     headers += facts.limit_headers
-    own_s = time.monotonic() - facts.received_s - facts.waited_s
-    timing = b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, facts.waited_s * 1000)
-    headers.append((b"server-timing", timing))
+    headers.append(_timing(facts))
     return headers
+
+
+def refusal_headers(facts: CallFacts) -> Headers:
+    """What a reply says that is an error: how often it was tried, the key's limits, whose time it took."""
+    headers: Headers = [(b"x-penstock-attempts", b"%d" % len(facts.outcomes)), *facts.limit_headers]
+    headers.append(_timing(facts))
+    return headers
+
+
+def _timing(facts: CallFacts) -> tuple[bytes, bytes]:
+    own_s = time.monotonic() - facts.received_s - facts.waited_s
+    return b"server-timing", b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, facts.waited_s * 1000)
