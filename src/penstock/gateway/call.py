@@ -11,7 +11,6 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import (
     BadRequest,
     CallerGone,
-    NotFound,
     OurFault,
     PenstockError,
     RateLimited,
@@ -24,6 +23,7 @@ from penstock.gateway.record import tell
 from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator, hide_secrets
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
+from penstock.routing.names import no_chain
 from penstock.routing.plan import Step, no_steps, plan
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
 from penstock.wire.ports import Identity
@@ -87,7 +87,7 @@ class ChatCall:
         house = self.house
         chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
         if isinstance(chain, Rejected):
-            raise NotFound(chain.reason, code="model_not_found", param=chain.param)
+            raise no_chain(chain)
         tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
         planned = plan(
             chain,

@@ -75,7 +75,13 @@ async def _starlette_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        return _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        allow = (error.headers or {}).get("Allow", "GET")
+        if request.method == "OPTIONS":
+            # No CORS: a web page must not spend what a gateway on its visitor's machine may spend.
+            return Response(b"", headers={"allow": f"{allow}, OPTIONS"})
+        refused = _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        refused.headers["allow"] = allow
+        return refused
     return _error(
         request,
         NotFound(
@@ -89,7 +95,9 @@ def _callable_names(house: House, principal: Principal) -> Callable[[str], bool]
     """Whether this key may call a listed name: routes and aliases by what stands behind them (behaviour 33)."""
     config, patterns = house.config, principal.patterns
     indirect = {route.id for route in (*config.routes, *config.mcp)}
-    indirect |= {f"{name}/{alias}" for name, provider in config.providers.items() for alias in provider.models}
+    indirect |= {
+        f"{name}/{alias}" for name, provider in config.providers.items() for alias in provider.models
+    }
 
     def may_call(name: str) -> bool:
         if name not in indirect:

@@ -7,7 +7,6 @@ from penstock.server.http1 import HttpReply
 from penstock.wire.http import Headers, header
 from penstock.wire.ports import CallerDialect
 
-
 MAX_CLIENT_ID_BYTES = 256
 
 
