@@ -133,7 +133,9 @@ def test_behaviour_33_the_list_of_models_matches(gateway, path):
         key: {row["id"] for row in gateway.get(path, bearer(key)).json()["data"]}
         for key in ("WIDE_KEY", "NARROW_KEY", "DENIED_KEY", "ROUTE_KEY")
     }
-    assert {"house-blend", "openai/small", "openai/gpt-4o", "anthropic/claude-haiku-4-5"} <= listed["WIDE_KEY"]
+    assert {"house-blend", "openai/small", "openai/gpt-4o", "anthropic/claude-haiku-4-5"} <= listed[
+        "WIDE_KEY"
+    ]
     assert "openai/gpt-4o-mini" in listed["NARROW_KEY"]
     assert "gemini/gemini-2.5-flash" in listed["NARROW_KEY"]
     assert "openai/small" in listed["NARROW_KEY"]
@@ -150,8 +152,10 @@ def test_behaviour_33_the_list_of_models_matches(gateway, path):
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
 def test_a_virtual_key_is_taken_from_any_of_three_headers(gateway, header):
     """The word Bearer in any case; and it never goes upstream."""
-    for text in (f"Bearer {KEYS['WIDE_KEY']}", f"bearer {KEYS['WIDE_KEY']}") if header == "authorization" else (
-        KEYS["WIDE_KEY"],
+    for text in (
+        (f"Bearer {KEYS['WIDE_KEY']}", f"bearer {KEYS['WIDE_KEY']}")
+        if header == "authorization"
+        else (KEYS["WIDE_KEY"],)
     ):
         answer = gateway.post({"model": "openai/gpt-4o", "messages": HELLO}, headers={header: text})
         assert answer.status == 200
@@ -164,20 +168,31 @@ def test_a_virtual_key_is_taken_from_any_of_three_headers(gateway, header):
 def test_duplicate_credentials_the_first_known_one_counts(gateway):
     """Authorization beside x-api-key, as some SDKs send: a placeholder in one does not hide the key in the other."""
     body = {"model": "openai/gpt-4o", "messages": HELLO}
-    answer = gateway.post(body, headers={"authorization": "Bearer placeholder", "x-api-key": KEYS["WIDE_KEY"]})
+    answer = gateway.post(
+        body, headers={"authorization": "Bearer placeholder", "x-api-key": KEYS["WIDE_KEY"]}
+    )
     assert answer.status == 200
-    answer = gateway.post(body, headers={"x-api-key": KEYS["NARROW_KEY"], "authorization": f"Bearer {KEYS['WIDE_KEY']}"})
+    answer = gateway.post(
+        body, headers={"x-api-key": KEYS["NARROW_KEY"], "authorization": f"Bearer {KEYS['WIDE_KEY']}"}
+    )
     assert answer.status == 403
     sent = gateway.sim.requests[-1]
     assert [name for name, _ in sent.raw_headers].count(b"authorization") == 1
     assert b"x-api-key" not in dict(sent.raw_headers)
 
 
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer nobody's"}, {"authorization": "Basic dXNlcjpwYXNz"}, {"x-api-key": ""}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer nobody's"}, {"authorization": "Basic dXNlcjpwYXNz"}, {"x-api-key": ""}],
+)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/generation?id=x"])
 def test_no_known_key_is_401_and_asks_nobody(gateway, headers, path):
     """Said in the caller's dialect, with what to send; nothing is recorded or sent."""
-    answer = gateway.post({"model": "openai/gpt-4o", "messages": HELLO}, headers=headers) if "chat" in path else gateway.get(path, headers)
+    answer = (
+        gateway.post({"model": "openai/gpt-4o", "messages": HELLO}, headers=headers)
+        if "chat" in path
+        else gateway.get(path, headers)
+    )
     assert answer.status == 401
     assert answer.error["code"] in ("invalid_api_key", "missing_api_key")
     assert answer.error["type"] == "invalid_request_error"
@@ -207,10 +222,17 @@ def test_provider_keys_bind_a_virtual_key_to_its_accounts(gateway):
 
 def test_without_virtual_keys_any_credential_is_accepted_ignored_and_never_forwarded(tmp_path):
     """Clients that insist on a key may send any."""
-    config = 'providers: {openai: {keys: [{value: env.OPENAI_KEY}], network: {base_url: "{sim}/p/openai/v1"}}}'
+    config = (
+        'providers: {openai: {keys: [{value: env.OPENAI_KEY}], network: {base_url: "{sim}/p/openai/v1"}}}'
+    )
     with running_gateway(tmp_path, config) as gateway:
         body = {"model": "openai/gpt-4o-mini", "messages": HELLO}
-        for headers in ({}, {"authorization": "Bearer anything"}, {"x-api-key": "at all"}, {"x-goog-api-key": "k"}):
+        for headers in (
+            {},
+            {"authorization": "Bearer anything"},
+            {"x-api-key": "at all"},
+            {"x-goog-api-key": "k"},
+        ):
             assert gateway.post(body, headers=headers).status == 200
         for received in gateway.sim.requests:
             assert received.headers["authorization"] == f"Bearer {SECRETS['OPENAI_KEY']}"
@@ -251,7 +273,16 @@ def test_600_a_minute_pass_at_once_and_the_601st_does_not(gateway):
 
 def test_tokens_per_minute_are_estimated_and_then_corrected(gateway):
     """One call that used far more than was foreseen delays the next; the refusal says which limit it was."""
-    assert call(gateway, "TOKENS_KEY", "local/m", max_tokens=1500, messages=[{"role": "user", "content": "SAY_TOKENS 1500"}]).status == 200
+    assert (
+        call(
+            gateway,
+            "TOKENS_KEY",
+            "local/m",
+            max_tokens=1500,
+            messages=[{"role": "user", "content": "SAY_TOKENS 1500"}],
+        ).status
+        == 200
+    )
     refused = call(gateway, "TOKENS_KEY", "local/m")
     assert refused.status == 429
     assert "1000 tokens per minute" in refused.error["message"]
@@ -282,7 +313,16 @@ def by_hand(provider: str, model: str, **tokens: int) -> int:
 
 
 def vector(entry: Entry) -> dict[str, int]:
-    units = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio", "input_image", "output", "reasoning")
+    units = (
+        "input",
+        "cache_read",
+        "cache_write_5m",
+        "cache_write_1h",
+        "input_audio",
+        "input_image",
+        "output",
+        "reasoning",
+    )
     return {unit: getattr(entry, unit) for unit in units if getattr(entry, unit)}
 
 
@@ -312,7 +352,9 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
 @both
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"]
+)
 def test_behaviour_34_plain_tokens(gateway, model, stream):
     """A hundred in, ten out."""
     entry = priced(gateway, {"model": model, **said(FOUR_HUNDRED), "max_tokens": 10}, stream=stream)
@@ -326,7 +368,9 @@ def test_behaviour_34_plain_tokens(gateway, model, stream):
 @both
 def test_behaviour_34_cached_input_is_a_part_of_openai_s_prompt(gateway, stream):
     """Inclusive: three quarters are read from the cache and leave the rest at the full price."""
-    entry = priced(gateway, {"model": "openai/gpt-4o-mini-cached", **said(FOUR_HUNDRED), "max_tokens": 10}, stream=stream)
+    entry = priced(
+        gateway, {"model": "openai/gpt-4o-mini-cached", **said(FOUR_HUNDRED), "max_tokens": 10}, stream=stream
+    )
     assert vector(entry) == {"input": 26, "cache_read": 77, "output": 10}
     assert entry.cost_nusd == 26 * 150 + 77 * 75 + 10 * 600
 
@@ -334,7 +378,11 @@ def test_behaviour_34_cached_input_is_a_part_of_openai_s_prompt(gateway, stream)
 @both
 def test_behaviour_34_cached_input_is_a_part_of_gemini_s_prompt(gateway, stream):
     """Inclusive as well."""
-    entry = priced(gateway, {"model": "gemini/gemini-2.5-flash-cached", **said(FOUR_HUNDRED), "max_tokens": 10}, stream=stream)
+    entry = priced(
+        gateway,
+        {"model": "gemini/gemini-2.5-flash-cached", **said(FOUR_HUNDRED), "max_tokens": 10},
+        stream=stream,
+    )
     assert vector(entry) == {"input": 25, "cache_read": 75, "output": 10}
     assert entry.cost_nusd == 25 * 300 + 75 * 30 + 10 * 2500
 
@@ -351,7 +399,9 @@ def test_behaviour_34_anthropic_s_cache_is_beside_its_input(gateway, ttl, unit, 
     }  # fmt: skip
     first = priced(gateway, body, stream=stream)
     assert vector(first) == {"input": 20, unit: 100, "output": 10}
-    assert first.cost_nusd == by_hand("anthropic", "claude-haiku-4-5", **{"input": 20, unit: 100, "output": 10})
+    assert first.cost_nusd == by_hand(
+        "anthropic", "claude-haiku-4-5", **{"input": 20, unit: 100, "output": 10}
+    )
     assert first.cost_nusd == 20 * 1000 + 100 * (1250 if ttl == "5m" else 2000) + 10 * 5000
     second = priced(gateway, body, stream=stream)
     assert vector(second) == {"input": 20, "cache_read": 100, "output": 10}
@@ -359,7 +409,9 @@ def test_behaviour_34_anthropic_s_cache_is_beside_its_input(gateway, ttl, unit, 
 
 
 @both
-@pytest.mark.parametrize("model", ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"]
+)
 def test_behaviour_34_thinking_is_billed_at_the_output_rate(gateway, model, stream):
     """Whether the provider counts it inside its output (OpenAI, Anthropic) or beside it (Gemini)."""
     body = {"model": model, **said(FOUR_HUNDRED + " SAY_TOKENS 10"), "reasoning_effort": "low"}
@@ -380,7 +432,9 @@ def test_behaviour_34_audio_has_its_own_price(gateway, stream):
     openai = priced(gateway, {"model": "openai/gpt-audio", **said(content), "max_tokens": 10}, stream=stream)
     assert vector(openai) == {"input": 103, "input_audio": 50, "output": 10}
     assert openai.cost_nusd == 103 * 2500 + 50 * 40_000 + 10 * 10_000
-    gemini = priced(gateway, {"model": "gemini/gemini-2.5-flash", **said(content), "max_tokens": 10}, stream=stream)
+    gemini = priced(
+        gateway, {"model": "gemini/gemini-2.5-flash", **said(content), "max_tokens": 10}, stream=stream
+    )
     assert vector(gemini) == {"input": 100, "input_audio": 64, "output": 10}
     assert gemini.cost_nusd == by_hand("gemini", "gemini-2.5-flash", input=100, input_audio=64, output=10)
 
@@ -391,7 +445,10 @@ def test_behaviour_34_the_long_context_tier_holds_for_the_whole_call(gateway, st
     row = CATALOGUE.facts("gemini", "gemini-2.5-pro").price
     assert row is not None
     (tier,) = row.tiers
-    for tokens, units in ((tier.above_tokens, row.units), (tier.above_tokens + 1, {**row.units, **tier.prices})):
+    for tokens, units in (
+        (tier.above_tokens, row.units),
+        (tier.above_tokens + 1, {**row.units, **tier.prices}),
+    ):
         body = {"model": "gemini/gemini-2.5-pro", **said("word" * tokens), "max_tokens": 10}
         entry = priced(gateway, body, stream=stream)
         assert (entry.input, entry.output) == (tokens, 10)
@@ -400,7 +457,9 @@ def test_behaviour_34_the_long_context_tier_holds_for_the_whole_call(gateway, st
 
 def test_behaviour_34_each_line_shows_quantity_price_version_and_source(gateway):
     """An entry can be checked by who pays it."""
-    entry = priced(gateway, {"model": "openai/gpt-4o-mini", **said(FOUR_HUNDRED), "max_tokens": 10}, stream=False)
+    entry = priced(
+        gateway, {"model": "openai/gpt-4o-mini", **said(FOUR_HUNDRED), "max_tokens": 10}, stream=False
+    )
     row = CATALOGUE.facts("openai", "gpt-4o-mini").price
     assert row is not None
     assert [msgspec.to_builtins(line) for line in entry.lines] == [
@@ -439,7 +498,9 @@ def test_behaviour_35_one_unknown_attempt_makes_the_call_s_sum_unknown(gateway):
 # 36. What is billed although it did not arrive.
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"]
+)
 @pytest.mark.parametrize("kind", ["close_mid_stream", "error_mid_stream", "malformed", "reset"])
 def test_behaviour_36_a_broken_stream_is_billed_for_what_was_seen(gateway, model, kind):
     """Input and output by estimate, flagged; the class says that it was not delivered."""
@@ -456,7 +517,9 @@ def test_behaviour_36_a_broken_stream_is_billed_for_what_was_seen(gateway, model
     assert {line.source for line in entry.lines} == {"estimated"}
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"]
+)
 def test_behaviour_36_a_cancelled_stream_is_billed_for_what_was_seen(gateway, model):
     """The caller hung up after some words; the provider charges for them."""
     gateway.faults({"kind": "stall", "after": 20})
@@ -470,7 +533,11 @@ def test_behaviour_36_a_cancelled_stream_is_billed_for_what_was_seen(gateway, mo
             break
     stream.close()
     entry = gateway.entry(request_id)
-    assert (entry.klass, entry.usage_source, entry.error_code) == ("billed_not_delivered", "estimated", "caller_gone")
+    assert (entry.klass, entry.usage_source, entry.error_code) == (
+        "billed_not_delivered",
+        "estimated",
+        "caller_gone",
+    )
     assert 10 <= entry.output <= 60
     assert entry.cost_nusd is not None
     assert entry.cost_nusd > 0

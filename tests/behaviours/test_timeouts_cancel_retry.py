@@ -56,7 +56,11 @@ routes:
       - {model: backup/gpt-4o-mini, params: {max_tokens: 5, seed: 7}}
 """
 SCENARIO = {"profiles": {"*paced*": {"tokens_per_s": 50.0, "output_tokens": 200}}}
-PACED = {"openai": "openai/gpt-4o-paced", "anthropic": "anthropic/claude-haiku-4-5-paced", "gemini": "gemini/gemini-2.5-flash-paced"}
+PACED = {
+    "openai": "openai/gpt-4o-paced",
+    "anthropic": "anthropic/claude-haiku-4-5-paced",
+    "gemini": "gemini/gemini-2.5-flash-paced",
+}
 
 
 def ask(model: str, **fields: Any) -> dict[str, Any]:
@@ -118,7 +122,11 @@ def test_behaviour_24_hanging_up_mid_stream_reaches_the_provider_at_once(gateway
     record = gateway.ledger(request_id)
     (entry,) = record.entries
     assert (record.call.status, record.call.error_code) == (499, "caller_gone")
-    assert (entry.klass, entry.usage_source, entry.error_code) == ("billed_not_delivered", "estimated", "caller_gone")
+    assert (entry.klass, entry.usage_source, entry.error_code) == (
+        "billed_not_delivered",
+        "estimated",
+        "caller_gone",
+    )
     assert entry.input > 0
     assert 0 < entry.output < 100
     assert gateway.house.health.snapshot(time.monotonic()) == {}
@@ -165,7 +173,9 @@ def test_behaviour_24_hanging_up_while_backing_off_ends_the_call(gateway):
 def test_behaviour_24_hanging_up_while_connecting_ends_the_attempt(tmp_path):
     """Nothing was sent, so nothing is billed; the half-open connection is given up."""
     with black_hole() as url:
-        config = f'providers: {{openai: {{keys: [{{value: env.OPENAI_KEY}}], network: {{base_url: "{url}"}}}}}}'
+        config = (
+            f'providers: {{openai: {{keys: [{{value: env.OPENAI_KEY}}], network: {{base_url: "{url}"}}}}}}'
+        )
         with running_gateway(tmp_path, config) as gateway:
             call = gateway.open(ask("openai/gpt-4o-mini"))
             time.sleep(0.1)
@@ -185,7 +195,10 @@ def test_behaviour_24_hanging_up_while_a_pipelined_call_waits_cancels_both(gatew
     """The one that runs is let go, the one in line never starts."""
     gateway.faults({"kind": "hang"})
     payload = json.dumps(ask("openai/gpt-4o")).encode()
-    wire = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(payload), payload)
+    wire = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(payload),
+        payload,
+    )
     host, port = gateway.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sock:
         sock.sendall(wire + wire)
@@ -209,9 +222,13 @@ def test_behaviour_25_connect_deadline_falls_back(tmp_path):
             took_s = time.monotonic() - began_s
             assert answer.headers["x-penstock-provider"] == "backup"
             first, second = gateway.ledger(answer.request_id).entries
-            assert (first.error_code, first.klass, first.cost_nusd) == ("upstream_timeout_connect", "failed", 0)
+            assert (first.error_code, first.klass, first.cost_nusd) == (
+                "upstream_timeout_connect",
+                "failed",
+                0,
+            )
             assert second.klass == "delivered"
-            assert 0.25 <= took_s
+            assert took_s >= 0.25
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -565,7 +582,11 @@ def test_behaviour_32_each_target_gets_its_own_parameters(gateway):
     assert answer.headers["x-penstock-provider"] == "backup"
     assert answer.headers["x-penstock-model"] == "gpt-4o-mini"
     sent = gateway.sent()
-    assert (sent["max_completion_tokens" if "max_completion_tokens" in sent else "max_tokens"], sent["seed"], sent["temperature"]) == (5, 7, 1.0)
+    assert (
+        sent["max_completion_tokens" if "max_completion_tokens" in sent else "max_tokens"],
+        sent["seed"],
+        sent["temperature"],
+    ) == (5, 7, 1.0)
     assert answer.finish() == "length"
 
 
