@@ -271,12 +271,18 @@ class Gateway:
     """A gateway that runs, with the simulator behind it. Any method may be called from any thread."""
 
     def __init__(
-        self, running: Running, sim: Simulator, loop: asyncio.AbstractEventLoop, config: Path
+        self,
+        running: Running,
+        sim: Simulator,
+        loop: asyncio.AbstractEventLoop,
+        config: Path,
+        urls: Mapping[str, str],
     ) -> None:
         self.running = running
         self.sim = sim
         self.loop = loop
         self.config = config
+        self.urls = urls
         self.url = running.url
         self.scripted: Scripted | None = None
 
@@ -347,6 +353,7 @@ class Gateway:
         """The record of a request id or of a body id; waits for a call that is still being settled."""
         until_s = time.monotonic() + WAIT_S
         while True:
+            self.inside(self.house.books.flush)
             record = self.inside(lambda: self.house.journal.find(any_id))
             if record is not None:
                 return record
@@ -355,6 +362,7 @@ class Gateway:
 
     def stored(self, request_id: str) -> Record:
         """The same record, read back from the database after a flush."""
+        self.inside(self.house.books.flush)
         assert self.house.journal.flush(WAIT_S)
         return self.ledger(request_id)
 
@@ -366,6 +374,7 @@ class Gateway:
 
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
+        self.inside(self.house.books.flush)
         rows = self.inside(lambda: list(self.house.journal._pending.values()))
         if rows:
             return rows[-1]
@@ -398,8 +407,25 @@ class Gateway:
 
     def reload(self, config: str) -> list[str]:
         """Another configuration, as SIGHUP would bring it; the faults that refused it."""
-        self.config.write_text(config.replace("{sim}", self.sim.url), encoding="utf-8")
+        self.config.write_text(filled(config, self.urls), encoding="utf-8")
         return asyncio.run_coroutine_threadsafe(self.running.reload(), self.loop).result(WAIT_S)
+
+
+def filled(config: str, urls: Mapping[str, str]) -> str:
+    """``config`` with each ``{name}`` of ``urls`` filled in."""
+    for name, url in urls.items():
+        config = config.replace("{" + name + "}", url)
+    return config
+
+
+def chat(model: str, text: str = "hello", **more: Any) -> dict[str, Any]:
+    """A chat request of one user's message."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+def at(provider: str, kind: str, /, **more: Any) -> dict[str, Any]:
+    """A fault of one provider only."""
+    return {"kind": kind, "when": {"providers": [provider]}, **more}
 
 
 @contextmanager
@@ -415,17 +441,16 @@ def running_gateway(
     if scenario is not None and not isinstance(scenario, Scenario):
         scenario = msgspec.convert(scenario, Scenario)
     with running_simulator(scenario) as sim:
-        for name, url in {"sim": sim.url, **urls}.items():
-            config = config.replace("{" + name + "}", url)
+        urls = {"sim": sim.url, **urls}
         path = folder / "penstock.yaml"
-        path.write_text(config, encoding="utf-8")
+        path.write_text(filled(config, urls), encoding="utf-8")
         with _thread() as loop:
             options = ServeOptions(config=path, port=0, db=str(folder / "ledger.db"))
             running = _on(loop, lambda: Running(options, secrets, OperatorLog()))
             faults = asyncio.run_coroutine_threadsafe(running.start(), loop).result(WAIT_S)
             assert faults == []
             try:
-                yield Gateway(running, sim, loop, path)
+                yield Gateway(running, sim, loop, path, urls)
             finally:
                 asyncio.run_coroutine_threadsafe(running.stop(), loop).result(WAIT_S)
 
@@ -474,7 +499,10 @@ class Scripted:
         self._accepting.start()
 
     def sse(
-        self, *frames: bytes | dict[str, Any], end: bool = True, content_type: str = "text/event-stream"
+        self,
+        *frames: bytes | float | dict[str, Any],
+        end: bool = True,
+        content_type: str = "text/event-stream",
     ) -> None:
         """Say a stream: dicts become ``data:`` events, bytes go as they are; ``end`` False keeps it open."""
         said = [

@@ -4,10 +4,11 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import Self
 
 import uvloop
 
-from penstock.net.endpoint import parse_base_url
+from penstock.base.endpoint import parse_base_url
 from penstock.net.transport import Deadlines, Exchange, Transport, TransportSettings
 from penstock.wire.http import WireRequest
 
@@ -79,7 +80,7 @@ class RawServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
-    async def __aenter__(self) -> "RawServer":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, self.host, 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -157,7 +158,9 @@ def post(path: bytes = b"/x", body: bytes = b"{}", *headers: tuple[bytes, bytes]
     return WireRequest(b"POST", path, list(headers), body)
 
 
-async def ask(transport: Transport, deadlines: Deadlines = LONG, request: WireRequest | None = None) -> Exchange:
+async def ask(
+    transport: Transport, deadlines: Deadlines = LONG, request: WireRequest | None = None
+) -> Exchange:
     return await transport.send(request or post(), deadlines)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import zlib
 
 import brotli
@@ -131,7 +132,7 @@ async def _parsed(pieces, *, eof=True):
 
 def cut(data, places):
     marks = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(marks)]
 
 
 def framed(body, framing, encoding):
@@ -141,7 +142,9 @@ def framed(body, framing, encoding):
     if framing == "length":
         return head + b"content-length: %d\r\n\r\n" % len(body) + body
     if framing == "chunked":
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7))
+        chunks = b"".join(
+            b"%x\r\n%b\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7)
+        )
         return head + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
     return head + b"\r\n" + body
 
@@ -338,7 +341,10 @@ def test_behaviour_12_encodings_are_undone_and_their_headers_go():
         assert await pumped(transport) == b'{"a":1}'
         assert await pumped(transport) == packed
 
-    said, unsaid = head + length + b"content-encoding: gzip\r\n\r\n" + packed, head + length + b"\r\n" + packed
+    said, unsaid = (
+        head + length + b"content-encoding: gzip\r\n\r\n" + packed,
+        head + length + b"\r\n" + packed,
+    )
     file = b"HTTP/1.1 200 OK\r\ncontent-type: application/gzip\r\n" + length + b"\r\n" + packed
     served(replies(said, said, unsaid, unsaid, file), use)
 
@@ -590,7 +596,9 @@ def test_the_request_is_written_as_given():
         await transport.aclose()
         where = b"127.0.0.1:%d" % server.port
         assert seen[0] == (
-            b"POST /v1/chat?x=1 HTTP/1.1\r\nhost: " + where + b"\r\nauthorization: Bearer k\r\naccept: */*\r\n"
+            b"POST /v1/chat?x=1 HTTP/1.1\r\nhost: "
+            + where
+            + b"\r\nauthorization: Bearer k\r\naccept: */*\r\n"
             b"content-length: 5\r\n\r\n",
             b"\x00body",
         )
@@ -633,10 +641,18 @@ def test_head_has_no_body():
 def test_header_names_are_lower_case_in_order_and_repeated():
     async def use(transport, _server):
         exchange = await ask(transport)
-        assert exchange.headers == [(b"x-b", b"1"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"0")]
+        assert exchange.headers == [
+            (b"x-b", b"1"),
+            (b"set-cookie", b"a"),
+            (b"set-cookie", b"b"),
+            (b"content-length", b"0"),
+        ]
         assert b"".join([await exchange.read(1)]) == b""
 
-    served(always(b"HTTP/1.1 200 OK\r\nX-B: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n"), use)
+    served(
+        always(b"HTTP/1.1 200 OK\r\nX-B: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n"),
+        use,
+    )
 
 
 def test_nothing_of_an_exchange_shows_a_secret():

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamTruncated
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import LONG, LOOPS, OK, RawServer, ask, fetch, nothing_left, post, settle
 
@@ -67,7 +67,9 @@ def test_behaviour_24_inside_the_body(loop, way):
             transport = server.transport()
             exchange = await ask(transport)
             pieces = []
-            task = asyncio.ensure_future(exchange.read(1000) if way == "read" else exchange.pump(pieces.append))
+            task = asyncio.ensure_future(
+                exchange.read(1000) if way == "read" else exchange.pump(pieces.append)
+            )
             await asyncio.sleep(0.02)
             await cancelled(task, watch)
             assert nothing_left(transport)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamTimeout
 from penstock.net import transport as transport_module
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Deadlines, Transport, TransportSettings
 from tests.net.raw_server import LONG, LOOPS, OK, RawServer, always, ask, fetch, nothing_left, post, settle
 
@@ -76,7 +76,9 @@ def test_behaviour_25_connect_covers_the_proxy(loop, scheme):
     async def main():
         async with RawServer(script) as server:
             endpoint = parse_base_url(f"{scheme}://api.example:81")
-            transport = Transport(TransportSettings(endpoint, proxy=f"http://u:sekrit@127.0.0.1:{server.port}"))
+            transport = Transport(
+                TransportSettings(endpoint, proxy=f"http://u:sekrit@127.0.0.1:{server.port}")
+            )
             if scheme == "https":
                 said = await times_out("connect", ask(transport, deadlines(connect_s=SHORT)))
             else:
@@ -168,7 +170,9 @@ def test_behaviour_25_idle_runs_between_two_reads_of_the_body(loop, way):
             if way == "neither":
                 await asyncio.sleep(1)
                 assert exchange.done
-            said = await times_out("idle", exchange.read(1000) if way == "read" else exchange.pump(pieces.append))
+            said = await times_out(
+                "idle", exchange.read(1000) if way == "read" else exchange.pump(pieces.append)
+            )
             assert said == f"127.0.0.1:{server.port} fell silent for 0.15 s inside its reply."
             if way != "read":
                 assert b"".join(pieces) == b": ping\n" * 5

@@ -1,6 +1,8 @@
 """Behaviour 12, pure: compressed bodies are undone piece by piece, also where the header lies."""
 
+import contextlib
 import gzip
+import itertools
 import zlib
 
 import brotli
@@ -31,7 +33,7 @@ def undo(decoder, pieces):
 
 def cut(data, places):
     marks = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(marks)]
 
 
 @pytest.mark.parametrize("packing", PACK)
@@ -50,7 +52,9 @@ def test_byte_by_byte(packing):
 
 
 @pytest.mark.parametrize("word", [b"gzip", b"x-gzip", b"deflate", b"br"])
-@pytest.mark.parametrize("plain", [TEXT, b"data: {}\n\n", b"event: ping\ndata: {}\n\n", b": ping\n\n", b"<!DOCTYPE html>", b""])
+@pytest.mark.parametrize(
+    "plain", [TEXT, b"data: {}\n\n", b"event: ping\ndata: {}\n\n", b": ping\n\n", b"<!DOCTYPE html>", b""]
+)
 def test_behaviour_12_a_header_that_names_an_encoding_over_a_plain_body(word, plain):
     assert undo(decode.declared(word, "h:1"), [plain] if plain else []) == plain
     assert undo(decode.declared(word, "h:1"), [bytes([b]) for b in plain]) == plain
@@ -93,10 +97,8 @@ def test_a_broken_stream_is_an_error(packing, place):
 
 @given(data=st.binary(min_size=1, max_size=200), word=st.sampled_from([b"gzip", b"deflate", b"br"]))
 def test_any_bytes_under_any_header_give_bytes_or_our_error(data, word):
-    try:
+    with contextlib.suppress(UpstreamError):
         undo(decode.declared(word, "h:1"), [data])
-    except UpstreamError:
-        pass
 
 
 def test_members_of_gzip_are_one_body_and_trailing_bytes_are_ignored():

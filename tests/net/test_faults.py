@@ -9,9 +9,9 @@ import httptools
 import pytest
 from httptools.parser import errors as httptools_errors
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated, UpstreamUnreachable
 from penstock.net.dial import Dialer
-from penstock.net.endpoint import parse_base_url
 from penstock.net.faults import PARSER_FAULTS, SOCKET_FAULTS, malformed, truncated, unreachable
 
 
@@ -21,7 +21,11 @@ def _tree(kind):
 
 # Other libraries in the test process add their own OSErrors; ours are those of the interpreter.
 SOCKET = sorted(
-    (k for k in _tree(OSError) | _tree(UnicodeError) if k.__module__ in {"builtins", "socket", "ssl", "_ssl"}),
+    (
+        k
+        for k in _tree(OSError) | _tree(UnicodeError)
+        if k.__module__ in {"builtins", "socket", "ssl", "_ssl"}
+    ),
     key=lambda k: k.__name__,
 )
 PARSER = [v for v in vars(httptools_errors).values() if isinstance(v, type) and issubclass(v, Exception)]
@@ -38,7 +42,13 @@ def _made(kind):
 
 
 def test_the_list_of_socket_faults_is_not_empty_and_holds_the_well_known():
-    assert {ssl.SSLError, ssl.SSLCertVerificationError, socket.gaierror, ConnectionResetError, TimeoutError} <= set(SOCKET)
+    assert {
+        ssl.SSLError,
+        ssl.SSLCertVerificationError,
+        socket.gaierror,
+        ConnectionResetError,
+        TimeoutError,
+    } <= set(SOCKET)
 
 
 @pytest.mark.parametrize("kind", SOCKET)
@@ -48,9 +58,11 @@ def test_every_socket_fault_while_dialling_is_unreachable(kind):
     async def main():
         dialer = Dialer(parse_base_url("http://api.example:81"), None, None)
         loop = asyncio.get_running_loop()
-        with mock.patch.object(loop, "create_connection", side_effect=_made(kind)):
-            with pytest.raises(UpstreamUnreachable) as caught:
-                await dialer.open(mock.Mock(where="api.example:81"))
+        with (
+            mock.patch.object(loop, "create_connection", side_effect=_made(kind)),
+            pytest.raises(UpstreamUnreachable) as caught,
+        ):
+            await dialer.open(mock.Mock(where="api.example:81"))
         assert str(caught.value).startswith("api.example:81 cannot be reached: ")
         assert "sekrit" not in str(caught.value)
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamUnreachable
 from penstock.net import connection as connection_module
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import (
     LONG,
@@ -251,7 +251,8 @@ def test_a_connection_that_the_server_closed_while_idle_leaves_the_pool():
 
 
 @pytest.mark.parametrize(
-    "told", [b"connection: close", b"keep-alive: timeout=1, max=100", b"Keep-Alive: max=5, timeout=0", b"x-other: 1"]
+    "told",
+    [b"connection: close", b"keep-alive: timeout=1, max=100", b"Keep-Alive: max=5, timeout=0", b"x-other: 1"],
 )
 def test_the_server_says_how_long_a_connection_may_idle(told):
     reply = b"HTTP/1.1 200 OK\r\n" + told + b"\r\ncontent-length: 0\r\n\r\n"
@@ -273,7 +274,9 @@ def test_idle_connections_that_are_too_old_are_closed_and_not_used(monkeypatch):
     monkeypatch.setattr(connection_module, "KEEP_IDLE_S", 0.05)
 
     async def main():
-        async with RawServer(always(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=9\r\ncontent-length: 0\r\n\r\n")) as server:
+        async with RawServer(
+            always(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=9\r\ncontent-length: 0\r\n\r\n")
+        ) as server:
             transport = server.transport()
             await asyncio.gather(*(fetch(transport) for _ in range(3)))
             assert transport.idle == 3

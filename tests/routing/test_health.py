@@ -171,9 +171,9 @@ class Breaker(RuleBasedStateMachine):
     def report(self, outcome, data):
         if not self.flying:
             return
-        # The probe reports before late results of older calls would blur the picture.
+        # The newest probe reports before late results of older calls, and of probes given up, blur the picture.
         probes = [call for call in self.flying if call[0]]
-        call = probes[0] if probes else data.draw(st.sampled_from(self.flying))
+        call = probes[-1] if probes else data.draw(st.sampled_from(self.flying))
         self.flying.remove(call)
         if outcome == "fault":
             self.health.fault(NAME, self.now_s)

@@ -125,7 +125,7 @@ class Attempts(RuleBasedStateMachine):
         self.now_s += self.said.wait_s + late_s
         self.ask()
 
-    @precondition(lambda self: isinstance(self.said, Wait))
+    @precondition(lambda self: isinstance(self.said, Wait) and self.said.wait_s > 1e-3)
     @rule(share=st.floats(0.01, 0.9))
     def wake_early(self, share):
         due_s = self.now_s + self.said.wait_s

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.simulate import running_simulator
 from tests.behaviours.gateway import SECRETS, Answer, Gateway, running_gateway
+from tests.simulate.raw import read_reply, request_bytes
 
 HELLO = [{"role": "user", "content": "hello"}]
 BODY = {"model": "openai/gpt-4o-mini", "messages": HELLO}
@@ -377,3 +378,31 @@ def test_a_proxy_s_password_is_a_secret(tmp_path):
         assert answer.status == 502
         assert "127.0.0.1:9" in answer.error["message"]
         assert "proxy-password" not in answer.body.decode()
+
+
+def test_a_kept_connection_remembers_nobody_s_key_for_another(tmp_path):
+    """A proxy puts many callers on one connection: who comes later is not taken for who came before."""
+    config = CONFIG + "virtual_keys: [{name: caller, key: env.CALLER_KEY}, {name: other, key: env.OTHER_CALLER_KEY}]\n"
+    first, second = SECRETS["CALLER_KEY"], SECRETS["OTHER_CALLER_KEY"]
+    placeholder = {"authorization": "Bearer placeholder"}
+    callers = [
+        ({**placeholder, "x-api-key": first}, "caller"),
+        ({**placeholder, "x-api-key": second}, "other"),
+        (placeholder, None),
+        ({"x-api-key": first}, "caller"),
+        ({}, None),
+        ({"authorization": f"Bearer {first}"}, "caller"),
+        ({"authorization": f"Bearer {first}", "x-api-key": second}, "caller"),
+        ({"authorization": f"Bearer {second}"}, "other"),
+        ({**placeholder, "x-goog-api-key": first}, "caller"),
+        ({**placeholder, "x-goog-api-key": "wrong"}, None),
+    ]
+    with running_gateway(tmp_path, config) as gateway:
+        parts = urlsplit(gateway.url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=5) as sock:
+            for headers, name in callers * 2:
+                sock.sendall(request_bytes("POST", "/v1/chat/completions", json.dumps(BODY).encode(), headers))
+                reply = read_reply(sock)
+                assert reply.status == (401 if name is None else 200), headers
+                if name is not None:
+                    assert gateway.ledger(reply.headers["x-request-id"]).call.virtual_key == name

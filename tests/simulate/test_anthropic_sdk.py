@@ -187,9 +187,11 @@ def test_errors_raise_the_clients_own_classes(sim: Simulator, client: anthropic.
         client.messages.stream(model=MODEL, max_tokens=64, messages=say("hi")) as stream,
     ):
         stream.get_final_message()
-    with anthropic.Anthropic(base_url=sim.provider_url("locked"), api_key="wrong", max_retries=0) as other:
-        with pytest.raises(anthropic.AuthenticationError):
-            create(other)
+    with (
+        anthropic.Anthropic(base_url=sim.provider_url("locked"), api_key="wrong", max_retries=0) as other,
+        pytest.raises(anthropic.AuthenticationError),
+    ):
+        create(other)
 
 
 def test_tokens_are_counted_and_models_listed(client: anthropic.Anthropic) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import get_args
 from urllib.request import Request, urlopen
 
 import pytest
@@ -25,7 +27,9 @@ from penstock.simulate import (
     Simulator,
     load_scenario,
     running_simulator,
+    simulator_process,
 )
+from penstock.simulate.faults import FaultKind
 from tests.simulate.raw import OPENAI_BODY, OPENAI_STREAM, ask, connect, read_reply, request_bytes
 
 CHAT = "/v1/chat/completions"
@@ -75,6 +79,27 @@ def test_http_1_0_callers_get_the_body_until_the_connection_closes(sim: Simulato
     assert reply.ended == "eof"
     assert "transfer-encoding" not in reply.headers
     assert reply.frames()[-1] == "[DONE]"
+
+
+def test_repeated_requests_get_ids_of_their_own(sim: Simulator) -> None:
+    """A remembered answer differs from the first in its ids only; key and body still decide."""
+    for body in (OPENAI_BODY, OPENAI_STREAM):
+        wires = [ask(sim.url, CHAT, body).wire for _ in range(3)]
+        serials = [re.search(rb"chatcmpl-sim0*(\d+)", wire)[1] for wire in wires]
+        assert len(set(serials)) == 3
+        assert wires[0].count(serials[0]) == wires[2].count(serials[2]) > 1
+        stamp = re.compile(rb'"created":\d+')
+        plain = {
+            stamp.sub(b"", wire.replace(serial, b"")) for wire, serial in zip(wires, serials, strict=True)
+        }
+        assert len(plain) == 1
+    assert (
+        len({(received.bytes_sent, received.events_sent) for received in sim.requests if received.stream})
+        == 1
+    )
+    assert ask(sim.url, CHAT, OPENAI_BODY, headers={"authorization": ""}).status == 401
+    sim.set_faults([Fault("status", status=500)])
+    assert ask(sim.url, CHAT, OPENAI_BODY).status == 500
 
 
 def test_a_hang_up_is_logged_at_once_at_any_stage(sim: Simulator) -> None:
@@ -277,6 +302,27 @@ def test_the_command_serves_until_sigterm(tmp_path: Path) -> None:
         assert ask(url, CHAT, OPENAI_BODY).status == 418
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_the_documented_scenario_loads_and_every_fault_is_documented(tmp_path: Path) -> None:
+    """The how-to's YAML is real, and its table names each kind there is."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "simulate-providers.md"
+    text = page.read_text()
+    path = tmp_path / "storm.yaml"
+    path.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    scenario = load_scenario(path)
+    assert (scenario.seed, len(scenario.faults), scenario.keys) == (7, 2, {"alpha": ["sk-one", "sk-two"]})
+    table = text.partition("| Kind |")[2].partition("\n\n")[0]
+    assert [kind for kind in get_args(FaultKind) if f"`{kind}`" not in table] == []
+
+
+def test_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For benches: started, asked, ended."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    with simulator_process("--seed", "3") as url:
+        assert ask(url, CHAT, OPENAI_BODY).status == 200
+    with pytest.raises(ConnectionRefusedError):
+        connect(url)
 
 
 def test_the_command_explains_what_it_cannot_do(tmp_path: Path) -> None:

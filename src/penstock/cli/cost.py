@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from penstock.base.errors import BadRequest, PenstockError
@@ -20,6 +22,11 @@ from penstock.ledger.queries import DIMENSIONS, CostRow, cost
 from penstock.ledger.schema import open_reader
 
 UNKNOWN = "unknown price"
+_FIGURES = ("calls", "attempts", "prompt", "cached", "completion", "reasoning")
+_GIVEN_UP = ("reasoning", "cached", "attempts", "completion", "prompt", "calls")
+"""Columns that a narrow terminal loses, first to last."""
+_NAME_MIN = 24
+"""A longer name in the first column is folded before a figure is given up."""
 _SPAN = re.compile(r"(\d+)\s*([smhdw])")
 _SPAN_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -131,23 +138,55 @@ def _print_csv(rows: list[CostRow], by: str) -> None:
 
 
 def _print_table(rows: list[CostRow], by: str) -> None:
-    table = Table(title=None, header_style="bold")
-    table.add_column(by)
-    for name in ("calls", "attempts", "prompt", "cached", "completion", "reasoning", "cost"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row("-" if row.key is None else row.key or "(none)", *_cells(row))
-    if len(rows) > 1:
-        table.add_section()
-        # No total of calls: one call may stand in several groups.
-        total = _sum(rows)
-        cells = _cells(total)
-        table.add_row("total", "", *cells[1:], style="bold")
     console = Console()
     if not rows:
         console.print("The ledger has no entries for this.")
         return
-    console.print(table)
+    lines = [["-" if row.key is None else row.key or "(none)", *_cells(row)] for row in rows]
+    if len(rows) > 1:
+        # No total of calls: one call may stand in several groups.
+        lines.append(["total", "", *_cells(_sum(rows))[1:]])
+    titles = [by, *_FIGURES, "cost"]
+    kept, needed = fitting(titles, lines, console.width)
+    table = Table(title=None, header_style="bold")
+    for index in kept:
+        first = index == 0
+        table.add_column(
+            titles[index],
+            justify="left" if first else "right",
+            overflow="fold",
+            no_wrap=not first,
+            min_width=None if first else _width(lines, titles, index),
+        )
+    for line in lines:
+        total = len(rows) > 1 and line is lines[-1]
+        if total:
+            table.add_section()
+        table.add_row(*(escape(line[index]) for index in kept), style="bold" if total else None)
+    # A line that is wider than the terminal is wrapped by it: better than money with an end cut off.
+    Console(width=max(console.width, needed)).print(table)
+    left_out = [title for index, title in enumerate(titles) if index not in kept]
+    if left_out:
+        console.print(f"hint: no room for {', '.join(left_out)}; widen the terminal, or use --json or --csv.")
+
+
+def fitting(titles: list[str], lines: list[list[str]], width: int) -> tuple[list[int], int]:
+    """Which columns fit into ``width``, and how wide they are: the name may fold, counts may go, money stays whole."""
+    kept = list(range(len(titles)))
+
+    def needed() -> int:
+        name = min(_width(lines, titles, 0), _NAME_MIN)
+        return name + sum(_width(lines, titles, index) for index in kept[1:]) + 3 * len(kept) + 1
+
+    for title in _GIVEN_UP:
+        if needed() <= width:
+            break
+        kept.remove(titles.index(title))
+    return kept, needed()
+
+
+def _width(lines: list[list[str]], titles: list[str], index: int) -> int:
+    return max(cell_len(text) for text in (titles[index], *(line[index] for line in lines)))
 
 
 def _sum(rows: list[CostRow]) -> CostRow:

@@ -6,7 +6,6 @@ This file sequences; it does not compute. A station that grows moves to its room
 import asyncio
 import time
 
-from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.base.errors import (
     BadRequest,
@@ -16,15 +15,14 @@ from penstock.base.errors import (
     RateLimited,
     UpstreamError,
 )
-from penstock.gateway.heads import reply_headers, told_by_caller
+from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
+from penstock.gateway.planning import plan_call
 from penstock.gateway.ports import Inbound, Reply
-from penstock.gateway.record import tell
 from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator, hide_secrets
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
-from penstock.routing.names import no_chain
-from penstock.routing.plan import Step, no_steps, plan
+from penstock.routing.plan import Step
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
 from penstock.wire.ports import Identity
 
@@ -38,7 +36,10 @@ class ChatCall:
         self.house = house
         self.inbound = inbound
         self.reply = reply
-        self.facts = CallFacts(request_id, house.clock.unix_s(), inbound.received_s)
+        unix_s = house.clock.unix_s()
+        self.facts = CallFacts(
+            request_id, int(unix_s * 1000), inbound.received_s, unix_s - time.monotonic(), request_id
+        )
 
     async def run(self) -> None:
         """Serve the call. Every way out settles it exactly once."""
@@ -55,13 +56,14 @@ class ChatCall:
 
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts
-        facts.principal = house.doors.admit(inbound.headers, house.clock.unix_s())
+        facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         facts.ask = ask = inbound.caller.read_request(inbound.body)
-        told_by_caller(facts, inbound.headers, ask)
+        told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        steps, max_attempts, tokens = self._plan(ask, now_s)
+        family = getattr(inbound.caller, "family", inbound.caller.name)
+        planned, tokens = plan_call(house, ask, facts, family, now_s)
         self._limit(tokens, now_s)
-        if house.journal.full:
+        if house.books.full:
             raise OurFault(
                 "The ledger cannot keep up; calls are refused rather than lost.",
                 code="ledger_full",
@@ -73,46 +75,20 @@ class ChatCall:
         self.remote = Remote(inbound.caller, ask, identity, self.translator)
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = Schedule(
-            steps,
+            planned.steps,
             retries=house.retries,
             key_count=house.key_count,
-            max_attempts=max_attempts,
+            max_attempts=planned.max_attempts or house.config.server.max_attempts,
             deadline_s=deadline_s,
             rng=house.rng,
         )
         await self._attempts(schedule, deadline_s)
-
-    def _plan(self, ask: Ask, now_s: float) -> tuple[tuple[Step, ...], int | None, int]:
-        """What will be tried, at most how often, and about how many tokens the input has."""
-        house = self.house
-        chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
-        if isinstance(chain, Rejected):
-            raise no_chain(chain)
-        tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
-        planned = plan(
-            chain,
-            needs=ask.needs,
-            input_tokens=tokens,
-            max_tokens=ask.max_tokens,
-            caller_family=getattr(self.inbound.caller, "family", self.inbound.caller.name),
-            patterns=self.facts.principal.patterns,
-            preferences=ask.provider,
-            refuse=None,
-            health=house.health,
-            now_s=now_s,
-            may_pass_through=house.against_pass_through,
-        )
-        tell(self.facts.explain, chain, planned)
-        if not planned.steps:
-            raise no_steps(planned)
-        return planned.steps, chain.max_attempts or house.config.server.max_attempts, tokens
 
     def _limit(self, tokens: int, now_s: float) -> None:
         limits = self.facts.principal.limits
         if limits is None:
             return
         refused = limits.admit(tokens, now_s)
-        self.facts.limit_headers = limits.headers(now_s)
         if refused is not None:
             raise RateLimited(refused.reason, retry_after_s=refused.retry_after_s)
         self.facts.estimated_tokens = tokens
@@ -160,7 +136,14 @@ class ChatCall:
                 rejected = self.house.health.admit(target.name, now_s)
                 if rejected is None or attempt.last_resort:
                     key = choice.key
-                    outcome = Outcome(target, key.name, attempt.attempt, admitted=rejected is None)
+                    outcome = Outcome(
+                        target,
+                        key.name,
+                        attempt.attempt,
+                        rejected is None,
+                        step.pass_through,
+                        now_s,
+                    )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
                     return outcome, key.secret
@@ -195,6 +178,8 @@ class ChatCall:
                 raise
             return error
         finally:
+            if not outcome.content_s and facts.own_s < 0:
+                facts.waited_s += time.monotonic() - (outcome.start_s if sent is None else sent.head_s)
             if sent is not None:
                 sent.exchange.abort()
         return None
@@ -208,7 +193,7 @@ class ChatCall:
                 sent.exchange,
                 sent.relay,
                 outcome,
-                head=lambda: reply_headers(facts, outcome, stream=True),
+                head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
@@ -221,7 +206,14 @@ class ChatCall:
         sent.relay.feed(body)
         out = sent.relay.close()
         self._delivered(outcome, provider)
-        self.reply.send(200, reply_headers(facts, outcome, stream=False), out)
+        self.reply.send(200, reply_head(facts, outcome, stream=False), out)
+
+    def _stream_head(self, sent: Sent, outcome: Outcome) -> bytes:
+        """The head as it leaves: from here on a stream goes at the provider's pace, and our share is known."""
+        facts, now_s = self.facts, time.monotonic()
+        facts.waited_s += (outcome.content_s or now_s) - sent.head_s
+        facts.own_s = now_s - facts.received_s - facts.waited_s
+        return reply_head(facts, outcome, stream=True)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
         outcome.delivered = True

@@ -2,12 +2,15 @@
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from penstock.base.chat import Ask
 from penstock.base.clock import Clock
+from penstock.base.errors import PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.gateway.principal import Doors
+from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Deadlines, Transport
@@ -65,10 +68,37 @@ def _deadlines(network: NetworkConfig, first_byte_default_s: float) -> Deadlines
     )
 
 
+class BooksPort(Protocol):
+    """Where ended calls go (gateway.books)."""
+
+    def take(self, facts: Any, ask: Ask, error: PenstockError | None, version: str, /) -> None:
+        """Keep an ended call; it will be written up."""
+        ...
+
+    def find(self, any_id: str, *, virtual_key: str) -> Record | None:
+        """A call of this key, wherever it is by now."""
+        ...
+
+    def flush(self) -> None:
+        """Write up what is here."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Calls not yet stored."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """New calls must be refused: they could not be recorded."""
+        ...
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
     __slots__ = (
+        "books",
         "clock",
         "config",
         "doors",
@@ -79,6 +109,7 @@ class House:
         "metrics",
         "models",
         "names",
+        "plans",
         "providers",
         "rng",
         "version",
@@ -94,6 +125,7 @@ class House:
         doors: Doors,
         health: Health,
         estimator: TokenEstimator,
+        books: BooksPort,
         journal: Journal,
         metrics: Metrics,
         clock: Clock,
@@ -104,10 +136,13 @@ class House:
         self.config = config
         self.version = version
         self.names = names
+        self.plans: dict[tuple[object, ...], object] = {}
+        """Plans of undisturbed calls, remembered by what they depend on (gateway.planning)."""
         self.providers = providers
         self.doors = doors
         self.health = health
         self.estimator = estimator
+        self.books = books
         self.journal = journal
         self.metrics = metrics
         self.clock = clock

@@ -5,18 +5,46 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.wire.http import Headers
 from penstock.wire.ports import CallerDialect
+
+CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
+"""Where a virtual key may stand, in the order in which it is looked for."""
+TOLD = frozenset(
+    {
+        *CREDENTIALS,
+        b"x-request-id",
+        b"x-penstock-trace",
+        b"x-penstock-stage",
+        b"x-penstock-meta",
+        b"traceparent",
+        b"expect",
+        b"content-length",
+        b"upgrade",
+    }
+)
+"""The request headers that a gateway reads."""
+
+
+class Known(Struct):
+    """What a connection remembers between its calls, so that an unchanged credential is not digested again."""
+
+    doors: object = None
+    credential: bytes = b""
+    principal: object = None
 
 
 class Inbound(Struct, gc=False):
-    """One call as the door received it. ``received_s`` is the monotonic time of its first byte."""
+    """One call as the door received it. ``received_s`` is the monotonic time of its first byte.
+
+    ``told`` are the headers that a gateway reads (``TOLD``), by name; the first of a name counts. ``known`` is a
+    memory of the connection: the credential it presented last, and whose it was.
+    """
 
     caller: CallerDialect
-    headers: Headers
+    told: dict[bytes, bytes]
     body: bytes
     received_s: float
-    path: str = ""
+    known: Known
 
 
 class Reply(Protocol):
@@ -30,11 +58,11 @@ class Reply(Protocol):
         """The status line is out: no other status can be sent."""
         ...
 
-    def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole reply in one write."""
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole reply in one write. ``head`` is header lines, each with its line break."""
         ...
 
-    def start(self, status: int, headers: Headers, first: bytes) -> None:
+    def start(self, status: int, head: bytes, first: bytes) -> None:
         """Begin a stream; ``first`` leaves in the same write as the head."""
         ...
 

@@ -8,18 +8,19 @@ Rules
 
 import hashlib
 import os
+from collections.abc import Mapping
+from typing import cast
 
 from msgspec import Struct
 
 from penstock.base.errors import Forbidden, Unauthenticated
+from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.routing.limits import KeyLimits
-from penstock.wire.http import Headers
 
 _PEPPER = os.urandom(16)
-_CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key")
 
 
-class Principal(Struct):
+class Principal(Struct, frozen=True):
     """One virtual key's holder.
 
     ``provider_keys`` maps a provider to the key names this holder spends on; None: all of every provider.
@@ -60,18 +61,34 @@ class Doors:
         """True when no virtual keys are configured."""
         return not self._principals
 
-    def admit(self, headers: Headers, now_unix_s: float) -> Principal:
+    def admit(self, told: Mapping[bytes, bytes], known: Known, now_unix_s: float) -> Principal:
         """The holder of the presented key. Raises Unauthenticated, or Forbidden when it has expired."""
         if not self._principals:
             return ANYONE
+        credential = told.get(b"authorization")
+        if credential is None or credential != known.credential or known.doors is not self:
+            principal = self._look_up(told)
+            known.doors, known.principal, known.credential = self, principal, credential or b""
+        else:
+            principal = cast("Principal", known.principal)
+        if principal.expires_unix_s is not None and now_unix_s >= principal.expires_unix_s:
+            raise Forbidden(
+                f"The virtual key {principal.name!r} has expired.",
+                code="key_expired",
+                hint="Ask the gateway's operator for a new one.",
+            )
+        return principal
+
+    def _look_up(self, told: Mapping[bytes, bytes]) -> Principal:
         presented = False
-        for name, value in headers:
-            if name in _CREDENTIAL_HEADERS:
+        for name in CREDENTIALS:
+            value = told.get(name)
+            if value is not None:
                 presented = True
-                secret = value[7:] if name == b"authorization" and value[:7].lower() == b"bearer " else value
-                principal = self._principals.get(digest(secret.strip()))
+                bearer = name == b"authorization" and value[:7].lower() == b"bearer "
+                principal = self._principals.get(digest((value[7:] if bearer else value).strip()))
                 if principal is not None:
-                    return _not_expired(principal, now_unix_s)
+                    return principal
         if presented:
             raise Unauthenticated(
                 "This virtual key is not known.", hint="Check the key, or ask the gateway's operator for one."
@@ -81,13 +98,3 @@ class Doors:
             hint="Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'x-goog-api-key'.",
             code="missing_api_key",
         )
-
-
-def _not_expired(principal: Principal, now_unix_s: float) -> Principal:
-    if principal.expires_unix_s is not None and now_unix_s >= principal.expires_unix_s:
-        raise Forbidden(
-            f"The virtual key {principal.name!r} has expired.",
-            code="key_expired",
-            hint="Ask the gateway's operator for a new one.",
-        )
-    return principal

@@ -35,7 +35,7 @@ class RefusalTold(Struct, frozen=True, gc=False, array_like=True):
     reason: str
 
 
-class Explain(Struct, gc=False, omit_defaults=True):
+class Explain(Struct, frozen=True, omit_defaults=True):
     """The whole story of one call, in the order in which it happened."""
 
     route: str = ""
@@ -45,16 +45,21 @@ class Explain(Struct, gc=False, omit_defaults=True):
     happenings: list[Happening] = []
 
 
-def tell(explain: Explain, chain: Chain, plan: Plan) -> None:
-    """Write the plan into the story."""
-    explain.route = chain.route
-    explain.route_reason = chain.reason
-    explain.steps = tuple(
-        StepTold(step.target.name, step.reason, step.pass_through, step.pass_through_reason)
-        for step in plan.steps
-    )
-    if plan.refused:
-        explain.refused = tuple(
+UNPLANNED = Explain()
+"""A call that was refused before there was a plan."""
+
+
+def tell(chain: Chain, plan: Plan) -> Explain:
+    """The plan, in words."""
+    return Explain(
+        route=chain.route,
+        route_reason=chain.reason,
+        steps=tuple(
+            StepTold(step.target.name, step.reason, step.pass_through, step.pass_through_reason)
+            for step in plan.steps
+        ),
+        refused=tuple(
             RefusalTold(refusal.target, refusal.rejected.code, refusal.rejected.reason)
             for refusal in plan.refused
-        )
+        ),
+    )

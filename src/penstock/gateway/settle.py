@@ -10,6 +10,7 @@ Rules
 import time
 
 import msgspec
+from msgspec import Struct
 
 from penstock.base.chat import Ask
 from penstock.base.errors import (
@@ -25,54 +26,35 @@ from penstock.base.models import Target
 from penstock.base.usage import Usage
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import ANYONE, Principal
-from penstock.gateway.record import Explain, Happening
-from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record
+from penstock.gateway.record import UNPLANNED, Explain, Happening
+from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
 from penstock.ledger.prices import price_lines
 from penstock.routing.estimate import TokenEstimator
-from penstock.wire.http import Headers
 from penstock.wire.ports import Relay
 
-_NO_USAGE = Usage()
 
+class Outcome(Struct):
+    """One attempt, as it went. Times are monotonic seconds; 0 = has not happened.
 
-class Outcome:
-    """One attempt, as it went. Times are monotonic seconds; 0 = has not happened."""
+    ``admitted``: health let it in (a last resort goes all the same, and must not free another call's probe).
+    """
 
-    __slots__ = (
-        "admitted",
-        "attempt",
-        "content_s",
-        "cost_nusd",
-        "delivered",
-        "end_s",
-        "error",
-        "key",
-        "lines",
-        "relay",
-        "sent",
-        "start_s",
-        "status",
-        "target",
-        "usage",
-    )
-
-    def __init__(self, target: Target, key: str, attempt: int, *, admitted: bool) -> None:
-        self.target = target
-        self.key = key
-        self.attempt = attempt
-        self.admitted = admitted
-        """Health let it in (a last resort goes all the same, and must not free another call's probe)."""
-        self.start_s = time.monotonic()
-        self.sent = False
-        self.status = 0
-        self.content_s = 0.0
-        self.end_s = 0.0
-        self.relay: Relay | None = None
-        self.error: PenstockError | None = None
-        self.delivered = False
-        self.usage: Usage | None = None
-        self.lines: tuple[Line, ...] = ()
-        self.cost_nusd: int | None = 0
+    target: Target
+    key: str
+    attempt: int
+    admitted: bool
+    passed_through: bool
+    start_s: float
+    sent: bool = False
+    status: int = 0
+    content_s: float = 0.0
+    end_s: float = 0.0
+    relay: Relay | None = None
+    error: PenstockError | None = None
+    delivered: bool = False
+    usage: Usage | None = None
+    lines: tuple[Line, ...] = ()
+    cost_nusd: int | None = 0
 
     @property
     def refused(self) -> bool:
@@ -94,48 +76,36 @@ class Outcome:
         return "failed" if self.refused or self.usage is None else "billed_not_delivered"
 
 
-class CallFacts:
-    """What is known of one call, as it goes on."""
+Note = tuple[float, str, Outcome | None, str, str, str]
+"""When, what, which attempt, target, reason, code."""
 
-    __slots__ = (
-        "adjusted",
-        "ask",
-        "at_ms",
-        "client_request_id",
-        "estimated_tokens",
-        "explain",
-        "limit_headers",
-        "meta",
-        "outcomes",
-        "principal",
-        "received_s",
-        "request_id",
-        "settled",
-        "stage",
-        "trace_id",
-        "waited_s",
-        "wall_offset_s",
-    )
 
-    def __init__(self, request_id: str, unix_s: float, received_s: float) -> None:
-        self.request_id = request_id
-        self.at_ms = int(unix_s * 1000)
-        self.received_s = received_s
-        self.wall_offset_s = unix_s - time.monotonic()
-        self.ask: Ask | None = None
-        self.principal: Principal = ANYONE
-        self.trace_id = request_id
-        self.stage = ""
-        self.client_request_id = ""
-        self.meta: dict[str, str] | None = None
-        self.explain = Explain(happenings=[])
-        self.outcomes: list[Outcome] = []
-        self.adjusted: tuple[str, ...] = ()
-        self.limit_headers: Headers = []
-        self.estimated_tokens = 0
-        self.waited_s = 0.0
-        """Time spent waiting for providers, keys and back-offs: not our own."""
-        self.settled = False
+class CallFacts(Struct):
+    """What is known of one call, as it goes on.
+
+    ``waited_s`` is what was waited for providers, keys and back-offs. ``own_s`` is our own share once a stream's head has
+    left; below 0 until then.
+    """
+
+    request_id: str
+    at_ms: int
+    received_s: float
+    wall_offset_s: float
+    trace_id: str
+    ask: Ask | None = None
+    principal: Principal = ANYONE
+    stage: str = ""
+    client_request_id: str = ""
+    meta: dict[str, str] | None = None
+    explain: Explain = UNPLANNED
+    notes: list[Note] = []
+    outcomes: list[Outcome] = []
+    adjusted: tuple[str, ...] = ()
+    estimated_tokens: int = 0
+    own_s: float = -1.0
+    waited_s: float = 0.0
+    ended_s: float = 0.0
+    settled: bool = False
 
     @property
     def cost_nusd(self) -> int | None:
@@ -150,14 +120,8 @@ class CallFacts:
     def note(
         self, what: str, outcome: Outcome | None = None, *, target: str = "", reason: str = "", code: str = ""
     ) -> None:
-        """Write down what was decided, when it was."""
-        at_ms = round((time.monotonic() - self.received_s) * 1000, 3)
-        key, attempt = "", 0
-        if outcome is not None:
-            target, key, attempt = outcome.target.name, outcome.key, outcome.attempt
-        self.explain.happenings.append(
-            Happening(at_ms, what, target=target, key=key, reason=reason, code=code, attempt=attempt)
-        )
+        """Write down what was decided, when it was. Made readable when the call is written (``_happenings``)."""
+        self.notes.append((time.monotonic(), what, outcome, target, reason, code))
 
 
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
@@ -211,7 +175,7 @@ def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
 
 
 def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
-    """Write the call into the ledger, once; a call that was never understood leaves no half record."""
+    """The call is over: hand it to the books, once. A call that was never understood leaves no half record."""
     ask = facts.ask
     if facts.settled or ask is None:
         return
@@ -221,82 +185,90 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
             outcome.error = error or CallerGone("The caller hung up.")
             end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
             facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+    facts.ended_s = time.monotonic()
     limits = facts.principal.limits
     if limits is not None and facts.estimated_tokens:
         used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
-        limits.settle(facts.estimated_tokens, used, time.monotonic())
-    record = _record(facts, ask, error, house.version)
-    house.journal.add(record)
-    house.metrics.observe(record)
+        limits.settle(facts.estimated_tokens, used, facts.ended_s)
+    house.books.take(facts, ask, error, house.version)
 
 
-def _record(facts: CallFacts, ask: Ask, error: PenstockError | None, version: str) -> Record:
+def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: str) -> Record:
+    """The call as the ledger keeps it."""
     outcomes = facts.outcomes
-    last = outcomes[-1].relay if outcomes else None
-    latency_s = time.monotonic() - facts.received_s
+    last = outcomes[-1] if outcomes else None
+    latency_s = facts.ended_s - facts.received_s
+    body_id = ""
+    if last is not None and last.relay is not None:
+        body_id = last.relay.upstream_id if last.passed_through else facts.request_id
     call = Call(
-        request_id=facts.request_id,
-        at_ms=facts.at_ms,
-        virtual_key=facts.principal.name,
-        asked_model=ask.model,
-        status=200 if error is None else error.status,
-        error_code=None if error is None else error.code,
-        stream=ask.stream,
-        attempts=len(outcomes),
-        latency_ms=round(latency_s * 1000, 3),
-        gateway_us=max(0, int((latency_s - facts.waited_s) * 1e6)),
-        client_request_id=facts.client_request_id,
-        body_id=last.upstream_id if last is not None else "",
-        adjusted=facts.adjusted,
-        explain=facts.explain,
-        config_version=version,
+        facts.request_id,
+        facts.at_ms,
+        facts.principal.name,
+        ask.model,
+        200 if error is None else error.status,
+        None if error is None else error.code,
+        ask.stream,
+        len(outcomes),
+        latency_s * 1000,
+        max(0, int((facts.own_s if facts.own_s >= 0 else latency_s - facts.waited_s) * 1e6)),
+        facts.client_request_id,
+        body_id,
+        facts.adjusted,
+        Explain(
+            facts.explain.route,
+            facts.explain.route_reason,
+            facts.explain.steps,
+            facts.explain.refused,
+            [_happening(note, facts.received_s) for note in facts.notes],
+        ),
+        version,
     )
-    return Record(call, tuple(_entry(outcome, facts, ask) for outcome in outcomes))
+    return Record(call, tuple([_entry(outcome, facts, ask) for outcome in outcomes]))
+
+
+def _happening(note: Note, received_s: float) -> Happening:
+    at_s, what, outcome, target, reason, code = note
+    at_ms = (at_s - received_s) * 1000
+    if outcome is None:
+        return Happening(at_ms, what, target, "", reason, code)
+    return Happening(at_ms, what, outcome.target.name, outcome.key, reason, code, outcome.attempt)
 
 
 def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
     relay, error, target, usage = outcome.relay, outcome.error, outcome.target, outcome.usage
-    tokens = usage or _NO_USAGE
     writing_s = outcome.end_s - outcome.content_s if outcome.content_s else 0.0
-    made = tokens.completion_tokens
+    made = usage.completion_tokens if usage is not None else 0
     return Entry(
-        id=f"{facts.request_id}/{outcome.attempt}",
-        request_id=facts.request_id,
-        trace_id=facts.trace_id,
-        stage=facts.stage,
-        attempt=outcome.attempt,
-        at_ms=int((outcome.start_s + facts.wall_offset_s) * 1000),
-        klass=outcome.klass,
-        provider=target.provider,
-        model=target.model,
-        model_served=relay.model if relay is not None else "",
-        provider_key=outcome.key,
-        virtual_key=facts.principal.name,
-        route=ask.model,
-        dialect=target.dialect,
-        stream=ask.stream,
-        status=outcome.status,
-        error_code=None if error is None else error.code,
-        error=None if error is None else error.message,
-        finish_reason=relay.stopped if relay is not None else None,
-        native_finish_reason=relay.native_stop if relay is not None else None,
-        upstream_id=relay.upstream_id if relay is not None else "",
-        input=tokens.input,
-        cache_read=tokens.cache_read,
-        cache_write_5m=tokens.cache_write_5m,
-        cache_write_1h=tokens.cache_write_1h,
-        input_audio=tokens.input_audio,
-        input_image=tokens.input_image,
-        output=tokens.output,
-        reasoning=tokens.reasoning,
-        output_audio=tokens.output_audio,
-        output_image=tokens.output_image,
-        usage_source=None if usage is None else usage.source,
-        lines=outcome.lines,
-        cost_nusd=outcome.cost_nusd,
-        price_version=None if target.facts.price is None else target.facts.price.version,
-        latency_ms=round((outcome.end_s - outcome.start_s) * 1000, 3),
-        ttft_ms=round((outcome.content_s - outcome.start_s) * 1000, 3) if outcome.content_s else None,
-        tokens_per_s=round(made / writing_s, 1) if ask.stream and made and writing_s > 0 else None,
-        meta=facts.meta,
+        f"{facts.request_id}/{outcome.attempt}",
+        facts.request_id,
+        facts.trace_id,
+        facts.stage,
+        outcome.attempt,
+        int((outcome.start_s + facts.wall_offset_s) * 1000),
+        outcome.klass,
+        target.provider,
+        target.model,
+        relay.model if relay is not None else "",
+        outcome.key,
+        facts.principal.name,
+        ask.model,
+        target.dialect,
+        ask.stream,
+        outcome.status,
+        None if error is None else error.code,
+        None if error is None else error.message,
+        relay.stopped if relay is not None else None,
+        relay.native_stop if relay is not None else None,
+        relay.upstream_id if relay is not None else "",
+        *token_counts(usage),
+        None if usage is None else usage.source,
+        outcome.lines,
+        outcome.cost_nusd,
+        None if target.facts.price is None else target.facts.price.version,
+        (outcome.end_s - outcome.start_s) * 1000,
+        (outcome.content_s - outcome.start_s) * 1000 if outcome.content_s else None,
+        made / writing_s if ask.stream and made and writing_s > 0 else None,
+        None,
+        facts.meta,
     )

@@ -9,18 +9,18 @@ still fall back (behaviours 1, 9). After ``hold_back_ms`` 200 goes out all the s
 Rules
 - The call is settled *before* its last bytes leave, so that ``/v1/generation`` knows it by then.
 - Comments reset the transport's idle timer, not ours: a stream without progress is stuck (behaviour 4).
-- A provider that said why it stopped, and then only sends comments, has finished (bifrost #6784).
+- A provider that said why it stopped, and then only sends comments, has finished (bifrost #6784); so has one whose
+  connection then falls silent or breaks (behaviour 6): the relay's ``close`` knows.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 
-from penstock.base.errors import UpstreamError, UpstreamTimeout
+from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
 from penstock.net.transport import Exchange
-from penstock.wire.http import Headers
 from penstock.wire.ports import Relay
 
 TICK_S = 5.0
@@ -46,6 +46,7 @@ class Delivery:
         "_relay",
         "_reply",
         "_stuck",
+        "_tick_s",
         "_timer",
         "done",
     )
@@ -57,7 +58,7 @@ class Delivery:
         relay: Relay,
         outcome: Outcome,
         *,
-        head: Callable[[], Headers],
+        head: Callable[[], bytes],
         finish: Callable[[], None],
         hold_back_s: float,
         idle_s: float,
@@ -70,6 +71,7 @@ class Delivery:
         self._finish = finish
         self._hold_back_s = hold_back_s
         self._idle_s = idle_s
+        self._tick_s = min(TICK_S, idle_s)
         self._held: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -89,7 +91,7 @@ class Delivery:
             if not self.done:
                 self._end(self._relay.close())
         except UpstreamError as error:
-            if not self.done:
+            if not self.done and not self._complete(self._stuck or error):
                 raise (self._stuck or error) from error
         finally:
             self._timer.cancel()
@@ -148,7 +150,7 @@ class Delivery:
         # While the caller reads slowly the provider is not read at all: that is not its lack of progress.
         if mark != self._mark or self._exchange.brakes:
             self._mark, self._mark_s = mark, now_s
-        if relay.stopped is not None and now_s - self._mark_s >= TICK_S:
+        if relay.stopped is not None and now_s - self._mark_s >= self._tick_s:
             self._close_quiet()
             return
         if now_s - self._mark_s >= self._idle_s:
@@ -161,7 +163,18 @@ class Delivery:
             self._commit(COMMENT)
         elif self._mark_s < now_s:
             self._reply.write(COMMENT)
-        self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+
+    def _complete(self, error: UpstreamError) -> bool:
+        """The connection broke off or fell silent: was all of the reply here? Then it is delivered."""
+        if not isinstance(error, UpstreamTruncated | UpstreamTimeout):
+            return False
+        try:
+            out = self._relay.close()
+        except UpstreamError:
+            return False
+        self._end(out)
+        return True
 
     def _close_quiet(self) -> None:
         """The model stopped long ago, and the wire only idles: that is the end."""

@@ -229,6 +229,7 @@ class Exchange:
                 ]
         self.status = status
         self.headers = headers
+        self.head = self.body = b""  # no replay from here on: let go of the credential and of a large body
         self.phase = "idle"
         self.span_s = self.deadlines.idle_s
         self.touched = True

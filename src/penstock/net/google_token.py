@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.base.clock import Clock, SystemClock
-from penstock.base.errors import UpstreamAuthFailed
+from penstock.base.errors import UpstreamAuthFailed, UpstreamUnreachable
 from penstock.net.exchange import Deadlines
 from penstock.net.transport import Transport
 from penstock.wire.http import WireRequest
@@ -99,7 +99,18 @@ class GoogleTokens:
                 self._renew()
             return token
         # Shielded: a caller who hangs up must not take the token away from the others who wait for it.
-        return await asyncio.shield(self._renewing or self._renew())
+        renewing = self._renewing or self._renew()
+        try:
+            return await asyncio.shield(renewing)
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if (
+                renewing.cancelled() and me is not None and not me.cancelling()
+            ):  # aclose, and nobody cancelled us
+                raise UpstreamUnreachable(
+                    f"No access token for {self._email}: it was asked for while it was being closed."
+                ) from None
+            raise
 
     async def aclose(self) -> None:
         """Stop renewing and close the connection."""
@@ -159,7 +170,7 @@ class GoogleTokens:
             words = f"{refused.error} {refused.error_description}".strip()
         except msgspec.DecodeError:
             words = ""
-        words = "".join(mark for mark in words if mark.isprintable())[:200]
+        words = "".join(mark for mark in words if mark.isprintable())[:200].rstrip(".")
         if "eyJ" in words:  # how every assertion begins
             words = ""
         said = f": {words}" if words else ""

@@ -80,6 +80,11 @@ class Health:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
+    @property
+    def quiet(self) -> bool:
+        """No target had trouble lately: every check would pass."""
+        return not self._records
+
     def check(self, target: str, now_s: float) -> Rejected | None:
         """Why the target should not be called now, or None. A pure look."""
         record = self._records.get(target)

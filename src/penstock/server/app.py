@@ -100,12 +100,12 @@ class App:
             error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
             respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
             return
-        inbound = Inbound(caller, request.headers, request.body, request.received_s)
+        inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
         call = ChatCall(self.house, inbound, reply, request_id)
         try:
             await call.run()
         except PenstockError as error:
-            extra = [*refusal_headers(call.facts), *echoed(request.headers)]
+            extra = [*refusal_headers(call.facts, time.monotonic()), *echoed(request.headers)]
             respond(reply, error, caller, request_id, extra)
 
     async def _page(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
@@ -135,7 +135,7 @@ class App:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
         metrics.set(INFLIGHT, self.inflight)
-        metrics.set(LEDGER_QUEUE, house.journal.queued)
+        metrics.set(LEDGER_QUEUE, house.books.waiting)
         metrics.clear(BREAKER)
         for target in house.health.snapshot(now_s):
             metrics.set_breaker(target, house.health.state(target, now_s))

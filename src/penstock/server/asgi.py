@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from penstock.server.http1 import HttpReply, Request
 from penstock.server.respond import echoed
-from penstock.wire.http import Headers
+from penstock.wire.http import Headers, header_block
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -73,10 +73,11 @@ class _Exchange:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if not self._reply.started:
+            head = header_block(self._headers)
             if more:
-                self._reply.start(self._status, self._headers, body)
+                self._reply.start(self._status, head, body)
             else:
-                self._reply.send(self._status, self._headers, body)
+                self._reply.send(self._status, head, body)
         elif more:
             self._reply.write(body)
         else:

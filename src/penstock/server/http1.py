@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import httptools
 
 from penstock.base.errors import BadRequest, BodyTooLarge, Draining, PenstockError
+from penstock.gateway.ports import TOLD, Known
 from penstock.wire.http import Headers
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -41,7 +42,6 @@ class Request:
         "body",
         "chunked_ok",
         "chunks",
-        "expects",
         "head_bytes",
         "headers",
         "keep_alive",
@@ -49,6 +49,7 @@ class Request:
         "received_s",
         "refused",
         "size",
+        "told",
         "upgrades",
         "url",
     )
@@ -64,10 +65,14 @@ class Request:
         self.size = 0
         self.body = b""
         self.keep_alive = True
+        self.told: dict[bytes, bytes] = {}
         self.chunked_ok = True
-        self.expects = False
         self.upgrades = False
         self.refused: PenstockError | None = None
+
+    def expects(self) -> bool:
+        """The caller waits for 100 Continue before it sends the body."""
+        return self.told.get(b"expect", b"").lower() == b"100-continue"
 
 
 class Handler(Protocol):
@@ -104,30 +109,32 @@ class HttpReply:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
 
-    def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole reply in one write."""
-        parts = self._head(status, headers)
-        parts.append(b"content-length: %d\r\n\r\n" % len(body))
-        if self._request.method != b"HEAD":
-            parts.append(body)
-        self.ended = True
-        self._connection.write(b"".join(parts))
-        self._connection.reply_ended(self._request)
+    @property
+    def known(self) -> Known:
+        """What the connection remembers between its calls."""
+        return self._connection.known
 
-    def start(self, status: int, headers: Headers, first: bytes) -> None:
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole reply in one write. ``head`` is header lines."""
+        request, connection = self._request, self._connection
+        self.ended = True
+        connection.write(
+            b"%b%bcontent-length: %d\r\n\r\n%b"
+            % (self._first_line(status), head, len(body), b"" if request.method == b"HEAD" else body)
+        )
+        connection.reply_ended(request)
+
+    def start(self, status: int, head: bytes, first: bytes) -> None:
         """Begin a chunked reply; ``first`` leaves with the head. HTTP/1.0 reads to the connection's end instead."""
         if not self._request.chunked_ok:
             self._request.keep_alive = False
-            self._connection.write(b"".join((*self._head(status, headers), b"\r\n", first)))
+            self._connection.write(b"%b%b\r\n%b" % (self._first_line(status), head, first))
             return
-        parts = self._head(status, headers)
         self._chunked = True
-        parts.append(b"transfer-encoding: chunked\r\n\r\n")
-        if first:
-            parts.append(b"%x\r\n" % len(first))
-            parts.append(first)
-            parts.append(b"\r\n")
-        self._connection.write(b"".join(parts))
+        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
+        self._connection.write(
+            b"%b%btransfer-encoding: chunked\r\n\r\n%b" % (self._first_line(status), head, chunk)
+        )
 
     def write(self, data: bytes) -> None:
         """One chunk, flushed at once."""
@@ -152,16 +159,14 @@ class HttpReply:
         self.ended = True
         self._connection.abort()
 
-    def _head(self, status: int, headers: Headers) -> list[bytes]:
+    def _first_line(self, status: int) -> bytes:
         self.started = True
         self.status = status
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        if not self._request.keep_alive or self._connection.handler.draining:
-            self._request.keep_alive = False
-            parts.append(b"connection: close\r\n")
-        return parts
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        if self._request.keep_alive and not self._connection.handler.draining:
+            return line
+        self._request.keep_alive = False
+        return line + b"connection: close\r\n"
 
 
 class RequestReader:
@@ -187,7 +192,7 @@ class RequestReader:
         reading = self.reading
         if reading is not None:
             reading.url += url
-            self._count(reading, len(url))
+            self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
@@ -196,13 +201,9 @@ class RequestReader:
             return
         name = name.lower()
         reading.headers.append((name, value))
-        self._count(reading, len(name) + len(value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            reading.expects = True
-        elif name == b"upgrade":
-            reading.upgrades = True
-        elif name == b"content-length" and value.isdigit() and int(value) > self._handler.max_body_bytes:
-            reading.refused = self._too_large()
+        if name in TOLD:
+            reading.told.setdefault(name, value)
+        self._header_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -211,10 +212,15 @@ class RequestReader:
             return
         reading.method = self._parser.get_method()
         reading.keep_alive = self._parser.should_keep_alive()
+        told = reading.told
+        length = told.get(b"content-length", b"")
         reading.chunked_ok = self._parser.get_http_version() != "1.0"
-        if reading.refused is not None:
-            self._connection.refuse(reading.refused)
-        elif reading.expects:
+        reading.upgrades = b"upgrade" in told
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._connection.refuse(_head_too_large())
+        elif length.isdigit() and int(length) > self._handler.max_body_bytes:
+            self._connection.refuse(self._too_large())
+        elif reading.expects():
             self._connection.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
@@ -269,11 +275,6 @@ class RequestReader:
         if reading.refused is not None:
             self._connection.refuse(reading.refused)
 
-    def _count(self, reading: Request, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            reading.refused = _head_too_large()
-
     def _too_large(self) -> BodyTooLarge:
         limit = self._handler.max_body_bytes
         return BodyTooLarge(
@@ -299,6 +300,7 @@ class HttpConnection(asyncio.Protocol):
         "_task",
         "_transport",
         "handler",
+        "known",
         "last_s",
     )
 
@@ -313,6 +315,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Request] = deque()
         self._discarding = False
+        self.known = Known()
         self.last_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -321,7 +324,7 @@ class HttpConnection(asyncio.Protocol):
         self._registry.add(self)
         self.last_s = self._loop.time()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone: whatever runs for it is cancelled."""
         self._registry.discard(self)
         self._transport = None
@@ -393,8 +396,8 @@ class HttpConnection(asyncio.Protocol):
     def ask_for_body(self) -> None:
         """100 Continue for a caller that waits for it, once the reply before it is out."""
         reading = self._reader.reading
-        if self._current is None and reading is not None and reading.expects and reading.method:
-            reading.expects = False
+        if self._current is None and reading is not None and reading.method and reading.expects():
+            del reading.told[b"expect"]
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def refuse(self, error: PenstockError) -> None:

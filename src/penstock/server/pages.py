@@ -23,6 +23,7 @@ from penstock.base.errors import (
     Unauthenticated,
 )
 from penstock.gateway.house import House
+from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
 from penstock.ledger.generation import generation
 from penstock.routing.allow import allowed
@@ -118,7 +119,8 @@ class _Pages:
 
     def _principal(self, request: Request) -> Principal:
         house = self._app.house
-        return house.doors.admit(list(request.scope["headers"]), house.clock.unix_s())
+        told = {name: value for name, value in reversed(request.scope["headers"]) if name in CREDENTIALS}
+        return house.doors.admit(told, Known(), house.clock.unix_s())
 
     def _admin(self, request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -155,7 +157,7 @@ class _Pages:
             raise BadRequest(
                 "The query parameter id is missing.", param="id", hint="Send ?id=<x-request-id>."
             )
-        record = self._app.house.journal.find(wanted, virtual_key=principal.name)
+        record = self._app.house.books.find(wanted, virtual_key=principal.name)
         if record is None:
             raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
         return _json(generation(record))

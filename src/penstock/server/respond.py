@@ -4,7 +4,7 @@ import math
 
 from penstock.base.errors import PenstockError
 from penstock.server.http1 import HttpReply
-from penstock.wire.http import Headers, header
+from penstock.wire.http import Headers, header, header_block
 from penstock.wire.ports import CallerDialect
 
 MAX_CLIENT_ID_BYTES = 256
@@ -35,4 +35,4 @@ def respond(
         headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(error.retry_after_s * 1000))))
     if extra:
         headers += extra
-    reply.send(error.status, headers, caller.write_error(error, request_id))
+    reply.send(error.status, header_block(headers), caller.write_error(error, request_id))

@@ -6,7 +6,7 @@ Does not own: our dialects; it imports ``base`` and ``wire`` only, so that it ca
 
 from penstock.simulate.faults import Fault, When
 from penstock.simulate.log import Received
-from penstock.simulate.running import running_simulator
+from penstock.simulate.running import running_simulator, simulator_process
 from penstock.simulate.scenario import Distribution, Profile, ProviderSettings, Scenario, load_scenario
 from penstock.simulate.server import Simulator
 
@@ -21,4 +21,5 @@ __all__ = [
     "When",
     "load_scenario",
     "running_simulator",
+    "simulator_process",
 ]

@@ -79,7 +79,7 @@ class Anthropic:
         reply.status = refused.status
         return reply
 
-    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """An ``error`` event."""
         return _event(b"error", _error(refused, call))
 

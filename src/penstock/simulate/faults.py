@@ -128,6 +128,11 @@ class FaultBook:
         """The faults in force, in order."""
         return [entry.fault for entry in self._entries]
 
+    @property
+    def faults_in_force(self) -> bool:
+        """True if there is any."""
+        return bool(self._entries)
+
     def add(self, faults: list[Fault]) -> None:
         """Append; the time windows of all run from when the book was made."""
         self._entries = self._entries + [_Entry(fault) for fault in faults]

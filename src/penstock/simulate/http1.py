@@ -131,6 +131,8 @@ class Connection(asyncio.Protocol):
         """Feed the parser; what is not HTTP is answered 400 and closed."""
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a bug of ours, not the caller's
         except httptools.HttpParserError:
             if self._transport is not None:
                 self._transport.write(
@@ -138,7 +140,7 @@ class Connection(asyncio.Protocol):
                 )
                 self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's port
+    def connection_lost(self, exc: Exception | None) -> None:  # asyncio's port
         """The caller is gone, or we have closed: write down which."""
         self._registry.discard(self)
         if self._timer is not None:
@@ -243,12 +245,14 @@ class Connection(asyncio.Protocol):
 
     def _act(self, step: Step, current: Performance) -> bool:
         """Do one step; False if the walk ends here."""
-        match step.op:
-            case Op.BODY:
-                if step.data:
-                    current.received.events_sent += 1
-                    data = step.data
-                    self._write(b"%x\r\n%b\r\n" % (len(data), data) if current.chunked else data)
+        op = step.op
+        if op is Op.BODY:
+            data = step.data
+            if data:
+                current.received.events_sent += 1
+                self._write(b"%x\r\n%b\r\n" % (len(data), data) if current.chunked else data)
+            return True
+        match op:
             case Op.RAW:
                 if step.data:
                     self._write(step.data)
@@ -258,8 +262,8 @@ class Connection(asyncio.Protocol):
             case Op.HANG:
                 self._next = step
                 return False
-            case Op.CUT | Op.RESET:
-                self._close(current, reset=step.op is Op.RESET)
+            case _:
+                self._close(current, reset=op is Op.RESET)
                 return False
         return True
 

@@ -12,8 +12,8 @@ class Received(Struct):
     """One request, and its fate. Times are Unix seconds.
 
     ``bytes_sent`` are the bytes given to the socket, HTTP framing included. ``disconnected_unix_s`` is set when the
-    caller hung up before the reply was complete. ``faults`` are the kinds that were applied. ``status`` is 0 until
-    a head has been sent. ``provider`` is the name in ``/p/NAME/``, or the dialect.
+    caller hung up before the reply was complete. ``faults`` are the kinds that were applied. ``status`` is what
+    was decided, 0 where no head was to be sent. ``provider`` is the name in ``/p/NAME/``, or the dialect.
     """
 
     method: str

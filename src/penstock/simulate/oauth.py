@@ -95,7 +95,7 @@ class TokenDesk:
         body = {"access_token": token, "expires_in": self._lifetime_s, "token_type": "Bearer"}
         return Reply(200, list(_HEADERS), _encode(body))
 
-    def refuse(self, refused: Refused, call: Call) -> Reply:  # noqa: ARG002  # the port of a dialect
+    def refuse(self, refused: Refused, call: Call) -> Reply:  # the port of a dialect
         """The endpoint's error reply."""
         default = "internal_failure" if refused.status >= 500 else "invalid_grant"
         body = {
@@ -104,7 +104,7 @@ class TokenDesk:
         }
         return Reply(refused.status, list(_HEADERS), _encode(body))
 
-    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """Never streamed; the body of the error."""
         return self.refuse(refused, call).body
 

@@ -14,7 +14,7 @@ _FIELDS_TEXT = (
 )
 FIELDS = frozenset(_FIELDS_TEXT.split())
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _PART_TYPES = {
     "user": frozenset({"text", "image_url", "input_audio", "file"}),
     "assistant": frozenset({"text", "refusal"}),

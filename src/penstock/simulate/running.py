@@ -1,6 +1,9 @@
-"""A simulator in a thread of its own, for tests and tools that block."""
+"""A simulator in a thread or a process of its own, for tests, benches and tools that block."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -33,6 +36,20 @@ def running_simulator(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def simulator_process(*arguments: str) -> Generator[str]:
+    """``penstock simulate`` as a process on a free port, with further ``arguments``; gives its URL, ends it after."""
+    command = [sys.executable, "-m", "penstock.cli.simulate", "--port", "0", "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
+        try:
+            line = process.stdout.readline() if process.stdout is not None else ""
+            if not line:
+                raise RuntimeError("The simulator did not start; its own message is on stderr.")
+            yield json.loads(line)["url"]
+        finally:
+            process.terminate()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -26,9 +26,10 @@ from penstock.simulate.faults import Facts, Fault, FaultBook
 from penstock.simulate.gemini import GEMINI, VERTEX
 from penstock.simulate.http1 import Connection, Op, Performance, RawRequest, Step, head_bytes
 from penstock.simulate.log import Received, RequestLog
+from penstock.simulate.memory import FIRST_SERIAL, Memory, Rendered
 from penstock.simulate.oauth import TokenDesk
 from penstock.simulate.openai import OPENAI
-from penstock.simulate.reply import INSTANT, NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
+from penstock.simulate.reply import NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
 from penstock.simulate.route import Router, key_of
 from penstock.simulate.scenario import ProviderSettings, Scenario
 from penstock.simulate.stability import STABILITY
@@ -61,7 +62,8 @@ class Simulator:
         self._log = RequestLog(self.scenario.keep_requests, self.scenario.keep_body_bytes)
         self._book = FaultBook(self.scenario.faults, self._clock.monotonic_s())
         self._router = Router()
-        self._serials = count(1)
+        self._serials = count(FIRST_SERIAL)
+        self._memory = Memory()
         self._connection_serials = count(1)
         self._connections: set[Connection] = set()
         self._prompts_seen: dict[bytes, None] = {}
@@ -127,6 +129,7 @@ class Simulator:
         self.set_faults([])
         self.forget_requests()
         self._prompts_seen.clear()
+        self._memory.forget()
 
     def make_service_account(
         self, folder: Path, name: str = "simulated", *, provider: str = "", project: str = "simulated-project"
@@ -167,34 +170,44 @@ class Simulator:
         if request.target.startswith("/_sim/"):
             reply = control(request.method, request.target, request.body, self)
             return _whole(reply, received, request)
+        self._log.add(received)
+        key = None if self._book.faults_in_force else self._memory.key(request)
+        rendered = self._memory.find(key, int(started_s)) if key is not None else None
+        if rendered is not None:
+            return _again(rendered, next(self._serials), received, request)
         call = self._call(request, started_s)
         received.provider, received.dialect = call.provider, call.dialect
         received.model, received.key, received.stream = call.model, call.key, call.stream
-        self._log.add(received)
         facts = Facts(call.provider, call.dialect, call.model, call.key, call.stream)
         faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
-        speaker = self._speakers[call.dialect]
         if faults:
-            received.faults = tuple(fault.kind for fault in faults)
-            call.quirks = quirks_of(faults)
-            last = instead(faults[-1], call, speaker)
-            if isinstance(last, Op):
-                return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-            reply = last or self._answer(call, speaker)
-        else:
-            reply = self._answer(call, speaker)
-        return self._performance(reply, faults, call, request, received)
+            return self._fail(faults, call, request, received)
+        reply = self._answer(call, self._speakers[call.dialect])
+        if call.profile.ttft_ms or call.profile.tokens_per_s:
+            return self._steps(reply, (), call, request, received)
+        performance = _at_once(reply, received, request)
+        if key is not None:
+            self._memory.keep(key, performance.whole, call.serial, call.unix_s, received)
+        return performance
 
-    def _performance(
+    def _fail(
+        self, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
+    ) -> Performance:
+        received.faults = tuple(fault.kind for fault in faults)
+        call.quirks = quirks_of(faults)
+        speaker = self._speakers[call.dialect]
+        last = instead(faults[-1], call, speaker)
+        if isinstance(last, Op):
+            return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
+        return self._steps(last or self._answer(call, speaker), faults, call, request, received)
+
+    def _steps(
         self, reply: Reply, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
     ) -> Performance:
-        pace = make_pace(call.profile, self._rng)
-        if not faults and reply.frames is None and pace is INSTANT:
-            return _whole(reply, received, request)
         received.status = reply.status
         chunked = request.chunked_ok and reply.frames is not None
         keep_alive = request.keep_alive and (request.chunked_ok or reply.frames is None)
-        speaker = self._speakers[call.dialect]
+        speaker, pace = self._speakers[call.dialect], make_pace(call.profile, self._rng)
         steps = steps_of(reply, faults, call, speaker, pace, keep_alive=keep_alive, chunked=chunked)
         return Performance(received, steps=steps, chunked=chunked, keep_alive=keep_alive)
 
@@ -257,6 +270,30 @@ def _whole(reply: Reply, received: Received, request: RawRequest) -> Performance
         reply.status, reply.headers, length=len(reply.body), chunked=False, keep_alive=request.keep_alive
     )
     return Performance(received, whole=head + reply.body, keep_alive=request.keep_alive)
+
+
+def _at_once(reply: Reply, received: Received, request: RawRequest) -> Performance:
+    """An answer without faults and delays, a stream too, as one piece of bytes."""
+    if reply.frames is None:
+        return _whole(reply, received, request)
+    received.status = reply.status
+    chunked = request.chunked_ok
+    keep_alive = request.keep_alive and chunked
+    pieces = [frame.data for frame in reply.frames]
+    received.events_sent = len(pieces)
+    if chunked:
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+        pieces.append(b"0\r\n\r\n")
+    head = head_bytes(reply.status, reply.headers, length=None, chunked=chunked, keep_alive=keep_alive)
+    return Performance(received, whole=head + b"".join(pieces), keep_alive=keep_alive)
+
+
+def _again(rendered: Rendered, serial: int, received: Received, request: RawRequest) -> Performance:
+    received.provider, received.dialect = rendered.provider, rendered.dialect
+    received.model, received.key, received.stream = rendered.model, rendered.key, rendered.stream
+    received.status, received.events_sent = rendered.status, rendered.events
+    keep_alive = request.keep_alive and (request.chunked_ok or not rendered.stream)
+    return Performance(received, whole=rendered.with_serial(serial), keep_alive=keep_alive)
 
 
 def _as_faults(faults: Iterable[Fault | Mapping[str, Any]]) -> list[Fault]:

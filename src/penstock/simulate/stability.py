@@ -81,7 +81,7 @@ class Stability:
         }
         return Reply(refused.status, _headers(call, b"application/json"), _encode(body))
 
-    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:  # noqa: ARG002
+    def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """Never streamed; the body of the error."""
         return self.refuse(refused, call).body
 
@@ -90,7 +90,7 @@ STABILITY = Stability()
 
 
 def _id(call: Call) -> str:
-    return f"{call.serial:032x}"
+    return f"{call.serial:032d}"
 
 
 def _headers(call: Call, content_type: bytes) -> Headers:
@@ -150,7 +150,7 @@ def _check(kind: str, asked: dict[str, str], fields: dict[str, bytes]) -> None:
 
 def _picture(call: Call, asked: dict[str, str], *, as_json: bool) -> Reply:
     wide, high = _RATIOS[asked.get("aspect_ratio", "1:1")]
-    seed = int(asked.get("seed", "0")) or call.serial
+    seed = int(asked.get("seed", "0")) or call.serial % _MAX_SEED
     form = asked.get("output_format", "png")
     image = {"jpeg": jpeg(), "webp": WEBP}.get(form) or png(wide * 4, high * 4, seed)
     finish = "CONTENT_FILTERED" if "FILTER_ANSWER" in asked["prompt"] else "SUCCESS"

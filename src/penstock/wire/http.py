@@ -26,6 +26,11 @@ class WireRequest(Struct, gc=False):
         return f"WireRequest({self.method!r}, {self.path!r}, {len(self.body)} bytes)"
 
 
+def header_block(headers: Headers) -> bytes:
+    """Headers as the lines they are on the wire."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
 def header(headers: Headers, name: bytes) -> bytes | None:
     """The first value of ``name`` (lower-case), or None."""
     for key, value in headers:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
@@ -16,10 +17,10 @@ from penstock.config.schema import Config, ProviderConfig, RateLimitConfig, Virt
 from penstock.config.secrets import Secret, reference_name
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
+from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
 from penstock.ledger.journal import Journal
-from penstock.net.endpoint import parse_base_url
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from penstock.observe.log import OperatorLog
@@ -38,6 +39,7 @@ class Shared:
         self.journal = journal
         self.log = log
         self.metrics = Metrics()
+        self.books = Books(journal, self.metrics)
         self.health = Health()
         self.estimator = TokenEstimator()
         self.clock: Clock = SystemClock()
@@ -70,6 +72,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         doors=_doors(config, loaded.secrets, shared),
         health=shared.health,
         estimator=shared.estimator,
+        books=shared.books,
         journal=shared.journal,
         metrics=shared.metrics,
         clock=shared.clock,

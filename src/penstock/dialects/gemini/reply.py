@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from penstock.base.errors import UpstreamFault, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamError, UpstreamFault, UpstreamMalformed, UpstreamTruncated
 from penstock.base.events import (
     Event,
     Finished,
@@ -28,6 +28,7 @@ from penstock.base.events import (
     ToolArgs,
     ToolStarted,
     UsageSeen,
+    is_content,
 )
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.gemini.errors import clean, read_inner_error
@@ -144,6 +145,7 @@ class GeminiReader:
         "_answered",
         "_blocked",
         "_body",
+        "_failure",
         "_finish",
         "_label",
         "_mode",
@@ -164,13 +166,16 @@ class GeminiReader:
         self._size = 0
         self._started = False
         self._answered = False
+        self._failure: UpstreamError | None = None
         self._finish = ""
         self._blocked = ""
         self._reply_id = ""
         self._tools = 0
 
     def feed(self, data: bytes) -> list[Event]:
-        """Events completed by ``data``."""
+        """Events completed by ``data``. An error behind good events is raised by the next call: they are not lost."""
+        if self._failure is not None:
+            raise self._failure
         if self._mode == "unknown":
             data = self._recognise(data)
         if self._mode != "sse":
@@ -187,12 +192,21 @@ class GeminiReader:
             frame = event.data
             if frame is None:
                 frame = _naked_json(event.raw)
-            if frame:
+            if not frame:
+                continue
+            try:
                 self._frame(frame, out)
+            except UpstreamError as failure:
+                if not any(map(is_content, out)):
+                    raise
+                self._failure = failure
+                break
         return out
 
     def close(self) -> list[Event]:
         """The wire has ended."""
+        if self._failure is not None:
+            raise self._failure
         out: list[Event] = []
         if self._mode == "sse":
             self._last_frames(out)
@@ -365,12 +379,14 @@ def _naked_json(raw: bytes) -> bytes | None:
 
 
 def read_usage(counts: Counts, source: UsageSource) -> Usage:
-    """Google's inclusive counts -> the disjoint vector."""
-    prompt = counts.prompt_token_count or 0
-    tool_use = counts.tool_use_prompt_token_count or 0
-    thoughts = counts.thoughts_token_count or 0
+    """Google's inclusive counts -> the disjoint vector. A negative count is none, and said."""
+    prompt = max(counts.prompt_token_count or 0, 0)
+    tool_use = max(counts.tool_use_prompt_token_count or 0, 0)
+    thoughts = max(counts.thoughts_token_count or 0, 0)
     candidates, note = _candidates(counts, prompt + tool_use, thoughts)
-    cached = counts.cached_content_token_count or 0
+    if candidates < 0:
+        candidates, note = 0, "negative token count"
+    cached = max(counts.cached_content_token_count or 0, 0)
     audio = image = 0
     if _mixed(counts.prompt_tokens_details):
         audio = _of(counts.prompt_tokens_details, "AUDIO") - _of(counts.cache_tokens_details, "AUDIO")

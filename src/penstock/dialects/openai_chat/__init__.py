@@ -67,7 +67,7 @@ class OpenAIChat:
         """The provider's request. Overrides of the target are already in ``request``."""
         return write_request(request, target, credential)
 
-    def reader(self, target: Target, *, stream: bool) -> ReplyReader:  # noqa: ARG002 - all targets alike
+    def reader(self, target: Target, *, stream: bool) -> ReplyReader:
         """A reader for one reply."""
         return StreamReader() if stream else WholeReader()
 

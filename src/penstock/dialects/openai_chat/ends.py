@@ -1,10 +1,11 @@
 """How a reply ends or fails: what the relay and the reader must judge alike."""
 
-from penstock.base.errors import UpstreamMalformed
+from penstock.base.errors import UpstreamError, UpstreamMalformed
 from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
 from penstock.dialects.openai_chat.shapes import Choice, Chunk, is_error, present, read_chunk
 from penstock.wire.sse import SseEvent
 
+MAX_PAGE_BYTES = 1024 * 1024
 _DONE = b"[DONE]"
 _DONE_LINE = b"data: [DONE]"
 
@@ -12,6 +13,26 @@ _DONE_LINE = b"data: [DONE]"
 def is_page(start: bytes) -> bool:
     """True if a reply that begins so is a page or a JSON body, not a stream. ``start`` has no leading space."""
     return start[:1] in (b"{", b"[", b"<")
+
+
+class Page:
+    """A page or a JSON body that came where a stream was promised: kept for its error, up to a limit."""
+
+    __slots__ = ("_pieces", "_room")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._room = MAX_PAGE_BYTES
+
+    def keep(self, data: bytes) -> None:
+        """Add what still fits."""
+        if self._room > 0:
+            self._pieces.append(data[: self._room])
+            self._room -= len(data)
+
+    def error(self) -> UpstreamError:
+        """What it amounts to."""
+        return read_page_in_200(b"".join(self._pieces))
 
 
 def is_done(name: bytes, data: bytes) -> bool:

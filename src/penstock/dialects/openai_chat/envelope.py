@@ -130,6 +130,8 @@ _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 _AT_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+# msgspec calls half a surrogate pair at the end of a string "truncated".
+_LONE_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _OPENING_BRACKET = ord("[")
 _SURELY_NOT_EMPTY = 24
 _TOOLS: frozenset[str] = frozenset({"tools"})
@@ -214,10 +216,12 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
 
 
 def _read_gateway_fields(ask: Ask, envelope: _Envelope) -> None:
-    absent = (UNSET, _NONE)
-    ask.gateway_fields = tuple(
-        name for name in GATEWAY_FIELDS if not any(getattr(envelope, name) is nothing for nothing in absent)
-    )
+    names: list[str] = []
+    for name in GATEWAY_FIELDS:
+        value = getattr(envelope, name)
+        if value is not UNSET and value is not _NONE:
+            names.append(name)
+    ask.gateway_fields = tuple(names)
     if envelope.models:
         ask.models = envelope.models
     if envelope.fallbacks:
@@ -364,8 +368,12 @@ def unreadable(error: Exception, body: bytes) -> BadRequest:
         position, what = _first_bad_utf8(body), "not valid UTF-8"
     else:
         found = _AT_BYTE.search(text)
-        position = int(found.group(1)) if found else len(body)
+        half = None if found else _LONE_HALF.search(body)
+        position = int(found.group(1)) if found else half.start() if half else len(body)
+        if "trailing" in text:
+            position -= 1  # msgspec names the byte after the first one too many
         what = _AT_BYTE.sub("", text).removeprefix("JSON is malformed: ").strip().lower() or "malformed"
+        what = "half of a surrogate pair" if half else what
     line = body.count(b"\n", 0, position) + 1
     column = position - (body.rfind(b"\n", 0, position) + 1) + 1
     return BadRequest(

@@ -36,10 +36,13 @@ from penstock.wire.retry_hint import go_duration_s, retry_after_s
 
 MAX_SENTENCE = 500
 
-# Keys of the usual makers, bearer tokens, and "key=..." in an URL.
+# Keys of the usual makers (a digit or a star tells them from words), other long random tokens, bearer tokens, and
+# "key=..." in an URL.
 _SECRET = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|fw|tgp|nvapi|pplx|csk|hf|key|or)[-_][A-Za-z0-9_\-*.]{6,}"
+    r"\b(?:sk|pk|rk|gsk|xai|fw|tgp|nvapi|pplx|csk|hf|key)[-_](?=[A-Za-z_\-.]*[0-9*])[A-Za-z0-9_\-*.]{6,}"
     r"|AIza[0-9A-Za-z_\-]{10,}"
+    r"|\beyJ[0-9A-Za-z_\-.]{20,}"
+    r"|\b(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{32,}\b"
     r"|(?<=[Bb]earer )\S+"
     r"|(?<=[?&]key=)[^&\s]+"
 )

@@ -13,8 +13,15 @@ from penstock.base.chat import Ask
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.openai_chat.details import read_details
-from penstock.dialects.openai_chat.ends import check_choice, is_done, is_page, is_piece_of_done, read_whole
-from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.ends import (
+    Page,
+    check_choice,
+    is_done,
+    is_page,
+    is_piece_of_done,
+    read_whole,
+)
+from penstock.dialects.openai_chat.errors import read_error_in_200
 from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.shapes import (
     Choice,
@@ -99,7 +106,7 @@ class StreamRelay(_Reading):
         self._keep_usage = wants_usage(ask)
         self._open: dict[int, bool] = {}
         self._begun = False
-        self._page: list[bytes] | None = None
+        self._page: Page | None = None
         self._failed: UpstreamError | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -107,7 +114,7 @@ class StreamRelay(_Reading):
         if not self._begun:
             self._begin(data)
         if self._page is not None:
-            self._page.append(data)
+            self._page.keep(data)
             return b""
         if self._failed is not None:
             raise self._failed
@@ -126,7 +133,7 @@ class StreamRelay(_Reading):
         if self._failed is not None:
             raise self._failed
         if self._page is not None:
-            raise read_page_in_200(b"".join(self._page))
+            raise self._page.error()
         out = b"".join(completed(event.raw) for event in self._sse.close() if self._see_last(event))
         if not self.finished:
             if not self._open or any(self._open.values()):
@@ -139,7 +146,7 @@ class StreamRelay(_Reading):
         start = data.lstrip()
         self._begun = bool(start)
         if is_page(start):
-            self._page = []
+            self._page = Page()
 
     def _see_all(self, events: list[SseEvent]) -> bytes:
         out: list[bytes] = []

@@ -26,8 +26,15 @@ from penstock.base.events import (
 )
 from penstock.base.usage import UsageSource
 from penstock.dialects.openai_chat.details import read_details
-from penstock.dialects.openai_chat.ends import check_choice, is_done, is_page, is_piece_of_done, read_whole
-from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.ends import (
+    Page,
+    check_choice,
+    is_done,
+    is_page,
+    is_piece_of_done,
+    read_whole,
+)
+from penstock.dialects.openai_chat.errors import read_error_in_200
 from penstock.dialects.openai_chat.loose import as_list, as_object, as_text
 from penstock.dialects.openai_chat.shapes import (
     Chunk,
@@ -177,7 +184,7 @@ class StreamReader:
         self._sse = SseReader()
         self._making = _Making("stream")
         self._begun = False
-        self._page: list[bytes] | None = None
+        self._page: Page | None = None
         self._done = False
         self._failed: UpstreamError | None = None
 
@@ -189,9 +196,9 @@ class StreamReader:
             start = data.lstrip()
             self._begun = bool(start)
             if is_page(start):
-                self._page = []
+                self._page = Page()
         if self._page is not None:
-            self._page.append(data)
+            self._page.keep(data)
             return []
         events: list[Event] = []
         for event in self._sse.feed(data):
@@ -209,7 +216,7 @@ class StreamReader:
         if self._failed is not None:
             raise self._failed
         if self._page is not None:
-            raise read_page_in_200(b"".join(self._page))
+            raise self._page.error()
         events: list[Event] = []
         for event in self._sse.close():
             if is_piece_of_done(event):

@@ -4,6 +4,7 @@ Strays seen in the wild: ``content`` as a list of parts (Mistral), tool ``argume
 figures that are no integers. Such a chunk is bent into shape rather than refused.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -120,7 +121,7 @@ def read_chunk(data: bytes) -> Chunk:
     except msgspec.ValidationError:
         return _read_loosely(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise UpstreamMalformed("The upstream's reply holds JSON that cannot be read.") from None
+        return _read_with_halves(data)
 
 
 def is_error(data: bytes, name: bytes) -> bool:
@@ -137,6 +138,16 @@ def is_error(data: bytes, name: bytes) -> bool:
 def present(raw: Raw) -> bool:
     """True for a field that is there and says something: not null, false, "" or {}."""
     return raw is not _NONE and bytes(raw) not in (b"", b"null", b"false", b'""', b"{}", b"[]")
+
+
+def _read_with_halves(data: bytes) -> Chunk:
+    """JSON with half a surrogate pair in it, which Python's and JavaScript's encoders write, but no strict reader
+    takes. It is read as "?"; anything else is malformed."""
+    try:
+        whole = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        raise UpstreamMalformed("The upstream's reply holds JSON that cannot be read.") from None
+    return _read_loosely(whole)
 
 
 def _read_loosely(data: bytes) -> Chunk:

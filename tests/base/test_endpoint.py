@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.net.endpoint import Endpoint, parse_base_url, parse_proxy
+from penstock.base.endpoint import Endpoint, parse_base_url, parse_proxy
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,14 @@ from penstock.net.endpoint import Endpoint, parse_base_url, parse_proxy
         ("https://h:8443/a/b", "https", "h", 8443, b"/a/b", b"h:8443"),
         ("http://[::1]:9/v1", "http", "::1", 9, b"/v1", b"[::1]:9"),
         ("https://[2001:DB8::1]/v1", "https", "2001:db8::1", 443, b"/v1", b"[2001:db8::1]"),
-        ("https://bücher.example/v1", "https", "xn--bcher-kva.example", 443, b"/v1", b"xn--bcher-kva.example"),
+        (
+            "https://bücher.example/v1",
+            "https",
+            "xn--bcher-kva.example",
+            443,
+            b"/v1",
+            b"xn--bcher-kva.example",
+        ),
         ("https://h/a%20b/é", "https", "h", 443, b"/a%20b/%C3%A9", b"h"),
     ],
 )
@@ -74,7 +81,9 @@ def test_a_proxy_keeps_its_credentials_out_of_sight():
     assert repr(proxy) == "Proxy(proxy.example:3128)"
 
 
-@pytest.mark.parametrize("text", ["https://joe:sekrit@h", "socks5://joe:sekrit@h", "joe:sekrit@h:1", "http://joe:sekrit@"])
+@pytest.mark.parametrize(
+    "text", ["https://joe:sekrit@h", "socks5://joe:sekrit@h", "joe:sekrit@h:1", "http://joe:sekrit@"]
+)
 def test_a_bad_proxy_is_a_sentence_without_credentials(text):
     with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as caught:
         parse_proxy(text)

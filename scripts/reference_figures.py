@@ -1,0 +1,111 @@
+"""The README's speed figures, from the recorded runs in ``benches/results``: newest of each theme, or "not recorded yet"."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "benches" / "results"
+THEMES = ("gateway-whole", "gateway-streams", "gateway-memory", "gateway-start", "gateway-soak")
+NONE = "No run has been recorded yet: `make bench` records one."
+
+
+def newest(folder: Path = RESULTS) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Theme -> (file name, record), by the record's own time."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("gateway-*_*.json")) if folder.exists() else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        theme = str(record.get("theme", path.name.partition("_")[0]))
+        if theme not in found or str(record.get("at", "")) >= str(found[theme][1].get("at", "")):
+            found[theme] = (path.name, record)
+    return found
+
+
+def figures(folder: Path = RESULTS) -> str:
+    """The block between the README's marks."""
+    runs = newest(folder)
+    if not runs:
+        return NONE
+    rows: list[tuple[str, str, str]] = []
+    for theme in THEMES:
+        if theme in runs:
+            rows += [(what, figure, theme) for what, figure in _rows(theme, runs[theme][1])]
+    rows = [row for row in rows if row[1]]
+    if not rows:
+        return NONE
+    lines = ["| what | measured | run |", "|---|---|---|"]
+    lines += [
+        f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows
+    ]
+    lines += ["", *(_identity(name, record) for name, record in runs.values())]
+    return "\n".join(lines)
+
+
+def _identity(name: str, record: dict[str, Any]) -> str:
+    machine, versions = record.get("machine", {}), record.get("versions", {})
+    commit = f"commit {record.get('commit', '?')}" + (" with local changes" if record.get("dirty") else "")
+    load = machine.get("load_before") or [0.0]
+    return (
+        f"- `{name}`: {record.get('at', '?')}, {machine.get('cpu', '?')}, {machine.get('cores', '?')} cores, "
+        f"load before {load[0]:.1f}, Python {versions.get('python', '?')}, {commit}"
+    )
+
+
+def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
+    part: dict[str, Any] = record.get(theme.removeprefix("gateway-"), {})
+    said: dict[str, Any] = part.get("summary", part)
+    return {
+        "gateway-whole": _whole,
+        "gateway-streams": _streams,
+        "gateway-memory": _memory,
+        "gateway-start": _start,
+        "gateway-soak": _soak,
+    }[theme](said)
+
+
+def _whole(said: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("added latency, median, one connection", _beside(said.get("added_p50_us"), "µs")),
+        ("added latency, p99, one connection", _beside(said.get("added_p99_us"), "µs")),
+        ("1 KB completions per second, 32 connections", _beside(said.get("requests_per_s"), "/s", digits=0)),
+    ]
+
+
+def _streams(said: dict[str, Any]) -> list[tuple[str, str]]:
+    first = said.get("first_event_p99_added_us_64")
+    return [
+        ("CPU per streamed event, 64 streams × 50 events/s", _beside(said.get("cpu_us_per_event_64"), "µs")),
+        ("first content event behind the upstream's, p99", "" if first is None else f"{first:g} µs"),
+        (
+            "lateness of an event, p99, 512 streams × 50 events/s",
+            _beside(said.get("late_p99_us_512"), "µs", digits=0),
+        ),
+    ]
+
+
+def _memory(said: dict[str, Any]) -> list[tuple[str, str]]:
+    held = said.get("rss_1000_streams_mib")
+    return [("resident memory, 1,000 open streams", "" if held is None else f"{held:g} MiB")]
+
+
+def _start(said: dict[str, Any]) -> list[tuple[str, str]]:
+    ready, imported = said.get("ready_median_s"), said.get("import_median_s")
+    return [
+        ("start to `/ready`", "" if ready is None else f"{ready:g} s"),
+        ("`import penstock`", "" if imported is None else f"{imported * 1000:.0f} ms"),
+    ]
+
+
+def _soak(said: dict[str, Any]) -> list[tuple[str, str]]:
+    slope, calls = said.get("slope_mib_per_million"), said.get("calls")
+    if slope is None or calls is None:
+        return []
+    return [(f"growth of resident memory over {calls:,} calls", f"{slope:g} MiB per million calls")]
+
+
+def _beside(said: Any, unit: str, digits: int = 1) -> str:
+    """Our figure, with what ran beside it in the same run."""
+    if not isinstance(said, dict) or "penstock" not in said:
+        return ""
+    others = [f"{name} {value:,.{digits}f}" for name, value in said.items() if name != "penstock"]
+    beside = f" (in the same run: {', '.join(others)})" if others else ""
+    return f"{said['penstock']:,.{digits}f} {unit}{beside}"

@@ -1,0 +1,92 @@
+"""Literal tables of the reference that no code holds in one place. tests/house/test_docs.py holds them to the code."""
+
+REQUEST_HEADERS: dict[str, str] = {
+    "authorization": "`Bearer KEY`: a virtual key, or the admin key for `/admin/*`. Never forwarded.",
+    "x-api-key": "A virtual key, as Anthropic's clients send it. Never forwarded.",
+    "x-goog-api-key": "A virtual key, as Google's clients send it. Never forwarded.",
+    "x-request-id": "The caller's own id: kept in the ledger and echoed as `x-client-request-id`.",
+    "x-penstock-meta": (
+        "`key=value` pairs, comma-separated, at most 16 of 256 characters: kept on every entry of the call; "
+        "`penstock cost --by meta:KEY` groups by them. They are joined with the body's `metadata` and win over it."
+    ),
+    "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
+    "x-penstock-stage": "The name of the pipeline stage that makes the call.",
+    "traceparent": "W3C Trace Context: its trace id is used where `x-penstock-trace` is absent.",
+}
+"""Lower-case name -> meaning: what the gateway reads."""
+
+RESPONSE_HEADERS: dict[str, str] = {
+    "x-request-id": "The call's id: always fresh and ours. `penstock explain`, `/v1/generation` and the logs know it.",
+    "x-client-request-id": "The caller's own `x-request-id`, where it sent one.",
+    "x-penstock-provider": "The provider that answered.",
+    "x-penstock-model": "The model that was asked of it, by the provider's own id.",
+    "x-penstock-attempts": "How many attempts the call took; 1 is the first one.",
+    "x-penstock-cost-usd": (
+        "Cost of all attempts in exact decimal dollars. Absent in a stream (the head leaves before the cost is known: "
+        "ask `/v1/generation`) and where any price is unknown."
+    ),
+    "x-penstock-adjusted": "What was dropped or approximated for this provider, comma-separated: see [dialects](dialects.md).",
+    "server-timing": (
+        "`gateway;dur=…, upstream;dur=…` in milliseconds: the gateway's own share from the first byte read to the first "
+        "byte written, and the time it waited for providers and back-offs."
+    ),
+    "x-ratelimit-limit-requests": "Calls that pass at once from idle (the key's burst).",
+    "x-ratelimit-remaining-requests": "Calls that would pass at once now.",
+    "x-ratelimit-reset-requests": "Until the whole burst is free again, as a Go duration (`1.5s`, `6m0s`).",
+    "x-ratelimit-limit-tokens": "The same for tokens.",
+    "x-ratelimit-remaining-tokens": "The same for tokens.",
+    "x-ratelimit-reset-tokens": "The same for tokens.",
+    "retry-after": "Whole seconds, rounded up: with 429, and with 503 where it is known.",
+    "retry-after-ms": "The same in milliseconds.",
+    "content-type": "`application/json`, or `text/event-stream; charset=utf-8` for a stream.",
+    "cache-control": "`no-cache`, on streams.",
+    "x-accel-buffering": "`no`, on streams: tells a proxy in front not to hold events back.",
+}
+"""Lower-case name -> meaning: what the gateway's own replies say."""
+
+API_PATHS: dict[str, str] = {
+    "POST /v1/chat/completions": (
+        "OpenAI's chat completions, streamed or not. `model` is `provider/model`, a bare model name, an alias or a "
+        "route's id. Beside OpenAI's fields: `models` and `fallbacks` (further targets, in order), `provider` "
+        "(OpenRouter's `order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`), `reasoning` (OpenRouter's "
+        "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
+    ),
+    "GET /v1/models": "What the presented key may call: routes, aliases, then the known chat models of each configured provider.",
+    "GET /v1/models/{model:path}": "One of them.",
+    "GET /v1/generation": (
+        "`?id=`: one call's record in OpenRouter's shape. The id is the reply's `x-request-id` or its body's `id`; only "
+        "the key that made the call may read it, from the reply's last byte on."
+    ),
+    "GET /health": "200 while the process lives.",
+    "GET /ready": "200 while calls can be served and recorded; else 503 with the reason.",
+    "GET /metrics": "Prometheus text: see [metrics](metrics.md).",
+    "POST /admin/reload": "Reads the configuration anew and swaps; a faulty one is refused with its faults. Needs the admin key.",
+    "GET /admin/health": "Breakers, key cool-downs and connections as they stand. Needs the admin key.",
+}
+"""Method and path below the first prefix -> meaning."""
+
+CLASSES: dict[str, str] = {
+    "delivered": "reached the caller whole",
+    "billed_not_delivered": "was consumed at the provider and did not reach the caller whole (cut, hung up, refused late)",
+    "failed": "was never reached, or refused: costs nothing",
+    "cache_hit": "reserved",
+    "audit": "reserved",
+    "shadow": "reserved",
+    "embedding": "reserved",
+    "own_cost": "reserved",
+}
+"""Classes of a ledger entry (ledger.entry.EntryClass)."""
+
+ADJUSTMENT_WORDS: dict[str, str] = {
+    "-dropped": "the provider has no such thing; it was left out",
+    "-stripped": "the same, for thoughts of another provider's model",
+    "-ignored": "sent, but this model takes no notice of it",
+    "-approximated": "said in another way, with about the same effect",
+    "-adjusted": "rewritten into what the provider accepts",
+    "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts",
+    "-A-as-B": "A is not known there; B was sent",
+    "-moved": "stands in another place of the request",
+    "-added, -padded, -synthesised, -stubbed": "something that the provider insists on was put in",
+    "-replaced, -skipped, -filtered, -merged, -trimmed": "as the word says",
+}
+"""How to read a word of ``x-penstock-adjusted``."""

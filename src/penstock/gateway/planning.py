@@ -1,0 +1,76 @@
+"""From an ask to what will be tried: names, plan, and the words that explain it; remembered while nothing is amiss.
+
+Theory: for a plain ask (no needs, no preferences, no chain of its own) the plan depends on the model's name, the key's
+patterns and the caller's family alone, as long as every target is healthy and the prompt is far below every context.
+Such plans are kept, so that the common call costs one look-up; anything else is planned anew.
+"""
+
+from typing import cast
+
+from msgspec import Struct
+
+from penstock.base.chat import Ask
+from penstock.base.decisions import Rejected
+from penstock.gateway.house import House
+from penstock.gateway.record import Explain, tell
+from penstock.gateway.settle import CallFacts
+from penstock.routing.names import Chain, no_chain
+from penstock.routing.plan import Step, no_steps, plan
+
+MAX_KEPT = 1024
+
+
+class Planned(Struct, frozen=True):
+    """What will be tried, at most how often, and why. ``small_tokens``: plain prompts below this fit every target."""
+
+    steps: tuple[Step, ...]
+    max_attempts: int | None
+    model: str
+    small_tokens: float
+    explain: Explain
+
+
+def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: float) -> tuple[Planned, int]:
+    """The plan and the estimated input tokens; the plan is told in ``facts.explain``, refusals too. Raises NotFound, Forbidden, BadRequest or NoTargetLeft with reasons."""
+    plain = not (ask.needs or ask.models or ask.fallbacks or ask.provider is not None)
+    patterns = facts.principal.patterns
+    key = (ask.model, patterns, family)
+    if plain and house.health.quiet:
+        kept = cast("Planned | None", house.plans.get(key))
+        if kept is not None:
+            tokens = house.estimator.tokens(kept.model, ask.input_bytes)
+            if tokens < kept.small_tokens:
+                facts.explain = kept.explain
+                return kept, tokens
+    chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
+    if isinstance(chain, Rejected):
+        raise no_chain(chain)
+    tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
+    planned = plan(
+        chain,
+        needs=ask.needs,
+        input_tokens=tokens,
+        max_tokens=ask.max_tokens,
+        caller_family=family,
+        patterns=patterns,
+        preferences=ask.provider,
+        refuse=None,
+        health=house.health,
+        now_s=now_s,
+        may_pass_through=house.against_pass_through,
+    )
+    facts.explain = tell(chain, planned)
+    if not planned.steps:
+        raise no_steps(planned)
+    made = Planned(planned.steps, chain.max_attempts, chain.targets[0].model, _small(chain), facts.explain)
+    if plain and house.health.quiet and tokens < made.small_tokens:
+        if len(house.plans) >= MAX_KEPT:
+            house.plans.clear()
+        house.plans[key] = made
+    return made, tokens
+
+
+def _small(chain: Chain) -> float:
+    """Half of the smallest known context: below it, no target is refused for its size."""
+    known = [t.facts.context_tokens for t in chain.targets if t.facts.context_tokens is not None]
+    return min(known) / 2 if known else float("inf")

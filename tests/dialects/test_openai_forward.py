@@ -1,0 +1,283 @@
+"""Pass-through of a request: what changes, and that nothing else does."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.base.errors import BadRequest
+from penstock.base.models import ModelFacts, Target
+from penstock.dialects.openai_chat import OPENAI
+from penstock.wire.http import WireRequest, header
+
+BODY = (
+    b'{ "messages": [{"role":"user","content":"Hi \\u00e9 there"}],\n  "model" : "openai/gpt-4o-mini",'
+    b' "temperature": 1.10, "x_unknown": {"z":1, "a":[1,2 ]} }'
+)
+
+
+def target(model: str = "gpt-4o-mini", provider: str = "openai", **more: Any) -> Target:
+    """A target without facts, unless ``facts`` are given."""
+    facts = ModelFacts(provider, model, source="test", **more.pop("facts", {}))
+    return Target(provider, model, "openai", facts, **more)
+
+
+def spliced(body: bytes | dict[str, Any], to: Target | None = None) -> WireRequest:
+    """The upstream's request for a caller's body."""
+    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return OPENAI.splice_request(OPENAI.read_request(raw), to or target(), "sk-secret")
+
+
+def sent(to: Target | None = None, **fields: Any) -> dict[str, Any]:
+    """The upstream's body, decoded, for a small request with these fields."""
+    base = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there, friend"}]}
+    return json.loads(spliced({**base, **fields}, to).body)
+
+
+def test_only_the_model_s_name_changes() -> None:
+    request = spliced(BODY)
+    assert request.body == BODY.replace(b'"openai/gpt-4o-mini"', b'"gpt-4o-mini"')
+    assert (request.method, request.path, request.adjusted) == (b"POST", b"/chat/completions", ())
+
+
+def test_a_body_that_needs_no_change_is_the_caller_s_own() -> None:
+    body = BODY.replace(b"openai/gpt-4o-mini", b"gpt-4o-mini")
+    assert spliced(body).body is body
+
+
+def test_headers() -> None:
+    request = spliced(BODY)
+    assert header(request.headers, b"authorization") == b"Bearer sk-secret"
+    assert header(request.headers, b"content-type") == b"application/json"
+    assert header(request.headers, b"accept") == b"application/json"
+    assert header(request.headers, b"accept-encoding") == b"identity"
+    assert "sk-secret" not in repr(request)
+    streamed = spliced(BODY[:-2] + b',"stream":true}')
+    assert header(streamed.headers, b"accept") == b"text/event-stream"
+    keyless = OPENAI.splice_request(OPENAI.read_request(BODY), target(), "")
+    assert header(keyless.headers, b"authorization") is None
+
+
+def test_headers_of_one_call_are_not_those_of_the_next() -> None:
+    first, second = spliced(BODY), spliced(BODY)
+    first.headers.append((b"x", b"y"))
+    assert header(second.headers, b"x") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", '{"include_usage":true}'),
+        (',"stream_options":null', '{"include_usage":true}'),
+        (',"stream_options":{}', '{"include_usage":true}'),
+        (',"stream_options":{"include_usage":false}', '{"include_usage":true}'),
+        (
+            ',"stream_options":{ "include_obfuscation": false }',
+            '{ "include_obfuscation": false,"include_usage":true }',
+        ),
+        (',"stream_options":{"include_usage":true}', '{"include_usage":true}'),
+    ],
+)
+def test_behaviour_08_usage_is_asked_for_in_every_stream(options: str, expected: str) -> None:
+    body = BODY[:-2] + b',"stream":true' + options.encode() + b"}"
+    out = spliced(body).body
+    assert f'"stream_options":{expected}'.encode() in out
+    assert json.loads(out)["stream_options"]["include_usage"] is True
+    for untouched in (b'"content":"Hi \\u00e9 there"', b'"temperature": 1.10', b'{"z":1, "a":[1,2 ]}'):
+        assert untouched in out
+
+
+def test_usage_is_not_asked_for_where_there_is_no_stream() -> None:
+    assert "stream_options" not in sent()
+    assert "stream_options" not in sent(stream=False)
+
+
+def test_behaviour_19_order_of_keys_and_spelling_survive_every_edit() -> None:
+    body = BODY[:-2] + b',"models":["a"],"max_tokens": 7,"stream":true,"fallbacks":[],"seed":1E2}'
+    out = spliced(body, target("gpt-5-mini", overrides={"top_p": 0.5, "temperature": 0.25})).body
+    assert list(json.loads(out)) == [
+        *["messages", "model", "temperature", "x_unknown", "max_completion_tokens", "stream", "seed"],
+        *["top_p", "stream_options"],
+    ]
+    assert b'"seed":1E2' in out
+    assert b'"x_unknown": {"z":1, "a":[1,2 ]}' in out
+    assert b'"temperature": 0.25' in out
+
+
+def test_behaviour_20_unknown_parameters_pass() -> None:
+    assert sent(foo={"bar": [1]}, logit_bias={"1": 2})["foo"] == {"bar": [1]}
+
+
+@pytest.mark.parametrize(
+    ("to", "fields", "expected"),
+    [
+        (target("gpt-5"), {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        (target("o3-mini"), {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        (target("o1", "azure"), {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        (target("gpt-4o-mini"), {"max_tokens": 5}, {"max_tokens": 5}),
+        (target("gpt-5", "my-vllm"), {"max_tokens": 5}, {"max_tokens": 5}),
+        (target("m", "ollama"), {"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+        (target("m", facts={"cap_name": "max_tokens"}), {"max_completion_tokens": 5}, {"max_tokens": 5}),
+        (
+            target("m", facts={"cap_name": "max_tokens"}),
+            {"max_tokens": 9, "max_completion_tokens": 5},
+            {"max_tokens": 5},
+        ),
+        (
+            target("m", facts={"cap_name": "max_tokens"}),
+            {"max_tokens": 9, "max_completion_tokens": None},
+            {"max_tokens": 9},
+        ),
+        (target("gpt-5"), {"max_tokens": 9, "max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+        (target("gpt-5", overrides={"max_tokens": 3}), {"max_tokens": 9}, {"max_completion_tokens": 3}),
+        (target("gpt-5", overrides={"max_tokens": 3}), {}, {"max_completion_tokens": 3}),
+        (
+            target("x", "local", overrides={"max_tokens": 3}),
+            {"max_completion_tokens": 9},
+            {"max_tokens": 3},
+        ),
+    ],
+)
+def test_behaviour_21_a_cap_is_renamed_or_kept_never_lost(
+    to: Target, fields: dict[str, Any], expected: dict[str, int]
+) -> None:
+    out = sent(to, **fields)
+    assert {name: out[name] for name in ("max_tokens", "max_completion_tokens") if name in out} == expected
+
+
+GATEWAY: dict[str, Any] = {
+    "models": ["a"],
+    "fallbacks": ["b"],
+    "provider": {"order": ["x"], "zdr": True, "sort": "price"},
+    "reasoning": {"max_tokens": 1000},
+    "include_reasoning": True,
+    "route": "fallback",
+    "transforms": [],
+    "plugins": [{"id": "web"}],
+    "usage": {"include": True},
+    "cache_control": {"type": "ephemeral"},
+    "penstock": {},
+}
+
+
+def test_fields_that_only_a_gateway_reads_are_taken_out_and_losses_are_said() -> None:
+    request = spliced(
+        {"model": "m", "messages": [{"role": "user", "content": "Hello there, you"}], **GATEWAY}
+    )
+    assert set(json.loads(request.body)) == {"model", "messages", "reasoning_effort"}
+    assert set(request.adjusted) == {
+        "provider.zdr-dropped",
+        "provider.sort-dropped",
+        "transforms-dropped",
+        "plugins-dropped",
+        "cache_control-dropped",
+        "reasoning.max_tokens-approximated",
+    }
+
+
+def test_fields_that_the_upstream_knows_go_through_as_they_are() -> None:
+    knows = target("m", "openrouter", options={"passthrough_fields": ",".join(GATEWAY)})
+    request = spliced(
+        {"model": "m", "messages": [{"role": "user", "content": "Hi there, you all"}], **GATEWAY}, knows
+    )
+    assert {name: json.loads(request.body)[name] for name in GATEWAY} == GATEWAY
+    assert request.adjusted == ()
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "effort", "adjusted"),
+    [
+        ({"effort": "high"}, "high", ()),
+        ({"effort": "none"}, "none", ()),
+        ({"enabled": True}, "medium", ()),
+        ({"enabled": False}, "none", ()),
+        ({"max_tokens": 0}, "none", ()),
+        ({"max_tokens": -1}, "medium", ("reasoning.max_tokens-approximated",)),
+        ({"max_tokens": 500}, "low", ("reasoning.max_tokens-approximated",)),
+        ({"max_tokens": 9000}, "medium", ("reasoning.max_tokens-approximated",)),
+        ({"max_tokens": 24576}, "high", ("reasoning.max_tokens-approximated",)),
+        ({"effort": "low", "exclude": True}, "low", ("reasoning.exclude-dropped",)),
+        ({"exclude": True}, None, ("reasoning.exclude-dropped",)),
+        ({}, None, ()),
+    ],
+)
+def test_reasoning_becomes_an_effort_where_nothing_else_is_known(
+    reasoning: dict[str, Any], effort: str | None, adjusted: tuple[str, ...]
+) -> None:
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello there, you"}],
+        "reasoning": reasoning,
+    }
+    request = spliced(body)
+    out = json.loads(request.body)
+    assert "reasoning" not in out
+    assert out.get("reasoning_effort") == effort
+    assert request.adjusted == adjusted
+
+
+def test_no_reasoning_asked_is_nothing_sent_and_an_effort_asked_stays() -> None:
+    assert "reasoning_effort" not in sent()
+    assert sent(reasoning_effort="xhigh")["reasoning_effort"] == "xhigh"
+
+
+def test_a_model_that_cannot_reason_is_not_asked_to() -> None:
+    request = spliced(
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Hello there, you"}],
+            "reasoning": {"effort": "low"},
+        },
+        target(facts={"reasoning": "none"}),
+    )
+    assert "reasoning_effort" not in json.loads(request.body)
+    assert request.adjusted == ("reasoning-dropped",)
+
+
+def test_behaviour_32_a_target_s_own_parameters_replace_the_caller_s() -> None:
+    to = target(overrides={"temperature": 0, "seed": None, "top_p": 0.1, "model": "evil", "stream": True})
+    out = sent(to, temperature=1, seed=5)
+    assert (out["temperature"], out["top_p"], out["model"]) == (0, 0.1, "gpt-4o-mini")
+    assert "seed" not in out
+    assert "stream" not in out
+
+
+@pytest.mark.parametrize(
+    ("override", "effort"),
+    [({"reasoning_effort": "low"}, "low"), ({"reasoning": {"effort": "none"}}, "none")],
+)
+def test_a_target_s_own_reasoning_replaces_the_caller_s(override: dict[str, Any], effort: str) -> None:
+    to = target(overrides=override)
+    assert sent(to, reasoning={"effort": "high"})["reasoning_effort"] == effort
+    assert sent(to, reasoning_effort="high")["reasoning_effort"] == effort
+    assert sent(to)["reasoning_effort"] == effort
+
+
+def test_a_call_that_names_only_models_gets_a_model() -> None:
+    out = spliced(b'{"models":["a","b"],"messages":[{"role":"user","content":"Hi there"}]}').body
+    assert json.loads(out) == {"messages": [{"role": "user", "content": "Hi there"}], "model": "gpt-4o-mini"}
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b',"model":"openai/gpt-4o"}',
+        b',"\\u006dodel":"x"}',
+        b',"temperature":2}',
+        b',"stream":true,"stream":false}',
+    ],
+)
+def test_a_repeated_key_is_refused_by_name(tail: bytes) -> None:
+    with pytest.raises(BadRequest, match="more than once") as caught:
+        spliced(BODY[:-2] + tail)
+    assert caught.value.param in ("model", "temperature", "stream")
+
+
+def test_a_second_attempt_splices_the_caller_s_bytes_again() -> None:
+    ask = OPENAI.read_request(BODY)
+    first = OPENAI.splice_request(ask, target("a"), "k")
+    second = OPENAI.splice_request(ask, target("b", overrides={"seed": 1}), "k")
+    assert json.loads(first.body)["model"] == "a"
+    assert json.loads(second.body) == {**json.loads(BODY), "model": "b", "seed": 1}
+    assert ask.body == BODY
