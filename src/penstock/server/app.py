@@ -20,6 +20,7 @@ from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
 from penstock.server.respond import echoed, respond
+from penstock.wire.http import Headers
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -32,6 +33,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
+_ALLOW_POST: Headers = [(b"allow", b"POST, OPTIONS")]
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
 SETTLE_S = 1.0
@@ -92,7 +94,12 @@ class App:
 
     async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if request.method != b"POST":
-            raise MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+            if request.method == b"OPTIONS":
+                reply.send(200, [*_ALLOW_POST, (b"x-request-id", request_id.encode())], b"")
+                return
+            error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+            respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
+            return
         inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
         call = ChatCall(self.house, inbound, reply, request_id)
         try:

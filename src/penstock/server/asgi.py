@@ -19,6 +19,7 @@ AsgiApp = Callable[
 async def run_asgi(app: AsgiApp, request: Request, reply: HttpReply, request_id: str) -> None:
     """Serve one request through ``app``. A small body leaves in one write, anything longer as chunks."""
     path, _, query = request.url.partition(b"?")
+    path = path.rstrip(b"/") or b"/"
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

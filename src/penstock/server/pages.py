@@ -76,7 +76,13 @@ async def _starlette_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        return _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        allow = (error.headers or {}).get("Allow", "GET")
+        if request.method == "OPTIONS":
+            # No CORS: a web page must not spend what a gateway on its visitor's machine may spend.
+            return Response(b"", headers={"allow": f"{allow}, OPTIONS"})
+        refused = _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        refused.headers["allow"] = allow
+        return refused
     return _error(
         request,
         NotFound(
