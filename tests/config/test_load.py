@@ -1,11 +1,12 @@
 """A configuration file loads whole, or all its faults are said: each with its path and what to write instead."""
 
-import datetime
+import datetime as dt
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -176,7 +177,9 @@ virtual_keys:
 # Values.
 
 
-@pytest.mark.parametrize("written", ["2027-01-01", '"2027-01-01"', "2027-01-01T12:30:00Z", "2027-01-01 12:30:00+02:00"])
+@pytest.mark.parametrize(
+    "written", ["2027-01-01", '"2027-01-01"', "2027-01-01T12:30:00Z", "2027-01-01 12:30:00+02:00"]
+)
 def test_a_day_may_stand_without_quotes(written):
     """YAML would make it a date; here it stays what was written, a date or a date-time."""
     config = sound(f"{OPENAI}virtual_keys: [{{name: a, key: env.V, expires: {written}}}]")
@@ -246,7 +249,10 @@ providers:
   own: {<<: *one, dialect: openai, network: {base_url: "https://h/v1"}}
 """)
     assert config.providers["own"].keys == config.providers["openai"].keys
-    assert (config.providers["own"].network.idle_timeout_ms, config.providers["openai"].network.idle_timeout_ms) == (
+    assert (
+        config.providers["own"].network.idle_timeout_ms,
+        config.providers["openai"].network.idle_timeout_ms,
+    ) == (
         60_000,
         7,
     )
@@ -323,7 +329,24 @@ def test_every_decimal_is_a_price(price):
     sound(f'{OPENAI}prices: [{{model: openai/x, usd_per_million: {{input: "{price}"}}}}]')
 
 
-@pytest.mark.parametrize("price", ["", ".", "x", "-0.1", "inf", "nan", "1e999999999", "1e-999999999999999999999", "1e10", "sNaN", "0x10", "1,5", "$1"])
+@pytest.mark.parametrize(
+    "price",
+    [
+        "",
+        ".",
+        "x",
+        "-0.1",
+        "inf",
+        "nan",
+        "1e999999999",
+        "1e-999999999999999999999",
+        "1e10",
+        "sNaN",
+        "0x10",
+        "1,5",
+        "$1",
+    ],
+)
 def test_what_is_no_decimal_is_no_price(price):
     text = f'{OPENAI}prices: [{{model: openai/x, usd_per_million: {{input: "{price}"}}}}]'
     assert list(faults(text)) == ["$.prices[0].usd_per_million.input"]
@@ -357,8 +380,6 @@ def test_base_urls_are_checked_as_the_transport_will_read_them(url, fits):
 
 def test_a_ca_file_is_looked_for_beside_the_configuration(tmp_path):
     """Missing, unreadable or empty of certificates: a fault with its path."""
-    import trustme
-
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     (tmp_path / "none.pem").write_text("hello")
 
@@ -420,14 +441,16 @@ def test_a_file_that_is_not_there_is_a_fault(tmp_path):
 
 def test_lifecycle_dates_warn_and_refuse_nothing():
     """Retired and retiring are told apart; aliases and every place of a chain are looked at."""
-    facts = next(f for f in catalogue().find("openai/") if f.provider == "openai" and f.retires and f.mode == "chat")
+    facts = next(
+        f for f in catalogue().find("openai/") if f.provider == "openai" and f.retires and f.mode == "chat"
+    )
     text = f"""
 providers: {{openai: {{keys: [{{value: env.K}}], models: {{old: {facts.model}}}}}}}
 routes: [{{id: r, primary: openai/gpt-4o-mini, fallbacks: [openai/{facts.model}, openai/old]}}]
 """
-    retires = datetime.date.fromisoformat(facts.retires)
+    retires = dt.date.fromisoformat(facts.retires)
     places = ["$.routes[0].fallbacks[0]", "$.routes[0].fallbacks[1]", "$.providers.openai.models.old"]
-    for today, said in ((retires, "was retired on"), (retires - datetime.timedelta(3), "retires on")):
+    for today, said in ((retires, "was retired on"), (retires - dt.timedelta(3), "retires on")):
         found = load_text(text, NOWHERE, EVERY, catalogue(), today.isoformat())
         assert found.config is not None
         notes = {note.path: note.message for note in found.warnings if facts.model in note.message}
@@ -481,7 +504,9 @@ _PLAIN = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["env.A", "env.", "file:", "file:x", "openai/x", "2027-01-01", "https://h/v1", "openai", "~x", "*"]),
+    st.sampled_from(
+        ["env.A", "env.", "file:", "file:x", "openai/x", "2027-01-01", "https://h/v1", "openai", "~x", "*"]
+    ),
     st.dates(),
     st.binary(max_size=3),
 )

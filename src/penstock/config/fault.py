@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-MAX_SHOWN_CHARS = 32
+MAX_SHOWN_CHARS = 24
 
 
 class Fault(Struct, frozen=True):

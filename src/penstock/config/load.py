@@ -39,6 +39,10 @@ class Loaded(Struct):
         """Without the text: a refused file may hold a secret in plain."""
         return f"Loaded({len(self.faults)} faults, {len(self.warnings)} warnings, from {self.base})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """For rich, which would not ask ``__repr__``."""
+        return [("faults", self.faults), ("warnings", self.warnings), ("base", str(self.base))]
+
 
 def load(path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: str) -> Loaded:
     """Read a file. Never raises for what is in it: faults are values. ``today`` is an ISO date, for lifecycles."""
