@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
@@ -20,7 +21,6 @@ from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
 from penstock.ledger.journal import Journal
-from penstock.net.endpoint import parse_base_url
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from penstock.observe.log import OperatorLog
