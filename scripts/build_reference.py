@@ -1,7 +1,7 @@
 """Writes what the docs take from the code: ``docs/reference``, the README's figures, the table of the event law.
 
-    python scripts/build_reference.py           write what has changed
-    python scripts/build_reference.py --check   write nothing; exit 1 and name what is stale
+python scripts/build_reference.py           write what has changed
+python scripts/build_reference.py --check   write nothing; exit 1 and name what is stale
 """
 
 import argparse
@@ -42,7 +42,9 @@ def main() -> int:
     args = parser.parse_args()
     texts = wanted()
     old = {path for path in REFERENCE.glob("*.md") if path not in texts}
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale = [
+        path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     if args.check:
         for path in [*stale, *sorted(old)]:
             print(f"{path.relative_to(ROOT)} is stale: run `make docs`")

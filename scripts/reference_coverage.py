@@ -57,7 +57,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     ),
     "image by URL": _content({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}),
     "PDF as data": _content(
-        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK"}}
+        {
+            "type": "file",
+            "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK"},
+        }
     ),
     "audio as data": _content(
         {"type": "input_audio", "input_audio": {"data": "UklGRgAAAABXQVZF", "format": "wav"}}
@@ -110,9 +113,7 @@ def coverage(catalogue: Catalogue) -> dict[str, dict[str, str]]:
 
 
 def _body(fields: dict[str, Any], model: str) -> bytes:
-    return msgspec.json.encode(
-        {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
-    )
+    return msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields})
 
 
 def _target(dialect: str, provider: str, model: str, catalogue: Catalogue) -> Target:
@@ -135,9 +136,7 @@ def _through(fields: dict[str, Any], catalogue: Catalogue) -> str:
     return _said(request.adjusted)
 
 
-def _translated(
-    fields: dict[str, Any], dialect: str, provider: str, model: str, catalogue: Catalogue
-) -> str:
+def _translated(fields: dict[str, Any], dialect: str, provider: str, model: str, catalogue: Catalogue) -> str:
     caller, upstream = CALLERS["openai"], UPSTREAMS[dialect]
     try:
         neutral = caller.expand(caller.read_request(_body(fields, f"{provider}/{model}")))

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "benches" / "results"
-THEMES = ("gateway-whole", "gateway-streams", "gateway-memory", "gateway-start", "gateway-soak")
+THEMES = (
+    "gateway-whole",
+    "gateway-peers",
+    "gateway-streams",
+    "gateway-memory",
+    "gateway-start",
+    "gateway-soak",
+)
 NONE = "No run has been recorded yet: `make bench` records one."
 
 
@@ -33,8 +40,11 @@ def figures(folder: Path = RESULTS) -> str:
     if not rows:
         return NONE
     lines = ["| what | measured | run |", "|---|---|---|"]
-    lines += [f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows]
-    lines += ["", *(_identity(name, record) for name, record in runs.values())]
+    lines += [
+        f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows
+    ]
+    shown = dict.fromkeys(theme for _, _, theme in rows)
+    lines += ["", *(_identity(*runs[theme]) for theme in shown)]
     return "\n".join(lines)
 
 
@@ -53,6 +63,7 @@ def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
     said: dict[str, Any] = part.get("summary", part)
     return {
         "gateway-whole": _whole,
+        "gateway-peers": _peers,
         "gateway-streams": _streams,
         "gateway-memory": _memory,
         "gateway-start": _start,
@@ -68,12 +79,27 @@ def _whole(said: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _peers(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Other gateways, each in the same run as ours."""
+
+    def by_name(figure: str) -> dict[str, Any]:
+        return {name: one[figure] for name, one in said.items() if isinstance(one, dict) and figure in one}
+
+    return [
+        ("added latency, median, beside other gateways", _beside(by_name("added_p50_us"), "µs")),
+        ("completions per second, beside other gateways", _beside(by_name("requests_per_s"), "/s", digits=0)),
+    ]
+
+
 def _streams(said: dict[str, Any]) -> list[tuple[str, str]]:
     first = said.get("first_event_p99_added_us_64")
     return [
         ("CPU per streamed event, 64 streams × 50 events/s", _beside(said.get("cpu_us_per_event_64"), "µs")),
         ("first content event behind the upstream's, p99", "" if first is None else f"{first:g} µs"),
-        ("lateness of an event, p99, 512 streams × 50 events/s", _beside(said.get("late_p99_us_512"), "µs", digits=0)),
+        (
+            "lateness of an event, p99, 512 streams × 50 events/s",
+            _beside(said.get("late_p99_us_512"), "µs", digits=0),
+        ),
     ]
 
 

@@ -128,5 +128,3 @@ def _default(field: Any) -> str:
     if isinstance(value, int):
         return str(value)
     return ", ".join(f"`{one}`" for one in value) if isinstance(value, tuple) else f"`{value}`"
-
-

@@ -5,10 +5,6 @@ import re
 from importlib import import_module
 from typing import Any, cast
 
-from reference_coverage import coverage
-from reference_knobs import SAME, SHARED, sections
-from reference_source import adjustments, raised_codes, refusals
-from reference_tables import ADJUSTMENT_WORDS, API_PATHS, CLASSES, REQUEST_HEADERS, RESPONSE_HEADERS
 from starlette.routing import Route
 
 from penstock.base import errors
@@ -19,6 +15,10 @@ from penstock.dialects import CALLERS, UPSTREAMS
 from penstock.observe.names import BREAKER_STATES, METRICS
 from penstock.server.app import CHAT_ROUTES
 from penstock.server.pages import PREFIXES, build_pages
+from reference_coverage import coverage
+from reference_knobs import SAME, SHARED, sections
+from reference_source import adjustments, raised_codes, refusals
+from reference_tables import ADJUSTMENT_WORDS, API_PATHS, CLASSES, REQUEST_HEADERS, RESPONSE_HEADERS
 
 MARK = "<!-- Written by scripts/build_reference.py from the code; `make docs` renews it. Do not edit. -->"
 
@@ -26,9 +26,11 @@ MARK = "<!-- Written by scripts/build_reference.py from the code; `make docs` re
 def configuration() -> str:
     """Every knob."""
     parts = [
-        "The configuration is one YAML file. Unknown fields are refused with the nearest known name; `penstock check` "
-        "says all faults at once. Durations carry their unit in the name. Secrets are written `env.NAME` or "
-        "`file:PATH` (relative to the file's folder), never as themselves.",
+        (
+            "The configuration is one YAML file. Unknown fields are refused with the nearest known name; `penstock check` "
+            "says all faults at once. Durations carry their unit in the name. Secrets are written `env.NAME` or "
+            "`file:PATH` (relative to the file's folder), never as themselves."
+        ),
         "In dotted names `NAME` stands for a name of yours and `[]` for an element of a list. "
         + " ".join(f"`{place}` takes the fields of `{other}`." for place, other in SAME.items())
         + f" `{SHARED_NAME}` is described at the end.",
@@ -47,8 +49,10 @@ SHARED_NAME = next(iter(SHARED.values()))
 def cli() -> str:
     """Every command with its options."""
     parts = [
-        "stdout is for data, stderr for people. Exit status 0: done; 1: a fault that was said; 2: a wrong call. "
-        "`--json` is there where a program may read. Money in tables is exact; an unknown price is said, never 0."
+        (
+            "stdout is for data, stderr for people. Exit status 0: done; 1: a fault that was said; 2: a wrong call. "
+            "`--json` is there where a program may read. Money in tables is exact; an unknown price is said, never 0."
+        )
     ]
     for name, (module, summary) in COMMANDS.items():
         command = import_module(module)
@@ -83,12 +87,16 @@ def error_page() -> str:
     """The tree, its attributes, the codes, and the reasons of refusals."""
     tree = (errors.__doc__ or "").split("Rules")[0].splitlines()[2:]
     parts = [
-        "Every error is one of this tree, says who is to blame, and carries a sentence that is safe to show: no secrets, "
-        "no provider's headers. The caller gets it in its own dialect with the request id.",
+        (
+            "Every error is one of this tree, says who is to blame, and carries a sentence that is safe to show: no secrets, "
+            "no provider's headers. The caller gets it in its own dialect with the request id."
+        ),
         "```text\n" + "\n".join(line[4:] for line in tree).rstrip() + "\n```",
         "## Classes",
-        "*Another key*: another key of the same provider is tried at once. *Next target*: the chain goes on. *Fault*: it "
-        "counts against the target's health.",
+        (
+            "*Another key*: another key of the same provider is tried at once. *Next target*: the chain goes on. *Fault*: it "
+            "counts against the target's health."
+        ),
     ]
     rows: list[tuple[str, ...]] = []
     for name, kind in vars(errors).items():
@@ -121,8 +129,10 @@ def error_page() -> str:
     parts.append(_table(("code", "class", "status", "sentence"), codes))
     parts += [
         "## Refusals",
-        "Why a target, a key or a call was left out: `penstock explain` prints these; where every target refuses for the "
-        "request's own sake, the caller gets 400 with the same code.",
+        (
+            "Why a target, a key or a call was left out: `penstock explain` prints these; where every target refuses for the "
+            "request's own sake, the caller gets 400 with the same code."
+        ),
         _table(
             ("code", "sentence", "said by"),
             [(f"`{one.code}`", _cell(one.sentence) or "-", f"`{one.module}`") for one in refusals()],
@@ -138,14 +148,17 @@ def metrics() -> str:
             f"`{one.name}`",
             one.kind,
             ", ".join(f"`{label}`" for label in one.labels) or "-",
-            _cell(one.help) + (f" Buckets: {', '.join(f'{b:g}' for b in one.buckets)} s." if one.buckets else ""),
+            _cell(one.help)
+            + (f" Buckets: {', '.join(f'{b:g}' for b in one.buckets)} s." if one.buckets else ""),
         )
         for one in METRICS
     ]
     states = ", ".join(f"{name} {number}" for name, number in BREAKER_STATES.items() if "_" not in name)
     parts = [
-        "`GET /metrics` gives Prometheus text. Values of labels are bounded: past a limit of distinct series the rest is "
-        "counted under `other`.",
+        (
+            "`GET /metrics` gives Prometheus text. Values of labels are bounded: past a limit of distinct series the rest is "
+            "counted under `other`."
+        ),
         _table(("metric", "type", "labels", "meaning"), rows),
         f"States of a breaker: {states}.",
     ]
@@ -193,8 +206,10 @@ def api() -> str:
     return _page(
         "HTTP API",
         [
-            "A caller of OpenAI, XRoute or OpenRouter changes only the host. Paths below `/api/v1` answer errors in "
-            "OpenRouter's shape, all others in OpenAI's. Every reply carries `x-request-id`: see [headers](headers.md).",
+            (
+                "A caller of OpenAI, XRoute or OpenRouter changes only the host. Paths below `/api/v1` answer errors in "
+                "OpenRouter's shape, all others in OpenAI's. Every reply carries `x-request-id`: see [headers](headers.md)."
+            ),
             _table(("path", "meaning", "also at"), rows),
             "## Classes of a ledger entry",
             "An attempt is one entry of the ledger. Its class says what became of it:",
@@ -220,28 +235,42 @@ def dialects() -> str:
     words = [(f"`{word}`", ", ".join(who)) for word, who in adjustments().items()]
     known = sorted(catalogue.providers(), key=lambda one: (one.dialect not in UPSTREAMS, one.name))
     providers = [
-        (f"`{one.name}`", one.dialect, f"`{one.base_url}`" if one.base_url else "yours", f"`{one.env}`" if one.env else "-")
+        (
+            f"`{one.name}`",
+            one.dialect,
+            f"`{one.base_url}`" if one.base_url else "yours",
+            f"`{one.env}`" if one.env else "-",
+        )
         for one in known
     ]
     return _page(
         "Dialects",
         [
-            "A *dialect* is a wire format. Callers speak one, providers speak one; the gateway translates, or passes the "
-            "bytes through where both are of one family.",
+            (
+                "A *dialect* is a wire format. Callers speak one, providers speak one; the gateway translates, or passes the "
+                "bytes through where both are of one family."
+            ),
             _table(("dialect", "spoken by callers", "spoken to providers", "pass-through"), rows),
             "## What becomes of a request",
-            "Tried out with the model in brackets; *yes*: it arrives as asked. A word in `code` stands in the reply's "
-            "`x-penstock-adjusted`. Whether a *model* takes pictures or tools is a fact of the catalogue, and checked before.",
-            _table(("asked by an OpenAI client", *columns), [(name, *row.values()) for name, row in table.items()]),
+            (
+                "Tried out with the model in brackets; *yes*: it arrives as asked. A word in `code` stands in the reply's "
+                "`x-penstock-adjusted`. Whether a *model* takes pictures or tools is a fact of the catalogue, and checked before."
+            ),
+            _table(
+                ("asked by an OpenAI client", *columns),
+                [(name, *row.values()) for name, row in table.items()],
+            ),
             "With `provider: {require_parameters: true}` a target that cannot take a parameter is left out instead.",
             "## Words of `x-penstock-adjusted`",
             _table(("ending", "meaning"), [(f"`{end}`", text) for end, text in ADJUSTMENT_WORDS.items()]),
             "… stands for a field's or a part's name.",
             _table(("word", "said by"), words),
             "## Known providers",
-            "These names need no `dialect` and, where a base URL stands here, no `network.base_url`. *other*: no dialect "
-            "of ours; such a provider loads and is left out. Any other OpenAI-compatible server works with "
-            "`dialect: openai` and its `base_url`.",
+            (
+                "These names need no `dialect` and, where a base URL stands here, no `network.base_url`. *other*: no dialect "
+                "of ours; such a provider loads and is left out. Any other OpenAI-compatible server works with "
+                "`dialect: openai` and its `base_url`."
+            ),
             _table(("provider", "dialect", "base URL", "usual key variable"), providers),
         ],
     )

@@ -92,7 +92,9 @@ def header_names(*files: str) -> set[str]:
         for node in ast.walk(ast.parse((SRC / file).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
                 text = node.value.decode("latin-1")
-                if re.fullmatch(r"(x-[a-z-]+[a-z]|authorization|traceparent|retry-after(-ms)?|server-timing)", text):
+                if re.fullmatch(
+                    r"(x-[a-z-]+[a-z]|authorization|traceparent|retry-after(-ms)?|server-timing)", text
+                ):
                     names.add(text)
     return names
 
@@ -113,9 +115,7 @@ def _text(node: ast.AST | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(
-            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
-        )
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     if isinstance(node, ast.BinOp):
         return _text(node.left) + _text(node.right)
     return ""

@@ -353,6 +353,7 @@ class Gateway:
         """The record of a request id or of a body id; waits for a call that is still being settled."""
         until_s = time.monotonic() + WAIT_S
         while True:
+            self.inside(self.house.books.flush)
             record = self.inside(lambda: self.house.journal.find(any_id))
             if record is not None:
                 return record
@@ -361,6 +362,7 @@ class Gateway:
 
     def stored(self, request_id: str) -> Record:
         """The same record, read back from the database after a flush."""
+        self.inside(self.house.books.flush)
         assert self.house.journal.flush(WAIT_S)
         return self.ledger(request_id)
 
@@ -372,6 +374,7 @@ class Gateway:
 
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
+        self.inside(self.house.books.flush)
         rows = self.inside(lambda: list(self.house.journal._pending.values()))
         if rows:
             return rows[-1]
@@ -496,7 +499,10 @@ class Scripted:
         self._accepting.start()
 
     def sse(
-        self, *frames: bytes | dict[str, Any], end: bool = True, content_type: str = "text/event-stream"
+        self,
+        *frames: bytes | float | dict[str, Any],
+        end: bool = True,
+        content_type: str = "text/event-stream",
     ) -> None:
         """Say a stream: dicts become ``data:`` events, bytes go as they are; ``end`` False keeps it open."""
         said = [

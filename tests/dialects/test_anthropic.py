@@ -372,7 +372,7 @@ def test_behaviour_18_tool_choice_is_mapped() -> None:
         "claude-haiku-4-5", tools=(*tools, Tool("h")), tool_choice=ToolChoice("named", ("g", "h"))
     )
     assert [tool["name"] for tool in body["tools"]] == ["g", "h"]
-    assert body["tool_choice"] == {"type": "auto"}
+    assert body["tool_choice"] == {"type": "any"}
     assert noted == {"tools-filtered"}
     body, _, _ = written("claude-haiku-4-5", tools=tools, parallel_tool_calls=False)
     assert body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}

@@ -239,7 +239,7 @@ def test_a_restart_keeps_the_ledger(tmp_path, sim):
 def test_explain_prints_what_was_recorded_also_after_a_reload(tmp_path, sim):
     """The decision as it was taken: the same words before and after the configuration has changed its mind."""
     chain = "fallbacks: [{primary: openai/gpt-4o-mini, secondary: anthropic/claude-haiku-4-5}]\n"
-    config = config_of(sim).replace("/v1\"}", "/v1\", retry: {max_retries: 0}}") + chain
+    config = config_of(sim).replace('/v1"}', '/v1", retry: {max_retries: 0}}') + chain
     with GatewayProcess(tmp_path, config, KEYS) as gateway:
         sim.set_faults([{"kind": "status", "status": 503, "when": {"providers": ["openai"]}}])
         reply = gateway.chat()
@@ -248,7 +248,9 @@ def test_explain_prints_what_was_recorded_also_after_a_reload(tmp_path, sim):
         gateway.ask(f"/v1/generation?id={request_id}")
         time.sleep(0.2)
         before = command("explain", request_id, "--db", str(gateway.db))
-        gateway.config.write_text(config_of(sim).replace("openai:", "groq:").replace("/p/openai/", "/p/groq/"))
+        gateway.config.write_text(
+            config_of(sim).replace("openai:", "groq:").replace("/p/openai/", "/p/groq/")
+        )
         assert gateway.ask("/admin/reload", {}, headers=ADMIN).status == 200
         after = command("explain", request_id, "--db", str(gateway.db))
     for told in (before, after):
@@ -273,7 +275,9 @@ def test_cost_is_grouped_by_what_callers_said(tmp_path, sim):
     found = {row["meta:sku"]: row["calls"] for row in json.loads(told.stdout)}
     assert {key: count for key, count in found.items() if key in ("12", "13")} == {"12": 2, "13": 1}
     assert sum(found.values()) == 4
-    only = command("cost", "--by", "provider", "--where", "meta:campaign=x", "--json", "--db", str(gateway.db))
+    only = command(
+        "cost", "--by", "provider", "--where", "meta:campaign=x", "--json", "--db", str(gateway.db)
+    )
     assert [(row["provider"], row["calls"]) for row in json.loads(only.stdout)] == [("openai", 2)]
     assert json.loads(only.stdout)[0]["cost_nusd"] > 0
 
@@ -343,7 +347,9 @@ fallbacks: [{primary: openai/gpt-4o-mini, secondary: anthropic/claude-haiku-4-5}
         kinds = ("error_first_frame", "error_mid_stream", "error_in_200", "html", "plain_text")
         ways = [{"kind": "status", "status": status} for status in (400, 404, 500, 503)]
         # Refused keys cool down, so these come last, and are asked once.
-        ways += [{"kind": kind, "after": 2, "status": 529} for kind in kinds] + [{"kind": "status", "status": 401}]
+        ways += [{"kind": kind, "after": 2, "status": 529} for kind in kinds] + [
+            {"kind": "status", "status": 401}
+        ]
         for number, way in enumerate(ways):
             for stream in (False, True):
                 fail(**way, headers=leaky)

@@ -36,7 +36,10 @@ class ChatCall:
         self.house = house
         self.inbound = inbound
         self.reply = reply
-        self.facts = CallFacts(request_id, house.clock.unix_s(), inbound.received_s)
+        unix_s = house.clock.unix_s()
+        self.facts = CallFacts(
+            request_id, int(unix_s * 1000), inbound.received_s, unix_s - time.monotonic(), request_id
+        )
 
     async def run(self) -> None:
         """Serve the call. Every way out settles it exactly once."""
@@ -137,8 +140,9 @@ class ChatCall:
                         target,
                         key.name,
                         attempt.attempt,
-                        admitted=rejected is None,
-                        passed_through=step.pass_through,
+                        rejected is None,
+                        step.pass_through,
+                        now_s,
                     )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
@@ -167,12 +171,15 @@ class ChatCall:
         except UpstreamError as error:
             hide_secrets(error, provider, credential)
             outcome.error = error
+            outcome.status = outcome.status or error.upstream_status or 0
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)
             if self.reply.started:
                 raise
             return error
         finally:
+            if not outcome.content_s and facts.own_s < 0:
+                facts.waited_s += time.monotonic() - (outcome.start_s if sent is None else sent.head_s)
             if sent is not None:
                 sent.exchange.abort()
         return None
@@ -186,7 +193,7 @@ class ChatCall:
                 sent.exchange,
                 sent.relay,
                 outcome,
-                head=lambda: reply_head(facts, outcome, stream=True),
+                head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
@@ -200,6 +207,13 @@ class ChatCall:
         out = sent.relay.close()
         self._delivered(outcome, provider)
         self.reply.send(200, reply_head(facts, outcome, stream=False), out)
+
+    def _stream_head(self, sent: Sent, outcome: Outcome) -> bytes:
+        """The head as it leaves: from here on a stream goes at the provider's pace, and our share is known."""
+        facts, now_s = self.facts, time.monotonic()
+        facts.waited_s += (outcome.content_s or now_s) - sent.head_s
+        facts.own_s = now_s - facts.received_s - facts.waited_s
+        return reply_head(facts, outcome, stream=True)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
         outcome.delivered = True

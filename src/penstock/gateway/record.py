@@ -35,7 +35,7 @@ class RefusalTold(Struct, frozen=True, gc=False, array_like=True):
     reason: str
 
 
-class Explain(Struct, gc=False, omit_defaults=True):
+class Explain(Struct, frozen=True, omit_defaults=True):
     """The whole story of one call, in the order in which it happened."""
 
     route: str = ""

@@ -9,6 +9,9 @@ Rules
 
 import time
 
+import msgspec
+from msgspec import Struct
+
 from penstock.base.chat import Ask
 from penstock.base.errors import (
     CallerGone,
@@ -30,48 +33,28 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.wire.ports import Relay
 
 
-class Outcome:
-    """One attempt, as it went. Times are monotonic seconds; 0 = has not happened."""
+class Outcome(Struct):
+    """One attempt, as it went. Times are monotonic seconds; 0 = has not happened.
 
-    __slots__ = (
-        "admitted",
-        "attempt",
-        "content_s",
-        "cost_nusd",
-        "delivered",
-        "end_s",
-        "error",
-        "key",
-        "lines",
-        "passed_through",
-        "relay",
-        "sent",
-        "start_s",
-        "status",
-        "target",
-        "usage",
-    )
+    ``admitted``: health let it in (a last resort goes all the same, and must not free another call's probe).
+    """
 
-    def __init__(
-        self, target: Target, key: str, attempt: int, *, admitted: bool, passed_through: bool
-    ) -> None:
-        self.target = target
-        self.key = key
-        self.attempt = attempt
-        self.admitted = admitted
-        """Health let it in (a last resort goes all the same, and must not free another call's probe)."""
-        self.passed_through = passed_through
-        self.start_s = time.monotonic()
-        self.sent = False
-        self.status = 0
-        self.content_s = 0.0
-        self.end_s = 0.0
-        self.relay: Relay | None = None
-        self.error: PenstockError | None = None
-        self.delivered = False
-        self.usage: Usage | None = None
-        self.lines: tuple[Line, ...] = ()
-        self.cost_nusd: int | None = 0
+    target: Target
+    key: str
+    attempt: int
+    admitted: bool
+    passed_through: bool
+    start_s: float
+    sent: bool = False
+    status: int = 0
+    content_s: float = 0.0
+    end_s: float = 0.0
+    relay: Relay | None = None
+    error: PenstockError | None = None
+    delivered: bool = False
+    usage: Usage | None = None
+    lines: tuple[Line, ...] = ()
+    cost_nusd: int | None = 0
 
     @property
     def refused(self) -> bool:
@@ -93,50 +76,36 @@ class Outcome:
         return "failed" if self.refused or self.usage is None else "billed_not_delivered"
 
 
-class CallFacts:
-    """What is known of one call, as it goes on."""
+Note = tuple[float, str, Outcome | None, str, str, str]
+"""When, what, which attempt, target, reason, code."""
 
-    __slots__ = (
-        "adjusted",
-        "ask",
-        "at_ms",
-        "client_request_id",
-        "ended_s",
-        "estimated_tokens",
-        "explain",
-        "meta",
-        "notes",
-        "outcomes",
-        "principal",
-        "received_s",
-        "request_id",
-        "settled",
-        "stage",
-        "trace_id",
-        "waited_s",
-        "wall_offset_s",
-    )
 
-    def __init__(self, request_id: str, unix_s: float, received_s: float) -> None:
-        self.request_id = request_id
-        self.at_ms = int(unix_s * 1000)
-        self.received_s = received_s
-        self.wall_offset_s = unix_s - time.monotonic()
-        self.ask: Ask | None = None
-        self.principal: Principal = ANYONE
-        self.trace_id = request_id
-        self.stage = ""
-        self.client_request_id = ""
-        self.meta: dict[str, str] | None = None
-        self.explain = UNPLANNED
-        self.notes: list[Note] = []
-        self.outcomes: list[Outcome] = []
-        self.adjusted: tuple[str, ...] = ()
-        self.estimated_tokens = 0
-        self.waited_s = 0.0
-        """Time spent waiting for providers, keys and back-offs: not our own."""
-        self.ended_s = 0.0
-        self.settled = False
+class CallFacts(Struct):
+    """What is known of one call, as it goes on.
+
+    ``waited_s`` is what was waited for providers, keys and back-offs. ``own_s`` is our own share once a stream's head has
+    left; below 0 until then.
+    """
+
+    request_id: str
+    at_ms: int
+    received_s: float
+    wall_offset_s: float
+    trace_id: str
+    ask: Ask | None = None
+    principal: Principal = ANYONE
+    stage: str = ""
+    client_request_id: str = ""
+    meta: dict[str, str] | None = None
+    explain: Explain = UNPLANNED
+    notes: list[Note] = []
+    outcomes: list[Outcome] = []
+    adjusted: tuple[str, ...] = ()
+    estimated_tokens: int = 0
+    own_s: float = -1.0
+    waited_s: float = 0.0
+    ended_s: float = 0.0
+    settled: bool = False
 
     @property
     def cost_nusd(self) -> int | None:
@@ -155,9 +124,6 @@ class CallFacts:
         self.notes.append((time.monotonic(), what, outcome, target, reason, code))
 
 
-Note = tuple[float, str, Outcome | None, str, str, str]
-
-
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
     """The attempt is over: price it, and let health and keys learn from it. Once per outcome."""
     outcome.end_s = time.monotonic()
@@ -168,18 +134,28 @@ def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | N
 def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> None:
     relay, model = outcome.relay, outcome.target.model
     usage = relay.usage if relay is not None else None
-    if usage is not None:
-        if input_bytes and usage.prompt_tokens:
-            estimator.learn(model, input_bytes, usage.prompt_tokens)
-    elif not outcome.refused:
-        usage = Usage(
-            input=estimator.tokens(model, input_bytes),
-            output=estimator.tokens(model, relay.content_bytes) if relay is not None else 0,
-            source="estimated",
-        )
+    if usage is not None and input_bytes and usage.prompt_tokens:
+        estimator.learn(model, input_bytes, usage.prompt_tokens)
+    if outcome.refused:
+        usage = None
+    elif usage is None or (relay is not None and relay.stopped is None and not outcome.delivered):
+        seen_bytes = relay.content_bytes if relay is not None else 0
+        usage = _estimated(usage, estimator, model, input_bytes, seen_bytes)
     outcome.usage = usage
     if usage is not None:
         outcome.lines, outcome.cost_nusd = price_lines(usage, outcome.target.facts.price)
+
+
+def _estimated(
+    usage: Usage | None, estimator: TokenEstimator, model: str, input_bytes: int, seen_bytes: int
+) -> Usage:
+    """What a cut attempt consumed: the provider's last figures where it gave any, and at least what was seen."""
+    seen = estimator.tokens(model, seen_bytes) if seen_bytes else 0
+    if usage is None:
+        return Usage(input=estimator.tokens(model, input_bytes), output=seen, source="estimated")
+    # Anthropic opens with the whole input and one token of output: the rest of the output was never counted.
+    missing = max(0, seen - usage.completion_tokens)
+    return msgspec.structs.replace(usage, output=usage.output + missing, source="estimated")
 
 
 def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
@@ -235,7 +211,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         ask.stream,
         len(outcomes),
         latency_s * 1000,
-        max(0, int((latency_s - facts.waited_s) * 1e6)),
+        max(0, int((facts.own_s if facts.own_s >= 0 else latency_s - facts.waited_s) * 1e6)),
         facts.client_request_id,
         body_id,
         facts.adjusted,

@@ -1,5 +1,10 @@
-"""Translation as a Relay: one dialect's reader, another's writer, and what settle needs to know in between."""
+"""Translation as a Relay: one dialect's reader, another's writer, and what settle needs to know in between.
 
+Rule: a model that ends its reply in an error has failed, although its provider's wire ended well: UpstreamFault, so
+that another target may answer; where words have left already, what came with the end goes out before the error.
+"""
+
+from penstock.base.errors import UpstreamFault
 from penstock.base.events import (
     Event,
     Finished,
@@ -23,6 +28,7 @@ class Translation:
 
     __slots__ = (
         "_events",
+        "_failure",
         "_law",
         "_reader",
         "_stream",
@@ -43,6 +49,7 @@ class Translation:
         self._stream = stream
         self._law = Lawful()
         self._events: list[Event] = []
+        self._failure: UpstreamFault | None = None
         self.content_seen = False
         self.content_bytes = 0
         self.usage: Usage | None = None
@@ -54,21 +61,38 @@ class Translation:
 
     def feed(self, data: bytes) -> bytes:
         """Events of ``data`` in the caller's dialect."""
+        if self._failure is not None:
+            raise self._failure
         return self._pass(self._reader.feed(data))
 
     def close(self) -> bytes:
         """The last bytes; the whole body where the reply is not streamed."""
-        out = self._pass(self._reader.close())
+        out = b"" if self._failure is not None else self._pass(self._reader.close())
+        if self._failure is not None:
+            raise self._failure
         return out if self._stream else self._writer.whole(self._events)
 
     def _pass(self, events: list[Event]) -> bytes:
+        committed = self.content_seen
         for event in events:
             self._law.see(event)
             self._note(event)
+        if self.stopped == "error":
+            return self._fail(events, committed=committed)
         if self._stream:
             return self._writer.write(events) if events else b""
         self._events += events
         return b""
+
+    def _fail(self, events: list[Event], *, committed: bool) -> bytes:
+        reason = f" ({self.native_stop})" if self.native_stop else ""
+        self._failure = UpstreamFault(
+            f"The model ended its reply in an error{reason}.", code="model_output_error"
+        )
+        self.finished = False
+        if not (self._stream and committed):
+            raise self._failure
+        return self._writer.write([event for event in events if not isinstance(event, Stopped | Finished)])
 
     def _note(self, event: Event) -> None:
         if not self.content_seen:

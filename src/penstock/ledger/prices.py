@@ -40,9 +40,7 @@ def price_lines(
     source = usage.source
     lines: list[Line] = []
     total: int | None = 0
-    for unit, quantity in zip(TOKEN_UNITS, token_counts(usage), strict=True):
-        if quantity <= 0:
-            continue
+    for unit, quantity in _quantities(usage):
         price = units.get(unit)
         if price is None and unit in _BORROWS:
             price = units.get(_BORROWS[unit])
@@ -52,9 +50,9 @@ def price_lines(
             continue
         # base.money.line_cost_nusd, written out: this loop is on the hot path.
         per = price.per
-        cost, rest = divmod(quantity * price.pico_usd, per * 1000)
-        twice = 2 * rest
-        if twice > per * 1000 or (twice == per * 1000 and cost & 1):
+        whole = per * 1000
+        cost, rest = divmod(quantity * price.pico_usd, whole)
+        if rest and (2 * rest > whole or (2 * rest == whole and cost & 1)):
             cost += 1
         lines.append(Line(unit, quantity, price.pico_usd, per, version, source, cost))
         if total is not None:
@@ -66,6 +64,19 @@ def price_lines(
         if total is not None and line.cost_nusd is not None:
             total += line.cost_nusd
     return tuple(lines), total
+
+
+def _quantities(usage: Usage) -> list[tuple[str, int]]:
+    """Units with a quantity. Most calls have only the first two: they are not worth a loop over ten."""
+    found: list[tuple[str, int]] = []
+    if usage.input > 0:
+        found.append(("input", usage.input))
+    if usage.output > 0:
+        found.append(("output", usage.output))
+    if usage.total_tokens != usage.input + usage.output:
+        pairs = zip(TOKEN_UNITS, token_counts(usage), strict=True)
+        return [(unit, quantity) for unit, quantity in pairs if quantity > 0]
+    return found
 
 
 def prices_for(row: PriceRow, prompt_tokens: int, service_tier: str | None = None) -> Mapping[str, Price]:

@@ -12,13 +12,15 @@ from typing import Any
 from penstock.base.errors import MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
+from penstock.gateway.heads import refusal_headers
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
-from penstock.server.respond import respond
+from penstock.server.respond import echoed, respond
+from penstock.wire.http import Headers
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -31,6 +33,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
+_ALLOW_POST: Headers = [(b"allow", b"POST, OPTIONS")]
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
 SETTLE_S = 1.0
@@ -87,13 +90,23 @@ class App:
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
-        respond(reply, error, caller_of(request.url), self.request_id())
+        respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
 
     async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if request.method != b"POST":
-            raise MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+            if request.method == b"OPTIONS":
+                reply.send(200, [*_ALLOW_POST, (b"x-request-id", request_id.encode())], b"")
+                return
+            error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+            respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
+            return
         inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
-        await ChatCall(self.house, inbound, reply, request_id).run()
+        call = ChatCall(self.house, inbound, reply, request_id)
+        try:
+            await call.run()
+        except PenstockError as error:
+            extra = [*refusal_headers(call.facts, time.monotonic()), *echoed(request.headers)]
+            respond(reply, error, caller, request_id, extra)
 
     async def _page(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if self.pages is None:
@@ -107,14 +120,14 @@ class App:
         try:
             await serve(caller, request, reply, request_id)
         except PenstockError as error:
-            respond(reply, error, caller, request_id)
+            respond(reply, error, caller, request_id, echoed(request.headers))
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
             self.log.failure("request.failed", error, request_id=request_id)
             fault = OurFault(
                 "The gateway failed to serve this request.",
                 hint=f"Tell its operator the request id {request_id}.",
             )
-            respond(reply, fault, caller, request_id)
+            respond(reply, fault, caller, request_id, echoed(request.headers))
         finally:
             self.inflight -= 1
 

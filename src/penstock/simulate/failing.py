@@ -77,7 +77,9 @@ def instead(fault: Fault, call: Call, speaker: Speaker) -> Reply | Op | None:
 
 def _status(fault: Fault, call: Call, speaker: Speaker) -> Reply:
     reply = speaker.refuse(_refused(fault, fault.status or 500), call)
-    reply.headers = [*reply.headers, *_extra(fault), *_retry_headers(fault, call)]
+    extra = [*_extra(fault), *_retry_headers(fault, call)]
+    told = {name for name, _ in extra}
+    reply.headers = [*(pair for pair in reply.headers if pair[0] not in told), *extra]
     if fault.body is not None:
         reply.body = fault.body.encode()
     return reply

@@ -215,12 +215,12 @@ def _tool_choice(choice: ToolChoice) -> dict[str, Any]:
     match choice.mode:
         case "required":
             return {"type": "any"}
-        case "named" if len(choice.names) == 1:
-            return {"type": "tool", "name": choice.names[0]}
+        case "named":
+            # Several names: any of them must be called; the others are not shown (_allowed).
+            return {"type": "tool", "name": choice.names[0]} if len(choice.names) == 1 else {"type": "any"}
         case "none":
             return {"type": "none"}
-        case _:
-            # Allowed tools do not force a call: forcing one would keep an agent calling for ever.
+        case "auto":
             return {"type": "auto"}
 
 
