@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
@@ -36,33 +37,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(loaded: Loaded, name: str) -> None:
-    console = Console()
+    console = screen()
     if loaded.faults:
-        _list(console, Text(f"{name}: {_count(len(loaded.faults), 'fault')}", "bold red"), loaded.faults)
+        _list(console, f"{name}: {_count(loaded.faults, 'fault')}", loaded.faults, "red")
+    if loaded.faults and loaded.warnings:
+        put(console, "")
     if loaded.warnings:
-        _list(console, Text(_count(len(loaded.warnings), "warning"), "bold yellow"), loaded.warnings)
+        _list(console, f"{name}: {_count(loaded.warnings, 'warning')}", loaded.warnings, "yellow")
     if not loaded.faults and loaded.config is not None:
         config = loaded.config
-        found = (
-            (len(config.providers), "provider"),
-            (sum(len(provider.keys) for provider in config.providers.values()), "key"),
-            (len(config.fallbacks), "chain"),
-            (len(config.routes) + len(config.mcp), "route"),
-            (len(config.virtual_keys), "virtual key"),
+        keys = sum(len(provider.keys) for provider in config.providers.values())
+        folded(
+            console,
+            f"{name}: no faults. {len(config.providers)} provider(s), {keys} key(s), "
+            f"{len(config.fallbacks)} chain(s), {len(config.routes) + len(config.mcp)} route(s), "
+            f"{len(config.virtual_keys)} virtual key(s).",
         )
-        console.print(Text(f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green"))
 
 
-def _list(console: Console, title: Text, faults: list[Fault]) -> None:
-    """Each place on a line of its own, uncut, so that it can be searched for; below it what is wrong and what to write."""
-    console.print(title, soft_wrap=True)
+def _list(console: Console, title: str, faults: list[Fault], colour: str) -> None:
+    """Where, on a line of its own (paths are long), then what is wrong and what to write instead."""
+    put(console, title, f"bold {colour}")
     for fault in faults:
-        console.print(Text(f"  {fault.path}", "bold"), soft_wrap=True)
-        said = fill(
-            f"{fault.message} {fault.remedy}", console.width, initial_indent=_IN, subsequent_indent=_IN
-        )
-        console.print(Text(said), soft_wrap=True)
+        put(console, "")
+        folded(console, fault.path, "bold", indent="  ")
+        folded(console, fault.message, colour, indent="    ")
+        if fault.remedy:
+            folded(console, fault.remedy, indent="    -> ", hang="       ")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(found: list[Fault], word: str) -> str:
+    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
