@@ -237,6 +237,17 @@ def test_no_loop_leaves_the_machine(runner, host):
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_an_invalid_name_does_not_exist_and_nobody_is_asked(runner):
+    """So that code under test can meet a name without an address."""
+
+    async def run() -> None:
+        await asyncio.get_running_loop().create_connection(asyncio.Protocol, "no-such-host.invalid", 80)
+
+    with pytest.raises(socket.gaierror):
+        runner(run())
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.8.8"])
 def test_loopback_stays_open(runner, host):
     async def run() -> None:

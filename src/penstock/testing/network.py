@@ -2,7 +2,8 @@
 
 Rules
 - Loopback addresses, ``localhost`` and sockets of the file system stay open.
-- Names are not resolved either: a look-up is traffic too.
+- Names are not resolved either: a look-up is traffic too. Names under ``.invalid`` do not exist (RFC 6761, 6.4): they are
+  answered so without asking anyone.
 - NetworkForbidden is no OSError, so that no code under test takes it for a network that is merely down.
 - Guarded are Python's sockets (and so asyncio's own loops) and uvloop's connections, in this process only: what a test
   starts as a process of its own is not held.
@@ -55,6 +56,8 @@ def _refuse(host: object) -> None:
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
     if name.lower() in _LOCAL_NAMES:
         return
+    if name.lower().endswith(".invalid"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     try:
         if ipaddress.ip_address(name.partition("%")[0]).is_loopback:
             return
