@@ -435,13 +435,17 @@ def running_gateway(
     *,
     scenario: Scenario | Mapping[str, Any] | None = None,
     secrets: Mapping[str, str] = SECRETS,
+    prepare: Callable[[Simulator], Mapping[str, str]] | None = None,
     **urls: str,
 ) -> Generator[Gateway]:
-    """``config`` served until the block ends; ``{sim}`` and each ``{name}`` of ``urls`` in it are filled in."""
+    """``config`` served until the block ends; ``{sim}`` and each ``{name}`` of ``urls`` in it are filled in.
+
+    ``prepare`` may give more such names, made with the simulator before the configuration is read.
+    """
     if scenario is not None and not isinstance(scenario, Scenario):
         scenario = msgspec.convert(scenario, Scenario)
     with running_simulator(scenario) as sim:
-        urls = {"sim": sim.url, **urls}
+        urls = {"sim": sim.url, **urls, **(prepare(sim) if prepare is not None else {})}
         path = folder / "penstock.yaml"
         path.write_text(filled(config, urls), encoding="utf-8")
         with _thread() as loop:
