@@ -7,9 +7,9 @@ import msgspec
 import openai
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.models import ModelFacts, Target
 from penstock.dialects import UPSTREAMS
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import TransportSettings
 from tests.behaviours.gateway import SECRETS, Answer, Gateway
 
