@@ -67,7 +67,9 @@ class Doors:
             return ANYONE
         credential = told.get(b"authorization")
         if credential is None or credential != known.credential or known.doors is not self:
-            principal = self._look_up(told)
+            principal, by = self._look_up(told)
+            # Only a key that ``authorization`` itself held is known by it: beside a placeholder, another header counts.
+            credential = credential if by == b"authorization" else None
             known.doors, known.principal, known.credential = self, principal, credential or b""
         else:
             principal = cast("Principal", known.principal)
@@ -79,7 +81,8 @@ class Doors:
             )
         return principal
 
-    def _look_up(self, told: Mapping[bytes, bytes]) -> Principal:
+    def _look_up(self, told: Mapping[bytes, bytes]) -> tuple[Principal, bytes]:
+        """The holder, and the header that named it."""
         presented = False
         for name in CREDENTIALS:
             value = told.get(name)
@@ -88,7 +91,7 @@ class Doors:
                 bearer = name == b"authorization" and value[:7].lower() == b"bearer "
                 principal = self._principals.get(digest((value[7:] if bearer else value).strip()))
                 if principal is not None:
-                    return principal
+                    return principal, name
         if presented:
             raise Unauthenticated(
                 "This virtual key is not known.", hint="Check the key, or ask the gateway's operator for one."
