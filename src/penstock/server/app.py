@@ -20,7 +20,7 @@ from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
 from penstock.server.respond import echoed, respond
-from penstock.wire.http import Headers
+from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -95,7 +95,8 @@ class App:
     async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if request.method != b"POST":
             if request.method == b"OPTIONS":
-                reply.send(200, [*_ALLOW_POST, (b"x-request-id", request_id.encode())], b"")
+                told = [*_ALLOW_POST, (b"x-request-id", request_id.encode()), *echoed(request.headers)]
+                reply.send(200, header_block(told), b"")
                 return
             error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
             respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
