@@ -382,7 +382,10 @@ def test_a_proxy_s_password_is_a_secret(tmp_path):
 
 def test_a_kept_connection_remembers_nobody_s_key_for_another(tmp_path):
     """A proxy puts many callers on one connection: who comes later is not taken for who came before."""
-    config = CONFIG + "virtual_keys: [{name: caller, key: env.CALLER_KEY}, {name: other, key: env.OTHER_CALLER_KEY}]\n"
+    config = (
+        CONFIG
+        + "virtual_keys: [{name: caller, key: env.CALLER_KEY}, {name: other, key: env.OTHER_CALLER_KEY}]\n"
+    )
     first, second = SECRETS["CALLER_KEY"], SECRETS["OTHER_CALLER_KEY"]
     placeholder = {"authorization": "Bearer placeholder"}
     callers = [
@@ -401,7 +404,9 @@ def test_a_kept_connection_remembers_nobody_s_key_for_another(tmp_path):
         parts = urlsplit(gateway.url)
         with socket.create_connection((parts.hostname, parts.port), timeout=5) as sock:
             for headers, name in callers * 2:
-                sock.sendall(request_bytes("POST", "/v1/chat/completions", json.dumps(BODY).encode(), headers))
+                sock.sendall(
+                    request_bytes("POST", "/v1/chat/completions", json.dumps(BODY).encode(), headers)
+                )
                 reply = read_reply(sock)
                 assert reply.status == (401 if name is None else 200), headers
                 if name is not None:
