@@ -167,13 +167,14 @@ def test_a_virtual_key_is_taken_from_any_of_three_headers(gateway, header):
 
 def test_duplicate_credentials_the_first_known_one_counts(gateway):
     """Authorization beside x-api-key, as some SDKs send: a placeholder in one does not hide the key in the other."""
-    body = {"model": "openai/gpt-4o", "messages": HELLO}
+    body = {"model": "openai/gpt-4o-mini", "messages": HELLO}
     wide, narrow = KEYS["WIDE_KEY"], KEYS["NARROW_KEY"]
     for headers, name in (
         ({"authorization": "Bearer placeholder", "x-api-key": wide}, "wide"),
         ({"x-api-key": wide, "authorization": "Bearer placeholder"}, "wide"),
         ({"x-api-key": "placeholder", "x-goog-api-key": wide}, "wide"),
-        ({"x-api-key": narrow, "authorization": f"Bearer {wide}"}, "wide"),
+        ({"authorization": f"Bearer {wide}", "x-api-key": narrow}, "wide"),
+        ({"x-api-key": narrow, "authorization": f"Bearer {wide}"}, "narrow"),
     ):
         answer = gateway.post(body, headers=headers)
         assert answer.status == 200

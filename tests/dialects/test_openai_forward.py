@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.base.errors import BadRequest
 from penstock.base.models import ModelFacts, Target
-from penstock.dialects.openai_chat import OPENAI
+from penstock.dialects.openai_chat import OPENAI, forward
 from penstock.wire.http import WireRequest, header
 
 BODY = (
@@ -281,3 +283,89 @@ def test_a_second_attempt_splices_the_caller_s_bytes_again() -> None:
     assert json.loads(first.body)["model"] == "a"
     assert json.loads(second.body) == {**json.loads(BODY), "model": "b", "seed": 1}
     assert ask.body == BODY
+
+
+_MEMBERS = st.sampled_from(
+    [
+        ("model", '"openai/gpt-4o-mini"'),
+        ("model", '"gpt-4o-mini"'),
+        ("model", '"gpt\\u002d4o-mini"'),
+        ("messages", '[{"role":"user","content":"Hello there, my friend"}]'),
+        ("messages", '[{"role":"user","content":"the word \\"model\\": \\"gpt-4o-mini\\", quoted"}]'),
+        ("messages", '[{"role":"user","content":[{"type":"text","text":"model"}],"name":"model"}]'),
+        ("temperature", "1.10"),
+        ("stream", "true"),
+        ("stream", "false"),
+        ("stream_options", '{"include_usage":true}'),
+        ("stream_options", '{"include_usage": false}'),
+        ("stream_options", "null"),
+        ("max_tokens", "7"),
+        ("max_completion_tokens", "9"),
+        ("x", '{"model":"gpt-4o-mini","stream":true,"max_tokens":1}'),
+        ("x\\\\", '"\\\\"'),
+    ]
+)
+_TARGETS = st.sampled_from([target("gpt-4o-mini"), target("gpt-5"), target("m", "ollama"), target('q"/\\')])
+
+
+@st.composite
+def _bodies(draw: st.DrawFn) -> bytes:
+    """Bodies with repeated keys, escaped keys, keys as words, in the spacings that clients use."""
+    members = [
+        ("model", '"openai/gpt-4o-mini"'),
+        ("messages", '[{"role":"user","content":"Hello there, you"}]'),
+    ]
+    members = draw(st.permutations(members + draw(st.lists(_MEMBERS, max_size=4))))
+    comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")]))
+    names = [f"\\u{ord(key[0]):04x}{key[1:]}" if draw(st.integers(0, 9)) == 0 else key for key, _ in members]
+    pieces = [f'"{name}"{colon}{value}' for name, (_, value) in zip(names, members, strict=True)]
+    return f"{{{comma.join(pieces)}}}".encode()
+
+
+_READ_BY_US = ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens")
+
+
+@given(_bodies(), _TARGETS)
+def test_the_short_way_sends_what_the_long_way_sends(body: bytes, to: Target) -> None:
+    """Byte for byte; and of what the gateway itself acts on, the short way takes nothing that stands there twice."""
+    ask = OPENAI.read_request(body)
+    short = forward._at_once(ask, to)  # noqa: SLF001 - the shortcut itself is under test
+    if short is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "_at_once", lambda ask, target: None)
+        try:
+            assert OPENAI.splice_request(ask, to, "k").body == short
+        except BadRequest as error:
+            assert error.code == "duplicate_field"
+            assert error.param not in _READ_BY_US
+
+
+@pytest.mark.parametrize("key", _READ_BY_US)
+def test_the_short_way_refuses_what_the_gateway_reads_twice(key: str) -> None:
+    first = {"model": '"m"', "messages": '[{"role":"user","content":"Hello there, friend"}]'}
+    values = {"stream": "false", "stream_options": "null", "max_tokens": "7", "max_completion_tokens": "7"}
+    fields = [f'"{name}":{value}' for name, value in first.items()]
+    body = (
+        "{"
+        + ",".join([*fields, *[f'"{key}":{ {**first, **values}[key] }'] * (1 if key in first else 2)])
+        + "}"
+    )
+    with pytest.raises(BadRequest, match="more than once") as caught:
+        spliced(body.encode())
+    assert caught.value.param == key
+    assert (
+        forward._at_once(OPENAI.read_request("".join(("{", ",".join(fields), "}")).encode()), target())
+        is not None
+    )  # noqa: SLF001
+
+
+@pytest.mark.parametrize("space", ["", " "])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_usual_call_goes_the_short_way(space: str, stream: bool) -> None:
+    """As the official clients and json.dumps write it: or the shortcut would be none."""
+    body = json.dumps(
+        {"model": "a/m", "messages": [{"role": "user", "content": "Hello there"}], "stream": stream}
+    )
+    raw = body if space else body.replace(": ", ":").replace(", ", ",")
+    assert forward._at_once(OPENAI.read_request(raw.encode()), target()) is not None  # noqa: SLF001

@@ -14,7 +14,7 @@ from penstock.base.chat import (
 )
 from penstock.base.errors import BadRequest
 from penstock.base.models import ModelFacts, Target
-from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_chat import OPENAI, OPENROUTER, envelope
 
 USER = {"role": "user", "content": "Hello, how are you today?"}
 
@@ -281,3 +281,9 @@ def test_behaviour_22_a_body_of_twenty_megabytes_is_read_and_spliced_unharmed() 
     out = OPENAI.splice_request(ask, target, "k").body
     assert picture in out
     assert len(out) == len(body) - len(b"openai/") + len(b',"stream_options":{"include_usage":true}')
+
+
+def test_the_gateway_s_fields_stand_together_at_the_envelope_s_end() -> None:
+    """``read_envelope`` looks at all of them in one comparison."""
+    names = envelope._Envelope.__struct_fields__  # noqa: SLF001 - its order is what is under test
+    assert names[-len(envelope.GATEWAY_FIELDS) :] == envelope.GATEWAY_FIELDS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.base.errors import UpstreamTruncated
 from penstock.base.events import fold
+from penstock.dialects.openai_chat import usage as usage_module
 from penstock.dialects.openai_chat.usage import UsageField, read_usage, write_usage
 from penstock.wire.sse import sse
 from tests.dialects.harness import play
@@ -130,3 +131,32 @@ def test_behaviour_36_a_stream_that_breaks_keeps_what_was_counted() -> None:
     assert one.usage is not None
     assert one.usage.total_tokens == 6
     assert not one.finished
+
+
+_FEW = st.none() | st.integers(-2, 3)
+_DETAILS = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        name: _FEW for name in ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+    },
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt_tokens": _FEW,
+            "completion_tokens": _FEW,
+            "total_tokens": _FEW,
+            "prompt_tokens_details": _DETAILS,
+            "completion_tokens_details": _DETAILS,
+            "prompt_cache_hit_tokens": _FEW,
+        },
+    )
+)
+def test_the_short_way_reads_what_the_long_way_reads(seen: dict[str, Any]) -> None:
+    short = read_usage(_field(seen), "stream")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(usage_module, "_is_plain", lambda seen: False)
+        assert read_usage(_field(seen), "stream") == short

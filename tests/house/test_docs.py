@@ -259,3 +259,16 @@ def test_figures_are_of_the_newest_run(tmp_path):
     assert "70.5 µs (in the same run: nginx 29.0)" in said
     assert "90.0" not in said
     assert "commit abc21" in said
+
+
+def test_ci_runs_what_the_readme_names():
+    """The two commands of the README are in use by ``.ci/run``, and are targets of the Makefile."""
+    ci = ROOT / ".ci/run"
+    lines = ci.read_text(encoding="utf-8").splitlines()
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert ci.stat().st_mode & 0o111
+    for name in ("demo", "check", "test"):
+        assert f"make {name}" in lines
+        assert name in targets
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "```bash\nmake demo\nmake test\n```" in readme

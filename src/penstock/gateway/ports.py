@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from penstock.wire.ports import CallerDialect
 
-CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
-"""Where a virtual key may stand, in the order in which it is looked for."""
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
+"""Where a virtual key may stand; with several, the first that is known counts."""
 TOLD = frozenset(
     {
         *CREDENTIALS,

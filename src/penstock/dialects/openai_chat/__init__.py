@@ -24,6 +24,7 @@ from penstock.dialects.openai_chat.forward import splice_request
 from penstock.dialects.openai_chat.relay import StreamRelay, WholeRelay
 from penstock.dialects.openai_chat.reply import StreamReader, WholeReader
 from penstock.dialects.openai_chat.request import refuse, write_request
+from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.writer import ChatWriter, openrouter_failure
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay, ReplyReader, ReplyWriter
@@ -81,7 +82,7 @@ class OpenAIChat:
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """Forwards the provider's bytes and reads usage beside them."""
-        return StreamRelay(ask) if stream else WholeRelay()
+        return StreamRelay(keep_usage=wants_usage(ask)) if stream else WholeRelay()
 
 
 class OpenRouterChat(OpenAIChat):

@@ -61,9 +61,11 @@ def check_choice(choice: Choice) -> None:
 
 def read_whole(body: bytes) -> Chunk:
     """A whole reply. Raises what a 200 with an error in it, a page, or no choices amounts to."""
-    if body.lstrip()[:1] != b"{":
+    if body[:1] != b"{" and body.lstrip()[:1] != b"{":
         raise read_page_in_200(body)
     chunk = read_chunk(body)
+    if chunk.choices and not chunk.error:
+        return chunk
     if present(chunk.error) or (not chunk.choices and is_error(body, b"")):
         raise read_error_in_200(body)
     if not chunk.choices:

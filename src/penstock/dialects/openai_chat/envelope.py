@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import astuple
 
 from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
 from penstock.base.errors import BadRequest
@@ -83,12 +84,13 @@ class _Envelope(Struct, gc=False):
     functions: Raw = _NONE
     response_format: Raw = _NONE
     metadata: Raw = _NONE
+    reasoning_effort: Effort | None = None
+    # From here on GATEWAY_FIELDS: read_envelope looks at all of them at once.
     models: tuple[_Name, ...] | UnsetType | None = UNSET
     fallbacks: tuple[_Name | _Fallback, ...] | UnsetType | None = UNSET
     provider: _Provider | UnsetType | None = UNSET
     reasoning: ReasoningWish | UnsetType | None = UNSET
     include_reasoning: bool | UnsetType | None = UNSET
-    reasoning_effort: Effort | None = None
     route: Raw = _NONE
     transforms: Raw = _NONE
     plugins: Raw = _NONE
@@ -124,6 +126,8 @@ class _Turn(Struct, gc=False):
     content: str | list[_Part] | None = None
 
 
+_FIRST_GATEWAY_FIELD = _Envelope.__struct_fields__.index("models")
+_NO_GATEWAY_FIELDS = astuple(_Envelope())[_FIRST_GATEWAY_FIELD:]
 _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
@@ -172,14 +176,16 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
     cap, options = envelope.max_completion_tokens, envelope.stream_options
     if cap is None:
         cap = envelope.max_tokens
+    # A cap below 1 (-1 is "no cap" to some servers) is the upstream's to judge; it is no estimate.
+    if cap is not None and cap < 1:
+        cap = None
     ask = Ask(
-        dialect=dialect,
-        body=body,
-        model=envelope.model or "",
-        stream=envelope.stream is True,
-        include_usage=options is not None and options.include_usage is True,
-        # A cap below 1 (-1 is "no cap" to some servers) is the upstream's to judge; it is no estimate.
-        max_tokens=cap if cap is not None and cap > 0 else None,
+        dialect,
+        body,
+        envelope.model or "",
+        envelope.stream is True,
+        options is not None and options.include_usage is True,
+        max_tokens=cap,
         input_bytes=size,
     )
     if envelope.n is not None:
@@ -188,19 +194,7 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
         ask.n = envelope.n
     if envelope.reasoning_effort is not None:
         ask.reasoning = _reasoning(envelope)
-    if (
-        envelope.models is not UNSET
-        or envelope.fallbacks is not UNSET
-        or envelope.provider is not UNSET
-        or envelope.reasoning is not UNSET
-        or envelope.include_reasoning is not UNSET
-        or envelope.route is not _NONE
-        or envelope.transforms is not _NONE
-        or envelope.plugins is not _NONE
-        or envelope.usage is not _NONE
-        or envelope.cache_control is not _NONE
-        or envelope.penstock is not _NONE
-    ):
+    if astuple(envelope)[_FIRST_GATEWAY_FIELD:] != _NO_GATEWAY_FIELDS:
         _read_gateway_fields(ask, envelope)
     if not ask.model and not ask.models:
         raise _wrong("model", "The field model is missing.")

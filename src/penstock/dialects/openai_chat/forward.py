@@ -2,8 +2,12 @@
 
 Rules: edits are splices, so unknown fields, the order of keys, spaces and the spelling of numbers survive
 (behaviours 19, 20); a cap is renamed or kept, never lost (behaviour 21); what only a gateway reads is taken out.
+
+Theory: most calls need one edit, the model's name, or none. Such a body is not taken apart at all (``_at_once``). What
+may not stand there twice is what the gateway itself acts on: of that, readers must agree which one counts.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -53,6 +57,10 @@ class _Edits(Struct):
 
 def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
     """The call to ``target``. Raises BadRequest for a body with a repeated key."""
+    if not target.overrides and not ask.gateway_fields:
+        out = _at_once(ask, target)
+        if out is not None:
+            return WireRequest(b"POST", PATH, headers(credential, stream=ask.stream), out)
     body = ask.body
     found = ask.spans
     if found is None:
@@ -76,6 +84,44 @@ def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
         model = msgspec.json.encode(target.model)
         body = body[:start] + model + (_ALSO_USAGE_WANTED if want_usage else b"") + body[end:]
     return WireRequest(b"POST", PATH, headers(credential, stream=ask.stream), body, adjusted)
+
+
+def _at_once(ask: Ask, target: Target) -> bytes | None:
+    """The body with its one edit, or as it is; None if only a closer look can tell (``spans``).
+
+    In JSON the bytes ``"model"`` can only be that whole string, and a key without ``\\u`` has no other spelling. So a
+    key that stands there once, anywhere, is the one that was read, and cannot be repeated.
+    """
+    body = ask.body
+    want_usage = ask.stream and not ask.include_usage
+    if (
+        b"\\u" in body
+        or body.count(b'"model"') != 1
+        or body.count(b'"messages"') != 1
+        or body.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
+        or (b'"max_' in body and _caps_need_a_look(body, target))
+    ):
+        return None
+    if ask.model == target.model and not want_usage:
+        return body
+    for old, new in _model_edits(ask.model, target.model, want_usage):
+        if old in body:
+            return body.replace(old, new, 1)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _model_edits(asked: str, model: str, want_usage: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The field model as the SDKs and json.dumps write it, each with what it becomes."""
+    old, new = msgspec.json.encode(asked), msgspec.json.encode(model)
+    more = _ALSO_USAGE_WANTED if want_usage else b""
+    return tuple((key + old, key + new + more) for key in (b'"model":', b'"model": '))
+
+
+def _caps_need_a_look(body: bytes, target: Target) -> bool:
+    """There is more than one cap, or the only one has a name that this target does not take."""
+    wanted = cap_name(target)
+    return body.count(b'"max_') > 1 or (wanted is not None and b'"%b"' % _other(wanted).encode() in body)
 
 
 def _cap_is_misnamed(found: dict[str, Span], target: Target) -> bool:

@@ -9,7 +9,8 @@ Rules
   content; the error is then raised by the next call.
 """
 
-from penstock.base.chat import Ask
+from msgspec import Struct, field
+
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.openai_chat.details import read_details
@@ -22,7 +23,6 @@ from penstock.dialects.openai_chat.ends import (
     read_whole,
 )
 from penstock.dialects.openai_chat.errors import read_error_in_200
-from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.shapes import (
     Choice,
     Chunk,
@@ -36,29 +36,21 @@ from penstock.dialects.openai_chat.usage import UsageField, read_usage
 from penstock.wire.sse import SseEvent, SseReader, completed
 
 
-class _Reading:
-    """What both relays learn of a reply: the attributes of wire.ports.Relay."""
+class _Reading(Struct, eq=False):
+    """What both relays learn of a reply: the attributes of wire.ports.Relay. A Struct: made without a Python frame."""
 
-    __slots__ = (
-        "content_bytes",
-        "content_seen",
-        "finished",
-        "model",
-        "native_stop",
-        "stopped",
-        "upstream_id",
-        "usage",
-    )
+    content_seen: bool = False
+    content_bytes: int = 0
+    usage: Usage | None = None
+    stopped: str | None = None
+    native_stop: str = ""
+    model: str = ""
+    upstream_id: str = ""
+    finished: bool = False
 
-    def __init__(self) -> None:
-        self.content_seen = False
-        self.content_bytes = 0
-        self.usage: Usage | None = None
-        self.stopped: str | None = None
-        self.native_stop = ""
-        self.model = ""
-        self.upstream_id = ""
-        self.finished = False
+    def __repr__(self) -> str:
+        """Without what it holds of the reply: people's words."""
+        return f"<{type(self).__name__} {self.upstream_id}>"
 
     def _read_piece(self, piece: Piece) -> None:
         """Content beyond plain text: refusals, tools, media, opaque reasoning."""
@@ -88,8 +80,9 @@ class _Reading:
 
     def _stop(self, choice: Choice) -> None:
         """The first choice's reason is the reply's. Raises for OpenRouter's finish_reason "error"."""
-        check_choice(choice)
         native = choice.finish_reason or ""
+        if choice.error or native == "error":
+            check_choice(choice)
         if native and (self.stopped is None or choice.index == 0):
             self.stopped = stop_reason(native)
             self.native_stop = choice.native_finish_reason or native
@@ -98,16 +91,12 @@ class _Reading:
 class StreamRelay(_Reading):
     """A stream, event by event."""
 
-    __slots__ = ("_begun", "_failed", "_keep_usage", "_open", "_page", "_sse")
-
-    def __init__(self, ask: Ask) -> None:
-        super().__init__()
-        self._sse = SseReader()
-        self._keep_usage = wants_usage(ask)
-        self._open: dict[int, bool] = {}
-        self._begun = False
-        self._page: Page | None = None
-        self._failed: UpstreamError | None = None
+    keep_usage: bool = True
+    _sse: SseReader = field(default_factory=SseReader)
+    _open: dict[int, bool] = {}  # noqa: RUF012 - msgspec gives each its own
+    _begun: bool = False
+    _page: Page | None = None
+    _failed: UpstreamError | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -171,7 +160,7 @@ class StreamRelay(_Reading):
         chunk = read_chunk(data)
         choices = chunk.choices
         keep = True
-        if not choices or chunk.usage is not None or present(chunk.error):
+        if not choices or chunk.usage is not None or chunk.error:
             keep = self._see_rare(event, data, chunk)
         if not self.upstream_id:
             self.model, self.upstream_id = chunk.model or "", chunk.id or ""
@@ -183,9 +172,16 @@ class StreamRelay(_Reading):
                 thought = piece.reasoning or piece.reasoning_content
                 if thought:
                     self._say(thought)
-                if piece.more:
+                if (  # written out twice: a call per event costs more than all of it
+                    piece.tool_calls
+                    or piece.refusal
+                    or piece.reasoning_details
+                    or piece.images
+                    or piece.audio
+                    or piece.function_call
+                ):
                     self._read_piece(piece)
-            if choice.finish_reason or present(choice.error):
+            if choice.finish_reason or (choice.error and present(choice.error)):
                 self._stop(choice)
                 self._open[choice.index] = False
             elif choice.index not in self._open:
@@ -199,7 +195,7 @@ class StreamRelay(_Reading):
         if chunk.usage is None:
             return True
         self._bill(chunk.usage, "stream")
-        return bool(chunk.choices) or self._keep_usage
+        return bool(chunk.choices) or self.keep_usage
 
     def _see_odd(self, event: SseEvent, data: bytes) -> bool:
         """Data that does not begin as an object."""
@@ -225,11 +221,7 @@ class StreamRelay(_Reading):
 class WholeRelay(_Reading):
     """A reply that is not streamed: forwarded as it came, once it is known to be one."""
 
-    __slots__ = ("_pieces",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: list[bytes] = []
+    _pieces: list[bytes] = []  # noqa: RUF012 - msgspec gives each its own
 
     def feed(self, data: bytes) -> bytes:
         """Nothing yet: a reply that turns out to be an error must not have been sent."""
@@ -238,7 +230,8 @@ class WholeRelay(_Reading):
 
     def close(self) -> bytes:
         """The provider's bytes."""
-        body = b"".join(self._pieces)
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         chunk = read_whole(body)
         self.model, self.upstream_id = chunk.model or "", chunk.id or ""
         if chunk.usage is not None:
@@ -251,7 +244,15 @@ class WholeRelay(_Reading):
                 thought = piece.reasoning or piece.reasoning_content
                 if thought:
                     self._say(thought)
-                self._read_piece(piece)
+                if (
+                    piece.tool_calls
+                    or piece.refusal
+                    or piece.reasoning_details
+                    or piece.images
+                    or piece.audio
+                    or piece.function_call
+                ):
+                    self._read_piece(piece)
             self._stop(choice)
         self.finished = True
         return body

@@ -1,6 +1,7 @@
 """What a target of this dialect wants to be told differently: the cap's name, reasoning, gateway fields, headers."""
 
 import re
+from functools import lru_cache
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.models import CapName, Target
@@ -25,9 +26,15 @@ _WHOLE_HEADERS: Headers = [*_SHARED_HEADERS, (b"accept", b"application/json")]
 
 def headers(credential: str, *, stream: bool) -> Headers:
     """The headers of one call. An empty credential (a local server) sends no authorization."""
+    return _headers(credential, stream).copy()
+
+
+@lru_cache(maxsize=256)
+def _headers(credential: str, stream: bool) -> Headers:
+    """Made once per credential, as its holder keeps it anyway."""
     fixed = _STREAM_HEADERS if stream else _WHOLE_HEADERS
     if not credential:
-        return fixed.copy()
+        return fixed
     return [*fixed, (b"authorization", b"Bearer " + credential.encode())]
 
 

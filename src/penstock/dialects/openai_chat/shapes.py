@@ -53,18 +53,6 @@ class Piece(Struct, gc=False):
     audio: AudioPiece | None = None
     images: Raw = _NONE
 
-    @property
-    def more(self) -> bool:
-        """True if there is anything beside text and plain reasoning."""
-        return (
-            self.tool_calls is not None
-            or self.refusal is not None
-            or self.reasoning_details is not _NONE
-            or self.images is not _NONE
-            or self.audio is not None
-            or self.function_call is not None
-        )
-
 
 class Choice(Struct, gc=False):
     """One of ``choices``."""
