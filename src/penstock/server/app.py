@@ -95,7 +95,8 @@ class App:
     async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
         if request.method != b"POST":
             if request.method == b"OPTIONS":
-                reply.send(200, header_block([*_ALLOW_POST, (b"x-request-id", request_id.encode())]), b"")
+                told = [*_ALLOW_POST, (b"x-request-id", request_id.encode()), *echoed(request.headers)]
+                reply.send(200, header_block(told), b"")
                 return
             error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
             respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
