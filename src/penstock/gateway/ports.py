@@ -12,6 +12,7 @@ CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 TOLD = frozenset(
     {
         *CREDENTIALS,
+        b"origin",
         b"x-request-id",
         b"x-penstock-trace",
         b"x-penstock-stage",
@@ -32,6 +33,10 @@ class Known(Struct):
     credential: bytes = b""
     principal: object = None
 
+    def __repr__(self) -> str:
+        """Without the credential."""
+        return f"Known({self.principal!r})"
+
 
 class Inbound(Struct, gc=False):
     """One call as the door received it. ``received_s`` is the monotonic time of its first byte.
@@ -45,6 +50,10 @@ class Inbound(Struct, gc=False):
     body: bytes
     received_s: float
     known: Known
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold secrets and people's words."""
+        return f"Inbound({self.caller.name}, {len(self.body)} bytes)"
 
 
 class Reply(Protocol):

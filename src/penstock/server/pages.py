@@ -177,6 +177,7 @@ class _Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus text."""
+        self._app.house.books.flush()
         self._app.take_gauges()
         return Response(
             self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
