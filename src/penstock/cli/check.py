@@ -5,18 +5,14 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from textwrap import fill
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
 from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
-
-_IN = " " * 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,32 +35,30 @@ def run(args: argparse.Namespace) -> int:
 def _tell(loaded: Loaded, name: str) -> None:
     console = screen()
     if loaded.faults:
-        _list(console, f"{name}: {_count(loaded.faults, 'fault')}", loaded.faults, "red")
-    if loaded.faults and loaded.warnings:
-        put(console, "")
+        _list(console, f"{name}: {_count(len(loaded.faults), 'fault')}", loaded.faults, "red")
     if loaded.warnings:
-        _list(console, f"{name}: {_count(loaded.warnings, 'warning')}", loaded.warnings, "yellow")
+        _list(console, f"{name}: {_count(len(loaded.warnings), 'warning')}", loaded.warnings, "yellow")
     if not loaded.faults and loaded.config is not None:
         config = loaded.config
-        keys = sum(len(provider.keys) for provider in config.providers.values())
-        folded(
-            console,
-            f"{name}: no faults. {len(config.providers)} provider(s), {keys} key(s), "
-            f"{len(config.fallbacks)} chain(s), {len(config.routes) + len(config.mcp)} route(s), "
-            f"{len(config.virtual_keys)} virtual key(s).",
+        found = (
+            (len(config.providers), "provider"),
+            (sum(len(provider.keys) for provider in config.providers.values()), "key"),
+            (len(config.fallbacks), "chain"),
+            (len(config.routes) + len(config.mcp), "route"),
+            (len(config.virtual_keys), "virtual key"),
         )
+        folded(console, f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green")
 
 
 def _list(console: Console, title: str, faults: list[Fault], colour: str) -> None:
-    """Where, on a line of its own (paths are long), then what is wrong and what to write instead."""
+    """Each place on a line of its own, uncut, so that it can be searched for; below it what is wrong and what to write."""
     put(console, title, f"bold {colour}")
     for fault in faults:
-        put(console, "")
-        folded(console, fault.path, "bold", indent="  ")
-        folded(console, fault.message, colour, indent="    ")
+        put(console, f"  {fault.path}", "bold")
+        folded(console, fault.message, indent="      ")
         if fault.remedy:
-            folded(console, fault.remedy, indent="    -> ", hang="       ")
+            folded(console, fault.remedy, indent="      -> ", hang="         ")
 
 
-def _count(found: list[Fault], word: str) -> str:
-    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

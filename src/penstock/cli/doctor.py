@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import uvloop
 from rich.cells import cell_len
-from rich.text import Text
 
 from penstock import __version__
 from penstock.base.errors import PenstockError

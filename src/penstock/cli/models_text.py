@@ -16,7 +16,7 @@ from rich.text import Text
 
 from penstock.base.models import BudgetRange, ModelFacts, PriceRow
 from penstock.base.money import PICO_PER_USD, Price
-from penstock.cli.screen import STUCK, folded, labelled, put
+from penstock.cli.screen import STUCK, labelled, put
 from penstock.config.catalogue import UNITS, ProviderFacts, lifecycle_note
 
 PER_MILLION = 1_000_000

@@ -57,17 +57,16 @@ class _Happening(Struct):
 
 _TOLD = msgspec.json.Decoder(_Told)
 _QUOTED = [f'"{code}"' for code in sorted(HEALTH_CODES)]
-_MAY_MATTER = " OR ".join("instr(explain, ?)" for _ in _QUOTED)
+# The explain is only read where it may matter: after one attempt, with a refusal in it.
+_CALLS = (
+    "SELECT status, attempts, gateway_us, CASE WHEN status < 400 AND attempts = 1 "  # noqa: S608 - our own words
+    f"AND ({' OR '.join('instr(explain, ?)' for _ in _QUOTED)}) THEN explain END FROM calls WHERE at_ms >= ?"
+)
 
 
 def pulse(connection: sqlite3.Connection, since_ms: int = 0) -> Pulse:
     """Read the figures. One pass over the calls and one over the entries."""
-    calls = connection.execute(
-        # The explain is only read where it may matter: after one attempt, with a refusal in it.
-        "SELECT status, attempts, gateway_us, CASE WHEN status < 400 AND attempts = 1 "
-        f"AND ({_MAY_MATTER}) THEN explain END FROM calls WHERE at_ms >= ?",
-        (*_QUOTED, since_ms),
-    ).fetchall()
+    calls = connection.execute(_CALLS, (*_QUOTED, since_ms)).fetchall()
     own = sorted(row[2] for row in calls if row[2] is not None)
     entries = connection.execute(
         "SELECT provider, class, cost_nusd, ttft_ms FROM entries WHERE at_ms >= ?", (since_ms,)
@@ -95,9 +94,9 @@ def passed_over(explain: str | None) -> bool:
     except msgspec.DecodeError:  # written by another version, in a shape of its own
         return False
     # The plan's first step says whether anything healthy would have stood before it.
-    if told.steps and told.steps[0][1:2] != [FIRST_REASON]:
-        if any(refusal[1:2] and refusal[1] in HEALTH_CODES for refusal in told.refused):
-            return True
+    later = bool(told.steps) and told.steps[0][1:2] != [FIRST_REASON]
+    if later and any(refusal[1] in HEALTH_CODES for refusal in told.refused if len(refusal) > 1):
+        return True
     tried = next((told.target for told in told.happenings if told.what == "try"), "")
     return any(
         one.what == "refused" and one.code in HEALTH_CODES and one.target != tried for one in told.happenings
