@@ -30,6 +30,7 @@ from penstock.gateway.record import UNPLANNED, Explain, Happening
 from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
 from penstock.ledger.prices import price_lines
 from penstock.routing.estimate import TokenEstimator
+from penstock.routing.names import MAX_NAME_CHARS
 from penstock.wire.ports import Relay
 
 
@@ -66,7 +67,10 @@ class Outcome(Struct):
             return error.phase == "connect"
         if isinstance(error, UpstreamTruncated):
             return False
-        return isinstance(error, UpstreamError) and (self.relay is None or not self.relay.content_bytes)
+        if isinstance(error, UpstreamError):
+            return self.relay is None or not self.relay.content_bytes
+        # Ours or the caller's: found before the wire, unless the provider had answered already.
+        return error is not None and not isinstance(error, CallerGone) and self.relay is None
 
     @property
     def klass(self) -> EntryClass:
@@ -170,8 +174,10 @@ def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
             house.log_once(f"open {name}", f"{name} is open after repeated faults: {error.message}")
     elif outcome.admitted:
         health.neutral(name)
-    if isinstance(error, UpstreamError) and error.rotates_key:
+    if isinstance(error, UpstreamError):
         provider.keys.failed(outcome.key, error, outcome.end_s)
+    elif error is not None:
+        provider.keys.release(outcome.key, outcome.end_s)
 
 
 def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
@@ -180,17 +186,19 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
     if facts.settled or ask is None:
         return
     facts.settled = True
-    for outcome in facts.outcomes:
-        if not outcome.end_s:
-            outcome.error = error or CallerGone("The caller hung up.")
-            end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
-            facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
     facts.ended_s = time.monotonic()
-    limits = facts.principal.limits
-    if limits is not None and facts.estimated_tokens:
-        used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
-        limits.settle(facts.estimated_tokens, used, facts.ended_s)
-    house.books.take(facts, ask, error, house.version)
+    try:
+        for outcome in facts.outcomes:
+            if not outcome.end_s:
+                outcome.error = error or CallerGone("The caller hung up.")
+                end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
+                facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+        limits = facts.principal.limits
+        if limits is not None and facts.estimated_tokens:
+            used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
+            limits.settle(facts.estimated_tokens, used, facts.ended_s)
+    finally:
+        house.books.take(facts, ask, error, house.version)
 
 
 def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: str) -> Record:
@@ -205,7 +213,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         facts.request_id,
         facts.at_ms,
         facts.principal.name,
-        ask.model,
+        ask.model[:MAX_NAME_CHARS],
         200 if error is None else error.status,
         None if error is None else error.code,
         ask.stream,

@@ -39,7 +39,7 @@ class Shared:
         self.journal = journal
         self.log = log
         self.metrics = Metrics()
-        self.books = Books(journal, self.metrics)
+        self.books = Books(journal, self.metrics, log)
         self.health = Health()
         self.estimator = TokenEstimator()
         self.clock: Clock = SystemClock()
