@@ -16,6 +16,7 @@ from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
 from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
+from penstock.observe.names import RELOADS
 from penstock.server.app import App
 from penstock.server.pages import build_pages
 from penstock.wiring.build import Shared, build, retire
@@ -48,6 +49,7 @@ class Running:
         self._server: asyncio.Server | None = None
         self.app: App | None = None
         self.shared: Shared | None = None
+        self._host = ""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -55,10 +57,10 @@ class Running:
         loaded = self._load()
         if loaded.config is None:
             return [str(fault) for fault in loaded.faults]
-        host = self._options.host or loaded.config.server.host
-        if host not in LOOPBACK and not loaded.config.virtual_keys and not self._options.open:
-            fault = f"$.server.host: {host} is open to others and no virtual_keys are configured."
-            return [f"{fault} Add virtual_keys, or start with --open."]
+        self._host = host = self._options.host or loaded.config.server.host
+        exposed = self._exposed(loaded.config)
+        if exposed is not None:
+            return [exposed]
         try:
             journal = Journal(
                 self._options.db or loaded.config.ledger.path,
@@ -99,18 +101,19 @@ class Running:
                 return ["the gateway does not run"]
             loaded = self._load()
             if loaded.config is None:
-                faults = [str(fault) for fault in loaded.faults]
-                self._log.event("reload.refused", faults=len(faults), first=faults[0])
-                return faults
+                return self._refused([str(fault) for fault in loaded.faults])
+            exposed = self._exposed(loaded.config)
+            if exposed is not None:
+                return self._refused([exposed])
             try:
                 house = build(loaded, self._catalogue, shared, app.house)
             except ConfigFault as error:
-                self._log.event("reload.refused", first=f"{error.path}: {error.public()}")
-                return [f"{error.path}: {error.public()}"]
+                return self._refused([f"{error.path}: {error.public()}"])
             old, app.house = app.house, house
             self._mount(app, loaded)
             for transport in retire(old, house, shared):
                 await transport.aclose()
+            shared.metrics.add(RELOADS, 1, "applied")
             self._log.event("reload.done", config=house.version)
             self._warn(loaded)
             self._warm()
@@ -127,11 +130,26 @@ class Running:
         for task in list(self._tasks):
             task.cancel()
         if shared is not None:
-            for transport in shared.transports.values():
-                await transport.aclose()
-            shared.books.flush()
-            shared.journal.close()
+            try:
+                for transport in shared.transports.values():
+                    await transport.aclose()
+            finally:
+                shared.books.flush()
+                shared.journal.close()
         return ended
+
+    def _exposed(self, config: Config) -> str | None:
+        """Why this configuration may not stand behind the address that is, or will be, listened on; also at a reload."""
+        if self._host in LOOPBACK or config.virtual_keys or self._options.open:
+            return None
+        fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
+        return f"{fault} Add virtual_keys, or start with --open."
+
+    def _refused(self, faults: list[str]) -> list[str]:
+        if self.shared is not None:
+            self.shared.metrics.add(RELOADS, 1, "refused")
+        self._log.event("reload.refused", faults=len(faults), first=faults[0])
+        return faults
 
     def _load(self) -> Loaded:
         today = datetime.now(UTC).date().isoformat()
@@ -195,10 +213,16 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[list[str]]] = set()
 
+    def reloaded(task: asyncio.Task[list[str]]) -> None:
+        reloads.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.failure("reload.failed", error)
+
     def on_hup() -> None:
         task = asyncio.ensure_future(running.reload())
         reloads.add(task)
-        task.add_done_callback(reloads.discard)
+        task.add_done_callback(reloaded)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
