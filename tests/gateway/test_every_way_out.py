@@ -170,3 +170,32 @@ def test_a_bad_origin_is_a_foreign_one():
     for origin in (b"http://[bad", b"http://[::1", b"//\xff[", b"http://]"):
         with pytest.raises(Forbidden):
             Doors({}).admit({b"origin": origin}, Known(), 0.0)
+
+
+def test_a_ledger_that_is_full_is_not_filled_further(gateway, monkeypatch):
+    """A call refused because it could not be recorded is not recorded: else refusals would take the last memory."""
+    monkeypatch.setattr(gateway.house.journal, "_max_queue", 0)
+    before = debt(gateway)
+    answers = [gateway.post(ask(), headers=KEY) for _ in range(3)]
+    assert [(one.status, one.error["code"]) for one in answers] == [(503, "ledger_full")] * 3
+    monkeypatch.undo()
+    gateway.inside(gateway.house.books.flush)
+    assert [gateway.inside(lambda i=one: gateway.house.journal.find(i.request_id)) for one in answers] == [
+        None
+    ] * 3
+    assert debt(gateway) <= before
+    assert gateway.sim.requests == []
+
+
+def test_one_misspelt_model_does_not_make_every_other_call_dear(gateway, monkeypatch):
+    """A plan is remembered while its own targets are well; trouble elsewhere, or long ago, is nothing to it."""
+    gateway.inside(lambda: gateway.house.health.drop("openai/no-such-model", time.monotonic()))
+    assert gateway.post(ask(), headers=KEY).status == 200
+
+    def planned_anew(*_: object, **__: object) -> None:
+        raise AssertionError("planned anew")
+
+    monkeypatch.setattr("penstock.gateway.planning.plan", planned_anew)
+    assert gateway.post(ask(), headers=KEY).status == 200
+    gateway.inside(lambda: gateway.house.health.fault("openai/gpt-4o-mini", time.monotonic()))
+    assert gateway.post(ask(), headers=KEY).status == 500  # its own trouble does make a new plan

@@ -70,19 +70,21 @@ class ChatCall:
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
-        facts.ask = ask = inbound.caller.read_request(inbound.body)
-        told_by_caller(facts, inbound.told, ask)
-        now_s = time.monotonic()
-        family = getattr(inbound.caller, "family", inbound.caller.name)
-        planned, tokens = plan_call(house, ask, facts, family, now_s)
-        self._limit(tokens, now_s)
-        if house.books.full:
+        if (
+            house.books.full
+        ):  # first of all: what is refused for this is not recorded, which would need room, too
             raise OurFault(
                 "The ledger cannot keep up; calls are refused rather than lost.",
                 code="ledger_full",
                 status=503,
                 retry_after_s=1,
             )
+        facts.ask = ask = inbound.caller.read_request(inbound.body)
+        told_by_caller(facts, inbound.told, ask)
+        now_s = time.monotonic()
+        family = getattr(inbound.caller, "family", inbound.caller.name)
+        planned, tokens = plan_call(house, ask, facts, family, now_s)
+        self._limit(tokens, now_s)
         self.translator = Translator(inbound.caller, ask)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(inbound.caller, ask, identity, self.translator)
