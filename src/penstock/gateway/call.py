@@ -195,6 +195,7 @@ class ChatCall:
                 provider.tokens.forget(credential)
             hide_secrets(error, provider, credential)
             outcome.error = error
+            outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s
             outcome.status = outcome.status or error.upstream_status or 0
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)

@@ -47,6 +47,8 @@ class Outcome(Struct):
     passed_through: bool
     start_s: float
     sent: bool = False
+    cut_short: bool = False
+    """The call had less time left than the provider is given: running out of it is not the provider's fault."""
     status: int = 0
     content_s: float = 0.0
     end_s: float = 0.0
@@ -169,7 +171,7 @@ def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
         provider.keys.succeeded(outcome.key)
     elif isinstance(error, UpstreamNotFound):
         health.drop(name, outcome.end_s)
-    elif isinstance(error, UpstreamError) and error.is_fault:
+    elif isinstance(error, UpstreamError) and error.is_fault and not _ran_out(outcome, error):
         if health.fault(name, outcome.end_s):
             house.log_once(f"open {name}", f"{name} is open after repeated faults: {error.message}")
     elif outcome.admitted:
@@ -178,6 +180,10 @@ def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
         provider.keys.failed(outcome.key, error, outcome.end_s)
     elif error is not None:
         provider.keys.release(outcome.key, outcome.end_s)
+
+
+def _ran_out(outcome: Outcome, error: UpstreamError) -> bool:
+    return outcome.cut_short and isinstance(error, UpstreamTimeout) and error.phase == "total"
 
 
 def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
