@@ -196,3 +196,38 @@ def test_request_ids_cannot_be_foretold(gateway):
 def test_what_is_in_flight_is_counted(gateway):
     """The gauge reads the calls of the moment: this very scrape is one."""
     assert b"\npenstock_inflight_requests 1\n" in gateway.get("/metrics").body
+
+
+def test_an_idle_connection_keeps_no_body(gateway, sock):
+    """A thousand callers that once sent a picture each do not hold a thousand pictures until they speak again."""
+    sock.sendall(chat(user="x" * 500_000))
+    assert read_reply(sock).status == 200
+    mine = sock.getsockname()
+
+    def kept() -> int:
+        (connection,) = [
+            one
+            for one in gateway.running.app.connections
+            if one._transport is not None and one._transport.get_extra_info("peername") == mine
+        ]
+        reply = connection._reply
+        request = None if reply is None else reply._request
+        return 0 if request is None else len(request.body) + sum(map(len, request.chunks))
+
+    assert gateway.inside(kept) == 0
+
+
+def test_a_body_that_came_in_pieces_is_held_once(gateway):
+    """Its pieces are let go of when the whole is there."""
+    loop = asyncio.new_event_loop()
+    taken: list[object] = []
+    try:
+        reader = loop.run_until_complete(_reader(gateway.running.app))
+        reader._connection = type("Taker", (), {"accept": staticmethod(taken.append)})
+        reader.feed(f"POST {CHAT} HTTP/1.1\r\ncontent-length: 200000\r\n\r\n".encode())
+        reader.feed(b"x" * 100_000)
+        reader.feed(b"x" * 100_000)
+    finally:
+        loop.close()
+    (request,) = taken
+    assert (len(request.body), request.chunks) == (200_000, [])

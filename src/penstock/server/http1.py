@@ -252,7 +252,8 @@ class RequestReader:
         self.reading = None
         if request is not None:
             chunks = request.chunks
-            request.body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+            request.body = b"".join(chunks)  # of one piece: the piece itself
+            chunks.clear()
             self._connection.accept(request)
 
     def decline_upgrade(self, rest: bytes) -> None:
@@ -414,7 +415,7 @@ class HttpConnection(asyncio.Protocol):
     def reply_ended(self, request: Request) -> None:
         """The current reply is whole: close, or serve the next in line."""
         self.last_s = self._loop.time()
-        self._current = None
+        self._current = self._reply = None  # an idle connection keeps no body
         if self._transport is None:
             return
         if request.refused is not None:
