@@ -363,7 +363,7 @@ def test_a_caller_that_does_not_read_bounds_what_is_held_for_it(gateway):
         time.sleep(0.2)
         assert received.bytes_sent == before
         held = gateway.inside(
-            lambda: max(one._transport.get_write_buffer_size() for one in gateway.running.app.connections)
+            lambda: max(one.transport.get_write_buffer_size() for one in gateway.running.app.connections)
         )
         assert held < 2 * 1024 * 1024
         sock.settimeout(30)
