@@ -1,6 +1,6 @@
 """The gateway's own cost, beside the upstream alone and nginx as a plain reverse proxy, alternating in one run.
 
-``python -m benches.gateway [--rounds 5] [--seconds 4] [--only whole,streams,memory,start,soak] [--soak 2000000]``
+``python -m benches.gateway [--rounds 5] [--seconds 4] [--only whole,streams,memory,start,soak,peers] [--soak 2000000]``
 Needs wrk and nginx (Debian packages). Loopback only.
 """
 
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,10 @@ wrk.body = '{body}'
 BODY = json.dumps(
     {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 900}], "temperature": 0.1}
 )
+PEER_HEADERS = {
+    "litellm": {"authorization": "Bearer sk-" + houses.KEY},
+    "portkey": {"x-portkey-provider": "openai", "x-portkey-custom-host": "http://127.0.0.1:{upstream}/v1"},
+}
 LATENCY = re.compile(r"^\s+(50|75|90|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
 UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
@@ -48,6 +53,43 @@ def wrk(port: int, lua: Path, connections: int, seconds: float) -> dict[str, flo
     found = {f"p{q}_us": float(value) * UNIT_US[unit] for q, value, unit in LATENCY.findall(out)}
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     return {**found, "requests_per_s": float(rate.group(1)) if rate else 0.0}
+
+
+def peers(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """The same calls through the peers that are installed, alternating with the upstream alone and with us."""
+    installed = houses.peers()
+    ours = folder / "post.lua"
+    ours.write_text(LUA.format(key=houses.KEY, body=BODY))
+    with ExitStack() as stack:
+        upstream, _ = stack.enter_context(houses.nginx(folder, "static"))
+        gateway, _, _ = stack.enter_context(houses.penstock(folder, upstream))
+        ways: dict[str, tuple[int, Path]] = {"direct": (upstream, ours), "penstock": (gateway, ours)}
+        for name in installed:
+            port, _ = stack.enter_context(getattr(houses, name)(folder, upstream))
+            lua = folder / f"{name}.lua"
+            more = "".join(
+                f'wrk.headers["{key}"] = "{value.format(upstream=upstream)}"\n'
+                for key, value in PEER_HEADERS[name].items()
+            )
+            lua.write_text(ours.read_text() + more)
+            ways[name] = (port, lua)
+        record: dict[str, Any] = {"installed": installed}
+        for connections in (1, 32):
+            runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                for name, (port, lua) in ways.items():
+                    runs[name].append(wrk(port, lua, connections, seconds))
+            record[f"connections_{connections}"] = {name: middle(found) for name, found in runs.items()}
+    one, many = record["connections_1"], record["connections_32"]
+    record["summary"] = {
+        name: {
+            "added_p50_us": round(one[name]["p50_us"]["median"] - one["direct"]["p50_us"]["median"], 1),
+            "requests_per_s": many[name]["requests_per_s"]["median"],
+        }
+        for name in ways
+        if name != "direct"
+    }
+    return record
 
 
 def middle(runs: list[dict[str, float]]) -> dict[str, Any]:
@@ -236,6 +278,7 @@ def main() -> None:
             "whole": lambda: whole(folder, args.rounds, args.seconds),
             "streams": lambda: streaming(folder, min(args.rounds, 3)),
             "memory": lambda: memory(folder),
+            "peers": lambda: peers(folder, min(args.rounds, 3), args.seconds),
             "start": lambda: start(folder, args.rounds),
             "soak": lambda: soak(folder, args.soak),
         }

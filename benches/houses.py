@@ -138,3 +138,45 @@ def rss_mib(pid: int) -> float:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+LITELLM = """
+model_list:
+  - model_name: gpt-4o-mini
+    litellm_params: {{model: openai/gpt-4o-mini, api_base: "http://127.0.0.1:{upstream}/v1", api_key: sk-bench}}
+general_settings: {{master_key: {key}}}
+"""
+
+
+@contextmanager
+def litellm(folder: Path, upstream: int):
+    """LiteLLM's proxy, where installed (``LITELLM`` names its binary, else the path is searched)."""
+    binary = os.environ.get("LITELLM") or shutil.which("litellm") or ""
+    port = free_port()
+    config = folder / "litellm.yaml"
+    config.write_text(LITELLM.format(upstream=upstream, key="sk-" + KEY))
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
+    words = [binary, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
+    with process(*words, env=env, output=folder / "litellm.log") as started:
+        wait_for(port, "/health/liveliness", 120)
+        yield port, started.pid
+
+
+@contextmanager
+def portkey(folder: Path, upstream: int):
+    """Portkey's gateway, where installed (``PORTKEY`` names its start-server.js)."""
+    port = free_port()
+    words = ["node", os.environ["PORTKEY"], f"--port={port}", "--headless"]
+    with process(*words, output=folder / "portkey.log") as started:
+        wait_for(port)
+        yield port, started.pid
+
+
+def peers() -> list[str]:
+    """Which peers are installed here."""
+    found = []
+    if os.environ.get("LITELLM") or shutil.which("litellm"):
+        found.append("litellm")
+    if os.environ.get("PORTKEY"):
+        found.append("portkey")
+    return found

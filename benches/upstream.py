@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import time
+from typing import ClassVar
 
 import httptools
 import uvloop
@@ -49,7 +50,7 @@ def event() -> bytes:
 
 
 class Upstream(asyncio.Protocol):
-    slots: list[set["Upstream"]] = [set() for _ in range(SLOTS)]
+    slots: ClassVar[list[set["Upstream"]]] = [set() for _ in range(SLOTS)]
     serial = 0
 
     def __init__(self) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "benches" / "results"
-THEMES = ("gateway-whole", "gateway-streams", "gateway-memory", "gateway-start", "gateway-soak")
+THEMES = (
+    "gateway-whole",
+    "gateway-peers",
+    "gateway-streams",
+    "gateway-memory",
+    "gateway-start",
+    "gateway-soak",
+)
 NONE = "No run has been recorded yet: `make bench` records one."
 
 
@@ -36,7 +43,8 @@ def figures(folder: Path = RESULTS) -> str:
     lines += [
         f"| {what} | {figure} | [{theme}](benches/results/{runs[theme][0]}) |" for what, figure, theme in rows
     ]
-    lines += ["", *(_identity(name, record) for name, record in runs.values())]
+    shown = dict.fromkeys(theme for _, _, theme in rows)
+    lines += ["", *(_identity(*runs[theme]) for theme in shown)]
     return "\n".join(lines)
 
 
@@ -55,6 +63,7 @@ def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
     said: dict[str, Any] = part.get("summary", part)
     return {
         "gateway-whole": _whole,
+        "gateway-peers": _peers,
         "gateway-streams": _streams,
         "gateway-memory": _memory,
         "gateway-start": _start,
@@ -67,6 +76,18 @@ def _whole(said: dict[str, Any]) -> list[tuple[str, str]]:
         ("added latency, median, one connection", _beside(said.get("added_p50_us"), "µs")),
         ("added latency, p99, one connection", _beside(said.get("added_p99_us"), "µs")),
         ("1 KB completions per second, 32 connections", _beside(said.get("requests_per_s"), "/s", digits=0)),
+    ]
+
+
+def _peers(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Other gateways, each in the same run as ours."""
+
+    def by_name(figure: str) -> dict[str, Any]:
+        return {name: one[figure] for name, one in said.items() if isinstance(one, dict) and figure in one}
+
+    return [
+        ("added latency, median, beside other gateways", _beside(by_name("added_p50_us"), "µs")),
+        ("completions per second, beside other gateways", _beside(by_name("requests_per_s"), "/s", digits=0)),
     ]
 
 

@@ -353,6 +353,7 @@ class Gateway:
         """The record of a request id or of a body id; waits for a call that is still being settled."""
         until_s = time.monotonic() + WAIT_S
         while True:
+            self.inside(self.house.books.flush)
             record = self.inside(lambda: self.house.journal.find(any_id))
             if record is not None:
                 return record
@@ -361,6 +362,7 @@ class Gateway:
 
     def stored(self, request_id: str) -> Record:
         """The same record, read back from the database after a flush."""
+        self.inside(self.house.books.flush)
         assert self.house.journal.flush(WAIT_S)
         return self.ledger(request_id)
 
@@ -370,8 +372,17 @@ class Gateway:
         assert len(record.entries) == 1, record
         return record.entries[0]
 
+    def story(self, request_id: str) -> dict[str, Any]:
+        """What was decided on the way of a call: the same plain data from the queue and from the database."""
+        return msgspec.to_builtins(self.ledger(request_id).call.explain)
+
+    def refused(self, request_id: str) -> list[tuple[str, str]]:
+        """Targets that the plan refused, and the code of why."""
+        return [(target, code) for target, code, _ in self.story(request_id).get("refused", ())]
+
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
+        self.inside(self.house.books.flush)
         rows = self.inside(lambda: list(self.house.journal._pending.values()))
         if rows:
             return rows[-1]
@@ -432,13 +443,17 @@ def running_gateway(
     *,
     scenario: Scenario | Mapping[str, Any] | None = None,
     secrets: Mapping[str, str] = SECRETS,
+    prepare: Callable[[Simulator], Mapping[str, str]] | None = None,
     **urls: str,
 ) -> Generator[Gateway]:
-    """``config`` served until the block ends; ``{sim}`` and each ``{name}`` of ``urls`` in it are filled in."""
+    """``config`` served until the block ends; ``{sim}`` and each ``{name}`` of ``urls`` in it are filled in.
+
+    ``prepare`` may give more such names, made with the simulator before the configuration is read.
+    """
     if scenario is not None and not isinstance(scenario, Scenario):
         scenario = msgspec.convert(scenario, Scenario)
     with running_simulator(scenario) as sim:
-        urls = {"sim": sim.url, **urls}
+        urls = {"sim": sim.url, **urls, **(prepare(sim) if prepare is not None else {})}
         path = folder / "penstock.yaml"
         path.write_text(filled(config, urls), encoding="utf-8")
         with _thread() as loop:

@@ -285,5 +285,5 @@ def test_behaviour_22_a_body_of_twenty_megabytes_is_read_and_spliced_unharmed() 
 
 def test_the_gateway_s_fields_stand_together_at_the_envelope_s_end() -> None:
     """``read_envelope`` looks at all of them in one comparison."""
-    names = envelope._Envelope.__struct_fields__  # noqa: SLF001 - its order is what is under test
+    names = envelope._Envelope.__struct_fields__
     assert names[-len(envelope.GATEWAY_FIELDS) :] == envelope.GATEWAY_FIELDS

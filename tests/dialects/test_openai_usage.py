@@ -136,9 +136,7 @@ def test_behaviour_36_a_stream_that_breaks_keeps_what_was_counted() -> None:
 _FEW = st.none() | st.integers(-2, 3)
 _DETAILS = st.none() | st.fixed_dictionaries(
     {},
-    optional={
-        name: _FEW for name in ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
-    },
+    optional=dict.fromkeys(("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"), _FEW),
 )
 
 

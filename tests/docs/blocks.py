@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import _UniqueKeys as Loader
 from penstock.config.load import load_text
-from penstock.simulate import Simulator
+from penstock.simulate import Scenario, Simulator
 
 ROOT = Path(__file__).parents[2]
 EXECUTED = ("bash", "sh", "python", "yaml")
@@ -111,6 +112,9 @@ class Reader:
         return text.replace("http://127.0.0.1:8080", self.url) if self.url else text
 
     def _configure(self, text: str, block: Block) -> None:
+        if text.startswith("# scenario.yaml"):
+            msgspec.convert(yaml.safe_load(text), Scenario)
+            return
         self.env |= secrets_of(text)
         if "file:vertex-key.json" in text and not (self.folder / "vertex-key.json").exists():
             self.simulator.make_service_account(self.folder, "vertex-key")
@@ -143,7 +147,7 @@ class Reader:
             words = line.split()
             if words[:2] == ["penstock", "serve"]:
                 self._flush(rest, block)
-                self._serve(words[2:])
+                self.serve(words[2:])
             elif words[:1] == ["curl"] and "127.0.0.1:8080" in line:
                 self._serve_if_needed()
                 rest.append(self.local(line))
@@ -169,7 +173,7 @@ class Reader:
         done = subprocess.run(
             words,
             cwd=self.folder,
-            env=self._environ(),
+            env=self.environ(),
             capture_output=True,
             text=True,
             timeout=50,
@@ -178,7 +182,8 @@ class Reader:
         assert done.returncode == 0, f"{block} failed:\n{done.stdout}\n{done.stderr}"
         self.outputs.append(done.stdout)
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """What the reader's shell would have."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         here = {"PATH": path, "HOME": str(self.folder), "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "100"}
         urls = {"PENSTOCK_URL": self.url, "PENSTOCK_KEY": "anything"} if self.url else {}
@@ -186,14 +191,15 @@ class Reader:
 
     def _serve_if_needed(self) -> None:
         if self.gateway is None:
-            self._serve(["--config", "penstock.yaml"])
+            self.serve(["--config", "penstock.yaml"])
 
-    def _serve(self, options: list[str]) -> None:
+    def serve(self, options: list[str]) -> None:
+        """Start ``penstock serve`` with these options, on a free port."""
         words = [sys.executable, "-m", "penstock", "serve", *options, "--port", "0", "--json"]
         self.gateway = subprocess.Popen(
             words,
             cwd=self.folder,
-            env=self._environ(),
+            env=self.environ(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

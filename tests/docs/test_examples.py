@@ -1,15 +1,20 @@
 """The docs do what they say: every block of the README, the tutorials and the how-to pages is executed or loaded."""
 
+import json
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
 from penstock.simulate import running_simulator
-from tests.docs.blocks import ROOT, blocks, pages, reading
+from tests.docs.blocks import ROOT, Block, blocks, pages, reading
 
 needs_shell = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("curl") is None, reason="bash and curl run the docs' blocks"
 )
+EXAMPLES = ROOT / "examples"
 MOST_NOT_EXECUTED = 6
 
 
@@ -55,3 +60,74 @@ def test_what_is_not_executed_says_why_and_is_rare():
     left_out = [block for page in pages() for block in blocks(page) if block.why_not]
     assert len(left_out) <= MOST_NOT_EXECUTED, [str(block) for block in left_out]
     assert all(len(block.why_not) > 20 for block in left_out)
+
+
+def ran(name, reader):
+    """One example, as a person would run it."""
+    words = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    done = subprocess.run(
+        words, env=reader.environ(), capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """Someone who has started the examples' gateway, with simulated providers."""
+    with running_simulator() as simulator, reading(tmp_path, simulator) as someone:
+        text = "# penstock.yaml\n" + (EXAMPLES / "penstock.yaml").read_text(encoding="utf-8")
+        someone.do(Block("examples/penstock.yaml", 1, "yaml", text))
+        someone.serve([])
+        yield someone
+
+
+def test_every_example_is_run():
+    """An example that no test runs does not exist, and each is listed."""
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {"stream_with_openai.py", "tools.py", "fallbacks.py", "cost_by_metadata.py"}
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"({name})" in listed for name in names)
+
+
+def test_stream_with_openai(reader):
+    """Three dialects, one client; each stream has text, usage and a cost."""
+    lines = ran("stream_with_openai.py", reader).splitlines()
+    assert [line.partition(":")[0] for line in lines[::2]] == ["openai", "anthropic", "gemini"]
+    assert all(len(line.partition(": ")[2]) > 10 for line in lines[::2])
+    assert all("tokens, $0.0000" in line for line in lines[1::2])
+
+
+def test_tools(reader):
+    """A tool is asked for with whole arguments, and its answer is taken."""
+    asked, said = ran("tools.py", reader).splitlines()
+    assert asked.startswith("asks weather({'city': ")
+    assert len(said) > len("says ")
+
+
+def test_fallbacks(reader):
+    """With OpenAI out, every call is still answered, by the next target."""
+    assert set(ran("fallbacks.py", reader).split("\n")[0].split()) >= {"openai", "attempt", "1,"}
+    reader.simulator.set_faults([{"kind": "status", "status": 503, "when": {"providers": ["openai"]}}])
+    lines = ran("fallbacks.py", reader).splitlines()
+    assert [line.split()[0] for line in lines] == ["anthropic"] * 4
+
+
+def test_cost_by_metadata(reader):
+    """What the example adds up is what ``penstock cost`` says."""
+    said = dict(line.split(": ") for line in ran("cost_by_metadata.py", reader).splitlines())
+    words = [sys.executable, "-m", "penstock", "cost", "--by", "meta:campaign", "--json"]
+    until_s = time.monotonic() + 10
+    rows = []
+    while sum(row["calls"] for row in rows) < 6 and time.monotonic() < until_s:
+        done = subprocess.run(
+            words,
+            cwd=reader.folder,
+            env=reader.environ(),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        rows = json.loads(done.stdout)
+    assert {row["meta:campaign"]: f"{row['cost_nusd']} nano-dollars" for row in rows} == said

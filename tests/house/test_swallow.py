@@ -16,9 +16,9 @@ def broad_and_silent(name: str, tree: ast.Module) -> list[str]:
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
-            if isinstance(node, ast.ExceptHandler) and _broad(node.type):
-                if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
-                    found.append(f"{name}:{function.name}")
+            silent = not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            if isinstance(node, ast.ExceptHandler) and _broad(node.type) and silent:
+                found.append(f"{name}:{function.name}")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Self
 
 import uvloop
 
-from penstock.net.endpoint import parse_base_url
+from penstock.base.endpoint import parse_base_url
 from penstock.net.transport import Deadlines, Exchange, Transport, TransportSettings
 from penstock.wire.http import WireRequest
 

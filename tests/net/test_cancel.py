@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamTruncated
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import LONG, LOOPS, OK, RawServer, ask, fetch, nothing_left, post, settle
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamTimeout
 from penstock.net import transport as transport_module
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Deadlines, Transport, TransportSettings
 from tests.net.raw_server import LONG, LOOPS, OK, RawServer, always, ask, fetch, nothing_left, post, settle
 

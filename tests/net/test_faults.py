@@ -9,9 +9,9 @@ import httptools
 import pytest
 from httptools.parser import errors as httptools_errors
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated, UpstreamUnreachable
 from penstock.net.dial import Dialer
-from penstock.net.endpoint import parse_base_url
 from penstock.net.faults import PARSER_FAULTS, SOCKET_FAULTS, malformed, truncated, unreachable
 
 

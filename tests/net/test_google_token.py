@@ -10,8 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamAuthFailed, UpstreamUnreachable
-from penstock.net.endpoint import parse_base_url
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import LOOPS, RawServer, settle

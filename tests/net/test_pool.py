@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamUnreachable
 from penstock.net import connection as connection_module
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import (
     LONG,

@@ -7,9 +7,9 @@ import ssl
 import pytest
 import trustme
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamMalformed, UpstreamTruncated, UpstreamUnreachable
 from penstock.net.dial import trust
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import (
     LONG,

@@ -84,10 +84,10 @@ class GatewayProcess:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The log so far; a line that is no JSON stands under ``text``."""
-        found: list[dict[str, Any]] = []
-        for line in list(self.lines):
-            found.append(json.loads(line) if line.startswith("{") else {"event": "text", "text": line})
-        return found
+        return [
+            json.loads(line) if line.startswith("{") else {"event": "text", "text": line}
+            for line in list(self.lines)
+        ]
 
     def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
         """The ``count``-th such line of the log."""

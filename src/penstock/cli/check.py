@@ -5,14 +5,17 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
+
+_IN = " " * 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,29 +36,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(loaded: Loaded, name: str) -> None:
-    console = Console(soft_wrap=True)
+    console = Console()
     if loaded.faults:
-        console.print(_table(f"{name}: {len(loaded.faults)} fault(s)", loaded.faults, "red"))
+        _list(console, Text(f"{name}: {_count(len(loaded.faults), 'fault')}", "bold red"), loaded.faults)
     if loaded.warnings:
-        console.print(_table(f"{len(loaded.warnings)} warning(s)", loaded.warnings, "yellow"))
+        _list(console, Text(_count(len(loaded.warnings), "warning"), "bold yellow"), loaded.warnings)
     if not loaded.faults and loaded.config is not None:
         config = loaded.config
-        keys = sum(len(provider.keys) for provider in config.providers.values())
-        console.print(
-            f"{name}: no faults. {len(config.providers)} provider(s), {keys} key(s), "
-            f"{len(config.fallbacks)} chain(s), {len(config.routes) + len(config.mcp)} route(s), "
-            f"{len(config.virtual_keys)} virtual key(s)."
+        found = (
+            (len(config.providers), "provider"),
+            (sum(len(provider.keys) for provider in config.providers.values()), "key"),
+            (len(config.fallbacks), "chain"),
+            (len(config.routes) + len(config.mcp), "route"),
+            (len(config.virtual_keys), "virtual key"),
         )
+        console.print(Text(f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green"))
 
 
-def _table(title: str, faults: list[Fault], colour: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style=colour, expand=False)
-    for column in ("where", "what is wrong", "write instead"):
-        table.add_column(column, overflow="fold")
+def _list(console: Console, title: Text, faults: list[Fault]) -> None:
+    """Each place on a line of its own, uncut, so that it can be searched for; below it what is wrong and what to write."""
+    console.print(title, soft_wrap=True)
     for fault in faults:
-        table.add_row(
-            fault.path.replace("[", "\\["),
-            fault.message.replace("[", "\\["),
-            fault.remedy.replace("[", "\\["),
+        console.print(Text(f"  {fault.path}", "bold"), soft_wrap=True)
+        said = fill(
+            f"{fault.message} {fault.remedy}", console.width, initial_indent=_IN, subsequent_indent=_IN
         )
-    return table
+        console.print(Text(said), soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -22,10 +22,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError
 from penstock.base.money import usd_text
 from penstock.ledger.pulse import Pulse, pulse
-from penstock.net.endpoint import parse_base_url
 from penstock.net.transport import Deadlines, Transport, TransportSettings
 from penstock.wire.http import WireRequest
 

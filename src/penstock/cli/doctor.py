@@ -14,12 +14,14 @@ import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from penstock import __version__
 from penstock.base.errors import PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.ledger.journal import Journal
+from penstock.net.google_token import GoogleTokens
 from penstock.observe.log import OperatorLog
 from penstock.wiring.build import Shared, build
 
@@ -69,10 +71,9 @@ def run(args: argparse.Namespace) -> int:
         for column in ("", "what", "found"):
             table.add_column(column, overflow="fold")
         for check in checks:
-            table.add_row(
-                "[green]ok[/]" if check.ok else "[red]no[/]", check.what, check.found.replace("[", "\\[")
-            )
-        Console(soft_wrap=True).print(table)
+            state = Text("ok", "green") if check.ok else Text("no", "red")
+            table.add_row(state, Text(check.what), Text(check.found))
+        Console().print(table)
     return 0 if all(check.ok for check in checks) else 1
 
 
@@ -102,6 +103,9 @@ async def _reach(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
             Check(f"reach {name}", one is None, "connected" if one is None else one)
             for name, one in zip(house.providers, said, strict=True)
         ]
+        for name, provider in house.providers.items():
+            if provider.tokens is not None:
+                checks.append(await _signed_in(name, provider.tokens))
         for transport in shared.transports.values():
             await transport.aclose()
         return checks
@@ -109,3 +113,12 @@ async def _reach(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
         return [Check("build", False, error.public())]
     finally:
         journal.close()
+
+
+async def _signed_in(name: str, tokens: GoogleTokens) -> Check:
+    """Does Google give the service account a token?"""
+    try:
+        await tokens.token()
+    except PenstockError as error:
+        return Check(f"sign in {name}", False, error.public())
+    return Check(f"sign in {name}", True, "Google gave an access token")

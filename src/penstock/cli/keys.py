@@ -1,12 +1,15 @@
 """``penstock keys new``: a fresh virtual key, and the lines that configure it."""
 
 import argparse
+import re
 import secrets
 import sys
 
 import msgspec
 
 PREFIX = "psk-"
+_PLAIN = re.compile(r"[A-Za-z][\w -]*[A-Za-z0-9]", re.ASCII)
+_NO_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a key once; nothing keeps it."""
     key = PREFIX + secrets.token_urlsafe(32)
-    variable = "".join(c if c.isalnum() else "_" for c in args.name).upper() + "_KEY"
+    variable = _variable(args.name)
     if args.json:
         sys.stdout.write(
             msgspec.json.encode({"name": args.name, "key": key, "variable": variable}).decode() + "\n"
@@ -29,6 +32,19 @@ def run(args: argparse.Namespace) -> int:
         f"{key}\n\n"
         "It is shown this once. Keep it in the gateway's environment and configure it:\n\n"
         f"  export {variable}={key}\n\n"
-        f"  virtual_keys:\n    - name: {args.name}\n      key: env.{variable}\n"
+        f"  virtual_keys:\n    - name: {_yaml(args.name)}\n      key: env.{variable}\n"
     )
     return 0
+
+
+def _variable(name: str) -> str:
+    """A variable's name that every shell takes."""
+    word = "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in name).upper() + "_KEY"
+    return f"_{word}" if word[0].isdigit() else word
+
+
+def _yaml(name: str) -> str:
+    """As it is where that is plainly text, else quoted: a JSON string is one in YAML."""
+    if _PLAIN.fullmatch(name) and name.lower() not in _NO_WORDS:
+        return name
+    return msgspec.json.encode(name).decode()

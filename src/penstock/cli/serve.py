@@ -5,11 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import uvloop
-
-from penstock.observe.log import OperatorLog
-from penstock.wiring.serve import ServeOptions, serve
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -25,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
+    import uvloop  # noqa: PLC0415 - see tests/house/test_floors.py: --help must not wait for the house
+
+    from penstock.observe.log import OperatorLog  # noqa: PLC0415
+    from penstock.wiring.serve import ServeOptions, serve  # noqa: PLC0415
+
     # A waiting thread (the ledger's writer) asks for the GIL every interval: shorter than the default 5 ms keeps its
     # rare Python moments from being paid for in the calls' tail latency.
     sys.setswitchinterval(0.001)

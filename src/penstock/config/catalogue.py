@@ -74,6 +74,9 @@ OTHER_UNITS: tuple[str, ...] = (
 )
 """Units that are no tokens. A colon adds a kind: ``image:low:1024x1024``, ``web_search:high``, ``second:720p``."""
 
+MAX_OWN_USD_PER_MILLION = 10**9
+"""A thousand dollars a unit: what is beyond is a mistake, and could overflow the ledger's integers."""
+
 _DATA = Path(__file__).parent / "data"
 _MODALITIES = {"t": "text", "i": "image", "a": "audio", "v": "video", "d": "document"}
 _CAPABILITIES = {
@@ -394,9 +397,14 @@ def own_price(own: PriceOverride) -> PriceRow:
         if unit.partition(":")[0] not in (*UNITS, *OTHER_UNITS):
             raise ValueError(f"{unit!r} is no unit of price; token units are {', '.join(UNITS)}")
         try:
-            usd = Decimal(text.strip()).scaleb(-6)
+            per_million = Decimal(text.strip())
         except InvalidOperation as error:
             raise ValueError(f"{unit}: {text!r} is no decimal price") from error
+        if not per_million.is_finite() or per_million < 0:
+            raise ValueError(f"{unit}: {text!r} is no finite, non-negative price")
+        if per_million > MAX_OWN_USD_PER_MILLION:
+            raise ValueError(f"{unit}: {text!r} is more than {MAX_OWN_USD_PER_MILLION:,} dollars")
+        usd = per_million.scaleb(-6)
         units[unit] = msgspec.structs.replace(price_from_usd_text(str(usd)), text=str(usd))
     line = " ".join(f"{unit}={units[unit].text}" for unit in sorted(units))
     return PriceRow(version=f"own-{_short_hash(line)}", units=units, source="own price")

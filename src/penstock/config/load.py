@@ -1,8 +1,10 @@
 """One loader that reports all faults, each with its path. The only reader of the environment.
 
 Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Config -> meaning faults -> secrets.
+Rule: no message and no repr repeats a value that may be a secret.
 """
 
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +15,10 @@ from msgspec import Struct, field
 
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
-from penstock.config.meaning import meaning_faults, meaning_warnings
+from penstock.config.meaning import meaning_faults, secret_faults
+from penstock.config.notices import notices
 from penstock.config.schema import Config
-from penstock.config.secrets import Secret, resolve
+from penstock.config.secrets import Secret, is_reference, resolve
 from penstock.config.shape import shape_faults
 
 
@@ -32,6 +35,14 @@ class Loaded(Struct):
     text: str = ""
     base: Path = field(default_factory=Path)
 
+    def __repr__(self) -> str:
+        """Without the text: a refused file may hold a secret in plain."""
+        return f"Loaded({len(self.faults)} faults, {len(self.warnings)} warnings, from {self.base})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """For rich, which would not ask ``__repr__``."""
+        return [("faults", self.faults), ("warnings", self.warnings), ("base", str(self.base))]
+
 
 def load(path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: str) -> Loaded:
     """Read a file. Never raises for what is in it: faults are values. ``today`` is an ISO date, for lifecycles."""
@@ -39,10 +50,12 @@ def load(path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: st
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return _refused("$", f"There is no file {path}.", "Give the path of a YAML file to --config.")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         return _refused(
-            "$", f"{path} cannot be read: {error}.", "Check its permissions and that it is UTF-8."
+            "$", f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         )
+    except UnicodeDecodeError as error:
+        return _refused("$", f"{path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.")
     return load_text(text, path.parent, environ, catalogue, today)
 
 
@@ -52,13 +65,21 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
         document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses repeated keys
     except yaml.YAMLError as error:
         return _refused("$", f"This is not YAML: {_place(error)}", "Check indentation and quotes there.")
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        # What PyYAML's own constructors raise for a tag whose value does not fit: "!!int x", "!!timestamp x".
+        return _refused("$", "A value does not fit its YAML tag (!!int, ...).", "Write it without the tag.")
+    except RecursionError:
+        return _refused("$", "The nesting is too deep.", "Flatten it: no knob is nested so deeply.")
     if document is None:
         document = {}
     faults = shape_faults(document, Config)
     if faults:
         return Loaded(None, faults, text=text, base=base)
-    config = msgspec.convert(document, Config)
-    faults = meaning_faults(config, catalogue)
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:  # a rule that shape_faults does not know: said, if not so well
+        return Loaded(None, [Fault("$", f"{error}.")], text=text, base=base)
+    faults = meaning_faults(config, catalogue, base)
     secrets: dict[str, Secret] = {}
     for place, reference in references(config):
         found = resolve(reference, environ, base)
@@ -66,7 +87,8 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
             secrets[reference] = found
         else:
             faults.append(Fault(place, found.reason, _secret_remedy(found.code)))
-    warnings = meaning_warnings(config, catalogue, today)
+    faults += secret_faults(config, secrets)
+    warnings = notices(config, catalogue, today)
     return Loaded(None if faults else config, faults, warnings, secrets, text, base)
 
 
@@ -79,7 +101,7 @@ def references(config: Config) -> list[tuple[str, str]]:
         if provider.credentials is not None:
             found.append((f"{path}.credentials", provider.credentials))
         proxy = provider.network.proxy
-        if proxy is not None and proxy.startswith(("env.", "file:")):
+        if proxy is not None and is_reference(proxy):
             found.append((f"{path}.network.proxy", proxy))
     found += [(f"$.virtual_keys[{i}].key", key.key) for i, key in enumerate(config.virtual_keys)]
     if config.server.admin_key is not None:
@@ -92,6 +114,8 @@ def _secret_remedy(code: str) -> str:
         return "Write env.NAME or file:PATH, and keep the secret there."
     if code == "secret-unset":
         return "Set it before starting, or name another variable."
+    if code == "secret-misnamed":
+        return "Write env.NAME, with letters, digits and _ in NAME."
     return "Write a readable, non-empty file's path after file:."
 
 
@@ -100,28 +124,50 @@ def _refused(path: str, message: str, remedy: str) -> Loaded:
 
 
 def _place(error: yaml.YAMLError) -> str:
+    """What and where. Words of the file are left out (a secret may begin with ``*`` or ``!``), but for our own."""
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "it cannot be parsed"
-    return (
-        f"{problem} (line {mark.line + 1}, column {mark.column + 1})." if mark is not None else f"{problem}."
-    )
+    said = (getattr(error, "context", None), getattr(error, "problem", None))
+    problem = ", ".join(part for part in said if part) or "it cannot be parsed"
+    if not isinstance(error, _Refused):
+        problem = _QUOTED.sub(r"\1", problem)
+    if mark is None:
+        return f"{problem}."
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})."
+
+
+# PyYAML quotes single characters of its own ("',' or ']'") and words of the file.
+_QUOTED = re.compile(r" ?(?:('.')|'[^']{2,}')(?!\w)")
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Refused(yaml.constructor.ConstructorError):
+    """Our own refusal: its words may be shown."""
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML 1.1's loader lets the last of two equal keys win in silence; we refuse."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping, or an error that names the repeated key and its place."""
+        """A mapping, or an error that names the repeated key and its place. ``<<`` merges, as YAML 1.1 says."""
         seen: set[Any] = set()
         pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
         for key_node, _ in pairs:
+            if key_node.tag == _MERGE:
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _Refused(None, None, "a name is no plain word", key_node.start_mark)
             key = cast("Any", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
+                raise _Refused(None, None, f"the key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Text, but no half of a surrogate pair ("\\ud800"): it cannot be printed or sent."""
+        value = cast("Any", super().construct_scalar(node))  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):
+            raise _Refused(None, None, "a text holds half of a surrogate pair", node.start_mark)
+        return value
 
 
 # A date such as ``expires: 2027-01-01`` stays the text that was written.

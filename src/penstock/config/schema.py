@@ -39,10 +39,12 @@ class NetworkConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = None
     idle_timeout_ms: Annotated[Positive, _doc("Between two pieces of a body.")] = 60_000
     total_timeout_ms: Annotated[Positive, _doc("One attempt, from its start to its last byte.")] = 900_000
-    proxy: Annotated[str | None, _doc("http://[user:password@]host:port; the whole URL may be env.NAME.")] = (
-        None
-    )
-    ca_file: Annotated[str | None, _doc("PEM bundle to trust instead of the system's.")] = None
+    proxy: Annotated[
+        str | None, _doc("http://host:port; with user and password: env.NAME, where the whole URL stands.")
+    ] = None
+    ca_file: Annotated[
+        str | None, _doc("PEM bundle to trust instead of the system's; from the configuration's folder.")
+    ] = None
     max_connections: Annotated[
         Positive, _doc("Open connections to this provider; further calls wait within the connect timeout.")
     ] = 1024
@@ -72,9 +74,7 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
     api_version: Annotated[
         str | None,
-        _doc(
-            "Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request. Azure OpenAI: its api-version."
-        ),
+        _doc("Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request."),
     ] = None
     passthrough_fields: Annotated[
         tuple[str, ...],

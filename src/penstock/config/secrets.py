@@ -1,5 +1,6 @@
 """Secrets: written ``env.NAME`` or ``file:PATH`` in the configuration, resolved once, never printed."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from penstock.base.decisions import Rejected
 
 ENV_PREFIX = "env."
 FILE_PREFIX = "file:"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Secret:
@@ -41,21 +43,33 @@ def reference_name(reference: str) -> str:
     return Path(reference[len(FILE_PREFIX) :]).name
 
 
+def local_path(text: str, base: Path) -> Path:
+    """A path of the configuration: from its own folder; ``~`` is home. ValueError where it cannot be a path."""
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError as error:  # "~somebody" who is not known
+        raise ValueError("no home folder is known for it") from error
+
+
 def resolve(reference: str, environ: Mapping[str, str], base: Path) -> Secret | Rejected:
     """The secret behind a reference; files are relative to the configuration's folder. Never echoes a value."""
     if reference.startswith(ENV_PREFIX):
         name = reference[len(ENV_PREFIX) :]
+        if not _VARIABLE.fullmatch(name):
+            # Not repeated: who misunderstood may have written the secret itself after ``env.``.
+            return Rejected("secret-misnamed", "What follows env. is no name of an environment variable.")
         value = environ.get(name, "")
         if not value.strip():
             state = "empty" if name in environ else "not set"
             return Rejected("secret-unset", f"The environment variable {name} is {state}.")
         return Secret(reference, value.strip())
     if reference.startswith(FILE_PREFIX):
-        path = base / Path(reference[len(FILE_PREFIX) :]).expanduser()
+        text = reference[len(FILE_PREFIX) :]
         try:
+            path = local_path(text, base)
             value = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            return Rejected("secret-unreadable", f"{path} cannot be read: {type(error).__name__}.")
+        except (OSError, ValueError) as error:  # no UTF-8 is a ValueError; so is a NUL in the path
+            return Rejected("secret-unreadable", f"{text} cannot be read: {_why(error)}.")
         if not value:
             return Rejected("secret-empty", f"{path} is empty.")
         return Secret(reference, value)
@@ -63,3 +77,9 @@ def resolve(reference: str, environ: Mapping[str, str], base: Path) -> Secret | 
         "secret-in-plain",
         "A secret must not stand in the configuration (its value is not repeated here).",
     )
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)

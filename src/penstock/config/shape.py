@@ -4,11 +4,12 @@
 """
 
 import difflib
+import math
 from typing import Any, cast
 
 from msgspec import inspect
 
-from penstock.config.fault import Fault
+from penstock.config.fault import Fault, shown
 
 
 def shape_faults(value: Any, kind: Any, path: str = "$") -> list[Fault]:
@@ -52,7 +53,7 @@ def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault
         if field is None:
             close = nearest(str(name), list(fields))
             known = f"Did you mean {close!r}?" if close else f"Known fields: {', '.join(fields)}."
-            faults.append(Fault(f"{path}.{name}", f"There is no field {name!r}.", known))
+            faults.append(Fault(_below(path, name), f"There is no field {shown(name)}.", known))
         else:
             faults += _check(item, field.type, f"{path}.{name}")
     faults += [
@@ -70,29 +71,30 @@ def _check_dict(value: Any, info: inspect.DictType, path: str) -> list[Fault]:
     faults: list[Fault] = []
     for name, item in entries.items():
         if not isinstance(name, str):
-            faults.append(Fault(f"{path}.{name}", f"The name {name!r} is not text.", "Put it in quotes."))
-        faults += _check(item, info.value_type, f"{path}.{name}")
+            faults.append(
+                Fault(_below(path, name), f"The name {shown(name)} is not text.", "Put it in quotes.")
+            )
+        faults += _check(item, info.value_type, _below(path, name))
     return faults
 
 
+def _below(path: str, name: object) -> str:
+    """The path of a field; a name of no known kind is shortened (see ``shown``)."""
+    return f"{path}.{name}" if shown(name).startswith(repr(name)) else f"{path}.…"
+
+
 def _check_union(value: Any, info: inspect.UnionType, path: str) -> list[Fault]:
-    options = list(info.types)
-    if value is None and any(isinstance(option, inspect.NoneType) for option in options):
+    options = [option for option in info.types if not isinstance(option, inspect.NoneType)]
+    if value is None and len(options) < len(info.types):
         return []
-    best: list[Fault] | None = None
-    for option in options:
-        if isinstance(option, inspect.NoneType):
-            continue
-        if isinstance(option, inspect.StructType) and not isinstance(value, dict):
-            continue
-        found = _check(value, option, path)
-        if not found:
-            return []
-        if best is None or isinstance(option, inspect.StructType):
-            best = found
-    return best or [
-        Fault(path, f"{_kind(value).capitalize()} does not fit here.", "See the reference of knobs.")
-    ]
+    found = [(option, _check(value, option, path)) for option in options]
+    if any(not faults for _, faults in found):
+        return []
+    # Of several, the faults of the kind that was meant: fields where there are fields, else the plain one.
+    meant = isinstance(value, dict)
+    return next(
+        (faults for option, faults in found if isinstance(option, inspect.StructType) is meant), found[0][1]
+    )
 
 
 def _check_plain(value: Any, info: inspect.Type, path: str) -> list[Fault]:
@@ -107,15 +109,16 @@ def _check_plain(value: Any, info: inspect.Type, path: str) -> list[Fault]:
         hint = f"Did you mean {close!r}? " if close else ""
         return [
             Fault(
-                path, f"{value!r} is not one of the choices.", f"{hint}Choose one of: {', '.join(options)}."
+                path,
+                f"{shown(value)} is not one of the choices.",
+                f"{hint}Choose one of: {', '.join(options)}.",
             )
         ]
     wanted = _KINDS.get(type(info))
     if wanted is None:
         return []
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not wanted:
+    fits = type(value) is wanted or (wanted is float and type(value) is int)
+    if not fits:
         return [Fault(path, f"Expected {_WORDS[wanted]}, got {_kind(value)}.", _remedy(wanted, value))]
     return _check_bounds(value, info, path)
 
@@ -124,6 +127,8 @@ def _check_bounds(value: Any, info: Any, path: str) -> list[Fault]:
     if not isinstance(info, inspect.IntType | inspect.FloatType):
         return []
     number = cast("float", value)
+    if not (math.isfinite(number) if isinstance(number, float) else -_HUGE < number < _HUGE):
+        return [Fault(path, "The number is out of range.", "Write a number that a person would.")]
     for bound, fits, word in (
         (info.ge, info.ge is None or number >= info.ge, "at least"),
         (info.gt, info.gt is None or number > info.gt, "more than"),
@@ -135,6 +140,7 @@ def _check_bounds(value: Any, info: Any, path: str) -> list[Fault]:
     return []
 
 
+_HUGE = 2**63
 _KINDS: dict[type[inspect.Type], type] = {
     inspect.StrType: str,
     inspect.IntType: int,
@@ -156,7 +162,7 @@ def _kind(value: Any) -> str:
 
 def _remedy(wanted: type, value: Any) -> str:
     if wanted is str and isinstance(value, int | float | bool):
-        return f'Put it in quotes: "{value}".'
+        return "Put it in quotes."  # not repeated: it may be a secret
     if wanted in (int, float):
         return "Write digits, without quotes or a unit."
     return f"Write {_WORDS[wanted]}."

@@ -112,7 +112,8 @@ class ChatCall:
                 case Wait(wait_s=wait_s, reason=reason):
                     facts.note("wait", reason=f"{reason}: {wait_s * 1000:.0f} ms")
                     facts.waited_s += wait_s
-                    await asyncio.sleep(wait_s)
+                    # libuv's timers count whole milliseconds and may fire early; one more spares a second, empty wait.
+                    await asyncio.sleep(wait_s + 0.001)
                 case Stop(error=error, reason=reason):
                     facts.note("stop", reason=reason, code=error.code)
                     raise error

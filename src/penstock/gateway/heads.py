@@ -7,6 +7,7 @@ from functools import lru_cache
 from penstock.base.chat import Ask
 from penstock.base.money import usd_text
 from penstock.gateway.settle import CallFacts, Outcome
+from penstock.wire.http import Headers
 
 MAX_META = 16
 MAX_TOLD_CHARS = 256
@@ -83,3 +84,15 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
         own_s * 1000,
         facts.waited_s * 1000,
     )
+
+
+def refusal_headers(facts: CallFacts, now_s: float) -> Headers:
+    """What a reply says that is an error: how often it was tried, the key's limits, whose time it took."""
+    own_s = now_s - facts.received_s - facts.waited_s
+    timing = b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, facts.waited_s * 1000)
+    limits = facts.principal.limits
+    return [
+        (b"x-penstock-attempts", b"%d" % len(facts.outcomes)),
+        *(limits.headers(now_s) if limits is not None else ()),
+        (b"server-timing", timing),
+    ]

@@ -11,11 +11,10 @@ from msgspec import Struct
 
 from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
-from penstock.base.errors import NotFound
 from penstock.gateway.house import House
 from penstock.gateway.record import Explain, tell
 from penstock.gateway.settle import CallFacts
-from penstock.routing.names import Chain
+from penstock.routing.names import Chain, no_chain
 from penstock.routing.plan import Step, no_steps, plan
 
 MAX_KEPT = 1024
@@ -45,7 +44,7 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
                 return kept, tokens
     chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
     if isinstance(chain, Rejected):
-        raise NotFound(chain.reason, code="model_not_found", param=chain.param)
+        raise no_chain(chain)
     tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
     planned = plan(
         chain,

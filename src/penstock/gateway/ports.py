@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from penstock.wire.ports import CallerDialect
 
-CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
-"""Where a virtual key may stand, in the order in which it is looked for."""
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
+"""Where a virtual key may stand; with several, the first that is known counts."""
 TOLD = frozenset(
     {
         *CREDENTIALS,
@@ -32,6 +32,10 @@ class Known(Struct):
     credential: bytes = b""
     principal: object = None
 
+    def __repr__(self) -> str:
+        """Without the credential."""
+        return f"Known({self.principal!r})"
+
 
 class Inbound(Struct, gc=False):
     """One call as the door received it. ``received_s`` is the monotonic time of its first byte.
@@ -45,6 +49,10 @@ class Inbound(Struct, gc=False):
     body: bytes
     received_s: float
     known: Known
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold secrets and people's words."""
+        return f"Inbound({self.caller.name}, {len(self.body)} bytes)"
 
 
 class Reply(Protocol):

@@ -66,11 +66,13 @@ class Doors:
         if not self._principals:
             return ANYONE
         credential = told.get(b"authorization")
-        if credential is None or credential != known.credential or known.doors is not self:
-            principal = self._look_up(told)
-            known.doors, known.principal, known.credential = self, principal, credential or b""
-        else:
+        alone = b"x-api-key" not in told and b"x-goog-api-key" not in told
+        if alone and credential is not None and credential == known.credential and known.doors is self:
             principal = cast("Principal", known.principal)
+        else:
+            principal = self._look_up(told)
+            if alone and credential is not None:
+                known.doors, known.principal, known.credential = self, principal, credential
         if principal.expires_unix_s is not None and now_unix_s >= principal.expires_unix_s:
             raise Forbidden(
                 f"The virtual key {principal.name!r} has expired.",
@@ -81,9 +83,8 @@ class Doors:
 
     def _look_up(self, told: Mapping[bytes, bytes]) -> Principal:
         presented = False
-        for name in CREDENTIALS:
-            value = told.get(name)
-            if value is not None:
+        for name, value in told.items():
+            if name in CREDENTIALS:
                 presented = True
                 bearer = name == b"authorization" and value[:7].lower() == b"bearer "
                 principal = self._principals.get(digest((value[7:] if bearer else value).strip()))

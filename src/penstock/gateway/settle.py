@@ -138,7 +138,7 @@ def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> Non
         estimator.learn(model, input_bytes, usage.prompt_tokens)
     if outcome.refused:
         usage = None
-    elif not outcome.delivered and (usage is None or relay is None or relay.stopped is None):
+    elif usage is None or (relay is not None and relay.stopped is None and not outcome.delivered):
         seen_bytes = relay.content_bytes if relay is not None else 0
         usage = _estimated(usage, estimator, model, input_bytes, seen_bytes)
     outcome.usage = usage

@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from penstock.base.endpoint import Endpoint, Proxy
 from penstock.base.errors import UpstreamUnreachable
 from penstock.net.connection import Connection, Pool
-from penstock.net.endpoint import Endpoint, Proxy
 from penstock.net.faults import SOCKET_FAULTS, unreachable
 
 _MAX_PROXY_HEAD: Final = 64 * 1024

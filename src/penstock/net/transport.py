@@ -19,10 +19,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from penstock.base.endpoint import Endpoint, parse_proxy
 from penstock.base.errors import OurFault, UpstreamTimeout, UpstreamUnreachable
 from penstock.net.connection import Connection
 from penstock.net.dial import Dialer
-from penstock.net.endpoint import Endpoint, parse_proxy
 from penstock.net.exchange import Deadlines, Exchange
 from penstock.net.faults import timed_out, unreachable
 from penstock.wire.http import WireRequest

@@ -140,7 +140,7 @@ def _against(
     preferences: ProviderPreferences | None,
 ) -> Rejected | None:
     """What the request's own conditions say against this target."""
-    if patterns != _ALL and not _may_use(name, route, patterns):
+    if patterns != _ALL and not may_use(name, route, patterns):
         return Rejected("not-allowed", f"this key's models do not include {name}.", param="model")
     if preferences is not None:
         if preferences.only and not _listed(target, name, preferences.only):
@@ -156,8 +156,8 @@ def _against(
     return None
 
 
-def _may_use(name: str, route: str, patterns: tuple[str, ...]) -> bool:
-    """By the target's own name, or by the route that the operator put it into; a denial of either wins."""
+def may_use(name: str, route: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a key may use a target: by the target's own name, or by the route that the operator put it into; a denial of either wins."""
     by_name = verdict(name, patterns)
     if by_name == "denied" or not route:
         return by_name == "allowed"

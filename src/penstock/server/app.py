@@ -12,13 +12,15 @@ from typing import Any
 from penstock.base.errors import MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
+from penstock.gateway.heads import refusal_headers
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
-from penstock.server.respond import respond
+from penstock.server.respond import echoed, respond
+from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -31,6 +33,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
+_ALLOW_POST: Headers = [(b"allow", b"POST, OPTIONS")]
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
 SETTLE_S = 1.0
@@ -88,7 +91,17 @@ class App:
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
-        respond(reply, error, caller_of(request.url), self.request_id())
+        respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
+
+    def _without_post(
+        self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str
+    ) -> None:
+        if request.method == b"OPTIONS":
+            told = [*_ALLOW_POST, (b"x-request-id", request_id.encode()), *echoed(request.headers)]
+            reply.send(200, header_block(told), b"")
+            return
+        error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+        respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
 
     async def _page(self, request: Request, reply: HttpReply, request_id: str) -> None:
         if self.pages is None:
@@ -98,24 +111,29 @@ class App:
     async def _shield(self, caller: CallerDialect, request: Request, reply: HttpReply, *, chat: bool) -> None:
         """No request ends without an answer, and no bug without a line in the log."""
         request_id = self.request_id()
+        call: ChatCall | None = None
         self.inflight += 1
         try:
             if not chat:
                 await self._page(request, reply, request_id)
-                return
-            if request.method != b"POST":
-                raise MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
-            inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
-            await ChatCall(self.house, inbound, reply, request_id).run()
+            elif request.method != b"POST":
+                self._without_post(caller, request, reply, request_id)
+            else:
+                inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
+                call = ChatCall(self.house, inbound, reply, request_id)
+                await call.run()
         except PenstockError as error:
-            respond(reply, error, caller, request_id)
+            extra = echoed(request.headers)
+            if call is not None:
+                extra = [*refusal_headers(call.facts, time.monotonic()), *extra]
+            respond(reply, error, caller, request_id, extra)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
             self.log.failure("request.failed", error, request_id=request_id)
             fault = OurFault(
                 "The gateway failed to serve this request.",
                 hint=f"Tell its operator the request id {request_id}.",
             )
-            respond(reply, fault, caller, request_id)
+            respond(reply, fault, caller, request_id, echoed(request.headers))
         finally:
             self.inflight -= 1
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from penstock.server.http1 import HttpReply, Request
+from penstock.server.respond import echoed
 from penstock.wire.http import Headers, header_block
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +19,7 @@ AsgiApp = Callable[
 async def run_asgi(app: AsgiApp, request: Request, reply: HttpReply, request_id: str) -> None:
     """Serve one request through ``app``. A small body leaves in one write, anything longer as chunks."""
     path, _, query = request.url.partition(b"?")
+    path = path.rstrip(b"/") or b"/"
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -38,12 +40,13 @@ async def run_asgi(app: AsgiApp, request: Request, reply: HttpReply, request_id:
 
 
 class _Exchange:
-    __slots__ = ("_headers", "_held", "_reply", "_request", "_request_id", "_status")
+    __slots__ = ("_echo", "_headers", "_held", "_reply", "_request", "_request_id", "_status")
 
     def __init__(self, request: Request, reply: HttpReply, request_id: str) -> None:
         self._request: Request | None = request
         self._reply = reply
         self._request_id = request_id
+        self._echo = echoed(request.headers)
         self._status = 500
         self._headers: Headers = []
         self._held = b""
@@ -66,6 +69,7 @@ class _Exchange:
                 if name not in (b"content-length", b"transfer-encoding")
             ]
             self._headers.append((b"x-request-id", self._request_id.encode()))
+            self._headers += self._echo
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if not self._reply.started:

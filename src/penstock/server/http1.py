@@ -46,12 +46,12 @@ class Request(Struct, eq=False):
     received_s: float
     method: bytes = b""
     url: bytes = b""
-    headers: Headers = []  # noqa: RUF012 - msgspec gives each its own
-    chunks: list[bytes] = []  # noqa: RUF012 - as above
+    headers: Headers = []
+    chunks: list[bytes] = []
     size: int = 0
     body: bytes = b""
     keep_alive: bool = True
-    told: dict[bytes, bytes] = {}  # noqa: RUF012 - as above
+    told: dict[bytes, bytes] = {}
     measured: bool = False
     """Its content-length is known, and below the limit."""
     chunked_ok: bool = True

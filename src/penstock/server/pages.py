@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from penstock.base.decisions import Rejected
 from penstock.base.errors import (
     BadRequest,
     Forbidden,
@@ -21,10 +22,12 @@ from penstock.base.errors import (
     PenstockError,
     Unauthenticated,
 )
+from penstock.gateway.house import House
 from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
 from penstock.ledger.generation import generation
 from penstock.routing.allow import allowed
+from penstock.routing.plan import may_use
 from penstock.server.app import App, caller_of
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
@@ -73,7 +76,13 @@ async def _starlette_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        return _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        allow = (error.headers or {}).get("Allow", "GET")
+        if request.method == "OPTIONS":
+            # No CORS: a web page must not spend what a gateway on its visitor's machine may spend.
+            return Response(b"", headers={"allow": f"{allow}, OPTIONS"})
+        refused = _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        refused.headers["allow"] = allow
+        return refused
     return _error(
         request,
         NotFound(
@@ -81,6 +90,25 @@ async def _starlette_refused(request: Request, error: Exception) -> Response:
             hint="Chat is at /v1/chat/completions, models at /v1/models.",
         ),
     )
+
+
+def _callable_names(house: House, principal: Principal) -> Callable[[str], bool]:
+    """Whether this key may call a listed name: routes and aliases by what stands behind them (behaviour 33)."""
+    config, patterns = house.config, principal.patterns
+    indirect = {route.id for route in (*config.routes, *config.mcp)}
+    indirect |= {
+        f"{name}/{alias}" for name, provider in config.providers.items() for alias in provider.models
+    }
+
+    def may_call(name: str) -> bool:
+        if name not in indirect:
+            return allowed(name, patterns)
+        chain = house.names.chain(name)
+        return not isinstance(chain, Rejected) and any(
+            may_use(target.name, chain.route, patterns) for target in chain.targets
+        )
+
+    return may_call
 
 
 class _Pages:
@@ -107,15 +135,17 @@ class _Pages:
     async def models(self, request: Request) -> Response:
         """What this key may call: routes first, then every known model of the configured providers."""
         principal = self._principal(request)
-        rows = [row for row in self._app.house.models if allowed(row["id"], principal.patterns)]
+        may_call = _callable_names(self._app.house, principal)
+        rows = [row for row in self._app.house.models if may_call(row["id"])]
         return _json({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
         principal = self._principal(request)
         name = request.path_params["model"]
+        may_call = _callable_names(self._app.house, principal)
         for row in self._app.house.models:
-            if row["id"] == name and allowed(name, principal.patterns):
+            if row["id"] == name and may_call(name):
                 return _json(row)
         raise NotFound(f"There is no model {name!r} for this key.", code="model_not_found", param="model")
 
@@ -147,6 +177,7 @@ class _Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus text."""
+        self._app.house.books.flush()
         self._app.take_gauges()
         return Response(
             self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"

@@ -4,8 +4,16 @@ import math
 
 from penstock.base.errors import PenstockError
 from penstock.server.http1 import HttpReply
-from penstock.wire.http import Headers, header_block
+from penstock.wire.http import Headers, header, header_block
 from penstock.wire.ports import CallerDialect
+
+MAX_CLIENT_ID_BYTES = 256
+
+
+def echoed(headers: Headers) -> Headers:
+    """A caller's own request id, given back under another name: ``x-request-id`` is always ours."""
+    own = header(headers, b"x-request-id")
+    return [] if own is None else [(b"x-client-request-id", own[:MAX_CLIENT_ID_BYTES])]
 
 
 def respond(

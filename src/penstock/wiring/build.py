@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, ProviderConfig, RateLimitConfig, VirtualKeyConfig
-from penstock.config.secrets import Secret, reference_name
+from penstock.config.secrets import Secret, local_path, reference_name
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
 from penstock.ledger.journal import Journal
-from penstock.net.endpoint import parse_base_url
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from penstock.observe.log import OperatorLog
@@ -57,7 +57,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         catalogue = Catalogue(config.prices)
     providers: dict[str, Provider] = {}
     for name, settings in config.providers.items():
-        made = _provider(name, settings, loaded.secrets, catalogue, shared)
+        made = _provider(name, settings, loaded, catalogue, shared)
         if made is not None:
             providers[name] = made
             if previous is not None and name in previous.providers:
@@ -94,9 +94,10 @@ def retire(old: House, new: House, shared: Shared) -> list[Transport]:
 
 
 def _provider(
-    name: str, settings: ProviderConfig, secrets: dict[str, Secret], catalogue: Catalogue, shared: Shared
+    name: str, settings: ProviderConfig, loaded: Loaded, catalogue: Catalogue, shared: Shared
 ) -> Provider | None:
     """One provider, or None for one whose dialect a later version brings."""
+    secrets, path = loaded.secrets, f"$.providers.{name}"
     facts = catalogue.provider(name)
     dialect_name = settings.dialect or (facts.dialect if facts is not None else "openai")
     dialect = UPSTREAMS.get(dialect_name)
@@ -105,15 +106,16 @@ def _provider(
     base_url = settings.network.base_url or (facts.base_url if facts is not None else "")
     if dialect_name == "vertex" and settings.network.base_url is None:
         base_url = vertex_base_url(settings.location or "global")
-    transport = _transport(
-        base_url or dialect.default_base_url, settings, secrets, shared, f"$.providers.{name}"
-    )
+    transport = _transport(base_url or dialect.default_base_url, settings, loaded, shared, path)
     tokens = None
     if settings.credentials is not None:
-        tokens = GoogleTokens(
-            secrets[settings.credentials].reveal().encode(),
-            lambda url: _transport(url, settings, secrets, shared, f"$.providers.{name}.credentials"),
-        )
+        try:
+            tokens = GoogleTokens(
+                secrets[settings.credentials].reveal().encode(),
+                lambda url: _transport(url, settings, loaded, shared, path),
+            )
+        except ValueError as error:
+            raise ConfigFault(str(error), path=f"{path}.credentials") from error
     keys = tuple(
         ProviderKey(
             provider=name,
@@ -128,15 +130,15 @@ def _provider(
 
 
 def _transport(
-    base_url: str, settings: ProviderConfig, secrets: dict[str, Secret], shared: Shared, path: str
+    base_url: str, settings: ProviderConfig, loaded: Loaded, shared: Shared, path: str
 ) -> Transport:
     """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
-    proxy = settings.network.proxy
+    proxy, ca_file, secrets = settings.network.proxy, settings.network.ca_file, loaded.secrets
     try:
         wanted = TransportSettings(
             endpoint=parse_base_url(base_url),
             proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
-            ca_file=settings.network.ca_file,
+            ca_file=None if ca_file is None else str(local_path(ca_file, loaded.base)),
             max_connections=settings.network.max_connections,
         )
         known = shared.transports.get(wanted)
@@ -183,10 +185,12 @@ class _TargetMaker:
 
 
 def _doors(config: Config, secrets: dict[str, Secret], shared: Shared) -> Doors:
-    return Doors({digest(secrets[key.key].reveal()): _principal(key, shared) for key in config.virtual_keys})
+    return Doors(
+        {digest(secrets[key.key].reveal()): _principal(key, config, shared) for key in config.virtual_keys}
+    )
 
 
-def _principal(key: VirtualKeyConfig, shared: Shared) -> Principal:
+def _principal(key: VirtualKeyConfig, config: Config, shared: Shared) -> Principal:
     limits = None
     if key.rate_limit is not None:
         place = (key.name, key.rate_limit)
@@ -197,8 +201,9 @@ def _principal(key: VirtualKeyConfig, shared: Shared) -> Principal:
             )
     own: dict[str, set[str]] = {}
     for name in key.provider_keys:
-        provider, _, key_name = name.partition(".")
-        own.setdefault(provider, set()).add(key_name)
+        for provider in config.providers:  # whose own names may hold dots
+            if name.startswith(f"{provider}."):
+                own.setdefault(provider, set()).add(name[len(provider) + 1 :])
     return Principal(
         name=key.name,
         patterns=key.models,

@@ -59,11 +59,14 @@ class Running:
         if host not in LOOPBACK and not loaded.config.virtual_keys and not self._options.open:
             fault = f"$.server.host: {host} is open to others and no virtual_keys are configured."
             return [f"{fault} Add virtual_keys, or start with --open."]
-        journal = Journal(
-            self._options.db or loaded.config.ledger.path,
-            flush_ms=loaded.config.ledger.flush_ms,
-            max_queue=loaded.config.ledger.max_queue,
-        )
+        try:
+            journal = Journal(
+                self._options.db or loaded.config.ledger.path,
+                flush_ms=loaded.config.ledger.flush_ms,
+                max_queue=loaded.config.ledger.max_queue,
+            )
+        except ConfigFault as error:
+            return [f"{error.path}: {error.public()}"]
         try:
             self.shared = Shared(journal, self._log, self._options.seed)
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)

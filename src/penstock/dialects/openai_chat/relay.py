@@ -93,7 +93,7 @@ class StreamRelay(_Reading):
 
     keep_usage: bool = True
     _sse: SseReader = field(default_factory=SseReader)
-    _open: dict[int, bool] = {}  # noqa: RUF012 - msgspec gives each its own
+    _open: dict[int, bool] = {}
     _begun: bool = False
     _page: Page | None = None
     _failed: UpstreamError | None = None
@@ -221,7 +221,7 @@ class StreamRelay(_Reading):
 class WholeRelay(_Reading):
     """A reply that is not streamed: forwarded as it came, once it is known to be one."""
 
-    _pieces: list[bytes] = []  # noqa: RUF012 - msgspec gives each its own
+    _pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
         """Nothing yet: a reply that turns out to be an error must not have been sent."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.net.endpoint import Endpoint, parse_base_url, parse_proxy
+from penstock.base.endpoint import Endpoint, parse_base_url, parse_proxy
 
 
 @pytest.mark.parametrize(
