@@ -372,6 +372,14 @@ class Gateway:
         assert len(record.entries) == 1, record
         return record.entries[0]
 
+    def story(self, request_id: str) -> dict[str, Any]:
+        """What was decided on the way of a call: the same plain data from the queue and from the database."""
+        return msgspec.to_builtins(self.ledger(request_id).call.explain)
+
+    def refused(self, request_id: str) -> list[tuple[str, str]]:
+        """Targets that the plan refused, and the code of why."""
+        return [(target, code) for target, code, _ in self.story(request_id).get("refused", ())]
+
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
         self.inside(self.house.books.flush)

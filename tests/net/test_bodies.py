@@ -117,7 +117,7 @@ async def _parsed(pieces, *, eof=True):
     pool = _Pool()
     connection = Connection(pool, asyncio.get_running_loop())
     connection.connection_made(_Socket())
-    exchange = Exchange(pool, b"head", b"", LONG, 0.0)
+    exchange = Exchange(pool, b"head", b"", LONG, 0.0, 10.0, 20.0, 10.0)
     connection.begin(exchange, reused=False)
     for piece in pieces:
         connection.data_received(piece)
@@ -664,3 +664,39 @@ def test_nothing_of_an_exchange_shows_a_secret():
         assert "words" not in shown
 
     served(always(OK), use)
+
+
+@given(
+    places=st.lists(st.integers(0, 400), max_size=8),
+    early=st.sampled_from([b"", b"\r\n\r\n", EARLY, b"\r\n" + EARLY + EARLY]),
+    framing=st.sampled_from([b"Content-Length: 2", b"Transfer-Encoding: chunked"]),
+)
+def test_any_split_of_any_head_gives_the_same_headers(places, early, framing):
+    """Heads are kept as bytes and read when asked: where one begins and ends must not depend on the pieces."""
+    head = (
+        b"HTTP/1.1 429 Too Many: Requests\r\nRetry-After:\t7 \r\nX-Empty:\r\nX: a: b\r\n"
+        + framing
+        + b"\r\n\r\n"
+    )
+    body = b"ok" if framing[:1] == b"C" else b"2\r\nok\r\n0\r\nRetry-After: 9\r\n\r\n"
+
+    async def use():
+        pool = _Pool()
+        connection = Connection(pool, asyncio.get_running_loop())
+        connection.connection_made(_Socket())
+        for _ in range(2):  # and the next reply over the same connection begins afresh
+            exchange = Exchange(pool, b"head", b"", LONG, 0.0, 10.0, 20.0, 10.0)
+            connection.begin(exchange, reused=False)
+            for piece in cut(early + head + body, places):
+                connection.data_received(piece)
+            assert (exchange.status, await exchange.read(10)) == (429, b"ok")
+            name, _, value = framing.partition(b": ")
+            assert exchange.headers == [
+                (b"retry-after", b"7"),
+                (b"x-empty", b""),
+                (b"x", b"a: b"),
+                (name.lower(), value),
+            ]
+        assert pool.released_count == 2
+
+    asyncio.run(use())

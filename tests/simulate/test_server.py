@@ -313,7 +313,7 @@ def test_the_documented_scenario_loads_and_every_fault_is_documented(tmp_path: P
     scenario = load_scenario(path)
     assert scenario.faults
     assert scenario.keys
-    table = text.partition("| Kind |")[2].partition("\n\n")[0]
+    table = text.partition("| kind |")[2].partition("\n\n")[0]
     assert [kind for kind in get_args(FaultKind) if f"`{kind}`" not in table] == []
 
 

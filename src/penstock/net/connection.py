@@ -21,19 +21,18 @@ from typing import Final, Protocol, cast
 import httptools
 
 from penstock.base.errors import PenstockError, UpstreamMalformed
-from penstock.net.exchange import Exchange
+from penstock.net.exchange import Exchange, read_head
 from penstock.net.faults import PARSER_FAULTS, malformed, truncated, unreachable
-from penstock.wire.http import Headers
+from penstock.wire.http import header
 
+_SPACE: Final = 0x20
 RACE_S: Final = 1.0
 MAX_HEAD_BYTES: Final = 64 * 1024
 KEEP_IDLE_S: Final = 55.0
 """Below the 60 s after which common load balancers close an idle connection."""
 
-_JOIN_BYTES: Final = 64 * 1024  # a body up to this long is copied behind its head: one write, one packet
 _SLICE_BYTES: Final = 256 * 1024
 _TURN_BYTES: Final = 1024 * 1024  # of a large body in one turn of the loop; others want theirs
-_TELLING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"keep-alive"})
 
 
 class Pool(Protocol):
@@ -63,7 +62,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_encoding",
         "_framed",
-        "_headers",
+        "_heads",
         "_in_body",
         "_interim",
         "_keep",
@@ -96,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         # httptools calls the list's own append: no Python frame for a chunk.
         self.on_body = self._pieces.append
-        self._headers: Headers = []
+        self._heads: list[bytes] = []
         self._encoding: bytes | None = None
         self._began_s = 0.0
         self._barren = 0  # bytes since the last piece of a body
@@ -120,12 +119,9 @@ class Connection(asyncio.Protocol):
         self._barren = 0
         self._in_body = self._framed = self._complete = self._keep = False
         exchange.begun(self, now, reused=reused)
-        body = exchange.body
-        if len(body) <= _JOIN_BYTES:
-            transport.write(exchange.head + body)
-        else:
-            transport.write(exchange.head)
-            self._outbox = memoryview(body)
+        transport.write(exchange.head)
+        if exchange.body:
+            self._outbox = memoryview(exchange.body)
             self._push()
 
     def _push(self) -> None:
@@ -165,6 +161,7 @@ class Connection(asyncio.Protocol):
             exchange.touched = True
         else:
             self._barren += len(data)
+            self._heads.append(data)
         try:
             parser.feed_data(data)
         except PARSER_FAULTS as error:
@@ -265,55 +262,53 @@ class Connection(asyncio.Protocol):
         if self._complete:
             raise UpstreamMalformed(f"{self._pool.where} sent a second reply, which was not asked for.")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer (which nothing of ours reads)."""
-        if self._in_body:
-            return
-        name = name.lower()
-        self._headers.append((name, value))
-        if name in _TELLING:
-            self._note(name, value)
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":
-            self._framed = True
-        elif name == b"transfer-encoding":
-            self._framed = b"chunked" in value.lower()
-        elif name == b"content-encoding":
-            self._encoding = value
-        else:
-            for part in value.lower().split(b","):
-                key, _, number = part.strip().partition(b"=")
-                if key == b"timeout" and number.isdigit():
-                    # One second earlier than the server means to close.
-                    self.keep_s = min(KEEP_IDLE_S, max(0, int(number[:9]) - 1))
-
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete; trailers, which nothing of ours reads, do not come here."""
         parser, exchange = self._parser, self.exchange
         if parser is None or exchange is None:
             return
-        headers, self._headers = self._headers, []
-        encoding, self._encoding = self._encoding, None
+        heads = self._heads
+        raw = heads[0] if len(heads) == 1 else b"".join(heads)
+        heads.clear()
+        if raw[0] < _SPACE:
+            raw = raw.lstrip(b"\r\n")
+        # The parser takes no other line ends than CR LF, so that this is where the head ends for it, too.
+        end = raw.find(b"\r\n\r\n")
         status = parser.get_status_code()
         where = self._pool.where
-        if self._barren > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES:
+        if end > MAX_HEAD_BYTES:
             raise UpstreamMalformed(f"{where} sent more than {MAX_HEAD_BYTES} bytes of headers.")
         if status < 200:
             if status == 101:
                 raise UpstreamMalformed(f"{where} switched protocols, which was not asked for.")
             self._interim = True
-            self._framed = False
+            heads.append(raw[end + 4 :])
             return
         self._in_body = True
         self._keep = parser.should_keep_alive()
         if not self._keep and not parser.get_http_version().startswith("1."):
             raise UpstreamMalformed(f"{where} did not answer in HTTP/1.1.")
-        exchange.headed(status, headers, encoding)
+        raw = raw[:end]
+        exchange.headed(status, raw, self._read_framing(raw))
         if exchange.bodyless:
             # The parser does not know that this was HEAD, and would wait for the body that content-length announces.
             self._complete = True
             self._keep = False
+
+    def _read_framing(self, raw: bytes) -> bytes | None:
+        """What a head says of its body's end and of the connection's; its content-encoding."""
+        # find, not "in": for that, CPython first takes the needle for an int and words an error about it.
+        find = raw.lower().find
+        self._framed = find(b"\r\ncontent-length:") >= 0
+        if find(b"\r\ntransfer-encoding:") >= 0:
+            self._framed = b"chunked" in (header(read_head(raw), b"transfer-encoding") or b"").lower()
+        if find(b"\r\nkeep-alive:") >= 0:
+            for part in (header(read_head(raw), b"keep-alive") or b"").lower().split(b","):
+                key, _, number = part.strip().partition(b"=")
+                if key == b"timeout" and number.isdigit():
+                    # One second earlier than the server means to close.
+                    self.keep_s = min(KEEP_IDLE_S, max(0, int(number[:9]) - 1))
+        return header(read_head(raw), b"content-encoding") if find(b"\r\ncontent-encoding:") >= 0 else None
 
     def on_message_complete(self) -> None:
         """The body is complete."""

@@ -1,6 +1,6 @@
 """One request and its reply: waited for with one future, read whole or pumped piece by piece.
 
-Theory. No task and no timer belong to an exchange. Whoever awaits it awaits ``_waiter``; the socket's callbacks move
+Theory. No task and no timer belong to an exchange. Whoever awaits it awaits ``waiter``; the socket's callbacks move
 it on; the Transport's sweeper compares the clock with ``due`` and ``total_due``.
 
 Rules
@@ -68,72 +68,45 @@ class Owner(Protocol):
         ...
 
 
-class Exchange:
-    """One request and its reply. Made by ``Transport.send``; then ``read`` or ``pump``, once."""
+class Exchange(Struct, eq=False):
+    """One request and its reply. Made by ``Transport.send``; then ``read`` or ``pump``, once.
 
-    __slots__ = (
-        "_decoder",
-        "_held",
-        "_held_bytes",
-        "_limit",
-        "_owner",
-        "_reading",
-        "_waiter",
-        "body",
-        "bodyless",
-        "brakes",
-        "connect_ms",
-        "connection",
-        "deadlines",
-        "dial",
-        "done",
-        "due",
-        "error",
-        "head",
-        "headers",
-        "phase",
-        "replayed",
-        "reused",
-        "sink",
-        "span_s",
-        "started_s",
-        "status",
-        "total_due",
-        "touched",
-    )
+    A Struct, because it is made for every call: its many defaults are set without a line of Python.
+    """
 
-    def __init__(self, owner: Owner, head: bytes, body: bytes, deadlines: Deadlines, now: float) -> None:
-        self._owner = owner
-        self.head = head  # holds the credential
-        self.body = body
-        self.bodyless = False  # the reply to HEAD
-        self.deadlines = deadlines
-        self.status = 0
-        self.headers: Headers = []
-        self.reused = False
-        """The connection had been open before."""
-        self.connect_ms = 0.0
-        """From ``send`` until the request was written: the queue, DNS, TCP, TLS, proxy."""
-        self.connection: Line | None = None
-        self.dial: asyncio.Task[object] | None = None
-        self.replayed = False
-        self.done = False
-        self.error: BaseException | None = None
-        self.sink: Sink | None = None
-        self.phase: TimeoutPhase = "connect"
-        self.span_s = deadlines.connect_s
-        self.touched = False
-        self.brakes = 0
-        """Why the socket is not read, one bit each; the idle deadline stands still while there is a reason."""
-        self.started_s = now
-        self.due = now + deadlines.connect_s
-        self.total_due = now + deadlines.total_s
-        self._waiter: asyncio.Future[None] | None = None
-        self._decoder: decode.Decoder | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._limit = HOLD_BYTES
-        self._reading = False
+    _owner: Owner
+    head: bytes
+    """What is written first: request line and headers (they hold the credential), and a short body."""
+    body: bytes
+    """What is written after it: a long body."""
+    deadlines: Deadlines
+    started_s: float
+    due: float
+    total_due: float
+    span_s: float
+    bodyless: bool = False  # the reply to HEAD
+    status: int = 0
+    reused: bool = False
+    """The connection had been open before."""
+    connect_ms: float = 0.0
+    """From ``send`` until the request was written: the queue, DNS, TCP, TLS, proxy."""
+    connection: Line | None = None
+    dial: asyncio.Task[object] | None = None
+    replayed: bool = False
+    done: bool = False
+    error: BaseException | None = None
+    sink: Sink | None = None
+    phase: TimeoutPhase = "connect"
+    touched: bool = False
+    brakes: int = 0
+    """Why the socket is not read, one bit each; the idle deadline stands still while there is a reason."""
+    waiter: asyncio.Future[None] | None = None
+    _raw_head: bytes = b""
+    _decoder: decode.Decoder | None = None
+    _held: list[bytes] = []  # noqa: RUF012 - msgspec gives each its own
+    _held_bytes: int = 0
+    _limit: int = HOLD_BYTES
+    _reading: bool = False
 
     def __repr__(self) -> str:
         """Without head and body: they hold secrets and people's words."""
@@ -141,6 +114,14 @@ class Exchange:
         return f"<Exchange with {self._owner.where}, status {self.status}, {state}>"
 
     # For who asked.
+
+    @property
+    def headers(self) -> Headers:
+        """The reply's headers, read anew each time. A declared encoding is undone here, and its header says nothing true."""
+        headers = read_head(self._raw_head)
+        if self._decoder is None or not any(pair[0] == b"content-encoding" for pair in headers):
+            return headers
+        return [pair for pair in headers if pair[0] not in (b"content-encoding", b"content-length")]
 
     async def read(self, max_bytes: int) -> bytes:
         """The whole body, decoded. Longer than ``max_bytes``, on the wire or decoded: UpstreamMalformed."""
@@ -156,8 +137,8 @@ class Exchange:
             raise self.error
         held, self._held = self._held, []
         body = held[0] if len(held) == 1 else b"".join(held)
-        if body:
-            self._suspect(body)
+        if body and body[0] in decode.SUSPECT:
+            self._suspect()
         decoded = body if self._decoder is None else _undo(self._decoder, body, max_bytes)
         if decoded is None or len(decoded) > max_bytes:
             raise _too_long(self._owner.where, max_bytes)
@@ -170,7 +151,11 @@ class Exchange:
         """
         try:
             self.sink = self._first(sink)
-            self._drain()
+            held, self._held = self._held, []
+            for piece in held:  # what came before the sink
+                if self.sink is None:  # aborted by the sink itself
+                    break
+                self.sink(piece)
             if not self.done:
                 self._loosen(_UNREAD)
                 await self.wait()
@@ -201,7 +186,7 @@ class Exchange:
 
     async def wait(self) -> None:
         """Until woken by the reply's head, its end, or a failure. Cancelled here, the socket closes at once."""
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self.waiter = asyncio.get_running_loop().create_future()
         try:
             await waiter
         except BaseException:
@@ -219,21 +204,19 @@ class Exchange:
         self.span_s = self.deadlines.first_byte_s
         self.touched = True
 
-    def headed(self, status: int, headers: Headers, encoding: bytes | None) -> None:
-        """The reply's head is here. A declared encoding is undone, and its header says nothing true any more."""
+    def headed(self, status: int, raw_head: bytes, encoding: bytes | None) -> None:
+        """The reply's head is here, and what it declares as its content-encoding."""
         if encoding is not None:
             self._decoder = decode.declared(encoding, self._owner.where)
-            if self._decoder is not None:
-                headers = [
-                    pair for pair in headers if pair[0] not in (b"content-encoding", b"content-length")
-                ]
         self.status = status
-        self.headers = headers
+        self._raw_head = raw_head
         self.head = self.body = b""  # no replay from here on: let go of the credential and of a large body
         self.phase = "idle"
         self.span_s = self.deadlines.idle_s
         self.touched = True
-        self._wake()
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def hold(self, piece: bytes) -> None:
         """A piece that came before a sink, or for ``read``."""
@@ -266,17 +249,8 @@ class Exchange:
         self._owner.ended(self)
         self._wake()
 
-    def _drain(self) -> None:
-        """What came before the sink."""
-        held, self._held = self._held, []
-        for piece in held:
-            sink = self.sink
-            if sink is None:  # aborted by the sink itself
-                return
-            sink(piece)
-
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -299,20 +273,17 @@ class Exchange:
 
     # Decoding.
 
-    def _suspect(self, piece: bytes) -> None:
-        """The first bytes of a body without a declared encoding: are they compressed all the same?"""
-        if (
-            self._decoder is None
-            and piece[0] in decode.SUSPECT
-            and decode.looks_like_text(header(self.headers, b"content-type"))
-        ):
+    def _suspect(self) -> None:
+        """The first byte of a body looks compressed: is it, although no encoding was declared?"""
+        if self._decoder is None and decode.looks_like_text(header(self.headers, b"content-type")):
             self._decoder = decode.suspected(self._owner.where)
 
     def _first(self, sink: Sink) -> Sink:
         """A sink for the first piece, which then puts the right one in its place: usually ``sink`` itself."""
 
         def first(piece: bytes, /) -> None:
-            self._suspect(piece)
+            if piece[0] in decode.SUSPECT:
+                self._suspect()
             decoder = self._decoder
             if decoder is None:
                 self.sink = sink
@@ -329,6 +300,15 @@ class Exchange:
             decoded(piece)
 
         return first
+
+
+def read_head(raw: bytes) -> Headers:
+    """The headers of a reply's head, as it came and as the parser has accepted it: no folded lines, no lone line ends."""
+    headers: Headers = []
+    for line in raw.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        headers.append((name.lower(), value.strip(b" \t")))
+    return headers
 
 
 def _undo(decoder: decode.Decoder, body: bytes, max_bytes: int) -> bytes | None:

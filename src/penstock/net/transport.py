@@ -29,6 +29,8 @@ from penstock.wire.http import WireRequest
 
 __all__ = ["Deadlines", "Exchange", "Transport", "TransportSettings"]
 
+_JOIN_BYTES: Final = 64 * 1024  # a body up to this long is copied behind its head: one write, one packet
+_MAX_BLOCKS: Final = 256
 TICK_S: Final = 0.02
 _STOOD_STILL_S: Final = 0.25
 _WARM_S: Final = 10.0
@@ -71,6 +73,7 @@ class Transport:
         if plain_proxy is not None and plain_proxy.authorization is not None:
             self._after_target += b"proxy-authorization: " + plain_proxy.authorization + b"\r\n"
         self._lines = self._after_target.count(b"\r\n")
+        self._blocks: dict[tuple[object, ...], bytes] = {}  # keys and values hold credentials
         self._idle: list[Connection] = []
         self._waiting: deque[Exchange] = deque()
         self._active: set[Exchange] = set()
@@ -129,7 +132,13 @@ class Transport:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         now = monotonic()
-        exchange = Exchange(self, self._head(request), request.body, deadlines, now)
+        connect_s = deadlines.connect_s
+        head, body = self._head(request), request.body
+        if len(body) <= _JOIN_BYTES:
+            head, body = head + body, b""
+        exchange = Exchange(
+            self, head, body, deadlines, now, now + connect_s, now + deadlines.total_s, connect_s
+        )
         if request.method == b"HEAD":
             exchange.bodyless = True
         self._active.add(exchange)
@@ -145,7 +154,12 @@ class Transport:
             self._dial(exchange)
         else:
             self._waiting.append(exchange)
-        await exchange.wait()
+        waiter = exchange.waiter = loop.create_future()
+        try:  # what exchange.wait does, without a coroutine more
+            await waiter
+        except BaseException:
+            exchange.abort()
+            raise
         if exchange.status == 0:
             assert exchange.error is not None
             raise exchange.error
@@ -255,23 +269,32 @@ class Transport:
             self._dial(self._waiting.popleft())
 
     def _head(self, request: WireRequest) -> bytes:
-        """Request line and headers. A line break or a space from outside would be another request: OurFault."""
+        """Request line and headers. What is the same for every call with one credential is made and checked once."""
+        key = (request.method, request.path, *request.headers)
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._block(request)
+            if len(self._blocks) >= _MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[key] = block
+        length = len(request.body)
+        if length or request.method not in (b"GET", b"HEAD"):
+            return b"%bcontent-length: %d\r\n\r\n" % (block, length)
+        return block + b"\r\n"
+
+    def _block(self, request: WireRequest) -> bytes:
+        """All but the length. A line break or a space from outside would be another request: OurFault."""
         path = request.path
         if not self._target and not path:
             path = b"/"
-        body = request.body
         parts = [request.method, b" ", self._target, path, self._after_target]
         for name, value in request.headers:
             parts += (name, b": ", value, b"\r\n")
-        lines = self._lines + len(request.headers) + 1
-        if body or request.method not in (b"GET", b"HEAD"):
-            parts.append(b"content-length: %d\r\n" % len(body))
-            lines += 1
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b" " in path or b"\0" in head:
+        lines = self._lines + len(request.headers)
+        block = b"".join(parts)
+        if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
             raise OurFault("A path or header for the provider holds a line break or a space.")
-        return head
+        return block
 
     # The clock.
 

@@ -38,6 +38,7 @@ class SseEvent(NamedTuple):
 class SseReader:
     """Bytes -> whole events.
 
+    ``find(x) < 0`` stands here for ``x not in``, for which CPython first takes ``x`` for an int and words an error.
     The usual case, a piece that is exactly one event of one ``data:`` line, costs three searches and one slice.
     Pieces of a long event are kept in a list and joined once, so that an event of n bytes costs O(n).
     """
@@ -59,7 +60,7 @@ class SseReader:
         """Events completed by ``data``. Raises UpstreamMalformed for an event over the limit."""
         if not self._size:
             end = len(data) - 2
-            if data.find(b"\n") == end and data[-1] == _LF and b"\r" not in data and data[:6] == b"data: ":
+            if data.find(b"\n") == end and data[-1] == _LF and data.find(b"\r") < 0 and data[:6] == b"data: ":
                 return [SseEvent(b"", data[6:end], data)]
             return self._split(data)
         seam = self._tail + data
@@ -83,10 +84,10 @@ class SseReader:
         """All whole events of ``buffer``; no blank line ends before ``position``. The rest is kept."""
         events: list[SseEvent] = []
         start = 0
-        if b"\r" not in buffer:
+        if buffer.find(b"\r") < 0:
             *blocks, rest = buffer.split(b"\n\n")
             for block in blocks:
-                if block[:6] == b"data: " and b"\n" not in block:
+                if block[:6] == b"data: " and block.find(b"\n") < 0:
                     events.append(SseEvent(b"", block[6:], block + b"\n\n"))
                 else:
                     events.append(_parse(block + b"\n\n"))

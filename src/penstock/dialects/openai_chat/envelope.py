@@ -204,7 +204,11 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
         _read_tools(ask, envelope)
     if envelope.response_format is not _NONE and _kind(envelope.response_format) == "json_schema":
         ask.needs |= _JSON_SCHEMA
-    if b'"type"' in body and (b'"image_url"' in body or b'"input_audio"' in body or b'"file"' in body):
+    # find, not "in": for that, CPython first takes the needle for an int and words an error about it.
+    find = body.find
+    if find(b'"type"') >= 0 and (
+        find(b'"image_url"') >= 0 or find(b'"input_audio"') >= 0 or find(b'"file"') >= 0
+    ):
         _read_media(ask, messages)
     return ask
 

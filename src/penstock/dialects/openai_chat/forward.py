@@ -94,18 +94,21 @@ def _at_once(ask: Ask, target: Target) -> bytes | None:
     """
     body = ask.body
     want_usage = ask.stream and not ask.include_usage
+    count = (
+        body.count
+    )  # not "in", for which CPython first takes the needle for an int and words an error about it
     if (
-        b"\\u" in body
-        or body.count(b'"model"') != 1
-        or body.count(b'"messages"') != 1
-        or body.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
-        or (b'"max_' in body and _caps_need_a_look(body, target))
+        body.find(b"\\u") >= 0
+        or count(b'"model"') != 1
+        or count(b'"messages"') != 1
+        or count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
+        or (body.find(b'"max_') >= 0 and _caps_need_a_look(body, target))
     ):
         return None
     if ask.model == target.model and not want_usage:
         return body
     for old, new in _model_edits(ask.model, target.model, want_usage):
-        if old in body:
+        if body.find(old) >= 0:
             return body.replace(old, new, 1)
     return None
 
