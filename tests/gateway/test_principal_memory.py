@@ -1,8 +1,10 @@
 """A connection's memory of its credential never lends one caller's key to another."""
 
-from penstock.base.errors import Unauthenticated
+import pytest
+
+from penstock.base.errors import Forbidden, Unauthenticated
 from penstock.gateway.ports import Known
-from penstock.gateway.principal import Doors, Principal, digest
+from penstock.gateway.principal import ANYONE, Doors, Principal, digest
 
 WIDE, NARROW = Principal(name="wide"), Principal(name="narrow")
 DOORS = Doors({digest("w"): WIDE, digest("n"): NARROW})
@@ -32,3 +34,17 @@ def test_what_is_remembered_does_not_hide_a_key_that_stands_first():
     assert who(known, x_api_key="n", authorization="Bearer w") == "narrow"
     other = Doors({digest("w"): NARROW})
     assert other.admit({b"authorization": b"Bearer w"}, known, 0.0) is NARROW
+
+
+@pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"http://localhost.evil.example"])
+def test_a_foreign_page_may_not_spend_through_an_open_gateway(origin):
+    """Browsers send Origin with cross-site posts; with virtual keys the key decides, not the page."""
+    with pytest.raises(Forbidden):
+        Doors({}).admit({b"origin": origin}, Known(), 0.0)
+    assert DOORS.admit({b"origin": origin, b"authorization": b"Bearer w"}, Known(), 0.0) is WIDE
+
+
+@pytest.mark.parametrize("origin", [b"http://localhost:3000", b"http://127.0.0.1:8080", b"http://[::1]:1"])
+def test_pages_of_this_machine_may(origin):
+    """A local playground needs no key."""
+    assert Doors({}).admit({b"origin": origin}, Known(), 0.0) is ANYONE

@@ -12,6 +12,7 @@ CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 TOLD = frozenset(
     {
         *CREDENTIALS,
+        b"origin",
         b"x-request-id",
         b"x-penstock-trace",
         b"x-penstock-stage",

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from typing import cast
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -64,6 +65,8 @@ class Doors:
     def admit(self, told: Mapping[bytes, bytes], known: Known, now_unix_s: float) -> Principal:
         """The holder of the presented key. Raises Unauthenticated, or Forbidden when it has expired."""
         if not self._principals:
+            if b"origin" in told:
+                _check_origin(told[b"origin"])
             return ANYONE
         credential = told.get(b"authorization")
         alone = b"x-api-key" not in told and b"x-goog-api-key" not in told
@@ -98,4 +101,15 @@ class Doors:
             "No virtual key was presented.",
             hint="Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'x-goog-api-key'.",
             code="missing_api_key",
+        )
+
+
+def _check_origin(origin: bytes) -> None:
+    """Without virtual keys a web page could spend through a visitor's loopback gateway: pages of this machine only."""
+    host = urlsplit(origin.decode("latin-1")).hostname or ""
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        raise Forbidden(
+            "A web page from elsewhere may not use a gateway without virtual keys.",
+            code="foreign_origin",
+            hint="Configure virtual_keys.",
         )

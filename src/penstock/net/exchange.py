@@ -12,7 +12,7 @@ Rules
 """
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from msgspec import Struct
 
@@ -103,7 +103,7 @@ class Exchange(Struct, eq=False):
     waiter: asyncio.Future[None] | None = None
     _raw_head: bytes = b""
     _decoder: decode.Decoder | None = None
-    _held: list[bytes] = []  # noqa: RUF012 - msgspec gives each its own
+    _held: list[bytes] = []
     _held_bytes: int = 0
     _limit: int = HOLD_BYTES
     _reading: bool = False
@@ -153,9 +153,10 @@ class Exchange(Struct, eq=False):
             self.sink = self._first(sink)
             held, self._held = self._held, []
             for piece in held:  # what came before the sink
-                if self.sink is None:  # aborted by the sink itself
+                push = cast("Sink | None", self.sink)
+                if push is None:  # aborted by the sink itself
                     break
-                self.sink(piece)
+                push(piece)
             if not self.done:
                 self._loosen(_UNREAD)
                 await self.wait()

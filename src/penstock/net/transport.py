@@ -314,7 +314,7 @@ class Transport:
         self._spared = stood_still and not self._spared
         if not self._spared:
             for exchange in overdue:
-                exchange.fail(self._too_late(exchange, now))
+                exchange.fail(_too_late(exchange, now, self.where, self._max))
         if self._idle and self._idle[0].expires_s <= now:
             self._idle[0].close()
         if self._active:
@@ -322,13 +322,14 @@ class Transport:
         else:
             self._sweeping = False
 
-    def _too_late(self, exchange: Exchange, now: float) -> UpstreamTimeout:
-        if now >= exchange.total_due:
-            return timed_out("total", self.where, exchange.deadlines.total_s)
-        if exchange.phase == "connect" and exchange.dial is None:
-            return UpstreamTimeout(
-                f"No connection to {self.where} came free within {exchange.deadlines.connect_s:g} s:"
-                f" all {self._max} are in use (max_connections).",
-                phase="connect",
-            )
-        return timed_out(exchange.phase, self.where, exchange.span_s)
+
+def _too_late(exchange: Exchange, now: float, where: str, most: int) -> UpstreamTimeout:
+    if now >= exchange.total_due:
+        return timed_out("total", where, exchange.deadlines.total_s)
+    if exchange.phase == "connect" and exchange.dial is None:
+        return UpstreamTimeout(
+            f"No connection to {where} came free within {exchange.deadlines.connect_s:g} s:"
+            f" all {most} are in use (max_connections).",
+            phase="connect",
+        )
+    return timed_out(exchange.phase, where, exchange.span_s)

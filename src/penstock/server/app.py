@@ -151,7 +151,12 @@ class App:
         now_s, idle_s = loop.time(), self.house.config.server.keep_alive_ms / 1000
         for connection in list(self.connections):
             quiet_s = now_s - connection.last_s
-            if (connection.idle and quiet_s > idle_s) or (connection.stalled and quiet_s > STALLED_REQUEST_S):
+            if connection.idle and quiet_s > 2 * idle_s:
+                # Closed a while ago, and its caller never read what was written: it waits for nothing.
+                connection.abort()
+            elif (connection.idle and quiet_s > idle_s) or (
+                connection.stalled and quiet_s > STALLED_REQUEST_S
+            ):
                 connection.close()
         self._sweeper = loop.call_later(SWEEP_S, self.sweep)
 
