@@ -76,3 +76,15 @@ def test_long_lists_are_cut_aloud(ask):
     assert code == 0
     assert "more: add words to the filter, or --all" in out
     assert out.count("\n") < 1000
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_a_narrow_terminal_gets_a_table_that_can_be_read(ask, monkeypatch, columns):
+    """Names and figures stand whole on their line; what was left out is said."""
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out = ask("gemini-2.5-flash-lite")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= int(columns)
+    (row,) = [line for line in out.splitlines() if "gemini/gemini-2.5-flash-lite " in line]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["1,048,576", "65,536", "0.1", "0.4"]
+    assert "--json" in out

@@ -19,6 +19,8 @@ from penstock.config.catalogue import UNITS, Catalogue, lifecycle_note
 
 _SHOWN = 40
 _OLD_DAYS = 60
+_WIDE = 130
+"""Columns from which the whole table is readable."""
 _SHORT = {
     "input": "in",
     "output": "out",
@@ -54,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
         near = catalogue.nearest(words)
         console.print(f"no model matches {escape(words)!r}" + (f"; near: {', '.join(near)}" if near else ""))
         return 1
-    console.print(table(hits if args.all else hits[:_SHOWN], today))
+    shown = hits if args.all else hits[:_SHOWN]
+    narrow = console.width < _WIDE
+    console.print(short_table(shown, today) if narrow else table(shown, today))
+    if narrow:
+        console.print(f"modalities, all prices and sources: --json, or {_WIDE} columns and more")
     if len(hits) > _SHOWN and not args.all:
         console.print(f"{len(hits) - _SHOWN} more: add words to the filter, or --all")
     newest = max(facts.date for facts in hits)
@@ -83,6 +89,22 @@ def table(hits: list[ModelFacts], today: date) -> Table:
             f"[red]{note}[/]" if note.startswith("retired") else f"[yellow]{note}[/]",
             escape(f"{facts.source.replace('https://', '')}; {facts.date}"),
         )
+    return grid
+
+
+def short_table(hits: list[ModelFacts], today: date) -> Table:
+    """What fits into 80 columns: sizes, the two main prices, and the end of life on a line of its own."""
+    grid = Table()
+    grid.add_column("Model", overflow="fold")
+    for title in ("Context", "Output", "In", "Out"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for facts in hits:
+        units = facts.price.units if facts.price is not None else {}
+        main = [usd(units[unit], 1_000_000) if unit in units else "unknown" for unit in ("input", "output")]
+        note = lifecycle_note(facts, today)
+        colour = "red" if note.startswith("retired") else "yellow"
+        name = escape(f"{facts.provider}/{facts.model}") + (f"\n[{colour}]{note}[/]" if note else "")
+        grid.add_row(name, count(facts.context_tokens), count(facts.max_output_tokens), *main)
     return grid
 
 
