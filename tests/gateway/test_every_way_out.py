@@ -151,7 +151,7 @@ def test_one_record_that_cannot_be_written_does_not_take_the_batch_with_it(gatew
 def test_a_model_name_of_a_megabyte_is_refused_and_kept_nowhere(gateway):
     """Names are remembered in many tables: what no provider could have called so is refused at the door."""
     answer = gateway.post(ask("openai/" + "x" * 1_000_000), headers=KEY)
-    assert answer.status == 400
+    assert answer.status == 404
     assert answer.error["param"] == "model"
     assert len(answer.body) < 2000
     assert len(gateway.ledger(answer.request_id).call.asked_model) <= 600

@@ -66,7 +66,7 @@ def waiting_bytes(gateway: Gateway) -> int:
     def count() -> int:
         app = gateway.running.app
         assert app is not None
-        sockets = [getattr(c, "transport", None) or getattr(c, "_transport", None) for c in app.connections]
+        sockets = [c.transport for c in app.connections]
         return sum(one.get_write_buffer_size() for one in sockets if one is not None)
 
     return gateway.inside(count)
@@ -208,7 +208,7 @@ def test_an_idle_connection_keeps_no_body(gateway, sock):
         (connection,) = [
             one
             for one in gateway.running.app.connections
-            if one._transport is not None and one._transport.get_extra_info("peername") == mine
+            if one.transport is not None and one.transport.get_extra_info("peername") == mine
         ]
         reply = connection._reply
         request = None if reply is None else reply._request
@@ -223,7 +223,7 @@ def test_a_body_that_came_in_pieces_is_held_once(gateway):
     taken: list[object] = []
     try:
         reader = loop.run_until_complete(_reader(gateway.running.app))
-        reader._connection = type("Taker", (), {"accept": staticmethod(taken.append)})
+        reader._connection = type("Taker", (), {"accept": staticmethod(taken.append), "fed": 0})
         reader.feed(f"POST {CHAT} HTTP/1.1\r\ncontent-length: 200000\r\n\r\n".encode())
         reader.feed(b"x" * 100_000)
         reader.feed(b"x" * 100_000)

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import uvloop
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         if not loaded.faults:
             checks.append(Check("configuration", True, f"{args.config} has no faults"))
             if not args.offline:
-                checks += uvloop.run(_reach(loaded, catalogue))
+                with TemporaryDirectory(prefix="penstock-doctor-") as folder:
+                    checks += uvloop.run(_reach(loaded, catalogue, f"{folder}/ledger.db"))
     if args.json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -99,8 +101,8 @@ def _versions(catalogue: Catalogue) -> list[Check]:
     return checks
 
 
-async def _reach(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
-    journal = Journal(":memory:")
+async def _reach(loaded: Loaded, catalogue: Catalogue, ledger: str) -> list[Check]:
+    journal = Journal(ledger)
     try:
         shared = Shared(journal, OperatorLog())
         house = build(loaded, catalogue, shared)

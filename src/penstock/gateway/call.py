@@ -70,9 +70,7 @@ class ChatCall:
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
-        if (
-            house.books.full
-        ):  # first of all: what is refused for this is not recorded, which would need room, too
+        if house.books.full:  # before all else: a refusal that were recorded would need room, too
             raise OurFault(
                 "The ledger cannot keep up; calls are refused rather than lost.",
                 code="ledger_full",

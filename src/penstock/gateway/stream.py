@@ -74,7 +74,7 @@ class Delivery:
         self._held: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._mark = (0, False)
+        self._mark: tuple[int, bool] = (0, False)
         self._mark_s = self._loop.time()
         self._hold_until_s = self._mark_s + hold_back_s
         self._stuck: UpstreamError | None = None

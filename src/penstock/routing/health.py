@@ -82,6 +82,11 @@ class Health:
         self._records: dict[str, _Record] = {}
         self._tidy_at_s = 0.0
 
+    @property
+    def quiet(self) -> bool:
+        """No target had trouble lately: every check would pass."""
+        return not self._records
+
     def untroubled(self, targets: tuple[str, ...]) -> bool:
         """None of these had trouble lately, whatever others had: every check of them would pass."""
         records = self._records

@@ -149,9 +149,10 @@ class Names:
         founds: list[_Found] = []
         for name, param in asked:
             if len(name) > MAX_NAME_CHARS:
+                # No model has such a name; it would only fill what is remembered by model further on.
                 return Rejected(
-                    "model-name-too-long",
-                    f"A model's name has at most {MAX_NAME_CHARS} characters, this one has {len(name)}.",
+                    "unknown-model",
+                    f"There is no model {name[:100]!r}... of {len(name)} characters.",
                     param=param,
                     caller_fault=True,
                 )
