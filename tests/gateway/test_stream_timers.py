@@ -64,3 +64,19 @@ def test_a_call_that_ran_out_of_time_does_not_blame_its_last_target(gateway, scr
         answer = gateway.post(chat("silent/m"))
         assert (answer.status, answer.error["code"]) == (504, "upstream_timeout_total")
     assert gateway.inside(lambda: gateway.house.health.check("silent/m", time.monotonic())) is None
+
+
+def test_a_stream_that_stalls_after_content_ends_at_the_idle_deadline(gateway, script):
+    """With heartbeats, too, and long before the hold-back would be over: it is for slow starts only."""
+    word = {
+        "id": "c",
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}],
+    }
+    script.sse(word, *PING * 80)
+    before_s = time.monotonic()
+    answer = gateway.post({**chat("silent/m"), "stream": True})
+    assert not answer.done
+    assert answer.stream_error()["code"] == "upstream_timeout_idle"
+    assert time.monotonic() - before_s < 3.9
+    assert gateway.entry(answer.request_id).klass == "billed_not_delivered"

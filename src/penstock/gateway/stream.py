@@ -153,7 +153,8 @@ class Delivery:
         if relay.stopped is not None and now_s - self._mark_s >= self._tick_s:
             self._close_quiet()
             return
-        held = now_s < self._hold_until_s  # until then a slow start is none of ours: heartbeats keep it alive
+        # A slow start is none of ours until the hold-back is over: heartbeats keep it alive.
+        held = not self._reply.started and now_s < self._hold_until_s
         if not held and now_s - self._mark_s >= self._idle_s:
             self._stuck = UpstreamTimeout(
                 f"The provider's stream made no progress for {self._idle_s:g} s.", phase="idle"
