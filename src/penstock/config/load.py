@@ -19,7 +19,7 @@ from penstock.config.meaning import meaning_faults, secret_faults
 from penstock.config.notices import notices
 from penstock.config.schema import Config
 from penstock.config.secrets import Secret, is_reference, resolve
-from penstock.config.shape import shape_faults
+from penstock.config.shape import shape_faults, without
 
 
 class Loaded(Struct):
@@ -72,14 +72,13 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
         return _refused("$", "The nesting is too deep.", "Flatten it: no knob is nested so deeply.")
     if document is None:
         document = {}
-    faults = shape_faults(document, Config)
-    if faults:
-        return Loaded(None, faults, text=text, base=base)
+    shaped = shape_faults(document, Config)
     try:
-        config = msgspec.convert(document, Config)
-    except msgspec.ValidationError as error:  # a rule that shape_faults does not know: said, if not so well
-        return Loaded(None, [Fault("$", f"{error}.")], text=text, base=base)
-    faults = meaning_faults(config, catalogue, base)
+        config = msgspec.convert(without(document, shaped), Config)
+    except msgspec.ValidationError as error:
+        # What is missing cannot be left out. Without shape faults: a rule that shape_faults does not know.
+        return Loaded(None, shaped or [Fault("$", f"{error}.")], text=text, base=base)
+    faults = shaped + meaning_faults(config, catalogue, base)
     secrets: dict[str, Secret] = {}
     for place, reference in references(config):
         found = resolve(reference, environ, base)

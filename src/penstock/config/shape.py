@@ -166,3 +166,31 @@ def _remedy(wanted: type, value: Any) -> str:
     if wanted in (int, float):
         return "Write digits, without quotes or a unit."
     return f"Write {_WORDS[wanted]}."
+
+
+def without(document: Any, faults: list[Fault]) -> Any:
+    """A copy of the document with every faulty place left out, so that what remains can be checked for its meaning.
+
+    List items keep their numbers: a faulty part of an item is left out, a faulty item itself becomes empty fields.
+    """
+    if not faults:
+        return document
+    places = {fault.path for fault in faults}
+
+    def prune(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            entries = cast("dict[Any, Any]", value)
+            return {
+                name: prune(item, f"{path}.{name}")
+                for name, item in entries.items()
+                if f"{path}.{name}" not in places
+            }
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+            return [
+                {} if f"{path}[{place}]" in places else prune(item, f"{path}[{place}]")
+                for place, item in enumerate(items)
+            ]
+        return value
+
+    return prune(document, "$")

@@ -25,7 +25,7 @@ from penstock.net.connection import Connection
 from penstock.net.dial import Dialer
 from penstock.net.exchange import Deadlines, Exchange
 from penstock.net.faults import timed_out, unreachable
-from penstock.wire.http import WireRequest
+from penstock.wire.http import WireRequest, header_block
 
 __all__ = ["Deadlines", "Exchange", "Transport", "TransportSettings"]
 
@@ -273,7 +273,13 @@ class Transport:
         key = (request.method, request.path, *request.headers)
         block = self._blocks.get(key)
         if block is None:
-            block = self._block(request)
+            path = request.path or (b"" if self._target else b"/")
+            first = b"%b %b%b%b" % (request.method, self._target, path, self._after_target)
+            block = first + header_block(request.headers)
+            lines = self._lines + len(request.headers)
+            if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
+                # It would be another request.
+                raise OurFault("A path or header for the provider holds a line break or a space.")
             if len(self._blocks) >= _MAX_BLOCKS:
                 self._blocks.clear()
             self._blocks[key] = block
@@ -281,20 +287,6 @@ class Transport:
         if length or request.method not in (b"GET", b"HEAD"):
             return b"%bcontent-length: %d\r\n\r\n" % (block, length)
         return block + b"\r\n"
-
-    def _block(self, request: WireRequest) -> bytes:
-        """All but the length. A line break or a space from outside would be another request: OurFault."""
-        path = request.path
-        if not self._target and not path:
-            path = b"/"
-        parts = [request.method, b" ", self._target, path, self._after_target]
-        for name, value in request.headers:
-            parts += (name, b": ", value, b"\r\n")
-        lines = self._lines + len(request.headers)
-        block = b"".join(parts)
-        if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
-            raise OurFault("A path or header for the provider holds a line break or a space.")
-        return block
 
     # The clock.
 
@@ -314,7 +306,7 @@ class Transport:
         self._spared = stood_still and not self._spared
         if not self._spared:
             for exchange in overdue:
-                exchange.fail(self._too_late(exchange, now))
+                exchange.fail(_too_late(exchange, now, self.where, self._max))
         if self._idle and self._idle[0].expires_s <= now:
             self._idle[0].close()
         if self._active:
@@ -322,13 +314,14 @@ class Transport:
         else:
             self._sweeping = False
 
-    def _too_late(self, exchange: Exchange, now: float) -> UpstreamTimeout:
-        if now >= exchange.total_due:
-            return timed_out("total", self.where, exchange.deadlines.total_s)
-        if exchange.phase == "connect" and exchange.dial is None:
-            return UpstreamTimeout(
-                f"No connection to {self.where} came free within {exchange.deadlines.connect_s:g} s:"
-                f" all {self._max} are in use (max_connections).",
-                phase="connect",
-            )
-        return timed_out(exchange.phase, self.where, exchange.span_s)
+
+def _too_late(exchange: Exchange, now: float, where: str, most: int) -> UpstreamTimeout:
+    if now >= exchange.total_due:
+        return timed_out("total", where, exchange.deadlines.total_s)
+    if exchange.phase == "connect" and exchange.dial is None:
+        return UpstreamTimeout(
+            f"No connection to {where} came free within {exchange.deadlines.connect_s:g} s:"
+            f" all {most} are in use (max_connections).",
+            phase="connect",
+        )
+    return timed_out(exchange.phase, where, exchange.span_s)
