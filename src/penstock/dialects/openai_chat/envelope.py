@@ -48,11 +48,9 @@ class StreamOptions(Struct, gc=False):
     include_usage: bool | None = None
 
 
-MAX_NAME = 512
-"""Names of models are remembered in many places, as keys and labels: none may be as long as a body."""
 MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
 """OpenAI's own limits (API reference, metadata)."""
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+_Name = Annotated[str, Meta(min_length=1)]
 
 
 class _Fallback(Struct, gc=False, forbid_unknown_fields=True):
@@ -77,7 +75,7 @@ class _Provider(Struct, gc=False):
 
 
 class _Envelope(Struct, gc=False):
-    model: Annotated[str, Meta(max_length=MAX_NAME)] | None = None
+    model: str | None = None
     messages: Raw = _NONE
     stream: bool | None = None
     stream_options: StreamOptions | None = None
