@@ -392,13 +392,17 @@ def test_behaviour_34_a_service_tier_has_its_own_price(gateway, model, tier, pri
 def test_behaviour_34_figures_that_contradict_themselves_are_said(gateway, model, stream):
     """A provider's total that is not the sum of its parts stands in the call's story."""
     gateway.faults({"kind": "bad_usage", "mode": "inconsistent"})
-    answer = gateway.post({"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY"))
+    answer = gateway.post(
+        {"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY")
+    )
     assert answer.status == 200, answer
     told = [one for one in gateway.story(answer.request_id)["happenings"] if one["what"] == "usage"]
     assert [one["attempt"] for one in told] == [1]
     assert "is not" in told[0]["reason"]
     gateway.faults()
-    answer = gateway.post({"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY"))
+    answer = gateway.post(
+        {"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY")
+    )
     assert "usage" not in {one["what"] for one in gateway.story(answer.request_id)["happenings"]}
 
 
