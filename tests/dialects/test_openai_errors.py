@@ -85,7 +85,7 @@ def test_a_flagged_prompt_says_nothing_about_the_key(status: int, facts: dict[st
     assert (error.status, error.upstream_status) == (status, status)
     assert error.code == "content_policy_violation"
     assert error.message == "Your input was flagged."
-    assert not (error.rotates_key or error.falls_back or error.retryable)
+    assert (error.rotates_key, error.falls_back, error.retryable) == (False, False, False)
 
 
 def test_a_refused_request_keeps_the_provider_s_words() -> None:
