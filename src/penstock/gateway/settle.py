@@ -66,7 +66,7 @@ class Outcome(Struct):
         if not self.sent or isinstance(error, UpstreamUnreachable):
             return True
         if isinstance(error, UpstreamTimeout):
-            return error.phase == "connect"
+            return error.phase == "connect" or error.unsent
         if isinstance(error, UpstreamTruncated):
             return False
         if isinstance(error, UpstreamError):
@@ -199,6 +199,8 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
                 outcome.error = error or CallerGone("The caller hung up.")
                 end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
                 facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+            if outcome.usage is not None and outcome.usage.note:
+                facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
         limits = facts.principal.limits
         if limits is not None and facts.estimated_tokens:
             used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)

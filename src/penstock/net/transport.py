@@ -320,9 +320,9 @@ class Transport:
 
 def _too_late(exchange: Exchange, now: float, where: str, most: int) -> UpstreamTimeout:
     if now >= exchange.total_due:
-        # In connect it is no "total": nothing was sent, so nothing is owed.
-        unsent = exchange.phase == "connect" and not exchange.replayed
-        return timed_out("connect" if unsent else "total", where, exchange.deadlines.total_s)
+        error = timed_out("total", where, exchange.deadlines.total_s)
+        error.unsent = exchange.phase == "connect" and not exchange.replayed
+        return error
     if exchange.phase == "connect" and exchange.dial is None:
         return UpstreamTimeout(
             f"No connection to {where} came free within {exchange.deadlines.connect_s:g} s:"
