@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -22,7 +23,12 @@ providers:
     network: {base_url: "{sim}/p/openai/v1", retry: {max_retries: 0}}
 server: {max_body_bytes: 1000000}
 """
-SCENARIO = {"profiles": {"long": {"tokens_per_s": 1_000_000, "output_tokens": 200_000}}}
+SCENARIO = {
+    "profiles": {
+        "slow": {"tokens_per_s": 20.0, "output_tokens": 20},
+        "long": {"tokens_per_s": 1_000_000, "output_tokens": 200_000},
+    }
+}
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +237,21 @@ def test_a_body_that_came_in_pieces_is_held_once(gateway):
         loop.close()
     (request,) = taken
     assert (len(request.body), request.chunks) == (200_000, [])
+
+
+def test_large_bodies_are_not_read_ahead_of_their_turn(gateway, sock):
+    """One is served, one waits; the rest stays on the wire, so that a connection holds no more than two or three."""
+    large = chat(user="x" * 400_000)
+
+    def queued() -> int:
+        return max(len(one._queue) for one in gateway.running.app.connections)
+
+    sock.settimeout(5)
+    sender = threading.Thread(target=sock.sendall, args=(chat(model="openai/slow") + large * 8,))
+    sender.start()
+    time.sleep(0.5)
+    assert gateway.inside(queued) <= 2
+    data = b""
+    while data.count(b"HTTP/1.1 200 OK") < 9:
+        data += sock.recv(262144)
+    sender.join()

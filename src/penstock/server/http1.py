@@ -407,14 +407,14 @@ class HttpConnection(asyncio.Protocol):
             self._serve_next()
 
     def accept(self, request: Request) -> None:
-        """A whole request: serve it, or let it wait for the one before."""
+        """A whole request: serve it, or let it wait for the one before. A large one is the last that is read ahead."""
         if self.transport is None or (self._discarding and request.refused is None):
             return
         if self._current is None and not self._clogged:
             self._serve(request)
             return
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED:
+        if len(self._queue) >= MAX_PIPELINED or len(request.body) > MAX_HEADER_BYTES:
             self.transport.pause_reading()
 
     def write(self, data: bytes) -> None:
