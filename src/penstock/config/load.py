@@ -1,6 +1,7 @@
 """One loader that reports all faults, each with its path. The only reader of the environment.
 
-Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Config -> meaning faults -> secrets.
+Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Config -> meaning faults -> secrets. Where
+there are shape faults, what is left without them goes the same way, so that one run says everything.
 Rule: no message and no repr repeats a value that may be a secret.
 """
 
@@ -16,6 +17,7 @@ from msgspec import Struct, field
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.meaning import meaning_faults, secret_faults
+from penstock.config.mend import follows, mended
 from penstock.config.notices import notices
 from penstock.config.schema import Config
 from penstock.config.secrets import Secret, is_reference, resolve
@@ -72,13 +74,13 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
         return _refused("$", "The nesting is too deep.", "Flatten it: no knob is nested so deeply.")
     if document is None:
         document = {}
-    faults = shape_faults(document, Config)
-    if faults:
-        return Loaded(None, faults, text=text, base=base)
+    structural = shape_faults(document, Config)
+    if structural and not isinstance(document, dict):
+        return Loaded(None, structural, text=text, base=base)
     try:
-        config = msgspec.convert(document, Config)
+        config = msgspec.convert(mended(document, Config) if structural else document, Config)
     except msgspec.ValidationError as error:  # a rule that shape_faults does not know: said, if not so well
-        return Loaded(None, [Fault("$", f"{error}.")], text=text, base=base)
+        return Loaded(None, structural or [Fault("$", f"{error}.")], text=text, base=base)
     faults = meaning_faults(config, catalogue, base)
     secrets: dict[str, Secret] = {}
     for place, reference in references(config):
@@ -89,6 +91,9 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
             faults.append(Fault(place, found.reason, _secret_remedy(found.code)))
     faults += secret_faults(config, secrets)
     warnings = notices(config, catalogue, today)
+    if structural:
+        faults = structural + [fault for fault in faults if not follows(fault, structural)]
+        warnings = [warning for warning in warnings if not follows(warning, structural)]
     return Loaded(None if faults else config, faults, warnings, secrets, text, base)
 
 
