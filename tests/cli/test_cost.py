@@ -40,16 +40,15 @@ def test_the_table_says_what_is_not_known(db, capsys):
     assert "$0.00054 + 2 with unknown price" in lines["total"]
 
 
-@pytest.mark.parametrize("columns", [200, 100, 80, 60, 40, 20])
-def test_money_is_never_cut(db, capsys, monkeypatch, columns):
-    """However narrow the terminal: counts go, names fold, and what went is said; every dollar figure stays whole."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    assert run(["cost", "--db", db, "--by", "model"]) == 0
-    out = capsys.readouterr().out
+@pytest.mark.parametrize("columns", [200, 100, 80, 60, 40, 20, None])
+def test_money_is_never_cut(db, screen, columns):
+    """However narrow the terminal: counts go, names fold, and what went is said; a pipe gets everything."""
+    code, out = screen.show(columns, "cost", "--db", db, "--by", "model")
+    assert code == 0
     assert "…" not in out
     assert "$0.00054 + 1 with unknown price" in out
     assert "$0.00054 + 2 with unknown price" in out
-    assert ("hint: no room for" in " ".join(out.split())) == (columns < 118)
+    assert ("hint: no room for" in " ".join(out.split())) == (columns is not None and columns < 118)
 
 
 def test_json_is_for_programs(db, capsys):

@@ -29,7 +29,8 @@ STORY = Explain(
             "upstream_fault",
             1,
         ),
-        Happening(14.3, "wait", reason="back-off: 100 ms"),
+        Happening(14.3, "wait", reason="back-off after slow_down: 99 ms"),
+        Happening(113.4, "wait", reason="back-off after slow_down: 1 ms"),
         Happening(114.5, "try", "anthropic/claude-haiku-4-5", "ANT", "fallback", attempt=2),
         Happening(260.0, "delivered", "anthropic/claude-haiku-4-5", "ANT", attempt=2),
     ],
@@ -58,6 +59,23 @@ def db(tmp_path, monkeypatch):
         record("r2", entry("r2", 1), entry("r2", 2, row=None), explain={"later": {"shape": [1, "two"]}})
     )
     journal.add(record("r3", status=200))
+    cut = entry("r4", 1, klass="billed_not_delivered")
+    ends = [
+        {"at_ms": 1.0, "what": "try", "target": "a/b", "key": "K", "reason": "first", "attempt": 1},
+        {"at_ms": 20.0, "what": "cut", "reason": "The caller hung up.", "code": "client_gone", "attempt": 1},
+        {"at_ms": 30.0, "what": "try", "target": "a/b", "key": "K", "reason": "again", "attempt": 2},
+        {
+            "at_ms": 31.0,
+            "what": "failed",
+            "reason": "never written",
+            "code": "odd",
+            "attempt": 2,
+            "later": "field",
+        },
+        {"at_ms": 32.0, "what": "failed", "target": "a/b", "reason": "no try", "code": "lost", "attempt": 9},
+        {"at_ms": 33.0, "what": "wait", "reason": "until it is well"},
+    ]
+    journal.add(record("r4", cut, explain={"happenings": ends}))
     journal.close()
     return path
 
@@ -77,11 +95,11 @@ def test_the_whole_story(db, capsys):
         "translated: openai to anthropic",
         "local/llava: the model takes no images [no-image]",
         "+0.3 ms try (attempt 1) openai/gpt-4o-mini with key OPENAI_KEY: first; key: weight 0.7 of 1",
-        "failed, upstream 503, took 120.5 ms",
+        "failed at +14.2 ms, upstream 503, took 120.5 ms",
         "upstream_fault: 503 from [bold]openai[/bold]",
         "nothing consumed: $0",
-        "+14.3 ms wait: back-off: 100 ms",
-        "delivered, upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s",
+        "+14.3 ms wait 100 ms (back-off after slow_down)",
+        "delivered at +260.0 ms, upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s",
         "finished: stop (the provider's word: end_turn)",
         "metadata sku = 12",
         "1,050 prompt + 200 completion tokens (stream): $0.00027375",
@@ -94,6 +112,51 @@ def test_the_whole_story(db, capsys):
     assert (
         out.index("try (attempt 1)") < out.index("wait") < out.index("try (attempt 2)") < out.index("total")
     )
+
+
+def test_how_a_try_ended_is_said_once_and_at_the_try(db, screen):
+    """The reason of a failure has one line, under its attempt; equal waits that follow each other are one."""
+    lines = screen.lines(None, "explain", "r1", "--db", db)
+    at = {word: [place for place, line in enumerate(lines) if word in line] for word in (
+        "503 from [bold]openai[/bold]", "try (attempt 1)", "try (attempt 2)", "failed at", "delivered at", " wait ",
+    )}  # fmt: skip
+    assert [len(places) for places in at.values()] == [1, 1, 1, 1, 1, 1]
+    order = ("try (attempt 1)", "failed at", "503 from [bold]openai[/bold]", " wait ", "try (attempt 2)")
+    assert [at[word][0] for word in order] == sorted(at[word][0] for word in order)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200, None])
+def test_no_decision_is_cut(db, screen, columns):
+    """A terminal folds under the branch, a pipe gets whole lines; the words are the same at every width."""
+    lines = screen.lines(columns, "explain", "r1", "--db", db)
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    for words in (
+        "try (attempt 1) openai/gpt-4o-mini with key OPENAI_KEY: first; key: weight 0.7 of 1",
+        "upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s",
+        "200 output x $0.6/M = $0.00012 (price version 2026-11-01, stream)",
+    ):
+        assert words in text
+    if columns is None:
+        whole = screen.lines(10_000, "explain", "r1", "--db", db)
+        assert lines == whole
+        assert all(line == line.rstrip() for line in lines)
+    else:
+        assert max(map(len, lines)) <= columns
+
+
+def test_endings_that_the_ledger_does_not_explain(db, screen):
+    """A cut says its class; a try without an entry still says how it ended; what differs is said beside it."""
+    lines = [line.lstrip("│├└─ ") for line in screen.lines(None, "explain", "r4", "--db", db)]
+    assert (
+        "cut at +20.0 ms, billed_not_delivered, upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s"
+        in lines
+    )
+    assert "client_gone: The caller hung up." in lines
+    assert lines[lines.index("+30.0 ms try (attempt 2) a/b with key K: again") + 1] == "failed at +31.0 ms"
+    assert "odd: never written" in lines
+    assert "later: field" in lines
+    assert "+32.0 ms failed (attempt 9) a/b: no try [lost]" in lines
+    assert "+33.0 ms wait: until it is well" in lines
 
 
 def test_the_body_id_finds_the_call_too(db, capsys):
@@ -129,7 +192,7 @@ def test_json_is_the_whole_record(db, capsys):
     assert data["call"]["explain"]["happenings"][2] == {
         "at_ms": 14.3,
         "what": "wait",
-        "reason": "back-off: 100 ms",
+        "reason": "back-off after slow_down: 99 ms",
     }
     assert [made["attempt"] for made in data["entries"]] == [1, 2]
     assert data["entries"][1]["lines"][0]["price_pico_usd"] == 150_000

@@ -40,14 +40,14 @@ def test_json_lists_every_hit_with_prices_as_text(ask):
     assert all(row["price"] is None or row["price"]["version"] for row in rows)
 
 
-def test_the_table_shows_prices_tiers_lifecycle_and_source(ask):
+def test_a_model_shows_prices_tiers_lifecycle_and_source(ask):
     """What a person needs to choose a model."""
     code, out = ask("gemini/gemini-2.5-pro")
     assert code == 0
     for piece in (
         "1,048,576",
         "in 1.25",
-        "above 200,000: in 2.5",
+        "above 200,000",
         "batch",
         "retire",
         "2026-12-01",
@@ -71,8 +71,8 @@ def test_no_hit_names_near_models(ask):
 
 
 def test_long_lists_are_cut_aloud(ask):
-    """A bare ``penstock models`` does not flood the terminal."""
-    code, out = ask()
+    """Many hits do not flood the terminal; how many are left out is said."""
+    code, out = ask("gpt")
     assert code == 0
     assert "more: add words to the filter, or --all" in out
-    assert out.count("\n") < 1000
+    assert out.count("\n") < 50

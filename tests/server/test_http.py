@@ -360,7 +360,7 @@ def test_a_caller_that_does_not_read_bounds_what_is_held_for_it(gateway):
         time.sleep(0.5)
         held = gateway.inside(
             lambda: [
-                (one._transport.get_write_buffer_size(), one._reply.on_pause.__self__.brakes)
+                (one.transport.get_write_buffer_size(), one._reply.on_pause.__self__.brakes)
                 for one in gateway.running.app.connections
                 if one._reply is not None and one._reply.on_pause is not None
             ]

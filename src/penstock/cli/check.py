@@ -5,17 +5,14 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from textwrap import fill
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
+from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
-
-_IN = " " * 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +33,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(loaded: Loaded, name: str) -> None:
-    console = Console()
+    console = screen()
     if loaded.faults:
-        _list(console, Text(f"{name}: {_count(len(loaded.faults), 'fault')}", "bold red"), loaded.faults)
+        _list(console, f"{name}: {_count(len(loaded.faults), 'fault')}", loaded.faults, "red")
     if loaded.warnings:
-        _list(console, Text(_count(len(loaded.warnings), "warning"), "bold yellow"), loaded.warnings)
+        _list(console, f"{name}: {_count(len(loaded.warnings), 'warning')}", loaded.warnings, "yellow")
     if not loaded.faults and loaded.config is not None:
         config = loaded.config
         found = (
@@ -50,18 +47,17 @@ def _tell(loaded: Loaded, name: str) -> None:
             (len(config.routes) + len(config.mcp), "route"),
             (len(config.virtual_keys), "virtual key"),
         )
-        console.print(Text(f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green"))
+        folded(console, f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green")
 
 
-def _list(console: Console, title: Text, faults: list[Fault]) -> None:
+def _list(console: Console, title: str, faults: list[Fault], colour: str) -> None:
     """Each place on a line of its own, uncut, so that it can be searched for; below it what is wrong and what to write."""
-    console.print(title, soft_wrap=True)
+    put(console, title, f"bold {colour}")
     for fault in faults:
-        console.print(Text(f"  {fault.path}", "bold"), soft_wrap=True)
-        said = fill(
-            f"{fault.message} {fault.remedy}", console.width, initial_indent=_IN, subsequent_indent=_IN
-        )
-        console.print(Text(said), soft_wrap=True)
+        put(console, f"  {fault.path}", "bold")
+        folded(console, fault.message, indent="      ")
+        if fault.remedy:
+            folded(console, fault.remedy, indent="      -> ", hang="         ")
 
 
 def _count(number: int, what: str) -> str:

@@ -18,6 +18,7 @@ from rich.table import Table
 from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
+from penstock.cli.screen import screen
 from penstock.ledger.queries import DIMENSIONS, CostRow, cost
 from penstock.ledger.schema import open_reader
 
@@ -138,7 +139,7 @@ def _print_csv(rows: list[CostRow], by: str) -> None:
 
 
 def _print_table(rows: list[CostRow], by: str) -> None:
-    console = Console()
+    console = screen()
     if not rows:
         console.print("The ledger has no entries for this.")
         return

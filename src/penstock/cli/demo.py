@@ -19,12 +19,14 @@ import msgspec
 import uvloop
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError
 from penstock.base.money import usd_text
+from penstock.cli.screen import folded, put, screen
 from penstock.ledger.pulse import Pulse, pulse
 from penstock.net.transport import Deadlines, Transport, TransportSettings
 from penstock.wire.http import WireRequest
@@ -63,6 +65,7 @@ OUTAGE: dict[str, Any] = {
         {"kind": "error_first_frame", "when": {"providers": ["openai"]}},
     ],
 }
+PHASES = ("calm", "outage of openai", "recovery")
 CALM: dict[str, Any] = {"replace": True, "faults": []}
 MODELS = ("openai/gpt-4o-mini", "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
 
@@ -184,20 +187,22 @@ async def _post(url: str, path: bytes, body: dict[str, Any]) -> None:
 
 
 async def _demo(args: argparse.Namespace, folder: Path) -> int:
-    console = Console(stderr=args.json)
+    console = screen(stderr=args.json)
     env = {**os.environ, "DEMO_KEY": "sk-demo-1", "DEMO_KEY_2": "sk-demo-2", "DEMO_VIRTUAL_KEY": KEY}
     scenario, config, db = folder / "scenario.json", folder / "penstock.yaml", folder / "penstock.db"
     scenario.write_bytes(msgspec.json.encode(SCENARIO))
-    sim, sim_url = await _Process.start(
-        "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
-    )
+    with console.status("starting the simulated providers"):
+        sim, sim_url = await _Process.start(
+            "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
+        )
     gateway: _Process | None = None
     try:
         config.write_text(CONFIG.format(sim=sim_url), encoding="utf-8")
-        gateway, url = await _Process.start(
-            "serve", "--config", str(config), "--port", str(args.port), "--db", str(db), "--json",
-            env=env, stream="stderr",
-        )  # fmt: skip
+        with console.status("starting the gateway"):
+            gateway, url = await _Process.start(
+                "serve", "--config", str(config), "--port", str(args.port), "--db", str(db), "--json",
+                env=env, stream="stderr",
+            )  # fmt: skip
         connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
         try:
             unanswered = await _play(console, args.seconds, url, sim_url, connection)
@@ -221,29 +226,33 @@ async def _play(
     replay = _Replay(url)
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    progress = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
-    bar = progress.add_task("calm", total=seconds)
-    phase = "calm"
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    phase = -1
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
         while (gone_s := loop.time() - start_s) < seconds:
-            wanted = (
-                "calm"
-                if gone_s < seconds / 3
-                else "outage of openai"
-                if gone_s < 2 * seconds / 3
-                else "recovery"
-            )
+            wanted = min(len(PHASES) - 1, int(gone_s / seconds * len(PHASES)))
             if wanted != phase:
                 phase = wanted
-                faults = OUTAGE if phase == "outage of openai" else CALM
-                await _post(sim_url, b"/_sim/faults", faults)
+                await _post(sim_url, b"/_sim/faults", OUTAGE if PHASES[phase].startswith("outage") else CALM)
+                if not console.is_terminal:
+                    put(console, f"{gone_s:.1f} s: {PHASES[phase]}")
             while replay.sent < gone_s * RATE_PER_S:
                 replay.fire()
-            progress.update(bar, completed=gone_s, description=phase)
-            live.update(Group(progress, _table(pulse(connection))))
+            live.update(Group(_phases(phase, gone_s, seconds), *_tables(pulse(connection))))
             await asyncio.sleep(0.05)
         await replay.finish()
     return replay.unanswered
+
+
+def _phases(phase: int, gone_s: float, seconds: float) -> Group:
+    """Where in the play we are: what was, what is, what comes; and a bar."""
+    words = Text("  ")
+    for place, name in enumerate(PHASES):
+        now = "bold red" if name.startswith("outage") else "bold green"
+        words.append("  >  " if place else "", "dim")
+        words.append(f"[{name}]" if place == phase else f" {name} ", now if place == phase else "dim")
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(" ", ProgressBar(total=seconds, completed=gone_s, width=44), f"{gone_s:.0f} of {seconds:g} s")
+    return Group(words, bar, "")
 
 
 async def _settled(connection: sqlite3.Connection) -> Pulse:
@@ -257,20 +266,38 @@ async def _settled(connection: sqlite3.Connection) -> Pulse:
         last = now
 
 
-def _table(figures: Pulse) -> Table:
-    table = Table(title="read from the ledger", title_justify="left")
-    for column in ("provider", "attempts", "failed", "cost $", "median TTFT ms"):
-        table.add_column(column, justify="left" if column == "provider" else "right")
+def _tables(figures: Pulse) -> tuple[Table, Table]:
+    """All calls in a row, and the providers behind them. Columns keep their widths while figures grow."""
+    calls = Table(title="all calls, read from the ledger", title_justify="left", title_style="bold")
+    style = {
+        "failed": "red" if figures.failed else "green",
+        "fell back": "yellow" if figures.fell_back else "",
+    }
+    cells = {
+        "requests": str(figures.requests),
+        "failed": str(figures.failed),
+        "fell back": str(figures.fell_back),
+        "cost": f"${usd_text(figures.cost_nusd)}",
+        "added p50": _added(figures.added_p50_us),
+        "added p99": _added(figures.added_p99_us),
+    }
+    for title in cells:
+        calls.add_column(title, justify="right", min_width=9, no_wrap=True, style=style.get(title))
+    calls.add_row(*cells.values())
+    providers = Table(title="attempts by provider", title_justify="left", title_style="bold")
+    for title in ("provider", "attempts", "failed", "cost", "median TTFT"):
+        providers.add_column(
+            title, justify="left" if title == "provider" else "right", min_width=11, no_wrap=True
+        )
     for row in figures.providers:
-        ttft = "-" if row.ttft_p50_ms is None else f"{row.ttft_p50_ms:.1f}"
-        table.add_row(row.provider, str(row.attempts), str(row.failed), usd_text(row.cost_nusd), ttft)
-    table.add_section()
-    added = "-" if figures.added_p50_us is None else f"{figures.added_p50_us} µs added"
-    table.add_row(
-        f"calls: {figures.requests}", f"fell back: {figures.fell_back}", str(figures.failed),
-        usd_text(figures.cost_nusd), added,
-    )  # fmt: skip
-    return table
+        ttft = "-" if row.ttft_p50_ms is None else f"{row.ttft_p50_ms:.1f} ms"
+        failed = Text(str(row.failed), "red" if row.failed else "")
+        providers.add_row(row.provider, str(row.attempts), failed, f"${usd_text(row.cost_nusd)}", ttft)
+    return calls, providers
+
+
+def _added(microseconds: int | None) -> str:
+    return "-" if microseconds is None else f"{microseconds:,} µs"
 
 
 def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Namespace) -> None:
@@ -279,22 +306,37 @@ def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Name
             msgspec.json.encode({**msgspec.to_builtins(figures), "unanswered": unanswered}).decode() + "\n"
         )
         return
-    console.print(_table(figures))
-    console.print(
-        f"{figures.requests} calls; {figures.failed} failed; {figures.fell_back} fell back to another attempt or "
-        f"provider while openai was out; {unanswered} were not answered whole.\n"
+    for table in _tables(figures):
+        console.print(table)
+    well = bool(figures.requests) and not figures.failed and not unanswered
+    folded(
+        console,
+        f"{figures.requests} calls; {figures.failed} failed; {figures.fell_back} answered by another attempt or "
+        f"provider; {unanswered} not answered whole.",
+        "bold green" if well else "bold red",
+    )
+    folded(
+        console,
         f"Cost ${usd_text(figures.cost_nusd)}, of which ${usd_text(figures.not_delivered_nusd)} was billed and not "
-        f"delivered. Added by the gateway: median {figures.added_p50_us} µs, p99 {figures.added_p99_us} µs."
+        f"delivered. Added by the gateway: median {_added(figures.added_p50_us)}, "
+        f"p99 {_added(figures.added_p99_us)}.",
     )
 
 
 async def _stay(console: Console, url: str, config: Path) -> None:
-    console.print(
-        f"\nThe gateway runs at [bold]{url}[/] (configuration {config}). Try:\n\n"
-        f"  curl {url}/v1/chat/completions -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\\n"
-        '    -d \'{"model": "openai/gpt-4o-mini", "messages": \\[{"role": "user", "content": "Hello"}]}\'\n\n'
-        "Ctrl-C ends it."
-    )
+    """Say where it runs and how to call it: lines to be copied, so neither folded nor marked up."""
+    body = '{"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
+    for line in (
+        "",
+        f"The gateway runs at {url} (configuration {config}). Try:",
+        "",
+        f"  curl {url}/v1/chat/completions \\",
+        f"    -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\",
+        f"    -d '{body}'",
+        "",
+        "Ctrl-C ends it.",
+    ):
+        put(console, line)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

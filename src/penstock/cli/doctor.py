@@ -12,12 +12,11 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from penstock import __version__
 from penstock.base.errors import PenstockError
+from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.ledger.journal import Journal
@@ -67,14 +66,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
-        table = Table(title="penstock doctor", title_justify="left")
-        for column in ("", "what", "found"):
-            table.add_column(column, overflow="fold")
-        for check in checks:
-            state = Text("ok", "green") if check.ok else Text("no", "red")
-            table.add_row(state, Text(check.what), Text(check.found))
-        Console().print(table)
+        _tell(checks)
     return 0 if all(check.ok for check in checks) else 1
+
+
+def _tell(checks: list[Check]) -> None:
+    """A line a check; what was found folds inside its own column."""
+    console = screen()
+    put(console, "penstock doctor", "bold")
+    width = max(cell_len(check.what) for check in checks)
+    for check in checks:
+        mark = "ok" if check.ok else "no"
+        head = f"  {mark}  {check.what}{' ' * (width - cell_len(check.what))}  "
+        folded(console, check.found or "-", "" if check.ok else "red", indent=head, hang=" " * len(head))
+    failed = sum(not check.ok for check in checks)
+    put(console, "all is well" if not failed else f"{failed} of {len(checks)} are not well", "bold")
 
 
 def _versions(catalogue: Catalogue) -> list[Check]:

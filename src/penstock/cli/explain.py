@@ -3,22 +3,26 @@
 Rules
 - It prints what was recorded when the decision was taken; nothing is looked up again.
 - What was recorded in a shape unknown to this file is printed as it stands, not left out.
+- Nothing is cut: a terminal folds long lines under their own branch, a pipe gets them whole.
+- How a try ended stands at the try; waits of one cause that follow each other are one wait.
 - Callers' words (model names, metadata, errors) are data: never rich markup.
 """
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from penstock.base.errors import NotFound, PenstockError
 from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
+from penstock.cli.screen import screen
 from penstock.ledger.entry import Call, Entry, Line
 from penstock.ledger.queries import Explained, explain
 from penstock.ledger.schema import open_reader
@@ -26,6 +30,9 @@ from penstock.ledger.schema import open_reader
 UNKNOWN = "unknown price"
 _CLASS_STYLE = {"delivered": "green", "cache_hit": "green", "billed_not_delivered": "yellow", "failed": "red"}
 _WHAT_STYLE = {"failed": "red", "cut": "red", "refused": "yellow", "delivered": "green"}
+_ENDINGS = ("delivered", "failed", "cut")
+_WAIT = re.compile(r"(?P<why>.*): (?P<wait_ms>\d+(\.\d+)?) ms")
+_HAPPENING = ("at_ms", "what", "target", "key", "reason", "code", "attempt", "wait_ms")
 _KNOWN_PARTS = ("route", "route_reason", "steps", "refused", "happenings")
 """gateway.record.Explain, as it lies in the ledger."""
 
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(as_fields(explained))).decode())
     else:
-        Console(soft_wrap=True, highlight=False).print(tree(explained))
+        screen().print(tree(explained))
     return 0
 
 
@@ -138,30 +145,77 @@ def _add_plan(root: Tree, recorded: dict[str, Any]) -> None:
 
 
 def _add_happenings(root: Tree, recorded: dict[str, Any], explained: Explained) -> set[int]:
-    """What happened, in order, each try with its entry; gives the attempts that were shown."""
-    happenings = _rows(recorded.get("happenings"))
+    """What happened, in order, each try with its end and its entry; gives the attempts that were shown."""
+    happenings = list(_one_wait(_dict(told) for told in _rows(recorded.get("happenings"))))
     entries = {entry.attempt: entry for entry in explained.entries}
+    tries = {_attempt(told) for told in happenings if told.get("what") == "try"}
+    endings = {_attempt(told): told for told in happenings if str(told.get("what")) in _ENDINGS}
     shown: set[int] = set()
     branch = root.add(_text("what happened", "bold")) if happenings else root
-    for happening in map(_dict, happenings):
-        what = str(happening.get("what", "?"))
-        attempt = happening.get("attempt", 0)
-        words = [f"+{_ms(happening.get('at_ms', 0.0))}", what]
-        words += [f"(attempt {attempt})"] if attempt else []
-        words += [str(happening["target"])] if happening.get("target") else []
-        words += [f"with key {happening['key']}"] if what == "try" and happening.get("key") else []
-        code = f" [{happening['code']}]" if happening.get("code") else ""
-        line = _joined(" ".join(words), happening.get("reason")) + code
-        node = branch.add(_text(line, _WHAT_STYLE.get(what, "")))
-        if what == "try" and attempt in entries:
+    for told in happenings:
+        attempt = _attempt(told)
+        if attempt in tries and told is endings.get(attempt):
+            continue
+        node = branch.add(_text(_happening(told), _WHAT_STYLE.get(str(told.get("what")), "")))
+        _leftovers(node, told)
+        if told.get("what") == "try":
+            _add_end(node, endings.get(attempt), entries.get(attempt))
             shown.add(attempt)
-            _add_entry(node, entries[attempt])
-        known = ("at_ms", "what", "target", "key", "reason", "code", "attempt")
-        _leftovers(node, happening, known)
     return shown
 
 
-def _add_entry(node: Tree, entry: Entry) -> None:
+def _one_wait(happenings: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Waits for the same cause, with nothing between them, as one; ``wait_ms`` is how long it was to be in all."""
+    last: dict[str, Any] | None = None
+    for told in happenings:
+        match = _WAIT.fullmatch(str(told.get("reason", ""))) if told.get("what") == "wait" else None
+        if match is None:
+            last = None
+            yield told
+            continue
+        wait_ms = float(match["wait_ms"])
+        if last is not None and last["reason"] == match["why"]:
+            last["wait_ms"] += wait_ms
+            continue
+        last = {**told, "reason": match["why"], "wait_ms": wait_ms}
+        yield last
+
+
+def _attempt(told: dict[str, Any]) -> int:
+    attempt = told.get("attempt")
+    return attempt if isinstance(attempt, int) else 0
+
+
+def _happening(told: dict[str, Any]) -> str:
+    """One happening in a line."""
+    what, attempt, reason = str(told.get("what", "?")), _attempt(told), told.get("reason")
+    words = [f"+{_ms(told.get('at_ms', 0.0))}", what]
+    if "wait_ms" in told:
+        return " ".join([*words, f"{told['wait_ms']:.0f} ms", f"({reason})"])
+    words += [f"(attempt {attempt})"] if attempt else []
+    words += [str(told["target"])] if told.get("target") else []
+    words += [f"with key {told['key']}"] if what == "try" and told.get("key") else []
+    code = f" [{told['code']}]" if told.get("code") else ""
+    return _joined(" ".join(words), reason) + code
+
+
+def _add_end(node: Tree, ending: dict[str, Any] | None, entry: Entry | None) -> None:
+    """How a try ended, once: the ledger's entry says it, and the happening when; either may be missing."""
+    when = "" if ending is None else f" at +{_ms(ending.get('at_ms', 0.0))}"
+    what = "" if ending is None else str(ending["what"])
+    if entry is not None:
+        _add_entry(node, entry, when, what)
+    elif ending is not None:
+        node.add(_text(f"{what}{when}", _WHAT_STYLE.get(what, "")))
+    if ending is None:
+        return
+    reason, code = ending.get("reason") or "", ending.get("code") or ""
+    if (reason or code) and (entry is None or (code, reason) != (entry.error_code or "", entry.error or "")):
+        node.add(_text(_joined(code, reason) if code else str(reason), "red"))
+    _leftovers(node, ending)
+
+
+def _add_entry(node: Tree, entry: Entry, when: str = "", what: str = "") -> None:
     """What the ledger holds of an attempt."""
     status = f", upstream {entry.status}" if entry.status else ""
     took = f"took {_ms(entry.latency_ms)}"
@@ -169,7 +223,9 @@ def _add_entry(node: Tree, entry: Entry) -> None:
         took += f", first token after {_ms(entry.ttft_ms)}"
     if entry.tokens_per_s is not None:
         took += f", {entry.tokens_per_s:.1f} tokens/s"
-    node.add(_text(f"{entry.klass}{status}, {took}", _CLASS_STYLE.get(entry.klass, "")))
+    # An attempt that failed, or was cut, may have consumed something: that is its class.
+    ended = f"{entry.klass}{when}" if what in ("", entry.klass) else f"{what}{when}, {entry.klass}"
+    node.add(_text(f"{ended}{status}, {took}", _CLASS_STYLE.get(entry.klass, "")))
     if entry.error_code:
         node.add(_text(_joined(entry.error_code, entry.error), "red"))
     if entry.model_served and entry.model_served != entry.model:
@@ -237,8 +293,9 @@ def _add_anything(node: Tree, value: Any) -> None:
         node.add(_text(_scalar(value)))
 
 
-def _leftovers(node: Tree, recorded: dict[str, Any], known: tuple[str, ...]) -> None:
-    rest = {key: value for key, value in recorded.items() if key not in known}
+def _leftovers(node: Tree, told: dict[str, Any]) -> None:
+    """What a happening has beyond the fields that we know."""
+    rest = {key: value for key, value in told.items() if key not in _HAPPENING}
     if rest:
         _add_anything(node, rest)
 
@@ -270,7 +327,7 @@ def _ms(milliseconds: float) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(text, style=style)
+    return Text(text, style=style, overflow="fold")
 
 
 def _fields(struct: msgspec.Struct) -> dict[str, Any]:

@@ -1,42 +1,33 @@
-"""``penstock models [FILTER] [--json]``: what the catalogue knows of the models whose name has every word of FILTER.
+"""``penstock models [WORD ...]``: what the catalogue knows of the models whose name has every word.
 
+Few hits, or ``--details``: a block each with every price class. More: a table. No word: who sells how many.
 Prices are dollars per million tokens unless they say otherwise. A price that is not known is said to be unknown.
 """
 
 import argparse
 import sys
 from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from penstock.base.models import ModelFacts, PriceRow
-from penstock.base.money import PICO_PER_USD, Price
+from penstock.base.models import ModelFacts
+from penstock.base.money import Price
+from penstock.cli.models_text import LEGEND, PER_MILLION, print_block, print_overview, print_rows, usd
+from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import UNITS, Catalogue, lifecycle_note
 
 _SHOWN = 40
+_FEW = 3
 _OLD_DAYS = 60
-_SHORT = {
-    "input": "in",
-    "output": "out",
-    "cache_read": "cache read",
-    "cache_write_5m": "cache write 5m",
-    "cache_write_1h": "cache write 1h",
-    "input_audio": "audio in",
-    "output_audio": "audio out",
-    "input_image": "image in",
-    "output_image": "image out",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("filter", nargs="*", help="words that provider/model must contain")
+    parser.add_argument("--details", action="store_true", help="all that is known of each, every price class")
     parser.add_argument("--json", action="store_true", help="print every hit as JSON")
-    parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} rows")
+    parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} models")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,80 +40,52 @@ def run(args: argparse.Namespace) -> int:
         rows = [as_json(facts, today) for facts in hits]
         sys.stdout.write(msgspec.json.encode({"version": catalogue.version, "models": rows}).decode() + "\n")
         return 0 if hits else 1
-    console = Console()
+    console = screen()
     if not hits:
         near = catalogue.nearest(words)
-        console.print(f"no model matches {escape(words)!r}" + (f"; near: {', '.join(near)}" if near else ""))
+        folded(console, f"no model matches {words!r}" + (f"; near: {', '.join(near)}" if near else ""))
         return 1
-    console.print(table(hits if args.all else hits[:_SHOWN], today))
-    if len(hits) > _SHOWN and not args.all:
-        console.print(f"{len(hits) - _SHOWN} more: add words to the filter, or --all")
-    newest = max(facts.date for facts in hits)
-    console.print(f"catalogue {catalogue.version}, figures of {newest}; $ per million tokens")
-    age_days = (today - date.fromisoformat(newest)).days
-    if age_days > _OLD_DAYS:
-        console.print(
-            f"[yellow]these figures are {age_days} days old: see docs/how-to/update-the-catalogue.md[/]"
-        )
+    if not words and not args.all and not args.details:
+        print_overview(console, hits, catalogue.providers())
+    else:
+        hits.sort(key=lambda facts: _place(facts, words.lower(), today))
+        _print_hits(console, hits, words.lower(), today, args)
+    _print_age(console, max(facts.date for facts in hits), catalogue.version, today)
     return 0
 
 
-def table(hits: list[ModelFacts], today: date) -> Table:
-    """The hits as a table."""
-    grid = Table(show_lines=len(hits) <= 10)
-    for title in ("Model", "Context", "Output", "In > out", "Price", "Lifecycle", "Source"):
-        grid.add_column(title, overflow="fold", justify="right" if title in {"Context", "Output"} else "left")
-    for facts in hits:
-        note = lifecycle_note(facts, today)
-        grid.add_row(
-            escape(f"{facts.provider}/{facts.model}"),
-            count(facts.context_tokens),
-            count(facts.max_output_tokens),
-            f"{' '.join(sorted(facts.modalities_in))} > {' '.join(sorted(facts.modalities_out))}",
-            escape(price_lines(facts.price)),
-            f"[red]{note}[/]" if note.startswith("retired") else f"[yellow]{note}[/]",
-            escape(f"{facts.source.replace('https://', '')}; {facts.date}"),
-        )
-    return grid
+def _place(facts: ModelFacts, words: str, today: date) -> tuple[bool, bool]:
+    """What was asked for by its name comes first, what is retired last; else as the catalogue has it."""
+    exact = words in (facts.model.lower(), f"{facts.provider}/{facts.model}".lower())
+    return not exact, not exact and lifecycle_note(facts, today).startswith("retired")
 
 
-def count(tokens: int | None) -> str:
-    """A token count, or a question mark."""
-    return "?" if tokens is None else f"{tokens:,}"
+def _print_hits(
+    console: Console, hits: list[ModelFacts], words: str, today: date, args: argparse.Namespace
+) -> None:
+    shown = hits if args.all else hits[:_SHOWN]
+    named = [facts for facts in hits if f"{facts.provider}/{facts.model}".lower() == words]
+    blocks = shown if args.details or len(hits) <= _FEW else named
+    rows = [] if blocks is shown else shown
+    if rows:
+        print_rows(console, rows, today)
+        folded(console, LEGEND, "dim")
+    for place, facts in enumerate(blocks):
+        if place or rows:
+            put(console, "")
+        print_block(console, facts, today)
+    if len(hits) > len(shown):
+        folded(console, f"{len(hits) - len(shown):,} more: add words to the filter, or --all")
+    elif rows and not named:
+        folded(console, "--details, or a full provider/model, shows every price class")
 
 
-def price_lines(price: PriceRow | None) -> str:
-    """Standard prices, then one line a tier and a service class."""
-    if price is None:
-        return "unknown"
-    lines = [units_text(price.units)]
-    lines += [f"above {tier.above_tokens:,}: {units_text(tier.prices)}" for tier in price.tiers]
-    lines += [f"{name.replace('>', ' above ')}: {units_text(units)}" for name, units in price.service.items()]
-    return "\n".join(lines)
-
-
-def units_text(units: dict[str, Price]) -> str:
-    """``in 0.3, out 2.5, image 0.039 each``; kinds that all cost the same are named once (``web_search``)."""
-    kinds: dict[str, set[Price]] = {}
-    for unit, price in units.items():
-        kinds.setdefault(unit.partition(":")[0], set()).add(price)
-    units = {
-        unit.partition(":")[0] if len(kinds[unit.partition(":")[0]]) == 1 else unit: price
-        for unit, price in units.items()
-    }
-    order = sorted(units, key=lambda unit: (UNITS.index(unit) if unit in UNITS else len(UNITS), unit))
-    return ", ".join(
-        f"{_SHORT.get(unit, unit)} {usd(units[unit], 1_000_000)}"
-        if unit in UNITS
-        else f"{unit} {usd(units[unit], 1)} each"
-        for unit in order
-    )
-
-
-def usd(price: Price, units: int) -> str:
-    """The price of so many units as plain decimal dollars, exact."""
-    text = f"{Decimal(price.pico_usd) * units / (price.per * PICO_PER_USD):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _print_age(console: Console, newest: str, version: str, today: date) -> None:
+    folded(console, f"catalogue {version}, figures up to {newest}", "dim")
+    age_days = (today - date.fromisoformat(newest)).days
+    if age_days > _OLD_DAYS:
+        said = f"these figures are {age_days} days old: see docs/how-to/update-the-catalogue.md"
+        folded(console, said, "yellow")
 
 
 def as_json(facts: ModelFacts, today: date) -> dict[str, object]:
@@ -160,6 +123,6 @@ def as_json(facts: ModelFacts, today: date) -> dict[str, object]:
 def units_json(units: dict[str, Price]) -> dict[str, str]:
     """Unit -> dollars: per million for tokens (``input_per_million``), per piece otherwise (``image``)."""
     return {
-        f"{unit}_per_million" if unit in UNITS else unit: usd(price, 1_000_000 if unit in UNITS else 1)
+        f"{unit}_per_million" if unit in UNITS else unit: usd(price, PER_MILLION if unit in UNITS else 1)
         for unit, price in units.items()
     }

@@ -12,7 +12,7 @@ Rules
 """
 
 import asyncio
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -151,12 +151,7 @@ class Exchange(Struct, eq=False):
         """
         try:
             self.sink = self._first(sink)
-            held, self._held = self._held, []
-            for piece in held:  # what came before the sink
-                push = cast("Sink | None", self.sink)
-                if push is None:  # aborted by the sink itself
-                    break
-                push(piece)
+            self._drain()
             if not self.done:
                 self._loosen(_UNREAD)
                 await self.wait()
@@ -249,6 +244,15 @@ class Exchange(Struct, eq=False):
             connection.close()
         self._owner.ended(self)
         self._wake()
+
+    def _drain(self) -> None:
+        """What came before the sink."""
+        held, self._held = self._held, []
+        for piece in held:
+            sink = self.sink
+            if sink is None:  # aborted by the sink itself
+                return
+            sink(piece)
 
     def _wake(self) -> None:
         waiter = self.waiter

@@ -25,7 +25,7 @@ from penstock.net.connection import Connection
 from penstock.net.dial import Dialer
 from penstock.net.exchange import Deadlines, Exchange
 from penstock.net.faults import timed_out, unreachable
-from penstock.wire.http import WireRequest
+from penstock.wire.http import WireRequest, header_block
 
 __all__ = ["Deadlines", "Exchange", "Transport", "TransportSettings"]
 
@@ -273,7 +273,13 @@ class Transport:
         key = (request.method, request.path, *request.headers)
         block = self._blocks.get(key)
         if block is None:
-            block = self._block(request)
+            path = request.path or (b"" if self._target else b"/")
+            first = b"%b %b%b%b" % (request.method, self._target, path, self._after_target)
+            block = first + header_block(request.headers)
+            lines = self._lines + len(request.headers)
+            if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
+                # It would be another request.
+                raise OurFault("A path or header for the provider holds a line break or a space.")
             if len(self._blocks) >= _MAX_BLOCKS:
                 self._blocks.clear()
             self._blocks[key] = block
@@ -281,20 +287,6 @@ class Transport:
         if length or request.method not in (b"GET", b"HEAD"):
             return b"%bcontent-length: %d\r\n\r\n" % (block, length)
         return block + b"\r\n"
-
-    def _block(self, request: WireRequest) -> bytes:
-        """All but the length. A line break or a space from outside would be another request: OurFault."""
-        path = request.path
-        if not self._target and not path:
-            path = b"/"
-        parts = [request.method, b" ", self._target, path, self._after_target]
-        for name, value in request.headers:
-            parts += (name, b": ", value, b"\r\n")
-        lines = self._lines + len(request.headers)
-        block = b"".join(parts)
-        if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
-            raise OurFault("A path or header for the provider holds a line break or a space.")
-        return block
 
     # The clock.
 

@@ -80,48 +80,53 @@ class App:
 
     def handle(self, request: Request, reply: HttpReply) -> Coroutine[Any, Any, None]:
         """Serve one request; it ends the reply, whatever happens."""
+        caller = CHAT_ROUTES.get(request.url)  # as nearly all of them ask
+        if caller is not None:
+            return self._shield(caller, request, reply, chat=True)
         if request.url[:1] != b"/":
             request.url = origin_form(request.url)
         path = request.url.partition(b"?")[0]
         caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
-        if caller is not None:
-            return self._shield(self._chat, caller, request, reply)
-        return self._shield(self._page, caller_of(path), request, reply)
+        return self._shield(caller or caller_of(path), request, reply, chat=caller is not None)
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
         respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
 
-    async def _chat(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
-        if request.method != b"POST":
-            if request.method == b"OPTIONS":
-                told = [*_ALLOW_POST, (b"x-request-id", request_id.encode()), *echoed(request.headers)]
-                reply.send(200, header_block(told), b"")
-                return
-            error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
-            respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
+    def _without_post(
+        self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str
+    ) -> None:
+        if request.method == b"OPTIONS":
+            told = [*_ALLOW_POST, (b"x-request-id", request_id.encode()), *echoed(request.headers)]
+            reply.send(200, header_block(told), b"")
             return
-        inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
-        call = ChatCall(self.house, inbound, reply, request_id)
-        try:
-            await call.run()
-        except PenstockError as error:
-            extra = [*refusal_headers(call.facts, time.monotonic()), *echoed(request.headers)]
-            respond(reply, error, caller, request_id, extra)
+        error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
+        respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
 
-    async def _page(self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str) -> None:
+    async def _page(self, request: Request, reply: HttpReply, request_id: str) -> None:
         if self.pages is None:
             raise NotFound("There is no such path.")
         await run_asgi(self.pages, request, reply, request_id)
 
-    async def _shield(self, serve: Any, caller: CallerDialect, request: Request, reply: HttpReply) -> None:
+    async def _shield(self, caller: CallerDialect, request: Request, reply: HttpReply, *, chat: bool) -> None:
         """No request ends without an answer, and no bug without a line in the log."""
         request_id = self.request_id()
+        call: ChatCall | None = None
         self.inflight += 1
         try:
-            await serve(caller, request, reply, request_id)
+            if not chat:
+                await self._page(request, reply, request_id)
+            elif request.method != b"POST":
+                self._without_post(caller, request, reply, request_id)
+            else:
+                inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
+                call = ChatCall(self.house, inbound, reply, request_id)
+                await call.run()
         except PenstockError as error:
-            respond(reply, error, caller, request_id, echoed(request.headers))
+            extra = echoed(request.headers)
+            if call is not None:
+                extra = [*refusal_headers(call.facts, time.monotonic()), *extra]
+            respond(reply, error, caller, request_id, extra)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
             self.log.failure("request.failed", error, request_id=request_id)
             fault = OurFault(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import httptools
+from msgspec import Struct
 
 from penstock.base.errors import BadRequest, BodyTooLarge, Draining, PenstockError
 from penstock.gateway.ports import TOLD, Known
@@ -30,45 +31,38 @@ _REASONS: dict[int, bytes] = {
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented",
     502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout", 529: b"Site Is Overloaded",
 }  # fmt: skip
+_READ = TOLD | {b"connection"}
 _STATUS_LINES: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %s\r\n" % (status, reason) for status, reason in _REASONS.items()
 }
 
 
-class Request:
-    """One parsed request. ``received_s`` is the monotonic time of its first byte."""
+class Request(Struct, eq=False):
+    """One parsed request. ``received_s`` is the monotonic time of its first byte.
 
-    __slots__ = (
-        "body",
-        "chunked_ok",
-        "chunks",
-        "head_bytes",
-        "headers",
-        "keep_alive",
-        "method",
-        "received_s",
-        "refused",
-        "size",
-        "told",
-        "upgrades",
-        "url",
-    )
+    A Struct, like HttpReply: both are made for every call, and their defaults are set without a line of Python.
+    """
 
-    def __init__(self, received_s: float) -> None:
-        self.received_s = received_s
-        self.head_bytes = -1
-        """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
-        self.method = b""
-        self.url = b""
-        self.headers: Headers = []
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.body = b""
-        self.keep_alive = True
-        self.told: dict[bytes, bytes] = {}
-        self.chunked_ok = True
-        self.upgrades = False
-        self.refused: PenstockError | None = None
+    received_s: float
+    method: bytes = b""
+    url: bytes = b""
+    headers: Headers = []
+    chunks: list[bytes] = []
+    size: int = 0
+    body: bytes = b""
+    keep_alive: bool = True
+    told: dict[bytes, bytes] = {}
+    measured: bool = False
+    """Its content-length is known, and below the limit."""
+    chunked_ok: bool = True
+    upgrades: bool = False
+    head_bytes: int = -1
+    """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
+    refused: PenstockError | None = None
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold secrets and people's words."""
+        return f"Request({self.method!r}, {self.url!r})"
 
     def expects(self) -> bool:
         """The caller waits for 100 Continue before it sends the body."""
@@ -94,20 +88,21 @@ class Handler(Protocol):
         ...
 
 
-class HttpReply:
+class HttpReply(Struct, eq=False):
     """The way back to one caller (gateway.ports.Reply)."""
 
-    __slots__ = ("_chunked", "_connection", "_request", "ended", "on_pause", "on_resume", "started", "status")
+    _connection: "HttpConnection"
+    _request: Request
+    started: bool = False
+    ended: bool = False
+    status: int = 0
+    on_pause: Callable[[], None] | None = None
+    on_resume: Callable[[], None] | None = None
+    _chunked: bool = False
 
-    def __init__(self, connection: "HttpConnection", request: Request) -> None:
-        self._connection = connection
-        self._request = request
-        self._chunked = False
-        self.started = False
-        self.ended = False
-        self.status = 0
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
+    def __repr__(self) -> str:
+        """Without the connection, which knows the caller's credential."""
+        return f"HttpReply({self.status}, ended={self.ended})"
 
     @property
     def known(self) -> Known:
@@ -117,11 +112,14 @@ class HttpReply:
     def send(self, status: int, head: bytes, body: bytes) -> None:
         """A whole reply in one write. ``head`` is header lines."""
         request, connection = self._request, self._connection
+        line = self._first_line(status)
         self.ended = True
-        connection.write(
-            b"%b%bcontent-length: %d\r\n\r\n%b"
-            % (self._first_line(status), head, len(body), b"" if request.method == b"HEAD" else body)
-        )
+        transport = connection.transport
+        if transport is not None:
+            transport.write(
+                b"%b%bcontent-length: %d\r\n\r\n%b"
+                % (line, head, len(body), b"" if request.method == b"HEAD" else body)
+            )
         connection.reply_ended(request)
 
     def start(self, status: int, head: bytes, first: bytes) -> None:
@@ -172,55 +170,54 @@ class HttpReply:
 class RequestReader:
     """httptools' callbacks: bytes of one connection -> whole requests, or the reason why not."""
 
-    __slots__ = ("_connection", "_handler", "_header_bytes", "_parser", "feed", "reading")
+    __slots__ = ("_connection", "_handler", "_parser", "_urls", "feed", "on_url", "reading")
 
     def __init__(self, connection: "HttpConnection", handler: Handler) -> None:
         self._connection = connection
         self._handler = handler
+        self._urls: list[bytes] = []
+        self.on_url = self._urls.append
+        """A piece of the target. The list's own method: httptools calls it without a Python frame."""
         self._parser = httptools.HttpRequestParser(self)
         self.feed = self._parser.feed_data
         self.reading: Request | None = None
-        self._header_bytes = 0
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.reading = Request(time.monotonic())
-        self._header_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
-        reading = self.reading
-        if reading is not None:
-            reading.url += url
-            self._header_bytes += len(url)
+        self._urls.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         reading = self.reading
-        if reading is None:
-            return
-        name = name.lower()
-        reading.headers.append((name, value))
-        if name in TOLD:
-            reading.told.setdefault(name, value)
-        self._header_bytes += len(name) + len(value)
+        if reading is not None:
+            name = name.lower()
+            reading.headers.append((name, value))
+            if name in _READ:
+                reading.told.setdefault(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         reading = self.reading
         if reading is None:
             return
-        reading.method = self._parser.get_method()
-        reading.keep_alive = self._parser.should_keep_alive()
-        told = reading.told
-        length = told.get(b"content-length", b"")
-        reading.chunked_ok = self._parser.get_http_version() != "1.0"
+        urls, parser, told = self._urls, self._parser, reading.told
+        reading.url = urls[0] if len(urls) == 1 else b"".join(urls)
+        reading.method = parser.get_method()
+        reading.keep_alive = parser.should_keep_alive()
+        if not reading.keep_alive or told.pop(b"connection", None) is not None:
+            # Only here may it be HTTP/1.0, which by itself does not keep alive; asking the parser is dear.
+            reading.chunked_ok = parser.get_http_version() != "1.0"
         reading.upgrades = b"upgrade" in told
-        if self._header_bytes > MAX_HEADER_BYTES:
+        length = told.get(b"content-length", b"")
+        in_pieces = reading.head_bytes >= 0
+        if (in_pieces or self._connection.fed > MAX_HEADER_BYTES) and _head_bytes(reading) > MAX_HEADER_BYTES:
             self._connection.refuse(_head_too_large())
-        elif length.isdigit() and int(length) > self._handler.max_body_bytes:
-            self._connection.refuse(self._too_large())
-        elif reading.expects():
+        elif length.isdigit():
+            if int(length) > self._handler.max_body_bytes:
+                self._connection.refuse(self._too_large())
+            reading.measured = True
+        if b"expect" in told and reading.refused is None and reading.expects():
             self._connection.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
@@ -228,11 +225,11 @@ class RequestReader:
         reading = self.reading
         if reading is None:
             return
-        reading.size += len(body)
-        if reading.size > self._handler.max_body_bytes:
-            self._connection.refuse(self._too_large())
-        else:
-            reading.chunks.append(body)
+        reading.chunks.append(body)
+        if not reading.measured:
+            reading.size += len(body)
+            if reading.size > self._handler.max_body_bytes:
+                self._connection.refuse(self._too_large())
 
     def on_message_complete(self) -> None:
         """The request is whole; one that offers an upgrade is read again: see ``decline_upgrade``."""
@@ -264,6 +261,14 @@ class RequestReader:
         self.feed = self._parser.feed_data
         self.feed(b"".join((*head, b"\r\n", rest)))
 
+    def give_up(self) -> Request:
+        """What was being read, with as much of its target as came: it will be refused."""
+        request, self.reading = self.reading, None
+        if request is None:
+            return Request(time.monotonic())
+        request.url = request.url or b"".join(self._urls)
+        return request
+
     def grew(self, size: int) -> None:
         """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
         reading = self.reading
@@ -282,6 +287,10 @@ class RequestReader:
         )
 
 
+def _head_bytes(request: Request) -> int:
+    return len(request.url) + sum(len(name) + len(value) for name, value in request.headers)
+
+
 def _head_too_large() -> BadRequest:
     return BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
 
@@ -298,10 +307,11 @@ class HttpConnection(asyncio.Protocol):
         "_registry",
         "_reply",
         "_task",
-        "_transport",
+        "fed",
         "handler",
         "known",
         "last_s",
+        "transport",
     )
 
     def __init__(self, handler: Handler, registry: "set[HttpConnection]") -> None:
@@ -309,7 +319,7 @@ class HttpConnection(asyncio.Protocol):
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(self, handler)
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._current: Request | None = None
         self._reply: HttpReply | None = None
         self._task: asyncio.Task[None] | None = None
@@ -317,17 +327,18 @@ class HttpConnection(asyncio.Protocol):
         self._discarding = False
         self.known = Known()
         self.last_s = 0.0
+        self.fed = 0  # bytes of the piece at hand
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has connected."""
-        self._transport = transport  # type: ignore[assignment] - a TCP transport reads and writes
+        self.transport = transport  # type: ignore[assignment] - a TCP transport reads and writes
         self._registry.add(self)
         self.last_s = self._loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone: whatever runs for it is cancelled."""
         self._registry.discard(self)
-        self._transport = None
+        self.transport = None
         self._queue.clear()
         if self._task is not None and self._reply is not None and not self._reply.ended:
             self._task.cancel()
@@ -337,15 +348,17 @@ class HttpConnection(asyncio.Protocol):
         if self._discarding:
             return
         self.last_s = self._loop.time()
+        self.fed = len(data)
+        reader = self._reader
         try:
             try:
-                self._reader.feed(data)
+                reader.feed(data)
             except httptools.HttpParserUpgrade as offer:
-                self._reader.decline_upgrade(data[offer.args[0] :])
+                reader.decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refuse(BadRequest("This is not HTTP/1.1."))
-        if self._reader.reading is not None:
-            self._reader.grew(len(data))
+        if reader.reading is not None:
+            reader.grew(len(data))
 
     def eof_received(self) -> bool:
         """Half-closed: a caller that shuts its side has hung up."""
@@ -363,32 +376,32 @@ class HttpConnection(asyncio.Protocol):
 
     def accept(self, request: Request) -> None:
         """A whole request: serve it, or let it wait for the one before."""
-        if self._transport is None:
+        if self.transport is None:
             return
         if self._current is None:
             self._serve(request)
             return
         self._queue.append(request)
         if len(self._queue) >= MAX_PIPELINED:
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def write(self, data: bytes) -> None:
         """Bytes for the caller, if there is still one."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def reply_ended(self, request: Request) -> None:
         """The current reply is whole: close, or serve the next in line."""
         self.last_s = self._loop.time()
         self._current = None
-        if self._transport is None:
+        if self.transport is None:
             return
         if request.refused is not None:
-            self._linger(self._transport)
+            self._linger(self.transport)
         elif not request.keep_alive:
-            self._transport.close()
+            self.transport.close()
         elif self._queue:
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             self._serve(self._queue.popleft())
         elif self._reader.reading is not None:
             self.ask_for_body()
@@ -404,8 +417,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer an error, in its turn, and hang up: the rest of what comes is not understood, or too much."""
         if self._discarding:
             return
-        request = self._reader.reading or Request(time.monotonic())
-        self._reader.reading = None
+        request = self._reader.give_up()
         self._discarding = True
         request.refused = error
         request.keep_alive = False
@@ -413,13 +425,13 @@ class HttpConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def close(self) -> None:
         """Close once what was written has left."""
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     @property
     def idle(self) -> bool:

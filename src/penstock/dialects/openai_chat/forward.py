@@ -94,22 +94,25 @@ def _at_once(ask: Ask, target: Target) -> bytes | None:
     """
     body = ask.body
     want_usage = ask.stream and not ask.include_usage
-    count = (
-        body.count
+    find = (
+        body.find
     )  # not "in", for which CPython first takes the needle for an int and words an error about it
+    at = find(b'"model"')
+    backslash = find(b"\\")
     if (
-        body.find(b"\\u") >= 0
-        or count(b'"model"') != 1
-        or count(b'"messages"') != 1
-        or count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
-        or (body.find(b'"max_') >= 0 and _caps_need_a_look(body, target))
+        at < 0
+        or find(b'"model"', at + 1) >= 0
+        or (backslash >= 0 and find(b"\\u", backslash) >= 0)
+        or body.count(b'"messages"') != 1
+        or body.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
+        or (find(b'"max_') >= 0 and _caps_need_a_look(body, target))
     ):
         return None
     if ask.model == target.model and not want_usage:
         return body
     for old, new in _model_edits(ask.model, target.model, want_usage):
-        if body.find(old) >= 0:
-            return body.replace(old, new, 1)
+        if body.startswith(old, at):
+            return b"".join((body[:at], new, body[at + len(old) :]))
     return None
 
 

@@ -1,0 +1,36 @@
+"""``penstock doctor`` lists what it looked at, and folds what it found inside its own column."""
+
+import json
+
+import pytest
+
+FAULTY = (
+    "providers:\n  openai:\n    keys: [{value: env.A_KEY_THAT_IS_NOT_SET_ANYWHERE_AT_ALL, weight: 1.0}]\n"
+)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200, None])
+def test_what_is_not_well_stands_whole(tmp_path, screen, columns):
+    """A line a check; a long finding is folded, not cut; the last line counts, the exit code says so."""
+    path = tmp_path / "penstock.yaml"
+    path.write_text(FAULTY, encoding="utf-8")
+    words = ("doctor", "--offline", "--config", str(path))
+    checks = json.loads(screen.show(columns, *words, "--json")[1])
+    (fault,) = (check["found"] for check in checks if not check["ok"])
+    code, out = screen.show(columns, *words)
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[-1] == f"1 of {len(checks)} are not well"
+    assert sum(line.startswith(("  ok  ", "  no  ")) for line in lines) == len(checks)
+    assert fault in " ".join(out.split())
+    assert "\\" not in out
+    if columns is None:
+        assert len(lines) == len(checks) + 2
+    else:
+        assert max(map(len, lines)) <= columns
+
+
+def test_all_is_well(screen):
+    """Exit 0 without a configuration."""
+    lines = screen.lines(80, "doctor")
+    assert lines[-1] == "all is well"
