@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +85,13 @@ def test_it_tells_people_what_happened_and_stays_if_asked():
             ["bash", "-c", command[0]], capture_output=True, text=True, timeout=20, check=True
         )
         assert json.loads(answer.stdout)["choices"][0]["message"]["content"]
+        ledger = re.search(r"penstock (cost --by model --db .+)$", said, re.MULTILINE)
+        assert ledger is not None, said
+        cost = subprocess.run(
+            [sys.executable, "-m", "penstock", *ledger[1].split()],
+            env=ENV, capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        assert "openai/gpt-4o-mini" in cost.stdout
         probe = f"import urllib.request as r; print(r.urlopen('{url[1]}/ready').status)"
         done = subprocess.run(
             [sys.executable, "-c", probe], capture_output=True, text=True, timeout=20, check=True
@@ -94,3 +102,22 @@ def test_it_tells_people_what_happened_and_stays_if_asked():
     finally:
         demo.kill()
         demo.communicate()
+
+
+def test_a_busy_port_is_said_without_a_traceback():
+    """Exit 1 and the gateway's own sentence."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*DEMO, "--seconds", "1", "--port", port],
+            env=ENV,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"port {port}: it is in use" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """Faults of shape do not hide faults of meaning: one run of ``check`` says both, and nothing that only follows."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,8 @@ from penstock.config.mend import mended
 from penstock.config.schema import Config
 from penstock.config.shape import shape_faults
 from tests.config.make import faults, loaded
+
+KEY_ON_OPENAI = "virtual_keys: [{name: v, key: env.V, provider_keys: [openai.K]}]"
 
 
 def test_shape_and_meaning_are_said_in_one_run():
@@ -45,11 +48,7 @@ def test_what_only_follows_is_not_said():
         ("providers: {mine: {dialect: opena, network: {base_url: 'http://h'}}}", "$.providers.mine.dialect"),
         ("providers: {mine: {dialect: openai, network: {bas_url: 'http://h'}}}", "$.providers.mine.network.bas_url"),
         ("providers: {openai: {keys: [sk-in-plain]}}", "$.providers.openai.keys[0]"),
-        (
-            "providers: {openai: {keys: sk-in-plain}}\n"
-            "virtual_keys: [{name: v, key: env.V, provider_keys: [openai.K]}]",
-            "$.providers.openai.keys",
-        ),
+        (f"providers: {{openai: {{keys: sk-in-plain}}}}\n{KEY_ON_OPENAI}", "$.providers.openai.keys"),
         ("providers: {openai: {}}\nfallbacks: [{primary: openai/a, secondry: openai/b, tertiary: openai/c}]",
          "$.fallbacks[0].secondry"),
     ):  # fmt: skip
@@ -76,8 +75,6 @@ _words = st.sampled_from(
         "id",
         "models",
         "network",
-    ]
-    + [
         "virtual_keys",
         "rate_limit",
         "prices",
@@ -107,3 +104,22 @@ def test_what_is_left_is_always_well_formed(document: dict[str, object]):
         given_list = document.get(name)
         if isinstance(given_list, list):
             assert len(left[name]) == len(given_list)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("providers:\n\topenai: {}\n", "a tab stands before the text (line 2). Indent with spaces."),
+        ("providers: {openai: {keys: [{value: env.K}\n", "expected ',' or ']' (line 2, column 1)."),
+        ("server: {}\nserver: {}\n", "the key 'server' stands twice (line 2, column 1). Make the two one."),
+        ("providers: {openai: {api_key: env.K}}", "Write keys: [{value: env.NAME}]."),
+        (
+            "providers: {openai: {keys: [env.K]}}",
+            "Write {value: …}, with fields such as value, name, weight, models.",
+        ),
+    ],
+)
+def test_common_slips_are_told_in_whole_sentences(text, said):
+    """What a person who writes a first configuration gets wrong."""
+    (fault,) = faults(text).values()
+    assert said in fault

@@ -26,6 +26,7 @@ from rich.text import Text
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError
 from penstock.base.money import usd_text
+from penstock.cli.arguments import port, seconds
 from penstock.cli.screen import folded, put, screen
 from penstock.ledger.pulse import Pulse, pulse
 from penstock.net.transport import Deadlines, Transport, TransportSettings
@@ -75,15 +76,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stay", action="store_true", help="leave everything running, with its URL, until Ctrl-C"
     )
-    parser.add_argument("--seconds", type=float, default=9.0, help="length of the replay (9)")
-    parser.add_argument("--port", type=int, default=0, help="the gateway's port (a free one)")
+    parser.add_argument("--seconds", type=seconds, default=9.0, help="length of the replay (9)")
+    parser.add_argument("--port", type=port, default=0, help="the gateway's port (a free one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when no call failed."""
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
-        return uvloop.run(_demo(args, Path(folder)))
+        try:
+            return uvloop.run(_demo(args, Path(folder)))
+        except _NotStarted as error:
+            sys.stderr.write(f"penstock demo: {error}\n")
+            return 1
+
+
+class _NotStarted(Exception):
+    """One of our processes ended before it listened; the words are what it said."""
+
+
+def _faults(said: str) -> str:
+    """The faults among the log's JSON lines; all that was said where there are none."""
+    lines = [line for line in said.splitlines() if '"fault"' in line]
+    return "\n".join(f"  {json.loads(line)['fault']}" for line in lines if line.startswith("{")) or said
 
 
 class _Process:
@@ -107,7 +122,8 @@ class _Process:
             if not line:
                 other = process.stderr if stream == "stdout" else process.stdout
                 rest = (await other.read()).decode() if other is not None else ""
-                raise RuntimeError(f"penstock {words[0]} did not start:\n{''.join(said)}{rest}")
+                await process.wait()
+                raise _NotStarted(f"penstock {words[0]} did not start.\n{_faults(''.join(said) + rest)}")
             said.append(line.decode())
             if b'"url"' in line:
                 break
@@ -211,7 +227,7 @@ async def _demo(args: argparse.Namespace, folder: Path) -> int:
             connection.close()
         _tell(console, figures, unanswered, args)
         if args.stay:
-            await _stay(console, url, config)
+            await _stay(console, url, config, db)
         return 0 if figures.requests and not figures.failed and not unanswered else 1
     finally:
         if gateway is not None:
@@ -323,7 +339,7 @@ def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Name
     )
 
 
-async def _stay(console: Console, url: str, config: Path) -> None:
+async def _stay(console: Console, url: str, config: Path, db: Path) -> None:
     """Say where it runs and how to call it: lines to be copied, so neither folded nor marked up."""
     body = '{"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
     for line in (
@@ -334,6 +350,7 @@ async def _stay(console: Console, url: str, config: Path) -> None:
         f"    -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\",
         f"    -d '{body}'",
         "",
+        f"What it cost: penstock cost --by model --db {db}",
         "Ctrl-C ends it.",
     ):
         put(console, line)

@@ -6,6 +6,7 @@ import os
 import platform
 import sqlite3
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         if not loaded.faults:
             checks.append(Check("configuration", True, f"{args.config} has no faults"))
             if not args.offline:
-                checks += uvloop.run(_reach(loaded, catalogue))
+                with tempfile.TemporaryDirectory(prefix="penstock-doctor-") as folder:
+                    checks += uvloop.run(_reach(loaded, catalogue, Path(folder) / "penstock.db"))
     if args.json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -99,8 +101,9 @@ def _versions(catalogue: Catalogue) -> list[Check]:
     return checks
 
 
-async def _reach(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
-    journal = Journal(":memory:")
+async def _reach(loaded: Loaded, catalogue: Catalogue, db: Path) -> list[Check]:
+    """The house is built as ``serve`` builds it, over a ledger of its own that nobody keeps."""
+    journal = Journal(str(db))
     try:
         shared = Shared(journal, OperatorLog())
         house = build(loaded, catalogue, shared)

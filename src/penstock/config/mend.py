@@ -61,7 +61,7 @@ def _mend(value: Any, info: inspect.Type) -> Any:
         struct = next((option for option in info.types if isinstance(option, inspect.StructType)), None)
         if isinstance(value, dict) and struct is not None:
             return _mend_struct(cast("dict[Any, Any]", value), struct)
-    return _GONE if shape_faults(value, info) else value
+    return _GONE if shape_faults(value, info) else cast("Any", value)
 
 
 def _mend_struct(value: Any, info: inspect.StructType) -> dict[str, Any]:
