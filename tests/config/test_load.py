@@ -478,6 +478,7 @@ providers:
   ollama: {}
   stability: {keys: [{value: env.K}]}
 routes: [{id: r, primary: openai/gpt-4o-mini, fallbacks: [stability/sd3]}]
+prices: [{model: opnai/x, usd_per_million: {input: "1"}}]
 virtual_keys: [{name: a, key: env.A, expires: 2026-11-20}, {name: b, key: env.B, expires: 2026-11-20T01:00:00Z}]
 """)
     assert found.config is not None
@@ -486,6 +487,7 @@ virtual_keys: [{name: a, key: env.A, expires: 2026-11-20}, {name: b, key: env.B,
         "$.providers.openai.keys",
         "$.providers.stability",
         "$.routes[0].fallbacks[0]",
+        "$.prices[0].model",
         "$.virtual_keys[0].expires",
     ]
 

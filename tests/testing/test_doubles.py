@@ -4,6 +4,7 @@ import asyncio
 import doctest
 import inspect
 import json
+import re
 import socket
 import urllib.request
 
@@ -26,6 +27,7 @@ from penstock.testing import (
     no_network,
 )
 from penstock.wire.http import WireRequest
+from tests.house.source import SRC
 
 DEADLINES = Deadlines(1, 1, 1, 1)
 REQUEST = WireRequest(b"POST", b"/x", [], b"{}")
@@ -70,6 +72,11 @@ def test_the_scripted_transport_offers_what_the_real_one_offers():
         for name in names:
             wanted = list(inspect.signature(getattr(real, name)).parameters)
             assert list(inspect.signature(getattr(double, name)).parameters) == wanted, name
+    exchange = testing.ScriptedExchange(ScriptedReply())
+    read = re.compile(r"\bexchange\.([a-z]\w*)")
+    used = {name for path in (SRC / "gateway").glob("*.py") for name in read.findall(path.read_text())}
+    assert {"status", "headers", "pump", "abort"} <= used
+    assert {name for name in used if not hasattr(exchange, name)} == set()
 
 
 def test_replies_and_errors_come_in_order_and_requests_are_kept():

@@ -6,10 +6,10 @@ import os
 import platform
 import sqlite3
 import sys
-import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import uvloop
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
         if not loaded.faults:
             checks.append(Check("configuration", True, f"{args.config} has no faults"))
             if not args.offline:
-                with tempfile.TemporaryDirectory(prefix="penstock-doctor-") as folder:
-                    checks += uvloop.run(_reach(loaded, catalogue, Path(folder) / "penstock.db"))
+                with TemporaryDirectory(prefix="penstock-doctor-") as folder:
+                    checks += uvloop.run(_reach(loaded, catalogue, f"{folder}/ledger.db"))
     if args.json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -101,9 +101,8 @@ def _versions(catalogue: Catalogue) -> list[Check]:
     return checks
 
 
-async def _reach(loaded: Loaded, catalogue: Catalogue, db: Path) -> list[Check]:
-    """The house is built as ``serve`` builds it, over a ledger of its own that nobody keeps."""
-    journal = Journal(str(db))
+async def _reach(loaded: Loaded, catalogue: Catalogue, ledger: str) -> list[Check]:
+    journal = Journal(ledger)
     try:
         shared = Shared(journal, OperatorLog())
         house = build(loaded, catalogue, shared)

@@ -18,6 +18,11 @@ def notices(config: Config, catalogue: Catalogue, today: str) -> list[Fault]:
         found += _provider_notices(name, provider, catalogue)
     found += _model_notices(config, catalogue, date.fromisoformat(today))
     found += [
+        Fault(f"$.prices[{i}].model", f"No provider of {own.model!r} is configured.", "Take the price out.")
+        for i, own in enumerate(config.prices)
+        if own.model.partition("/")[0] not in config.providers
+    ]
+    found += [
         Fault(f"$.virtual_keys[{i}].expires", f"The key {key.name!r} has expired.", "Renew it or drop it.")
         for i, key in enumerate(config.virtual_keys)
         if key.expires is not None and _has_passed(key.expires, today)

@@ -53,6 +53,10 @@ class ChatCall:
             if not self.reply.started:
                 raise
             self.reply.end(self.inbound.caller.write_stream_error(error, self.facts.request_id))
+        except Exception:
+            # A bug of ours: the shield answers it; what was consumed until here is recorded all the same.
+            settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
+            raise
 
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts

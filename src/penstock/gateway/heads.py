@@ -12,6 +12,8 @@ from penstock.wire.http import Headers
 MAX_META = 16
 MAX_TOLD_CHARS = 256
 _TRACEPARENT_PARTS = 4
+_PRINTABLE = bytes(32 if byte < 32 or byte == 127 else byte for byte in range(256))
+"""Control characters become spaces: none may end a header line, or do odd things in a terminal."""
 _STREAM = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
@@ -59,8 +61,7 @@ def _served_by(provider: str, model: str, stream: bool) -> bytes:
 
 def _line(name: bytes, value: str) -> bytes:
     """One header line; what could break out of it is replaced."""
-    clean = value.encode("latin-1", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
-    return b"%b: %b\r\n" % (name, clean)
+    return b"%b: %b\r\n" % (name, value.encode("latin-1", "replace").translate(_PRINTABLE))
 
 
 def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:

@@ -12,6 +12,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, UpstreamError
 from penstock.base.models import Target
+from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.house import Provider
 from penstock.gateway.translate import Translation
 from penstock.net.transport import Exchange
@@ -54,27 +55,40 @@ class Translator:
         return provider.dialect.refuse(request, target)
 
 
-_NEUTRAL_NAMES: dict[str, str] = {"max_completion_tokens": "max_tokens"}
-_FIELDS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(ChatRequest)}
+_FIELD_OF: dict[str, str] = {
+    "max_completion_tokens": "max_tokens",
+    "reasoning_effort": "reasoning",
+    "include_reasoning": "reasoning",
+    "functions": "tools",
+    "function_call": "tool_choice",
+}
+"""OpenAI's names whose neutral field is called otherwise."""
+_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"model", "messages", "stream", "extras"}
+_PROBE: dict[str, Any] = {"model": "-", "messages": [{"role": "user", "content": "-"}]}
 
 
 def overridden(request: ChatRequest, overrides: dict[str, Any]) -> ChatRequest:
-    """The request with a target's own parameters; what the neutral form has no word for goes to the extras."""
-    known: dict[str, Any] = {}
-    extras = dict(request.extras.get("openai", {}))
-    for name, value in overrides.items():
-        field = _NEUTRAL_NAMES.get(name, name)
-        if field == "reasoning_effort":
-            known["reasoning"] = msgspec.convert(
-                {"effort": value, "param": "reasoning_effort"}, _FIELDS["reasoning"]
-            )
-        elif field == "stop" and isinstance(value, str):
-            known["stop"] = (value,)
-        elif field in _FIELDS and field not in ("model", "messages", "stream", "extras"):
-            known[field] = msgspec.convert(value, _FIELDS[field])
-        else:
-            extras[name] = value
-    return msgspec.structs.replace(request, **known, extras={**request.extras, "openai": extras})
+    """The request with a target's own parameters, which OpenAI's dialect reads: they are written by its names.
+
+    null takes the caller's own away. What the neutral form has no word for goes to the extras.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        said = OPENAI.expand(OPENAI.read_request(msgspec.json.encode({**given, **_PROBE})))
+    except BadRequest as error:
+        raise BadRequest(
+            f"The parameters configured for this target cannot be used: {error.message}", param=error.param
+        ) from error
+    fields = {_FIELD_OF.get(name, name) for name in overrides} & _FIELDS
+    extras = {
+        name: value for name, value in request.extras.get("openai", {}).items() if name not in overrides
+    }
+    extras |= said.extras.get("openai", {})
+    return msgspec.structs.replace(
+        request,
+        **{field: getattr(said, field) for field in fields},
+        extras={**request.extras, "openai": extras},
+    )
 
 
 class Sent:

@@ -24,6 +24,7 @@ from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetCo
 
 _MAX_MEMO = 4096
 _MAX_MEMO_NAME = 512
+_MAX_NAME = 512
 _MAX_NAMED = 16
 """More ``models`` and ``fallbacks`` than this are refused: each one is a target to try."""
 
@@ -147,6 +148,14 @@ class Names:
             )
         founds: list[_Found] = []
         for name, param in asked:
+            if len(name) > _MAX_NAME:
+                # No model has such a name; it would only fill what is remembered by model further on.
+                return Rejected(
+                    "unknown-model",
+                    f"There is no model {name[:100]!r}... of {len(name)} characters.",
+                    param=param,
+                    caller_fault=True,
+                )
             found = self._resolve(name, param)
             if isinstance(found, Rejected):
                 return found

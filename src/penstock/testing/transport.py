@@ -53,6 +53,16 @@ class ScriptedExchange:
         self._go = asyncio.Event()
         self._go.set()
 
+    @property
+    def brakes(self) -> int:
+        """Not 0 while it is paused."""
+        return int(self.paused)
+
+    @property
+    def done(self) -> bool:
+        """Over, well or not."""
+        return self.complete or self.aborted
+
     async def read(self, max_bytes: int) -> bytes:
         """The whole body. UpstreamMalformed where it is longer than ``max_bytes``."""
         body: list[bytes] = []
@@ -140,7 +150,7 @@ class ScriptedTransport:
     @property
     def in_use(self) -> int:
         """Exchanges that go on."""
-        return sum(not (exchange.complete or exchange.aborted) for exchange in self.exchanges)
+        return sum(not exchange.done for exchange in self.exchanges)
 
     async def send(self, request: WireRequest, deadlines: Deadlines) -> ScriptedExchange:
         """The next answer of the script."""
