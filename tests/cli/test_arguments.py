@@ -1,8 +1,13 @@
 """A wrong call is told before anything starts, with what to write instead."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from penstock.cli.main import run
+from tests.docs.blocks import ROOT
 
 
 @pytest.mark.parametrize("words", [["serve"], ["simulate"], ["demo"]])
@@ -30,3 +35,25 @@ def test_a_misspelt_command_is_guessed(capsys):
     said = capsys.readouterr().err
     assert "Did you mean 'serve'?" in said
     assert "penstock COMMAND --help" in said
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_key_stands_for_somebody(name, capsys):
+    """Nothing is printed that ``check`` would refuse, and no key is thrown away."""
+    with pytest.raises(SystemExit) as ended:
+        run(["keys", "new", "--name", name])
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_that_knows_ascii_only_gets_escapes():
+    """A name with an umlaut is no reason for a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock", "keys", "new", "--name", "Zürich"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"psk-" in done.stdout

@@ -121,3 +121,37 @@ def test_a_busy_port_is_said_without_a_traceback():
     assert done.returncode == 1
     assert f"port {port}: it is in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_leaves_no_process_behind(tmp_path, number):
+    """Also in the middle of the replay, and when the terminal is closed: gateway and simulator go with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    demo = subprocess.Popen(
+        [*DEMO, "--seconds", "50", "--port", str(port)],
+        env={**ENV, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert _listens(port, wanted=True)
+        demo.send_signal(number)
+        assert demo.wait(30) == 1
+        assert _listens(port, wanted=False)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+def _listens(port: int, *, wanted: bool) -> bool:
+    """Whether the port comes to be as wanted."""
+    until_s = time.monotonic() + 20
+    while time.monotonic() < until_s:
+        with socket.socket() as probe:
+            if (probe.connect_ex(("127.0.0.1", port)) == 0) is wanted:
+                return True
+        time.sleep(0.05)
+    return False

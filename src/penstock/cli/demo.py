@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         try:
             return uvloop.run(_demo(args, Path(folder)))
+        except asyncio.CancelledError:
+            return 1
         except _NotStarted as error:
             sys.stderr.write(f"penstock demo: {error}\n")
             return 1
@@ -202,11 +204,20 @@ async def _post(url: str, path: bytes, body: dict[str, Any]) -> None:
     await transport.aclose()
 
 
+def _end_in_order() -> None:
+    """SIGTERM, or a terminal that is closed: end like Ctrl-C does, and leave no process behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 async def _demo(args: argparse.Namespace, folder: Path) -> int:
     console = screen(stderr=args.json)
     env = {**os.environ, "DEMO_KEY": "sk-demo-1", "DEMO_KEY_2": "sk-demo-2", "DEMO_VIRTUAL_KEY": KEY}
     scenario, config, db = folder / "scenario.json", folder / "penstock.yaml", folder / "penstock.db"
     scenario.write_bytes(msgspec.json.encode(SCENARIO))
+    _end_in_order()
     with console.status("starting the simulated providers"):
         sim, sim_url = await _Process.start(
             "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
@@ -355,6 +366,6 @@ async def _stay(console: Console, url: str, config: Path, db: Path) -> None:
     ):
         put(console, line)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()

@@ -4,6 +4,7 @@ Rules: stdout is for data, stderr for people; exit 0 is done, 1 is a fault that 
 """
 
 import argparse
+import io
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -25,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a file that cannot take a µ gets an escape for it, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
