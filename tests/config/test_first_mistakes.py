@@ -123,3 +123,11 @@ def test_common_slips_are_told_in_whole_sentences(text, said):
     """What a person who writes a first configuration gets wrong."""
     (fault,) = faults(text).values()
     assert said in fault
+
+
+def test_a_semantic_cache_that_is_switched_on_is_said_to_come_later():
+    """It loads, and nobody is left to believe that it works already."""
+    text = "providers: {openai: {keys: [{value: env.K}]}}\nsemantic_cache: {enabled: %s}"
+    (warning,) = loaded(text % "true").warnings
+    assert warning.path == "$.semantic_cache.enabled"
+    assert loaded(text % "true").faults == loaded(text % "false").warnings == []
