@@ -117,21 +117,34 @@ class _Process:
             sys.executable, "-m", "penstock", *words,
             env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        try:
+            url = await cls._url(process, words[0], stream)
+        except BaseException:
+            # Also when the demo itself is ended just now: nobody else knows of this process yet.
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            raise
+        started = cls(process)
+        started.keep_reading()
+        return started, url
+
+    @staticmethod
+    async def _url(process: asyncio.subprocess.Process, word: str, stream: str) -> str:
         pipe = process.stdout if stream == "stdout" else process.stderr
         said: list[str] = []
         while pipe is not None:
-            line = await asyncio.wait_for(pipe.readline(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):  # wait_for of Python 3.11 may swallow a cancel
+                line = await pipe.readline()
             if not line:
                 other = process.stderr if stream == "stdout" else process.stdout
                 rest = (await other.read()).decode() if other is not None else ""
                 await process.wait()
-                raise _NotStarted(f"penstock {words[0]} did not start.\n{_faults(''.join(said) + rest)}")
+                raise _NotStarted(f"penstock {word} did not start.\n{_faults(''.join(said) + rest)}")
             said.append(line.decode())
             if b'"url"' in line:
                 break
-        started = cls(process)
-        started.keep_reading()
-        return started, json.loads(said[-1])["url"]
+        return str(json.loads(said[-1])["url"])
 
     def keep_reading(self) -> None:
         """Empty its pipes, so that it never waits for us."""
