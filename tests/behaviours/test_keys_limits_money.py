@@ -368,6 +368,45 @@ def test_behaviour_34_plain_tokens(gateway, model, stream):
 
 
 @both
+@pytest.mark.parametrize(
+    ("model", "tier", "prices"),
+    [
+        ("openai/gpt-4o-mini", "priority", (250, 1000)),
+        ("openai/gpt-4o-mini", "default", (150, 600)),
+        ("openai/gpt-4o-mini", "auto", (150, 600)),
+        ("openai/gpt-4o-mini", "flex", None),
+    ],
+)
+def test_behaviour_34_a_service_tier_has_its_own_price(gateway, model, tier, prices, stream):
+    """What the provider says it served is billed: priority at priority's price, a tier without one as unknown."""
+    body = {"model": model, "service_tier": tier, **said(FOUR_HUNDRED), "max_tokens": 10, "stream": stream}
+    answer = gateway.post(body, headers=bearer("WIDE_KEY"))
+    assert answer.status == 200, answer
+    entry = gateway.entry(answer.request_id)
+    assert vector(entry) == {"input": 103, "output": 10}
+    assert entry.cost_nusd == (None if prices is None else 103 * prices[0] + 10 * prices[1])
+
+
+@both
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "gemini/gemini-2.5-flash"])
+def test_behaviour_34_figures_that_contradict_themselves_are_said(gateway, model, stream):
+    """A provider's total that is not the sum of its parts stands in the call's story."""
+    gateway.faults({"kind": "bad_usage", "mode": "inconsistent"})
+    answer = gateway.post(
+        {"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY")
+    )
+    assert answer.status == 200, answer
+    told = [one for one in gateway.story(answer.request_id)["happenings"] if one["what"] == "usage"]
+    assert [one["attempt"] for one in told] == [1]
+    assert "is not" in told[0]["reason"]
+    gateway.faults()
+    answer = gateway.post(
+        {"model": model, **said(FOUR_HUNDRED), "stream": stream}, headers=bearer("WIDE_KEY")
+    )
+    assert "usage" not in {one["what"] for one in gateway.story(answer.request_id)["happenings"]}
+
+
+@both
 def test_behaviour_34_cached_input_is_a_part_of_openai_s_prompt(gateway, stream):
     """Inclusive: three quarters are read from the cache and leave the rest at the full price."""
     entry = priced(

@@ -107,6 +107,28 @@ def test_behaviour_21_an_impossible_cap_is_not_dropped_in_silence(gateway, cap):
     assert "max_tokens" in str(answer.error)
 
 
+# 23. What the gateway has acted on, a router behind it does not act on again.
+
+
+@pytest.mark.parametrize("field", ["models", "fallbacks"])
+def test_behaviour_23_a_chain_is_followed_by_one_gateway_only(gateway, field):
+    """OpenRouter knows ``models``, but these are our names for our chain: there they would be a 400, or a second one."""
+    body = {"model": "openrouter/some/model", field: ["openai/gpt-4o"], "messages": HELLO, "max_tokens": 5}
+    assert gateway.post(body).status == 200
+    assert gateway.sent()["model"] == "some/model"
+    assert field not in gateway.sent()
+
+
+def test_behaviour_23_a_choice_of_provider_that_named_the_router_stays_here(gateway):
+    """``only: [openrouter]`` chose our provider; OpenRouter would find none of that name. The rest is for it."""
+    wish = {"only": ["openrouter"], "sort": "price", "order": ["deepinfra"]}
+    body = {"model": "openrouter/some/model", "messages": HELLO, "max_tokens": 5}
+    assert gateway.post({**body, "provider": wish}).status == 200
+    assert gateway.sent()["provider"] == {"sort": "price", "order": ["deepinfra"]}
+    assert gateway.post({**body, "provider": {"only": ["openrouter"]}}).status == 200
+    assert "provider" not in gateway.sent()
+
+
 # 22. Big bodies.
 
 

@@ -519,6 +519,14 @@ def test_an_image_of_an_assistant_is_dropped_and_said() -> None:
     assert noted == {"assistant-media-dropped"}
 
 
+def test_metadata_is_the_gateway_s_own_and_no_loss() -> None:
+    """The ledger keeps the caller's metadata; what Anthropic has no word for is still named."""
+    extras = {"openai": {"metadata": {"sku": "12"}, "logit_bias": {"1": 2}}}
+    body, adjusted, _ = written("claude-haiku-4-5", extras=extras)
+    assert "metadata" not in body
+    assert adjusted == {"logit_bias-dropped"}
+
+
 def test_instructions_alone_become_a_question() -> None:
     """Anthropic needs a user turn."""
     body, noted, _ = written("claude-haiku-4-5", messages=(Message("system", (Text("a"), Text("b"))),))

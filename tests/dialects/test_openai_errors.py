@@ -66,6 +66,28 @@ def test_behaviour_27_classes_by_status(
     assert (error.status, error.upstream_status) == (ours, status)
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "..."}},
+        {"code": 403, "metadata": {"error_type": "content_policy_violation"}},
+        {"code": "content_policy_violation"},
+        {"code": "moderation_blocked", "type": "invalid_request_error"},
+        {"code": "content_filter"},
+    ],
+    ids=["openrouter", "openrouter-typed", "openai", "openai-images", "azure"],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_flagged_prompt_says_nothing_about_the_key(status: int, facts: dict[str, Any]) -> None:
+    """A caller's words that moderation refuses must not cool the operator's key down, whatever the status."""
+    error = OPENAI.read_error(status, [], said("Your input was flagged.", **facts))
+    assert type(error) is UpstreamBadRequest
+    assert (error.status, error.upstream_status) == (status, status)
+    assert error.code == "content_policy_violation"
+    assert error.message == "Your input was flagged."
+    assert (error.rotates_key, error.falls_back, error.retryable) == (False, False, False)
+
+
 def test_a_refused_request_keeps_the_provider_s_words() -> None:
     error = OPENAI.read_error(400, [], said("No such field.", param="tools[0]", code="unsupported_parameter"))
     assert (error.message, error.param, error.code) == ("No such field.", "tools[0]", "unsupported_parameter")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.base.errors import BadRequest
 from penstock.base.models import ModelFacts, Target
+from penstock.config.catalogue import Catalogue
 from penstock.dialects.openai_chat import OPENAI, forward
 from penstock.wire.http import WireRequest, header
 
@@ -21,7 +22,8 @@ BODY = (
 
 def target(model: str = "gpt-4o-mini", provider: str = "openai", **more: Any) -> Target:
     """A target without facts, unless ``facts`` are given."""
-    facts = ModelFacts(provider, model, source="test", **more.pop("facts", {}))
+    given = more.pop("facts", {})
+    facts = ModelFacts(provider, model, source="test" if given else "", **given)
     return Target(provider, model, "openai", facts, **more)
 
 
@@ -224,14 +226,26 @@ def test_no_reasoning_asked_is_nothing_sent_and_an_effort_asked_stays() -> None:
     assert sent(reasoning_effort="xhigh")["reasoning_effort"] == "xhigh"
 
 
-def test_a_model_that_cannot_reason_is_not_asked_to() -> None:
+@pytest.mark.parametrize(
+    "to",
+    [
+        target(facts={"reasoning": "none"}),
+        *(
+            Target("openai", model, "openai", Catalogue.load().facts("openai", model))
+            for model in ("gpt-4o-mini", "gpt-4.1", "gpt-3.5-turbo", "gpt-4o-2024-08-06")
+        ),
+    ],
+    ids=lambda to: to.model,
+)
+def test_a_model_that_cannot_reason_is_not_asked_to(to: Target) -> None:
+    """Neither where the catalogue says so, nor where OpenAI's own model is from before reasoning."""
     request = spliced(
         {
             "model": "m",
             "messages": [{"role": "user", "content": "Hello there, you"}],
             "reasoning": {"effort": "low"},
         },
-        target(facts={"reasoning": "none"}),
+        to,
     )
     assert "reasoning_effort" not in json.loads(request.body)
     assert request.adjusted == ("reasoning-dropped",)

@@ -155,6 +155,8 @@ def test_a_wrong_field_is_named_with_its_remedy(fields: dict[str, Any], param: s
         ({"fallbacks": [""]}, "fallbacks[0]"),
         ({"models": "a"}, "models"),
         ({"models": [None]}, "models[0]"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
         ({"provider": []}, "provider"),
         ({"provider": {"order": "x"}}, "provider.order"),
         ({"provider": {"allow_fallbacks": "no"}}, "provider.allow_fallbacks"),

@@ -19,7 +19,8 @@ def sizes() -> dict[str, tuple[int, int]]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 key = f"{name}:{node.name}"
                 found[key] = (max(found.get(key, (0, 0))[0], _length(node)), MAX_FUNCTION)
-                found[f"{key}()"] = (_parameters(node), MAX_PARAMETERS)
+                widest = max(found.get(f"{key}()", (0, 0))[0], _parameters(node))
+                found[f"{key}()"] = (widest, MAX_PARAMETERS)
             elif isinstance(node, ast.ClassDef):
                 methods = sum(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) for n in node.body)
                 found[f"{name}:{node.name} methods"] = (methods, MAX_METHODS)

@@ -377,6 +377,31 @@ def test_two_processes_may_open_a_new_ledger_at_once(path):
     assert stored(path)[0] == 4
 
 
+@pytest.mark.parametrize("after", range(1, 4))
+def test_a_ledger_made_while_it_is_looked_at_is_ours(path, after, monkeypatch):
+    """Between any two looks of the one that opens, another process may have made the tables."""
+    made = []
+
+    class Meddled(sqlite3.Connection):
+        def execute(self, sql, *more):
+            if len(looks) == after and not made:
+                made.append(None)
+                open_writer(path).close()
+            looks.append(sql)
+            return super().execute(sql, *more)
+
+    looks = []
+    connect = sqlite3.connect
+    first = [Meddled]
+
+    def connecting(*words, **options):
+        return connect(*words, **options, factory=first.pop() if first else sqlite3.Connection)
+
+    monkeypatch.setattr("penstock.ledger.schema.sqlite3.connect", connecting)
+    open_writer(path).close()
+    assert made
+
+
 def test_the_view_unfolds_lines(path):
     """Every line of every entry is a row of the view, and they add up to the entries' costs."""
     journal = Journal(path)

@@ -4,6 +4,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from penstock.base.models import PriceRow, PriceTier
 from penstock.base.money import Price, line_cost_nusd
@@ -115,11 +116,50 @@ def test_the_highest_tier_reached_is_the_one():
 def test_a_service_has_its_own_figures_or_none():
     """Batch is billed at batch prices; a service, or a unit of it, without figures is unknown."""
     usage = Usage(input=1000, output=100)
-    assert price_lines(usage, TIERED, service_tier="batch")[1] == 625_000 + 500_000
-    assert price_lines(usage, TIERED, service_tier="default") == price_lines(usage, TIERED)
-    assert price_lines(usage, TIERED, service_tier="priority")[1] is None
-    assert price_lines(Usage(cache_read=5), TIERED, service_tier="batch")[1] is None
-    assert price_lines(Usage(input=300_000), TIERED, service_tier="batch")[1] is None
+    assert price_lines(served(usage, "batch"), TIERED)[1] == 625_000 + 500_000
+    assert price_lines(served(usage, "priority"), TIERED)[1] is None
+    assert price_lines(served(Usage(cache_read=5), "batch"), TIERED)[1] is None
+    assert price_lines(served(Usage(input=300_000), "batch"), TIERED)[1] is None
+
+
+def served(usage, tier):
+    """The same tokens, in another class of service."""
+    return structs.replace(usage, service_tier=tier)
+
+
+def test_a_service_has_its_own_tiers():
+    """Beyond 200,000 tokens batch costs what the catalogue says for batch beyond 200,000."""
+    row = structs.replace(TIERED, service={**TIERED.service, "batch>200000": {"input": Price(1_250_000)}})
+    assert price_lines(Usage(input=200_000, service_tier="batch"), row)[1] == 125_000_000
+    lines, total = price_lines(Usage(input=200_001, output=1, service_tier="batch"), row)
+    assert {line.unit: line.price_pico_usd for line in lines} == {"input": 1_250_000, "output": 5_000_000}
+    assert total == 250_001_250 + 5_000
+
+
+def test_a_service_s_text_price_is_not_its_audio_price():
+    """Where the list has a price of its own for audio, a service that names only text leaves audio unknown."""
+    audio = Usage(input=1, input_audio=1, service_tier="flex")
+    apart = {"input": Price(300_000), "input_audio": Price(1_000_000)}
+    flex = {"flex": {"input": Price(150_000)}}
+    lines, total = price_lines(audio, PriceRow("v1", apart, service=flex))
+    assert {line.unit: line.price_pico_usd for line in lines} == {"input": 150_000, "input_audio": None}
+    assert total is None
+    alike = {"input": Price(300_000), "input_audio": Price(300_000_000, 1000)}
+    assert price_lines(audio, PriceRow("v1", alike, service=flex))[1] == 300
+
+
+def test_a_tier_raises_what_costs_as_much_as_input():
+    """Pictures listed at the price of text stay at the price of text in a tier that names only text."""
+    base = {"input": Price(1_000_000), "output": Price(2_000_000), "input_image": Price(1_000_000)}
+    row = PriceRow("v1", base, tiers=(PriceTier(100, {"input": Price(3_000_000)}),))
+    lines, _ = price_lines(Usage(input=100, input_image=1, output=1), row)
+    assert {line.unit: line.price_pico_usd for line in lines} == {
+        "input": 3_000_000,
+        "input_image": 3_000_000,
+        "output": 2_000_000,
+    }
+    apart = structs.replace(row, units={**base, "input_image": Price(9)})
+    assert price_lines(Usage(input=100, input_image=1), apart)[0][1].price_pico_usd == 9
 
 
 def test_a_price_per_request_is_a_line_of_its_own():

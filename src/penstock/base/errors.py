@@ -186,7 +186,7 @@ class UpstreamBadRequest(UpstreamError):
 
 
 class UpstreamNotFound(UpstreamError):
-    """The provider does not know the model: retired or misspelt. The endpoint is dropped, never retried."""
+    """The provider does not know the model: retired or misspelt. The target is dropped, never retried."""
 
     default_status: ClassVar[int] = 404
     default_code: ClassVar[str] = "model_not_found"

@@ -5,6 +5,8 @@ Rules
   and image tokens. The whole is their sum. Each dialect's reader says whether its provider counts inclusively
   (OpenAI, Gemini: cached is a subset of prompt) or additively (Anthropic) and normalises once.
 - ``None`` is not 0: a class that the provider did not report is 0 only where its total shows that it was 0.
+- ``service_tier`` is the class of service that the provider says it served (flex, priority, ...), which has prices of
+  its own; "" is the list price, or a provider that does not say.
 - ``source`` is where the figures come from: ``provider`` (a whole reply), ``stream`` (a stream's last word),
   ``counted`` (deltas we counted), ``estimated`` (bytes per token).
 """
@@ -29,6 +31,19 @@ TOKEN_UNITS: tuple[str, ...] = (
 )
 """Names of the vector's parts; also the unit names of ledger lines and of prices."""
 
+_STANDARD_SERVICE = frozenset(
+    {"", "auto", "default", "standard", "on_demand", "unspecified", "traffic_type_unspecified"}
+)
+"""Vendors' words for the list price."""
+
+
+def service_tier_of(word: str | None) -> str:
+    """A provider's word for what it served, as ``Usage.service_tier``."""
+    if not word:
+        return ""
+    tier = word.lower()
+    return "" if tier in _STANDARD_SERVICE else tier
+
 
 class Usage(Struct, frozen=True, gc=False):
     """Disjoint token counts of one attempt."""
@@ -44,6 +59,7 @@ class Usage(Struct, frozen=True, gc=False):
     output_audio: int = 0
     output_image: int = 0
     source: UsageSource = "provider"
+    service_tier: str = ""
     note: str = ""
     """A contradiction found in the provider's own figures, said rather than hidden."""
 

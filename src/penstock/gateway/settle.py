@@ -185,6 +185,8 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
             outcome.error = error or CallerGone("The caller hung up.")
             end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
             facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+        if outcome.usage is not None and outcome.usage.note:
+            facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
     facts.ended_s = time.monotonic()
     limits = facts.principal.limits
     if limits is not None and facts.estimated_tokens:

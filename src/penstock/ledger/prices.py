@@ -5,9 +5,11 @@ Rules
 - A long-context tier holds for the whole request once the whole prompt is longer than its threshold; it overlays
   the row: a unit that the tier does not name keeps its price.
 - ``batch``, ``flex`` and ``priority`` have their own figures or none. Where none is known, nor for that service at
-  that prompt length, the price is unknown: to bill another service's price would be a guess.
-- Reasoning without a price of its own is billed as output, audio and image input as input (base.models.PriceRow).
-  Any other missing price makes its line, and so the sum, None.
+  that prompt length, the price is unknown: to bill another service's price would be a guess. Which service it was is
+  what the provider says it served (``Usage.service_tier``), not what was asked.
+- Reasoning without a price of its own is billed as output, audio and image input as input (base.models.PriceRow),
+  in a tier or service too, unless the row shows that they differ. Any other missing price makes its line, and so the
+  sum, None.
 """
 
 from collections.abc import Mapping
@@ -17,16 +19,11 @@ from penstock.base.money import Price
 from penstock.base.usage import TOKEN_UNITS, Usage
 from penstock.ledger.entry import Line, token_counts
 
-STANDARD_SERVICE: frozenset[str | None] = frozenset({None, "", "auto", "default", "standard", "on_demand"})
-"""Spellings of "the list price". The tier that counts is the one the provider says it served."""
-
 _BORROWS = {"reasoning": "output", "input_audio": "input", "input_image": "input"}
-_NO_PRICES: dict[str, Price] = {}
+_NO_PRICES: dict[str, Price | None] = {}
 
 
-def price_lines(
-    usage: Usage, row: PriceRow | None, *, service_tier: str | None = None
-) -> tuple[tuple[Line, ...], int | None]:
+def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], int | None]:
     """The lines of one attempt, and their sum in nano-dollars: None if any line's price is unknown."""
     if row is None:
         version, units = UNKNOWN_VERSION, _NO_PRICES
@@ -34,15 +31,15 @@ def price_lines(
         version = row.version
         units = (
             row.units
-            if not row.tiers and service_tier in STANDARD_SERVICE
-            else prices_for(row, usage.prompt_tokens, service_tier)
+            if not row.tiers and not usage.service_tier
+            else prices_for(row, usage.prompt_tokens, usage.service_tier)
         )
     source = usage.source
     lines: list[Line] = []
     total: int | None = 0
     for unit, quantity in _quantities(usage):
         price = units.get(unit)
-        if price is None and unit in _BORROWS:
+        if price is None and unit in _BORROWS and unit not in units:
             price = units.get(_BORROWS[unit])
         if price is None:
             lines.append(Line(unit, quantity, None, 1, version, source, None))
@@ -79,19 +76,53 @@ def _quantities(usage: Usage) -> list[tuple[str, int]]:
     return found
 
 
-def prices_for(row: PriceRow, prompt_tokens: int, service_tier: str | None = None) -> Mapping[str, Price]:
-    """The prices that hold for a prompt of this length in this service; a missing unit is unknown."""
+def prices_for(row: PriceRow, prompt_tokens: int, service_tier: str = "") -> Mapping[str, Price | None]:
+    """The prices that hold for a prompt of this length in this service; a missing unit is unknown, so is None."""
     tier = None
     for candidate in row.tiers:
         if prompt_tokens > candidate.above_tokens and (
             tier is None or candidate.above_tokens > tier.above_tokens
         ):
             tier = candidate
-    if service_tier not in STANDARD_SERVICE:
-        if tier is not None:
-            return _NO_PRICES
-        return row.service.get(service_tier or "", _NO_PRICES)
-    return row.units if tier is None else {**row.units, **tier.prices}
+    if service_tier:
+        return _service_prices(row, prompt_tokens, service_tier, long=tier is not None)
+    if tier is None:
+        return row.units
+    units = {**row.units, **tier.prices}
+    for unit, lender in _BORROWS.items():
+        # A price that is only the lender's, written out, moves with the lender's.
+        if lender in tier.prices and unit not in tier.prices and _same(row.units, unit, lender):
+            del units[unit]
+    return units
+
+
+def _service_prices(
+    row: PriceRow, prompt_tokens: int, service_tier: str, *, long: bool
+) -> Mapping[str, Price | None]:
+    """``service`` holds a class's own tiers as "name>N". ``long``: the list price has a tier for this prompt."""
+    own = row.service.get(service_tier)
+    if own is None:
+        return _NO_PRICES
+    reached, prices = 0, own
+    for name, tier_prices in row.service.items():
+        found, _, above = name.partition(">")
+        if found == service_tier and above and reached < int(above) < prompt_tokens:
+            reached, prices = int(above), {**own, **tier_prices}
+    if long and not reached:
+        return _NO_PRICES
+    # Where the list tells audio from text, a service's price of text says nothing about its audio.
+    apart = [
+        unit
+        for unit, lender in _BORROWS.items()
+        if unit in row.units and unit not in prices and not _same(row.units, unit, lender)
+    ]
+    return {**prices, **dict.fromkeys(apart)} if apart else prices
+
+
+def _same(units: Mapping[str, Price], unit: str, lender: str) -> bool:
+    """Both have prices, and they are equal, however written."""
+    one, other = units.get(unit), units.get(lender)
+    return one is not None and other is not None and one.pico_usd * other.per == other.pico_usd * one.per
 
 
 def _request_line(fee: Price, version: str) -> Line:

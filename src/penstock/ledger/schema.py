@@ -193,9 +193,10 @@ def _uri_path(path: str) -> str:
 
 
 def _refuse_strangers(connection: sqlite3.Connection, path: str, *, may_be_new: bool = True) -> None:
+    # In this order: tables and id are made in one transaction, so whoever sees the tables then sees the id.
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if application != APPLICATION_ID and not (empty and application == 0 and may_be_new):
         raise ConfigFault(
             f"{path!r} is not a Penstock ledger: it is another program's database, or an empty file.",

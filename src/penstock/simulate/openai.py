@@ -232,7 +232,7 @@ def _completion(body: dict[str, Any], answer: Answer, call: Call) -> dict[str, A
             }
             for index in range(count)
         ],
-        "service_tier": "default",
+        "service_tier": _served_tier(body),
         "system_fingerprint": "fp_simulated",
     }
     usage = shown_usage(answer.usage, count, call.quirks.usage)
@@ -305,6 +305,12 @@ def shown_usage(usage: Usage, count: int, quirk: str) -> dict[str, Any] | None:
     }
 
 
+def _served_tier(body: dict[str, Any]) -> str:
+    """Whoever asks for flex or priority gets it, as long as there is room."""
+    asked = body.get("service_tier")
+    return asked if asked in ("flex", "priority") else "default"
+
+
 class _Chunks:
     """Writes the chunks of one stream; all but the choice is the same bytes on each."""
 
@@ -312,8 +318,8 @@ class _Chunks:
         self.include_usage = as_object(body.get("stream_options")).get("include_usage") is True
         self._head = (
             b'data: {"id":"chatcmpl-sim%024d","object":"chat.completion.chunk","created":%d,"model":%b,'
-            b'"service_tier":"default","system_fingerprint":"fp_simulated","choices":['
-            % (call.serial, call.unix_s, _encode(call.shown_model))
+            b'"service_tier":%b,"system_fingerprint":"fp_simulated","choices":['
+            % (call.serial, call.unix_s, _encode(call.shown_model), _encode(_served_tier(body)))
         )
         self._usage = b',"usage":null' if self.include_usage else b""
         self._tail = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % self._usage

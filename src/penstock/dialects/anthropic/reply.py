@@ -36,7 +36,7 @@ from penstock.base.events import (
     ToolStarted,
     UsageSeen,
 )
-from penstock.base.usage import Usage, UsageSource
+from penstock.base.usage import Usage, UsageSource, service_tier_of
 from penstock.dialects.anthropic.errors import from_object
 from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent, SseReader
 
@@ -69,6 +69,8 @@ class _Usage(Struct, gc=False):
     cache_creation: _CacheCreation | None = None
     output_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    service_tier: str | None = None
+    speed: str | None = None
 
 
 class _StopDetails(Struct, gc=False):
@@ -221,6 +223,8 @@ def _normal(usage: _Usage, source: UsageSource) -> Usage:
         output=output - thinking,
         reasoning=thinking,
         source=source,
+        # Fast mode has prices of its own, in whatever tier.
+        service_tier=service_tier_of(usage.speed) or service_tier_of(usage.service_tier),
         note="; ".join(notes),
     )
 

@@ -332,5 +332,5 @@ def _rest(request: ChatRequest, body: dict[str, Any], notes: Notes) -> None:
         for name, value in fields.items():
             if dialect == DIALECT and name not in body:
                 body[name] = value
-            else:
+            elif name != "metadata":  # the ledger's: the gateway itself has honoured it
                 notes.add(f"{name}-dropped")

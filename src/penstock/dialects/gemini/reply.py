@@ -30,7 +30,7 @@ from penstock.base.events import (
     UsageSeen,
     is_content,
 )
-from penstock.base.usage import Usage, UsageSource
+from penstock.base.usage import Usage, UsageSource, service_tier_of
 from penstock.dialects.gemini.errors import clean, read_inner_error
 from penstock.dialects.gemini.history import FORMAT
 from penstock.wire.sse import SseReader
@@ -91,6 +91,8 @@ class Counts(Struct, rename="camel", gc=False):
     prompt_tokens_details: list[_Modality] | None = None
     cache_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    service_tier: str | None = None
+    traffic_type: str | None = None
 
 
 class _Reply(Struct, rename="camel", gc=False):
@@ -136,6 +138,14 @@ FAILED: frozenset[str] = frozenset(
 )
 """The model failed, not the answer: worth another attempt as long as nothing was delivered."""
 _NO_REASON = frozenset({"BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
+
+
+_TRAFFIC = {
+    "ON_DEMAND_PRIORITY": "priority",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_OFFPEAK": "off_peak",
+}
+"""Vertex's traffic types (SDK 3.4, TrafficType) as the catalogue calls such prices; provisioned throughput has none."""
 
 
 class GeminiReader:
@@ -410,8 +420,15 @@ def read_usage(counts: Counts, source: UsageSource) -> Usage:
         output_audio=out_audio,
         output_image=out_image,
         source=source,
+        service_tier=_served(counts),
         note=note,
     )
+
+
+def _served(counts: Counts) -> str:
+    """AI Studio says ``serviceTier``, Vertex ``trafficType``."""
+    traffic = counts.traffic_type
+    return service_tier_of(counts.service_tier or (_TRAFFIC.get(traffic, traffic) if traffic else None))
 
 
 def _candidates(counts: Counts, incoming: int, thoughts: int) -> tuple[int, str]:

@@ -48,6 +48,8 @@ class StreamOptions(Struct, gc=False):
     include_usage: bool | None = None
 
 
+MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
+"""OpenAI's own limits (API reference, metadata)."""
 _Name = Annotated[str, Meta(min_length=1)]
 
 
@@ -155,7 +157,7 @@ _REMEDIES = {
     "reasoning_effort": "Send one of none, minimal, low, medium, high, xhigh, max.",
     "reasoning.max_tokens": "Send -1 (dynamic), 0 (off) or a number of tokens above 0.",
     "include_reasoning": "Send true or false.",
-    "metadata": "Send an object of at most 16 strings.",
+    "metadata": "Send an object of at most 16 strings: keys of up to 64 characters, values of up to 512.",
     "tools": "Send a list of tools.",
     "functions": "Send a list of functions; better, tools.",
     "response_format": 'Send an object such as {"type": "json_object"}.',
@@ -281,6 +283,9 @@ def _read_metadata(ask: Ask, raw: Raw) -> None:
         return
     if len(metadata) > MAX_METADATA:
         raise _wrong("metadata", f"The field metadata holds {len(metadata)} pairs.")
+    for key, value in metadata.items():
+        if len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
+            raise _wrong("metadata", f"The pair {key[:MAX_METADATA_KEY]!r} of metadata is too long.")
     ask.metadata = metadata
 
 

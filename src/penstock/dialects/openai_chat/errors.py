@@ -54,6 +54,8 @@ _SPENT = frozenset(
     {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "payment_required"}
 )
 _TOO_LONG = frozenset({"context_length_exceeded", "token_limit_exceeded"})
+# The prompt was refused by moderation, under these words with 400, or 403 (OpenRouter): wire facts, errors.
+_FLAGGED = frozenset({"content_policy_violation", "moderation_blocked", "content_filter", "refusal"})
 _OVERLOADED = (503, 529)
 _AUTH = (401, 402, 403)
 _TRANSIENT = (408, 425)
@@ -63,7 +65,7 @@ _STATUS_OF_WORD: dict[str, int] = {
     "invalid_request_error": 400,
     "invalid_request": 400,
     "context_length_exceeded": 400,
-    "content_policy_violation": 400,
+    **dict.fromkeys(_FLAGGED, 400),
     "invalid_api_key": 401,
     "authentication_error": 401,
     "authentication": 401,
@@ -134,6 +136,15 @@ def _classify(status: int, said: _Said, wait_s: float | None, upstream_status: i
     sentence = said.message or f"The upstream answered {status} without a reason."
     words = (said.code, said.type)
     code = said.code or None
+    if status in (400, 403) and not _FLAGGED.isdisjoint(words):
+        # Not about our key: to rest it would let one caller's words lock out all others.
+        return UpstreamBadRequest(
+            sentence,
+            code="content_policy_violation",
+            param=said.param,
+            status=status,
+            upstream_status=upstream_status,
+        )
     if status in _AUTH:
         return UpstreamAuthFailed(
             f"The upstream refused the gateway's credentials ({status}): {sentence}",
@@ -206,6 +217,8 @@ def _of_facts(facts: dict[str, Any]) -> _Said:
     elif isinstance(code, str):
         said.code = clean(code, 100)
     said.code = said.code or clean(as_text(extra.get("error_type")) or "", 100)
+    if not said.code and extra.get("flagged_input") is not None:
+        said.code = "content_policy_violation"
     said.type = as_text(facts.get("type")) or ""
     said.param = clean(as_text(facts.get("param")) or "", 100) or None
     said.retry_after_s = _retry_info_s(facts.get("details"))

@@ -145,7 +145,10 @@ def _edits(ask: Ask, target: Target, found: dict[str, Span]) -> _Edits:
     overrides = {name: value for name, value in target.overrides.items() if name not in _NOT_OVERRIDDEN}
     edits.put("model", msgspec.json.encode(target.model))
     for name in ask.gateway_fields:
-        if name not in known:
+        if name in known:
+            if name == "provider":
+                _edit_provider(edits, _value(ask, found, name))
+        else:
             edits.drop(name)
             if name in _REPORTED:
                 edits.adjusted.append(f"{name}-dropped")
@@ -168,6 +171,19 @@ def _edits(ask: Ask, target: Target, found: dict[str, Span]) -> _Edits:
     if ask.stream and not ask.include_usage:
         edits.put("stream_options", _with_usage(ask.body, found.get("stream_options")))
     return edits
+
+
+def _edit_provider(edits: _Edits, value: bytes) -> None:
+    """``only`` names our provider, or the plan had left this target out: a router behind us knows no such name."""
+    if value == b"null":
+        return
+    wishes = msgspec.json.decode(value, type=dict[str, Raw])
+    if wishes.pop("only", None) is None:
+        return
+    if wishes:
+        edits.put("provider", msgspec.json.encode(wishes))
+    else:
+        edits.drop("provider")
 
 
 def _value(ask: Ask, found: dict[str, Span], name: str) -> bytes:

@@ -47,6 +47,7 @@ class _Reading(Struct, eq=False):
     model: str = ""
     upstream_id: str = ""
     finished: bool = False
+    _served: str | None = None
 
     def __repr__(self) -> str:
         """Without what it holds of the reply: people's words."""
@@ -76,7 +77,7 @@ class _Reading(Struct, eq=False):
         self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def _bill(self, seen: UsageField, source: UsageSource) -> None:
-        self.usage = read_usage(seen, source)
+        self.usage = read_usage(seen, source, self._served)
 
     def _stop(self, choice: Choice) -> None:
         """The first choice's reason is the reply's. Raises for OpenRouter's finish_reason "error"."""
@@ -164,6 +165,7 @@ class StreamRelay(_Reading):
             keep = self._see_rare(event, data, chunk)
         if not self.upstream_id:
             self.model, self.upstream_id = chunk.model or "", chunk.id or ""
+            self._served = chunk.service_tier
         for choice in choices or ():
             piece = choice.delta
             if piece is not None:
@@ -192,6 +194,8 @@ class StreamRelay(_Reading):
         """A chunk with an error, with usage or without choices."""
         if present(chunk.error) or (chunk.choices is None and is_error(data, event.name)):
             raise read_error_in_200(data)
+        if chunk.service_tier:
+            self._served = chunk.service_tier
         if chunk.usage is None:
             return True
         self._bill(chunk.usage, "stream")
@@ -234,6 +238,7 @@ class WholeRelay(_Reading):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         chunk = read_whole(body)
         self.model, self.upstream_id = chunk.model or "", chunk.id or ""
+        self._served = chunk.service_tier
         if chunk.usage is not None:
             self._bill(chunk.usage, "provider")
         for choice in chunk.choices or ():

@@ -65,11 +65,12 @@ class _Call(Struct):
 class _Making:
     """Chunks -> events of the first choice."""
 
-    __slots__ = ("_by_index", "_calls", "_source", "_started", "stopped")
+    __slots__ = ("_by_index", "_calls", "_served", "_source", "_started", "stopped")
 
     def __init__(self, source: UsageSource) -> None:
         self._source: UsageSource = source
         self._started: Started | None = None
+        self._served: str | None = None
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self.stopped = False
@@ -85,6 +86,7 @@ class _Making:
         if self._started is None:
             self._started = Started(chunk.model or "", chunk.id or "")
             events.append(self._started)
+        self._served = chunk.service_tier or self._served
         for choice in chunk.choices or ():
             check_choice(choice)
             if choice.index != 0:
@@ -99,7 +101,7 @@ class _Making:
             if choice.finish_reason and not self.stopped:
                 events.append(self._stop(choice.finish_reason, choice.native_finish_reason))
         if chunk.usage is not None:
-            events.append(UsageSeen(read_usage(chunk.usage, self._source)))
+            events.append(UsageSeen(read_usage(chunk.usage, self._source, self._served)))
         return events
 
     def end(self) -> list[Event]:

@@ -16,6 +16,9 @@ _OPENAI_OWN = frozenset({"openai", "azure"})
 # o-series and gpt-5 and later refuse max_tokens (reference wire.md, 4.1).
 _NEW_CAP = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 
+# Models of OpenAI's own from before reasoning: reasoning_effort is a 400 there (reference wire.md, 4.1).
+_NO_REASONING = re.compile(r"(?:ft:)?(?:gpt-[34]|chatgpt-4)")
+
 # Gemini 2.5's published numbers, read backwards: the nearest effort of a budget.
 _EFFORT_OF_BUDGET: tuple[tuple[int, Effort], ...] = ((1024, "low"), (8192, "medium"), (24_576, "high"))
 
@@ -62,11 +65,18 @@ def known_fields(target: Target) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",")) if text else frozenset()
 
 
+def _cannot_reason(target: Target) -> bool:
+    facts = target.facts
+    if facts.reasoning is None and facts.known:
+        return is_openai_own(target) and _NO_REASONING.match(target.model) is not None
+    return facts.reasoning == "none"
+
+
 def effort_of(reasoning: Reasoning, target: Target) -> tuple[Effort | None, tuple[str, ...]]:
     """``reasoning_effort`` for an upstream that knows no other spelling, and what was lost on the way."""
     if reasoning.effort is None and reasoning.max_tokens is None and reasoning.enabled is None:
         return None, ("reasoning.exclude-dropped",) if reasoning.exclude else ()
-    if target.facts.reasoning == "none":
+    if _cannot_reason(target):
         return None, ("reasoning-dropped",)
     adjusted = ("reasoning.exclude-dropped",) if reasoning.exclude else ()
     if reasoning.effort is not None:

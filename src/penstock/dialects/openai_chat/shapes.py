@@ -73,6 +73,7 @@ class Chunk(Struct, gc=False):
     error: Raw = _NONE
     model: str | None = None
     id: str | None = None
+    service_tier: str | None = None
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
@@ -149,7 +150,7 @@ def _read_loosely(data: bytes) -> Chunk:
 
 
 def _straightened(body: dict[str, Any]) -> dict[str, Any]:
-    straight: dict[str, Any] = {"model": as_text(body.get("model")), "id": as_text(body.get("id"))}
+    straight: dict[str, Any] = {name: as_text(body.get(name)) for name in ("model", "id", "service_tier")}
     if body.get("error"):
         straight["error"] = Raw(msgspec.json.encode(body["error"]))
     if isinstance(body.get("choices"), list):

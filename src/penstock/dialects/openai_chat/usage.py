@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from penstock.base.usage import Usage, UsageSource
+from penstock.base.usage import Usage, UsageSource, service_tier_of
 
 
 class PromptDetails(Struct, gc=False):
@@ -63,10 +63,19 @@ class _Share:
         return taken
 
 
-def read_usage(seen: UsageField, source: UsageSource) -> Usage:
-    """The disjoint vector. Figures that contradict each other are clamped, and ``note`` says so."""
+def read_usage(seen: UsageField, source: UsageSource, served: str | None = None) -> Usage:
+    """The disjoint vector. Figures that contradict each other are clamped, and ``note`` says so.
+
+    ``served``: the ``service_tier`` that stands beside the usage.
+    """
+    tier = service_tier_of(served)
     if _is_plain(seen):
-        return Usage(input=seen.prompt_tokens or 0, output=seen.completion_tokens or 0, source=source)
+        return Usage(
+            input=seen.prompt_tokens or 0,
+            output=seen.completion_tokens or 0,
+            source=source,
+            service_tier=tier,
+        )
     notes: list[str] = []
     given_prompt, given_completion = seen.prompt_tokens or 0, seen.completion_tokens or 0
     if given_prompt < 0 or given_completion < 0:
@@ -105,6 +114,7 @@ def read_usage(seen: UsageField, source: UsageSource) -> Usage:
         output_audio=audio_out,
         output_image=image_out,
         source=source,
+        service_tier=tier,
         note="; ".join(notes),
     )
 
