@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +85,13 @@ def test_it_tells_people_what_happened_and_stays_if_asked():
             ["bash", "-c", command[0]], capture_output=True, text=True, timeout=20, check=True
         )
         assert json.loads(answer.stdout)["choices"][0]["message"]["content"]
+        ledger = re.search(r"penstock (cost --by model --db .+)$", said, re.MULTILINE)
+        assert ledger is not None, said
+        cost = subprocess.run(
+            [sys.executable, "-m", "penstock", *ledger[1].split()],
+            env=ENV, capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        assert "openai/gpt-4o-mini" in cost.stdout
         probe = f"import urllib.request as r; print(r.urlopen('{url[1]}/ready').status)"
         done = subprocess.run(
             [sys.executable, "-c", probe], capture_output=True, text=True, timeout=20, check=True
@@ -94,3 +102,56 @@ def test_it_tells_people_what_happened_and_stays_if_asked():
     finally:
         demo.kill()
         demo.communicate()
+
+
+def test_a_busy_port_is_said_without_a_traceback():
+    """Exit 1 and the gateway's own sentence."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*DEMO, "--seconds", "1", "--port", port],
+            env=ENV,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"port {port}: it is in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_leaves_no_process_behind(tmp_path, number):
+    """Also in the middle of the replay, and when the terminal is closed: gateway and simulator go with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    demo = subprocess.Popen(
+        [*DEMO, "--seconds", "50", "--port", str(port)],
+        env={**ENV, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert _listens(port, wanted=True)
+        demo.send_signal(number)
+        assert demo.wait(30) == 1
+        assert _listens(port, wanted=False)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+def _listens(port: int, *, wanted: bool) -> bool:
+    """Whether the port comes to be as wanted."""
+    until_s = time.monotonic() + 20
+    while time.monotonic() < until_s:
+        with socket.socket() as probe:
+            if (probe.connect_ex(("127.0.0.1", port)) == 0) is wanted:
+                return True
+        time.sleep(0.05)
+    return False

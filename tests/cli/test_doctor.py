@@ -1,8 +1,11 @@
 """``penstock doctor`` lists what it looked at, and folds what it found inside its own column."""
 
 import json
+import socket
 
 import pytest
+
+from penstock.simulate import running_simulator
 
 FAULTY = (
     "providers:\n  openai:\n    keys: [{value: env.A_KEY_THAT_IS_NOT_SET_ANYWHERE_AT_ALL, weight: 1.0}]\n"
@@ -34,3 +37,26 @@ def test_all_is_well(screen):
     """Exit 0 without a configuration."""
     lines = screen.lines(80, "doctor")
     assert lines[-1] == "all is well"
+
+
+def test_who_can_be_reached_is_said(screen, tmp_path, monkeypatch):
+    """A provider that answers, and one whose address nobody listens on; the working folder stays as it was."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("DOCTOR_TEST_KEY", "k")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "penstock.yaml"
+    with running_simulator() as sim:
+        path.write_text(
+            "providers:\n"
+            f"  openai: {{keys: [{{value: env.DOCTOR_TEST_KEY}}], network: {{base_url: '{sim.url}/v1'}}}}\n"
+            f"  anthropic: {{keys: [{{value: env.DOCTOR_TEST_KEY}}], network: {{base_url: '{nobody}'}}}}\n",
+            encoding="utf-8",
+        )
+        code, out = screen.show(None, "doctor", "--config", str(path), "--json")
+    found = {check["what"]: check for check in json.loads(out)}
+    assert code == 1
+    assert found["reach openai"]["ok"] is True
+    assert found["reach anthropic"]["ok"] is False
+    assert [each.name for each in tmp_path.iterdir()] == ["penstock.yaml"]

@@ -210,7 +210,7 @@ def test_a_file_that_is_no_mapping_is_refused(text):
     ("text", "said"),
     [
         ("a: [1", "line 1"),
-        ("a:\n\t- b", "cannot start any token"),
+        ("a:\n\t- b", "Indent with spaces"),
         ("a: b: c", "mapping values are not allowed"),
         ("a: *nowhere", "undefined alias"),
         ("a: !!python/object:os.system x", "could not determine a constructor"),

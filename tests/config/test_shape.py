@@ -145,7 +145,7 @@ def test_every_knob_refuses_another_kind(knob: Knob):
         ({"providers": []}, "$.providers", "Write it as name: value."),
         ({"routes": {"id": "r"}}, "$.routes", "Write it as a YAML list"),
         ({"routes": [{}]}, "$.routes[0].primary", "Add primary: …"),
-        ({"routes": ["r"]}, "$.routes[0]", "Write fields such as id, primary"),
+        ({"routes": ["r"]}, "$.routes[0]", "Write {id: …}, with fields such as id, primary"),
         ({"routes": [{"id": "r", "primary": 7}]}, "$.routes[0].primary", "Put it in quotes."),
         ({"routes": [{"id": "r", "primary": {"modle": "x"}}]}, "$.routes[0].primary.modle", "'model'"),
         ({"semantic_cache": "on"}, "$.semantic_cache", "Write fields such as enabled"),

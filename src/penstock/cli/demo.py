@@ -26,6 +26,7 @@ from rich.text import Text
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError
 from penstock.base.money import usd_text
+from penstock.cli.arguments import port, seconds
 from penstock.cli.screen import folded, put, screen
 from penstock.ledger.pulse import Pulse, pulse
 from penstock.net.transport import Deadlines, Transport, TransportSettings
@@ -75,15 +76,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stay", action="store_true", help="leave everything running, with its URL, until Ctrl-C"
     )
-    parser.add_argument("--seconds", type=float, default=9.0, help="length of the replay (9)")
-    parser.add_argument("--port", type=int, default=0, help="the gateway's port (a free one)")
+    parser.add_argument("--seconds", type=seconds, default=9.0, help="length of the replay (9)")
+    parser.add_argument("--port", type=port, default=0, help="the gateway's port (a free one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when no call failed."""
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
-        return uvloop.run(_demo(args, Path(folder)))
+        try:
+            return uvloop.run(_demo(args, Path(folder)))
+        except asyncio.CancelledError:
+            return 1
+        except _NotStarted as error:
+            sys.stderr.write(f"penstock demo: {error}\n")
+            return 1
+
+
+class _NotStarted(Exception):
+    """One of our processes ended before it listened; the words are what it said."""
+
+
+def _faults(said: str) -> str:
+    """The faults among the log's JSON lines; all that was said where there are none."""
+    lines = [line for line in said.splitlines() if '"fault"' in line]
+    return "\n".join(f"  {json.loads(line)['fault']}" for line in lines if line.startswith("{")) or said
 
 
 class _Process:
@@ -100,20 +117,34 @@ class _Process:
             sys.executable, "-m", "penstock", *words,
             env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        try:
+            url = await cls._url(process, words[0], stream)
+        except BaseException:
+            # Also when the demo itself is ended just now: nobody else knows of this process yet.
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            raise
+        started = cls(process)
+        started.keep_reading()
+        return started, url
+
+    @staticmethod
+    async def _url(process: asyncio.subprocess.Process, word: str, stream: str) -> str:
         pipe = process.stdout if stream == "stdout" else process.stderr
         said: list[str] = []
         while pipe is not None:
-            line = await asyncio.wait_for(pipe.readline(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):  # wait_for of Python 3.11 may swallow a cancel
+                line = await pipe.readline()
             if not line:
                 other = process.stderr if stream == "stdout" else process.stdout
                 rest = (await other.read()).decode() if other is not None else ""
-                raise RuntimeError(f"penstock {words[0]} did not start:\n{''.join(said)}{rest}")
+                await process.wait()
+                raise _NotStarted(f"penstock {word} did not start.\n{_faults(''.join(said) + rest)}")
             said.append(line.decode())
             if b'"url"' in line:
                 break
-        started = cls(process)
-        started.keep_reading()
-        return started, json.loads(said[-1])["url"]
+        return str(json.loads(said[-1])["url"])
 
     def keep_reading(self) -> None:
         """Empty its pipes, so that it never waits for us."""
@@ -186,11 +217,20 @@ async def _post(url: str, path: bytes, body: dict[str, Any]) -> None:
     await transport.aclose()
 
 
+def _end_in_order() -> None:
+    """SIGTERM, or a terminal that is closed: end like Ctrl-C does, and leave no process behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 async def _demo(args: argparse.Namespace, folder: Path) -> int:
     console = screen(stderr=args.json)
     env = {**os.environ, "DEMO_KEY": "sk-demo-1", "DEMO_KEY_2": "sk-demo-2", "DEMO_VIRTUAL_KEY": KEY}
     scenario, config, db = folder / "scenario.json", folder / "penstock.yaml", folder / "penstock.db"
     scenario.write_bytes(msgspec.json.encode(SCENARIO))
+    _end_in_order()
     with console.status("starting the simulated providers"):
         sim, sim_url = await _Process.start(
             "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
@@ -211,7 +251,7 @@ async def _demo(args: argparse.Namespace, folder: Path) -> int:
             connection.close()
         _tell(console, figures, unanswered, args)
         if args.stay:
-            await _stay(console, url, config)
+            await _stay(console, url, config, db)
         return 0 if figures.requests and not figures.failed and not unanswered else 1
     finally:
         if gateway is not None:
@@ -323,7 +363,7 @@ def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Name
     )
 
 
-async def _stay(console: Console, url: str, config: Path) -> None:
+async def _stay(console: Console, url: str, config: Path, db: Path) -> None:
     """Say where it runs and how to call it: lines to be copied, so neither folded nor marked up."""
     body = '{"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
     for line in (
@@ -334,10 +374,11 @@ async def _stay(console: Console, url: str, config: Path) -> None:
         f"    -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\",
         f"    -d '{body}'",
         "",
+        f"What it cost: penstock cost --by model --db {db}",
         "Ctrl-C ends it.",
     ):
         put(console, line)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()

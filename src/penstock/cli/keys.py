@@ -15,7 +15,7 @@ _NO_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("action", choices=["new"], help="new: make a key")
-    parser.add_argument("--name", default="team", help="who the key stands for")
+    parser.add_argument("--name", type=_name, default="team", help="who the key stands for")
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
         f"  virtual_keys:\n    - name: {_yaml(args.name)}\n      key: env.{variable}\n"
     )
     return 0
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("write who the key stands for")
+    return text
 
 
 def _variable(name: str) -> str:

@@ -4,7 +4,9 @@ Rules: stdout is for data, stderr for people; exit 0 is done, 1 is a fault that 
 """
 
 import argparse
+import io
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 from penstock import __version__
@@ -24,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a file that cannot take a µ gets an escape for it, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -37,7 +43,9 @@ def run(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name not in COMMANDS:
-        print(f"penstock: there is no command {name!r}.\n\n{_overview()}", file=sys.stderr)
+        near = get_close_matches(name, COMMANDS, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"penstock: there is no command {name!r}.{meant}\n\n{_overview()}", file=sys.stderr)
         return 2
     module_name, summary = COMMANDS[name]
     command = import_module(module_name)

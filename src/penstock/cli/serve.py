@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from penstock.cli.arguments import port
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, default=Path("penstock.yaml"), help="YAML file (penstock.yaml)"
     )
     parser.add_argument("--host", help="address to listen on (server.host, 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port, 0 for a free one (server.port, 8080)")
+    parser.add_argument("--port", type=port, help="port, 0 for a free one (server.port, 8080)")
     parser.add_argument("--db", help="the ledger's SQLite file (ledger.path, penstock.db)")
     parser.add_argument("--open", action="store_true", help="allow other than loopback without virtual keys")
     parser.add_argument("--json", action="store_true", help="log as JSON lines")

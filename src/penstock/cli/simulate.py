@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from penstock.cli.arguments import port
 from penstock.simulate import Scenario, Simulator, load_scenario
 
 _SPEAKS = (
@@ -24,7 +25,7 @@ _SPEAKS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=9090, help="port; 0 takes a free one (default: 9090)")
+    parser.add_argument("--port", type=port, default=9090, help="port; 0 takes a free one (default: 9090)")
     parser.add_argument("--scenario", type=Path, help="YAML or JSON file with speeds, keys and faults")
     parser.add_argument("--seed", type=int, help="seed of every random draw (default: the scenario's, or 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON line with the URL, nothing else")

@@ -1,6 +1,7 @@
 """One loader that reports all faults, each with its path. The only reader of the environment.
 
-Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Config -> meaning faults -> secrets.
+Steps: YAML -> plain values (duplicate keys refused) -> shape faults -> typed Config -> meaning faults -> secrets. Where
+there are shape faults, what is left without them goes the same way, so that one run says everything.
 Rule: no message and no repr repeats a value that may be a secret.
 """
 
@@ -16,10 +17,11 @@ from msgspec import Struct, field
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.meaning import meaning_faults, secret_faults
+from penstock.config.mend import follows, mended
 from penstock.config.notices import notices
 from penstock.config.schema import Config
 from penstock.config.secrets import Secret, is_reference, resolve
-from penstock.config.shape import shape_faults, without
+from penstock.config.shape import shape_faults
 
 
 class Loaded(Struct):
@@ -64,7 +66,7 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
     try:
         document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses repeated keys
     except yaml.YAMLError as error:
-        return _refused("$", f"This is not YAML: {_place(error)}", "Check indentation and quotes there.")
+        return Loaded(None, [_not_yaml(error)])
     except (ValueError, TypeError, AttributeError, OverflowError):
         # What PyYAML's own constructors raise for a tag whose value does not fit: "!!int x", "!!timestamp x".
         return _refused("$", "A value does not fit its YAML tag (!!int, ...).", "Write it without the tag.")
@@ -72,13 +74,14 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
         return _refused("$", "The nesting is too deep.", "Flatten it: no knob is nested so deeply.")
     if document is None:
         document = {}
-    shaped = shape_faults(document, Config)
+    structural = shape_faults(document, Config)
+    if structural and not isinstance(document, dict):
+        return Loaded(None, structural, text=text, base=base)
     try:
-        config = msgspec.convert(without(document, shaped), Config)
-    except msgspec.ValidationError as error:
-        # What is missing cannot be left out. Without shape faults: a rule that shape_faults does not know.
-        return Loaded(None, shaped or [Fault("$", f"{error}.")], text=text, base=base)
-    faults = shaped + meaning_faults(config, catalogue, base)
+        config = msgspec.convert(mended(document, Config) if structural else document, Config)
+    except msgspec.ValidationError as error:  # a rule that shape_faults does not know: said, if not so well
+        return Loaded(None, structural or [Fault("$", f"{error}.")], text=text, base=base)
+    faults = meaning_faults(config, catalogue, base)
     secrets: dict[str, Secret] = {}
     for place, reference in references(config):
         found = resolve(reference, environ, base)
@@ -88,6 +91,9 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
             faults.append(Fault(place, found.reason, _secret_remedy(found.code)))
     faults += secret_faults(config, secrets)
     warnings = notices(config, catalogue, today)
+    if structural:
+        faults = structural + [fault for fault in faults if not follows(fault, structural)]
+        warnings = [warning for warning in warnings if not follows(warning, structural)]
     return Loaded(None if faults else config, faults, warnings, secrets, text, base)
 
 
@@ -122,25 +128,40 @@ def _refused(path: str, message: str, remedy: str) -> Loaded:
     return Loaded(None, [Fault(path, message, remedy)])
 
 
+def _not_yaml(error: yaml.YAMLError) -> Fault:
+    if isinstance(error, _Refused):
+        return Fault("$", f"This YAML is refused: {_place(error)}", error.remedy)
+    if "'\\t'" in (getattr(error, "problem", None) or ""):
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        return Fault("$", f"This is not YAML: a tab stands before the text{line}.", "Indent with spaces.")
+    return Fault("$", f"This is not YAML: {_place(error)}", "Check indentation, brackets and quotes there.")
+
+
 def _place(error: yaml.YAMLError) -> str:
     """What and where. Words of the file are left out (a secret may begin with ``*`` or ``!``), but for our own."""
     mark = getattr(error, "problem_mark", None)
     said = (getattr(error, "context", None), getattr(error, "problem", None))
     problem = ", ".join(part for part in said if part) or "it cannot be parsed"
     if not isinstance(error, _Refused):
-        problem = _QUOTED.sub(r"\1", problem)
+        problem = _HANGING.sub("", _QUOTED.sub(r"\1", problem))
     if mark is None:
         return f"{problem}."
     return f"{problem} (line {mark.line + 1}, column {mark.column + 1})."
 
 
 # PyYAML quotes single characters of its own ("',' or ']'") and words of the file.
-_QUOTED = re.compile(r" ?(?:('.')|'[^']{2,}')(?!\w)")
+_QUOTED = re.compile(r"(?:( '.')| ?'[^']{2,}')(?!\w)")
+_HANGING = re.compile(r",? (?:but|and) (?:got|found)$")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Refused(yaml.constructor.ConstructorError):
     """Our own refusal: its words may be shown."""
+
+    def __init__(self, problem: str, mark: yaml.Mark, remedy: str) -> None:
+        super().__init__(None, None, problem, mark)
+        self.remedy = remedy
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -154,10 +175,10 @@ class _UniqueKeys(yaml.SafeLoader):
             if key_node.tag == _MERGE:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _Refused(None, None, "a name is no plain word", key_node.start_mark)
+                raise _Refused("a name is no plain word", key_node.start_mark, "Write a plain word.")
             key = cast("Any", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if key in seen:
-                raise _Refused(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise _Refused(f"the key {key!r} stands twice", key_node.start_mark, "Make the two one.")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -165,7 +186,7 @@ class _UniqueKeys(yaml.SafeLoader):
         """Text, but no half of a surrogate pair ("\\ud800"): it cannot be printed or sent."""
         value = cast("Any", super().construct_scalar(node))  # pyright: ignore[reportUnknownMemberType]
         if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):
-            raise _Refused(None, None, "a text holds half of a surrogate pair", node.start_mark)
+            raise _Refused("a text holds half of a surrogate pair", node.start_mark, "Take it out.")
         return value
 
 

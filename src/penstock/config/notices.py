@@ -16,6 +16,9 @@ def notices(config: Config, catalogue: Catalogue, today: str) -> list[Fault]:
         found.append(Fault("$.providers", "There is no provider: no call can be served.", "Add one."))
     for name, provider in config.providers.items():
         found += _provider_notices(name, provider, catalogue)
+    if config.semantic_cache is not None and config.semantic_cache.enabled:
+        what = "The semantic cache is kept, and works from a later version on: every call goes to a provider."
+        found.append(Fault("$.semantic_cache.enabled", what, "Nothing to do."))
     found += _model_notices(config, catalogue, date.fromisoformat(today))
     found += [
         Fault(f"$.prices[{i}].model", f"No provider of {own.model!r} is configured.", "Take the price out.")

@@ -5,6 +5,7 @@
 
 import difflib
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from msgspec import inspect
@@ -44,16 +45,17 @@ def _check(value: Any, info: inspect.Type, path: str) -> list[Fault]:
 def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault]:
     if not isinstance(value, dict):
         names = ", ".join(field.encode_name for field in info.fields[:4])
-        return [Fault(path, f"Expected fields, got {_kind(value)}.", f"Write fields such as {names}.")]
+        first = next((f"{{{field.encode_name}: …}}, with " for field in info.fields if field.required), "")
+        return [Fault(path, f"Expected fields, got {_kind(value)}.", f"Write {first}fields such as {names}.")]
     document = cast("dict[Any, Any]", value)
     fields = {field.encode_name: field for field in info.fields}
     faults: list[Fault] = []
     for name, item in document.items():
         field = fields.get(name) if isinstance(name, str) else None
         if field is None:
-            close = nearest(str(name), list(fields))
-            known = f"Did you mean {close!r}?" if close else f"Known fields: {', '.join(fields)}."
-            faults.append(Fault(_below(path, name), f"There is no field {shown(name)}.", known))
+            faults.append(
+                Fault(_below(path, name), f"There is no field {shown(name)}.", _meant(name, fields))
+            )
         else:
             faults += _check(item, field.type, f"{path}.{name}")
     faults += [
@@ -62,6 +64,14 @@ def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault
         if field.required and name not in document
     ]
     return faults
+
+
+def _meant(name: object, fields: Mapping[str, inspect.Field]) -> str:
+    """What to write for a field that is not there."""
+    if name in _KEY_WORDS and "keys" in fields:
+        return "Write keys: [{value: env.NAME}]."
+    close = nearest(str(name), list(fields))
+    return f"Did you mean {close!r}?" if close else f"Known fields: {', '.join(fields)}."
 
 
 def _check_dict(value: Any, info: inspect.DictType, path: str) -> list[Fault]:
@@ -141,6 +151,8 @@ def _check_bounds(value: Any, info: Any, path: str) -> list[Fault]:
 
 
 _HUGE = 2**63
+_KEY_WORDS = frozenset({"api_key", "api_keys", "apikey", "apiKey", "token", "secret"})
+"""What other programs call ``keys``."""
 _KINDS: dict[type[inspect.Type], type] = {
     inspect.StrType: str,
     inspect.IntType: int,
@@ -166,31 +178,3 @@ def _remedy(wanted: type, value: Any) -> str:
     if wanted in (int, float):
         return "Write digits, without quotes or a unit."
     return f"Write {_WORDS[wanted]}."
-
-
-def without(document: Any, faults: list[Fault]) -> Any:
-    """A copy of the document with every faulty place left out, so that what remains can be checked for its meaning.
-
-    List items keep their numbers: a faulty part of an item is left out, a faulty item itself becomes empty fields.
-    """
-    if not faults:
-        return document
-    places = {fault.path for fault in faults}
-
-    def prune(value: Any, path: str) -> Any:
-        if isinstance(value, dict):
-            entries = cast("dict[Any, Any]", value)
-            return {
-                name: prune(item, f"{path}.{name}")
-                for name, item in entries.items()
-                if f"{path}.{name}" not in places
-            }
-        if isinstance(value, list):
-            items = cast("list[Any]", value)
-            return [
-                {} if f"{path}[{place}]" in places else prune(item, f"{path}[{place}]")
-                for place, item in enumerate(items)
-            ]
-        return value
-
-    return prune(document, "$")

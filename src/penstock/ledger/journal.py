@@ -142,8 +142,10 @@ class Journal:
             self._closing = True
             self._bell.put(None)
         self._thread.join()
+        # The writer last: only who may write can fold the WAL into the file when the last connection goes.
+        with self._reading:
+            self._reader.close()
         self._writer.close()
-        self._reader.close()
         if self._rows:
             raise OurFault(
                 f"{len(self._rows)} calls could not be written to the ledger {self.path!r}: {self.fault}",

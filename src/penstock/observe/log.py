@@ -53,6 +53,10 @@ class OperatorLog:
         """Something happened. ``name`` is dotted and stable: "reload.done"."""
         self._write("info", name, "", facts)
 
+    def fault(self, name: str, /, **facts: Fact) -> None:
+        """Something that a person must mend, and nobody's bug: a faulty configuration, a busy port."""
+        self._write("error", name, "", facts)
+
     def failure(self, name: str, error: BaseException, /, **facts: Fact) -> None:
         """A bug or a broken machine: the error's class and sentence, and where it was raised."""
         frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]

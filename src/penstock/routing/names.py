@@ -230,10 +230,17 @@ class Names:
             sentence = f"There is no model {shown!r}: no provider {provider[:50]!r} is configured."
         else:
             sentence = f"There is no model {shown!r} here; write provider/model for one the catalogue lacks."
-        near = self._nearest(name)
+        near = [other for other in self._nearest(name) if self._sold(other)]
         if near:
             sentence += f" Did you mean {' or '.join(near[:3])}?"
         return Rejected("unknown-model", sentence, param=param, caller_fault=True)
+
+    def _sold(self, name: str) -> bool:
+        """Could a configured provider be asked for it? A hint must not name what would be refused again."""
+        provider, slash, _ = name.partition("/")
+        if slash and provider in self._providers:
+            return True
+        return any(seller in self._providers for seller, _ in self._bare(name))
 
     def _with_configured_chain(self, found: _Found) -> _Found:
         target = found.targets[0]

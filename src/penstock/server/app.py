@@ -67,6 +67,8 @@ class App:
         self.pages: AsgiApp | None = None
         self.log = log
         self.draining = False
+        self.impatient = False
+        """The drain shall end now."""
         self.inflight = 0
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
@@ -184,7 +186,7 @@ class App:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         await asyncio.sleep(0)  # calls taken in this very turn of the loop begin, and count
-        while self.inflight and loop.time() < deadline_s:
+        while self.inflight and loop.time() < deadline_s and not self.impatient:
             for connection in list(self.connections):
                 if connection.idle:
                     connection.close()

@@ -1,6 +1,7 @@
 """The gateway as a process: build, listen, reload, drain, stop."""
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -58,6 +59,7 @@ class Running:
         if loaded.config is None:
             return [str(fault) for fault in loaded.faults]
         self._host = host = self._options.host or loaded.config.server.host
+        port = loaded.config.server.port if self._options.port is None else self._options.port
         exposed = self._exposed(loaded.config)
         if exposed is not None:
             return [exposed]
@@ -73,7 +75,6 @@ class Running:
             self.shared = Shared(journal, self._log, self._options.seed)
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
             self._mount(self.app, loaded)
-            port = loaded.config.server.port if self._options.port is None else self._options.port
             self._server = await asyncio.get_running_loop().create_server(
                 self.app.connection, host, port, backlog=BACKLOG
             )
@@ -82,9 +83,7 @@ class Running:
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
             journal.close()
-            return [
-                f"$.server.port: cannot listen on {host}: {error.strerror or error}. Choose another --port."
-            ]
+            return [_cannot_listen(host, port, error)]
         bound = self._server.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if self._server.sockets[0].family == socket.AF_INET6 else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
@@ -101,14 +100,15 @@ class Running:
                 return ["the gateway does not run"]
             loaded = self._load()
             if loaded.config is None:
-                return self._refused([str(fault) for fault in loaded.faults])
+                return self._refuse([str(fault) for fault in loaded.faults])
             exposed = self._exposed(loaded.config)
             if exposed is not None:
-                return self._refused([exposed])
+                return self._refuse([exposed])
             try:
                 house = build(loaded, self._catalogue, shared, app.house)
             except ConfigFault as error:
-                return self._refused([f"{error.path}: {error.public()}"])
+                return self._refuse([f"{error.path}: {error.public()}"])
+            self._say_what_waits(app.house.config, house.config)
             old, app.house = app.house, house
             self._mount(app, loaded)
             for transport in retire(old, house, shared):
@@ -145,10 +145,12 @@ class Running:
         fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
         return f"{fault} Add virtual_keys, or start with --open."
 
-    def _refused(self, faults: list[str]) -> list[str]:
+    def _refuse(self, faults: list[str]) -> list[str]:
         if self.shared is not None:
             self.shared.metrics.add(RELOADS, 1, "refused")
-        self._log.event("reload.refused", faults=len(faults), first=faults[0])
+        self._log.fault("reload.refused", faults=len(faults), first=faults[0])
+        for fault in faults:
+            self._log.fault("config.fault", fault=fault)
         return faults
 
     def _load(self) -> Loaded:
@@ -159,6 +161,16 @@ class Running:
         config: Config = app.house.config
         key = config.server.admin_key
         app.pages = build_pages(app, self.reload, None if key is None else loaded.secrets[key].reveal())
+
+    def _say_what_waits(self, old: Config, new: Config) -> None:
+        """What a reload changes in the file and not in the process."""
+        for path, before, after in (
+            ("$.server.host", old.server.host, new.server.host),
+            ("$.server.port", old.server.port, new.server.port),
+            ("$.ledger", old.ledger, new.ledger),
+        ):
+            if before != after:
+                self._log.fault("reload.needs_restart", path=path)
 
     def _warn(self, loaded: Loaded) -> None:
         for warning in loaded.warnings:
@@ -189,6 +201,19 @@ class Running:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
 
 
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    """Whether the address or the port is at fault, and what to write instead."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"$.server.host: {host} is no address of this machine. Choose another --host, 127.0.0.1 or 0.0.0.0."
+    if error.errno == errno.EADDRINUSE:
+        why = "it is in use"
+    elif error.errno == errno.EACCES:
+        why = "this user may not take it"
+    else:
+        why = error.strerror or str(error)
+    return f"$.server.port: cannot listen on {host}, port {port}: {why}. Choose another --port."
+
+
 def settle_memory() -> None:
     """What was built at start stays: keep the collector from walking it again and again.
 
@@ -205,7 +230,7 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     faults = await running.start()
     if faults:
         for fault in faults:
-            log.event("config.fault", fault=fault)
+            log.fault("config.fault", fault=fault)
         return 1
     settle_memory()
     log.event("listening", url=running.url, config=str(options.config))
@@ -224,11 +249,18 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
         reloads.add(task)
         task.add_done_callback(reloaded)
 
+    def on_stop() -> None:
+        if stop.is_set() and running.app is not None:
+            running.app.impatient = True
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hup)
     await stop.wait()
-    log.event("draining", calls=running.app.inflight if running.app is not None else 0)
+    calls = running.app.inflight if running.app is not None else 0
+    hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}
+    log.event("draining", calls=calls, **hint)
     ended = await running.stop()
     log.event("stopped", cut_calls=not ended)
     return 0

@@ -1,0 +1,23 @@
+"""Kinds of arguments that several commands take; a wrong one is a wrong call (exit 2), said before anything starts."""
+
+import argparse
+
+MAX_PORT = 65535
+
+
+def port(text: str) -> int:
+    """A TCP port, 0 for a free one. The event loop would take 80000 for 14464."""
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: write a number from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A length of time above nothing."""
+    try:
+        length_s = float(text)
+    except ValueError:
+        length_s = 0.0
+    if not 0 < length_s < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write a number above 0")
+    return length_s

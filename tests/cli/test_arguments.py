@@ -1,0 +1,59 @@
+"""A wrong call is told before anything starts, with what to write instead."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from penstock.cli.main import run
+from tests.docs.blocks import ROOT
+
+
+@pytest.mark.parametrize("words", [["serve"], ["simulate"], ["demo"]])
+@pytest.mark.parametrize("port", ["65536", "80000", "-1", "http", "8080.0", ""])
+def test_a_port_that_is_none_is_refused(words, port, capsys):
+    """The event loop would have listened on 80000 modulo 65536."""
+    with pytest.raises(SystemExit) as ended:
+        run([*words, f"--port={port}"])
+    assert ended.value.code == 2
+    assert "write a number from 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf", "soon"])
+def test_a_replay_has_a_length(seconds, capsys):
+    """No division by nothing, and an end."""
+    with pytest.raises(SystemExit) as ended:
+        run(["demo", f"--seconds={seconds}"])
+    assert ended.value.code == 2
+    assert "write a number above 0" in capsys.readouterr().err
+
+
+def test_a_misspelt_command_is_guessed(capsys):
+    """And the list of commands follows."""
+    assert run(["serv"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean 'serve'?" in said
+    assert "penstock COMMAND --help" in said
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_key_stands_for_somebody(name, capsys):
+    """Nothing is printed that ``check`` would refuse, and no key is thrown away."""
+    with pytest.raises(SystemExit) as ended:
+        run(["keys", "new", "--name", name])
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_that_knows_ascii_only_gets_escapes():
+    """A name with an umlaut is no reason for a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock", "keys", "new", "--name", "Zürich"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"psk-" in done.stdout
