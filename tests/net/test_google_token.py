@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from penstock.base.endpoint import parse_base_url
-from penstock.base.errors import UpstreamAuthFailed, UpstreamUnreachable
+from penstock.base.errors import UpstreamAuthFailed, UpstreamTimeout, UpstreamUnreachable
+from penstock.gateway.remote import access_token
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from tests.net.raw_server import LOOPS, RawServer, settle
@@ -256,3 +257,30 @@ def test_a_file_that_is_no_service_account_is_a_sentence_and_is_not_quoted(conte
     with pytest.raises(ValueError, match=r"^This is not a Google service account") as caught:
         GoogleTokens(content, open_transport)
     assert "sekrit" not in str(caught.value)
+
+
+def test_a_token_that_the_provider_refused_is_not_used_again():
+    """Revoked before its hour was over: the next call asks for another; an older refusal does not take it away."""
+
+    async def use(tokens, endpoint, _clock):
+        first = await tokens.token()
+        tokens.forget(first)
+        assert await tokens.token() == "token-2"
+        tokens.forget(first)
+        assert await tokens.token() == "token-2"
+        assert endpoint.posts == 2
+
+    with_tokens(use)
+
+
+def test_the_wait_for_a_token_ends_with_the_call():
+    """Google's own deadlines are longer than what may be left of the call; the others still get the token."""
+
+    async def use(tokens, endpoint, _clock):
+        with pytest.raises(UpstreamTimeout) as caught:
+            await access_token(tokens, 0.02)
+        assert caught.value.phase == "total"
+        assert await access_token(tokens, 5.0) == "token-1"
+        assert endpoint.posts == 1
+
+    with_tokens(use, delay_s=0.2)

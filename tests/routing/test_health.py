@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from penstock.routing import health as module
-from penstock.routing.health import DROPPED_S, LAW, PROBE_LEASE_S, Health
+from penstock.routing.health import DROPPED_S, FAULTS_TO_OPEN, LAW, PROBE_LEASE_S, Health
 
 NAME = "openai/m"
 
@@ -193,3 +193,18 @@ class Breaker(RuleBasedStateMachine):
 
 TestBreaker = Breaker.TestCase
 TestBreaker.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_invented_models_do_not_push_a_breaker_out():
+    """Callers may invent names without end: what answered 404 long ago goes first, then newer 404s, then the oldest."""
+    health = Health()
+    for _ in range(FAULTS_TO_OPEN):
+        health.fault("openai/real", 0.0)
+    for number in range(10_000):
+        health.drop(f"openai/invented-{number}", 0.5)
+    assert health.check("openai/real", 1.0) is not None
+    assert health.check("openai/invented-9999", 1.0) is not None
+    health.drop("openai/another", 0.5 + DROPPED_S)
+    assert set(health.snapshot(0.5 + DROPPED_S)) == {"openai/real", "openai/another"}
+    assert health.untroubled(("openai/fine",))
+    assert not health.untroubled(("openai/fine", "openai/real"))

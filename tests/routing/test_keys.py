@@ -262,3 +262,17 @@ def test_the_tables_stay_bounded():
     for number in range(10_000):
         assert keys.choose(f"m{number}", 0.0, rng, allowed=frozenset("a") if number % 2 else None).key
     assert len(keys._by_model) + len(keys._by_caller) <= 4096
+
+
+@pytest.mark.parametrize("told", ["fault", "nothing"])
+def test_a_probe_that_proves_nothing_is_free_at_once(told):
+    """A 500 or a hang-up says nothing about the key: the next call may probe it, without the lease's seconds."""
+    keys = ring(a=1.0)
+    keys.failed("a", refused(), 0.0)
+    assert chosen(keys, 11.0).reason.endswith("its probe after a cool-down")
+    assert no(keys, 11.1).code == "keys-exhausted"
+    if told == "fault":
+        keys.failed("a", UpstreamFault("500"), 11.2)
+    else:
+        keys.release("a", 11.2)
+    assert chosen(keys, 11.2).key.name == "a"

@@ -21,6 +21,8 @@ NOW = 1_794_000_000.0  # Fri, 06 Nov 2026 21:20:00 GMT
         ([(b"retry-after", b"-3")], None),
         ([(b"retry-after", b"soon")], None),
         ([(b"retry-after", b"nan")], None),
+        ([(b"retry-after", b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT")], None),
+        ([(b"retry-after", b"Mon, 01 Jan 2020 00:00:00 +99999999999999999999")], None),
         ([(b"retry-after", b"inf")], None),
         ([], None),
         ([(b"x-ratelimit-remaining-requests", b"0"), (b"x-ratelimit-reset-requests", b"1m0.5s")], 60.5),

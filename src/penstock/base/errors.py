@@ -228,7 +228,7 @@ class UpstreamFault(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """One of four deadlines ran out; ``phase`` says which."""
+    """One of four deadlines ran out; ``phase`` says which. ``unsent``: before a byte of the request had left."""
 
     default_status: ClassVar[int] = 504
     default_code: ClassVar[str] = "upstream_timeout"
@@ -238,6 +238,7 @@ class UpstreamTimeout(UpstreamError):
     def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
         super().__init__(message, code=f"upstream_timeout_{phase}")
         self.phase: TimeoutPhase = phase
+        self.unsent = False
 
 
 class UpstreamUnreachable(UpstreamError):

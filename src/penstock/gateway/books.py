@@ -3,6 +3,7 @@
 Theory: writing a call up costs more when it is done between two others than when a batch is done in one go (the same
 code, warm). So an ended call is only kept here, and a timer writes the batch up ``GATHER_S`` later. Who asks for a call
 meanwhile (``find``) makes the batch be written up at once: a call can be read from the last byte of its reply on.
+A call that cannot be written up (a bug) costs its own record, never the others of its batch, and is told in the log.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from penstock.base.errors import PenstockError
 from penstock.gateway.settle import CallFacts, write_up
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
+from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 
 GATHER_S = 0.01
@@ -21,11 +23,12 @@ MAX_GATHERED = 256
 class Books:
     """Where ``settle`` leaves a call. Belongs to one event loop."""
 
-    __slots__ = ("_calls", "_due", "_journal", "_metrics")
+    __slots__ = ("_calls", "_due", "_journal", "_log", "_metrics")
 
-    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+    def __init__(self, journal: Journal, metrics: Metrics, log: OperatorLog) -> None:
         self._journal = journal
         self._metrics = metrics
+        self._log = log
         self._calls: list[tuple[CallFacts, Ask, PenstockError | None, str]] = []
         self._due: asyncio.TimerHandle | None = None
 
@@ -45,9 +48,14 @@ class Books:
         calls, self._calls = self._calls, []
         add, observe = self._journal.add, self._metrics.observe
         for facts, ask, error, version in calls:
-            record = write_up(facts, ask, error, version)
-            add(record)
-            observe(record)
+            try:
+                record = write_up(facts, ask, error, version)
+                add(record)
+                observe(record)
+            except Exception as bug:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+                self._log.failure(
+                    "ledger.record_failed", bug, request_id=facts.request_id, cost_nusd=facts.cost_nusd
+                )
 
     def find(self, any_id: str, *, virtual_key: str) -> Record | None:
         """A call of this key by its request id or its body's id, wherever it is by now."""

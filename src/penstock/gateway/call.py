@@ -13,15 +13,24 @@ from penstock.base.errors import (
     OurFault,
     PenstockError,
     RateLimited,
+    UpstreamAuthFailed,
     UpstreamError,
 )
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import plan_call
 from penstock.gateway.ports import Inbound, Reply
-from penstock.gateway.remote import MAX_REPLY_BYTES, Remote, Sent, Translator, hide_secrets
+from penstock.gateway.remote import (
+    MAX_REPLY_BYTES,
+    Remote,
+    Sent,
+    Translator,
+    access_token,
+    hide_secrets,
+)
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
+from penstock.net.exchange import NeverSent
 from penstock.routing.plan import Step
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
 from penstock.wire.ports import Identity
@@ -54,26 +63,26 @@ class ChatCall:
                 raise
             self.reply.end(self.inbound.caller.write_stream_error(error, self.facts.request_id))
         except Exception:
-            # A bug of ours: the shield answers it; what was consumed until here is recorded all the same.
+            # A bug: what was consumed until then is still owed, and probes and limits are given back.
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
             raise
 
     async def _run(self) -> None:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
-        facts.ask = ask = inbound.caller.read_request(inbound.body)
-        told_by_caller(facts, inbound.told, ask)
-        now_s = time.monotonic()
-        family = getattr(inbound.caller, "family", inbound.caller.name)
-        planned, tokens = plan_call(house, ask, facts, family, now_s)
-        self._limit(tokens, now_s)
-        if house.books.full:
+        if house.books.full:  # before all else: a refusal that were recorded would need room, too
             raise OurFault(
                 "The ledger cannot keep up; calls are refused rather than lost.",
                 code="ledger_full",
                 status=503,
                 retry_after_s=1,
             )
+        facts.ask = ask = inbound.caller.read_request(inbound.body)
+        told_by_caller(facts, inbound.told, ask)
+        now_s = time.monotonic()
+        family = getattr(inbound.caller, "family", inbound.caller.name)
+        planned, tokens = plan_call(house, ask, facts, family, now_s)
+        self._limit(tokens, now_s)
         self.translator = Translator(inbound.caller, ask)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(inbound.caller, ask, identity, self.translator)
@@ -138,9 +147,9 @@ class ChatCall:
             if isinstance(choice, Rejected):
                 rejected = choice
             else:
+                key = choice.key
                 rejected = self.house.health.admit(target.name, now_s)
                 if rejected is None or attempt.last_resort:
-                    key = choice.key
                     outcome = Outcome(
                         target,
                         key.name,
@@ -152,6 +161,7 @@ class ChatCall:
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
                     return outcome, key.secret
+                provider.keys.release(key.name, now_s)
         facts.note("refused", target=target.name, reason=rejected.reason, code=rejected.code)
         if rejected.caller_fault and attempt.last_resort and not facts.outcomes:
             raise BadRequest(rejected.reason, param=rejected.param, code=rejected.code)
@@ -165,17 +175,25 @@ class ChatCall:
         sent: Sent | None = None
         credential = secret
         try:
+            left_s = deadline_s - outcome.start_s
             if provider.tokens is not None:
-                credential = await provider.tokens.token()
+                credential = await access_token(provider.tokens, left_s)
+                left_s = deadline_s - time.monotonic()
             outcome.sent = True
-            sent = await self.remote.send(provider, step, credential, deadline_s - outcome.start_s)
+            sent = await self.remote.send(provider, step, credential, left_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
             facts.adjusted = sent.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
+        except NeverSent:
+            outcome.sent = False
+            raise
         except UpstreamError as error:
+            if provider.tokens is not None and isinstance(error, UpstreamAuthFailed):
+                provider.tokens.forget(credential)
             hide_secrets(error, provider, credential)
             outcome.error = error
+            outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s
             outcome.status = outcome.status or error.upstream_status or 0
             end_attempt(self.house, provider, outcome, facts.ask)
             facts.note("failed", outcome, reason=error.message, code=error.code)

@@ -11,6 +11,8 @@ from penstock.wire.http import Headers
 
 MAX_META = 16
 MAX_TOLD_CHARS = 256
+MAX_META_CHARS = 512
+"""OpenAI's own bound for a value of ``metadata``: the caller's bytes go on as they are, the ledger keeps so much."""
 _TRACEPARENT_PARTS = 4
 _PRINTABLE = bytes(32 if byte < 32 or byte == 127 else byte for byte in range(256))
 """Control characters become spaces: none may end a header line, or do odd things in a terminal."""
@@ -23,7 +25,8 @@ _FACTS = b"%bx-request-id: %b\r\nx-penstock-attempts: %d\r\n%bserver-timing: gat
 
 def told_by_caller(facts: CallFacts, told: Mapping[bytes, bytes], ask: Ask) -> None:
     """Fill the call's facts from its headers and body: trace, stage, metadata, the caller's own request id."""
-    facts.meta = ask.metadata
+    if ask.metadata is not None:
+        facts.meta = {key[:MAX_META_CHARS]: value[:MAX_META_CHARS] for key, value in ask.metadata.items()}
     for name, value in told.items():
         if name == b"x-penstock-trace":
             facts.trace_id = _text(value)

@@ -1,7 +1,7 @@
 """From an ask to what will be tried: names, plan, and the words that explain it; remembered while nothing is amiss.
 
 Theory: for a plain ask (no needs, no preferences, no chain of its own) the plan depends on the model's name, the key's
-patterns and the caller's family alone, as long as every target is healthy and the prompt is far below every context.
+patterns and the caller's family alone, as long as its targets are healthy and the prompt is far below every context.
 Such plans are kept, so that the common call costs one look-up; anything else is planned anew.
 """
 
@@ -28,6 +28,8 @@ class Planned(Struct, frozen=True):
     model: str
     small_tokens: float
     explain: Explain
+    targets: tuple[str, ...]
+    """Every target of the chain, refused or not: the plan stands while none of them is in trouble."""
 
 
 def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: float) -> tuple[Planned, int]:
@@ -35,9 +37,9 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
     plain = not (ask.needs or ask.models or ask.fallbacks or ask.provider is not None)
     patterns = facts.principal.patterns
     key = (ask.model, patterns, family)
-    if plain and house.health.quiet:
+    if plain:
         kept = cast("Planned | None", house.plans.get(key))
-        if kept is not None:
+        if kept is not None and house.health.untroubled(kept.targets):
             tokens = house.estimator.tokens(kept.model, ask.input_bytes)
             if tokens < kept.small_tokens:
                 facts.explain = kept.explain
@@ -62,8 +64,11 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
     facts.explain = tell(chain, planned)
     if not planned.steps:
         raise no_steps(planned)
-    made = Planned(planned.steps, chain.max_attempts, chain.targets[0].model, _small(chain), facts.explain)
-    if plain and house.health.quiet and tokens < made.small_tokens:
+    targets = tuple(target.name for target in chain.targets)
+    made = Planned(
+        planned.steps, chain.max_attempts, chain.targets[0].model, _small(chain), facts.explain, targets
+    )
+    if plain and house.health.untroubled(targets) and tokens < made.small_tokens:
         if len(house.plans) >= MAX_KEPT:
             house.plans.clear()
         house.plans[key] = made

@@ -106,7 +106,10 @@ class Doors:
 
 def _check_origin(origin: bytes) -> None:
     """Without virtual keys a web page could spend through a visitor's loopback gateway: pages of this machine only."""
-    host = urlsplit(origin.decode("latin-1")).hostname or ""
+    try:
+        host = urlsplit(origin.decode("latin-1")).hostname or ""
+    except ValueError:  # no URL
+        host = ""
     if host not in ("localhost", "127.0.0.1", "::1"):
         raise Forbidden(
             "A web page from elsewhere may not use a gateway without virtual keys.",

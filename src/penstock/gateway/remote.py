@@ -3,6 +3,7 @@
 Does not own: which target, which key, whether to try again.
 """
 
+import asyncio
 import time
 from typing import Any
 
@@ -10,11 +11,12 @@ import msgspec
 
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
-from penstock.base.errors import BadRequest, UpstreamError
+from penstock.base.errors import BadRequest, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.house import Provider
 from penstock.gateway.translate import Translation
+from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
@@ -137,6 +139,17 @@ class Remote:
         if not _OK <= exchange.status < _REDIRECT:
             raise await _refusal(provider, exchange)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+
+async def access_token(tokens: GoogleTokens, left_s: float) -> str:
+    """A token within what is left of the call: asking for one has deadlines of its own, which may be longer."""
+    try:
+        async with asyncio.timeout(left_s):
+            return await tokens.token()
+    except TimeoutError:
+        raise UpstreamTimeout(
+            "The call's deadline passed before Google gave an access token.", phase="total"
+        ) from None
 
 
 def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:

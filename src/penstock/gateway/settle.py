@@ -30,6 +30,7 @@ from penstock.gateway.record import UNPLANNED, Explain, Happening
 from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
 from penstock.ledger.prices import price_lines
 from penstock.routing.estimate import TokenEstimator
+from penstock.routing.names import MAX_NAME_CHARS
 from penstock.wire.ports import Relay
 
 
@@ -46,6 +47,8 @@ class Outcome(Struct):
     passed_through: bool
     start_s: float
     sent: bool = False
+    cut_short: bool = False
+    """The call had less time left than the provider is given: running out of it is not the provider's fault."""
     status: int = 0
     content_s: float = 0.0
     end_s: float = 0.0
@@ -63,10 +66,13 @@ class Outcome(Struct):
         if not self.sent or isinstance(error, UpstreamUnreachable):
             return True
         if isinstance(error, UpstreamTimeout):
-            return error.phase == "connect"
+            return error.phase == "connect" or error.unsent
         if isinstance(error, UpstreamTruncated):
             return False
-        return isinstance(error, UpstreamError) and (self.relay is None or not self.relay.content_bytes)
+        if isinstance(error, UpstreamError):
+            return self.relay is None or not self.relay.content_bytes
+        # Ours or the caller's: found before the wire, unless the provider had answered already.
+        return error is not None and not isinstance(error, CallerGone) and self.relay is None
 
     @property
     def klass(self) -> EntryClass:
@@ -165,13 +171,19 @@ def _learn(house: House, provider: Provider, outcome: Outcome) -> None:
         provider.keys.succeeded(outcome.key)
     elif isinstance(error, UpstreamNotFound):
         health.drop(name, outcome.end_s)
-    elif isinstance(error, UpstreamError) and error.is_fault:
+    elif isinstance(error, UpstreamError) and error.is_fault and not _ran_out(outcome, error):
         if health.fault(name, outcome.end_s):
             house.log_once(f"open {name}", f"{name} is open after repeated faults: {error.message}")
     elif outcome.admitted:
         health.neutral(name)
-    if isinstance(error, UpstreamError) and error.rotates_key:
+    if isinstance(error, UpstreamError):
         provider.keys.failed(outcome.key, error, outcome.end_s)
+    elif error is not None:
+        provider.keys.release(outcome.key, outcome.end_s)
+
+
+def _ran_out(outcome: Outcome, error: UpstreamError) -> bool:
+    return outcome.cut_short and isinstance(error, UpstreamTimeout) and error.phase == "total"
 
 
 def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
@@ -180,19 +192,21 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
     if facts.settled or ask is None:
         return
     facts.settled = True
-    for outcome in facts.outcomes:
-        if not outcome.end_s:
-            outcome.error = error or CallerGone("The caller hung up.")
-            end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
-            facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
-        if outcome.usage is not None and outcome.usage.note:
-            facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
     facts.ended_s = time.monotonic()
-    limits = facts.principal.limits
-    if limits is not None and facts.estimated_tokens:
-        used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
-        limits.settle(facts.estimated_tokens, used, facts.ended_s)
-    house.books.take(facts, ask, error, house.version)
+    try:
+        for outcome in facts.outcomes:
+            if not outcome.end_s:
+                outcome.error = error or CallerGone("The caller hung up.")
+                end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
+                facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+            if outcome.usage is not None and outcome.usage.note:
+                facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
+        limits = facts.principal.limits
+        if limits is not None and facts.estimated_tokens:
+            used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
+            limits.settle(facts.estimated_tokens, used, facts.ended_s)
+    finally:
+        house.books.take(facts, ask, error, house.version)
 
 
 def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: str) -> Record:
@@ -207,7 +221,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         facts.request_id,
         facts.at_ms,
         facts.principal.name,
-        ask.model,
+        ask.model[:MAX_NAME_CHARS],
         200 if error is None else error.status,
         None if error is None else error.code,
         ask.stream,

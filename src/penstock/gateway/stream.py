@@ -37,7 +37,7 @@ class Delivery:
         "_finish",
         "_head",
         "_held",
-        "_hold_back_s",
+        "_hold_until_s",
         "_idle_s",
         "_loop",
         "_mark",
@@ -69,14 +69,14 @@ class Delivery:
         self._outcome = outcome
         self._head = head
         self._finish = finish
-        self._hold_back_s = hold_back_s
         self._idle_s = idle_s
         self._tick_s = min(TICK_S, idle_s)
         self._held: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._mark = (0, False)
+        self._mark: tuple[int, bool] = (0, False)
         self._mark_s = self._loop.time()
+        self._hold_until_s = self._mark_s + hold_back_s
         self._stuck: UpstreamError | None = None
         self._committed = False
         self.done = False
@@ -85,7 +85,7 @@ class Delivery:
         """Pump until the end. After this returns, the reply has ended."""
         reply, exchange = self._reply, self._exchange
         reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
-        self._timer = self._loop.call_later(self._hold_back_s, self._tick)
+        self._timer = self._loop.call_later(self._next_tick_s(self._mark_s), self._tick)
         try:
             await exchange.pump(self.sink)
             if not self.done:
@@ -144,7 +144,7 @@ class Delivery:
             self._timer = self._loop.call_later(DRAIN_S, self._exchange.abort)
 
     def _tick(self) -> None:
-        """Hold-back is over, or five more seconds have passed without an end."""
+        """Five more seconds have passed without an end, or the hold-back is over."""
         relay, now_s = self._relay, self._loop.time()
         mark = (relay.content_bytes, relay.stopped is not None)
         # While the caller reads slowly the provider is not read at all: that is not its lack of progress.
@@ -153,17 +153,24 @@ class Delivery:
         if relay.stopped is not None and now_s - self._mark_s >= self._tick_s:
             self._close_quiet()
             return
-        if now_s - self._mark_s >= self._idle_s:
+        # A slow start is none of ours until the hold-back is over: heartbeats keep it alive.
+        held = not self._reply.started and now_s < self._hold_until_s
+        if not held and now_s - self._mark_s >= self._idle_s:
             self._stuck = UpstreamTimeout(
                 f"The provider's stream made no progress for {self._idle_s:g} s.", phase="idle"
             )
             self._exchange.abort()
             return
         if not self._reply.started:
-            self._commit(COMMENT)
+            if not held:
+                self._commit(COMMENT)
         elif self._mark_s < now_s:
             self._reply.write(COMMENT)
-        self._timer = self._loop.call_later(self._tick_s, self._tick)
+        self._timer = self._loop.call_later(self._next_tick_s(now_s), self._tick)
+
+    def _next_tick_s(self, now_s: float) -> float:
+        left_s = self._hold_until_s - now_s
+        return self._tick_s if left_s <= 0 else min(self._tick_s, left_s + 0.001)
 
     def _complete(self, error: UpstreamError) -> bool:
         """The connection broke off or fell silent: was all of the reply here? Then it is delivered."""

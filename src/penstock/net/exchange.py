@@ -39,6 +39,10 @@ class Deadlines(Struct, frozen=True):
     total_s: float
 
 
+class NeverSent(asyncio.CancelledError):
+    """Cancelled before a byte of the request was written: the provider knows of nothing, and bills nothing."""
+
+
 class Sink(Protocol):
     """Takes the pieces of a body, called from the socket's callback: quick, and it may raise."""
 

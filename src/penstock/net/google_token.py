@@ -112,6 +112,11 @@ class GoogleTokens:
                 ) from None
             raise
 
+    def forget(self, token: str) -> None:
+        """The provider refused this token (revoked, or the account's rights have changed): the next call asks anew."""
+        if token == self._token:
+            self._token = None
+
     async def aclose(self) -> None:
         """Stop renewing and close the connection."""
         if self._renewing is not None:

@@ -23,7 +23,7 @@ from penstock.base.endpoint import Endpoint, parse_proxy
 from penstock.base.errors import OurFault, UpstreamTimeout, UpstreamUnreachable
 from penstock.net.connection import Connection
 from penstock.net.dial import Dialer
-from penstock.net.exchange import Deadlines, Exchange
+from penstock.net.exchange import Deadlines, Exchange, NeverSent
 from penstock.net.faults import timed_out, unreachable
 from penstock.wire.http import WireRequest, header_block
 
@@ -157,8 +157,11 @@ class Transport:
         waiter = exchange.waiter = loop.create_future()
         try:  # what exchange.wait does, without a coroutine more
             await waiter
-        except BaseException:
+        except BaseException as error:
+            unsent = exchange.phase == "connect" and not exchange.replayed
             exchange.abort()
+            if unsent and isinstance(error, asyncio.CancelledError):
+                raise NeverSent(*error.args) from None
             raise
         if exchange.status == 0:
             assert exchange.error is not None
@@ -317,7 +320,9 @@ class Transport:
 
 def _too_late(exchange: Exchange, now: float, where: str, most: int) -> UpstreamTimeout:
     if now >= exchange.total_due:
-        return timed_out("total", where, exchange.deadlines.total_s)
+        error = timed_out("total", where, exchange.deadlines.total_s)
+        error.unsent = exchange.phase == "connect" and not exchange.replayed
+        return error
     if exchange.phase == "connect" and exchange.dial is None:
         return UpstreamTimeout(
             f"No connection to {where} came free within {exchange.deadlines.connect_s:g} s:"

@@ -26,6 +26,7 @@ FAULTS_TO_OPEN = 5
 OPEN_FIRST_S, OPEN_FACTOR, OPEN_MAX_S = 2.0, 1.6, 30.0
 DROPPED_S = 600.0
 PROBE_LEASE_S = 30.0
+_TIDY_S = 60.0
 _MAX_TARGETS = 4096
 
 LAW: dict[str, dict[str, str]] = {
@@ -75,15 +76,21 @@ class _Record(Struct):
 class Health:
     """The breakers of all targets, by ``provider/model``."""
 
-    __slots__ = ("_records",)
+    __slots__ = ("_records", "_tidy_at_s")
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
+        self._tidy_at_s = 0.0
 
     @property
     def quiet(self) -> bool:
         """No target had trouble lately: every check would pass."""
         return not self._records
+
+    def untroubled(self, targets: tuple[str, ...]) -> bool:
+        """None of these had trouble lately, whatever others had: every check of them would pass."""
+        records = self._records
+        return not records or not any(target in records for target in targets)
 
     def check(self, target: str, now_s: float) -> Rejected | None:
         """Why the target should not be called now, or None. A pure look."""
@@ -109,7 +116,7 @@ class Health:
 
     def fault(self, target: str, now_s: float) -> bool:
         """One more fault. True when it opened the target."""
-        record = self._records.get(target) or self._new(target)
+        record = self._records.get(target) or self._new(target, now_s)
         record.faults += 1
         before = record.state
         record.state = LAW[before]["fifth-fault" if record.faults >= FAULTS_TO_OPEN else "fault"]
@@ -147,7 +154,7 @@ class Health:
 
     def drop(self, target: str, now_s: float) -> None:
         """The provider itself says 404: drop the endpoint for DROPPED_S, then try it again."""
-        record = self._records.get(target) or self._new(target)
+        record = self._records.get(target) or self._new(target, now_s)
         record.state = LAW[record.state]["gone"]
         record.until_s = now_s + DROPPED_S
 
@@ -170,11 +177,18 @@ class Health:
             for target, record in self._records.items()
         }
 
-    def _new(self, target: str) -> _Record:
-        # Callers choose model names, so the table is bounded; the oldest record goes, which errs towards calling.
-        if len(self._records) >= _MAX_TARGETS:
-            del self._records[next(iter(self._records))]
-        record = self._records[target] = _Record()
+    def _new(self, target: str, now_s: float) -> _Record:
+        # Callers choose model names, so the table is bounded. Names that nobody knows, and nobody asks for any more, go
+        # first, so that they cannot push out a breaker; then the oldest record, which errs towards calling.
+        records = self._records
+        if now_s >= self._tidy_at_s:
+            self._tidy_at_s = now_s + _TIDY_S
+            for name in [n for n, r in records.items() if r.state == "dropped" and r.until_s <= now_s]:
+                del records[name]
+        if len(records) >= _MAX_TARGETS:
+            gone = (name for name, record in records.items() if record.state == "dropped")
+            del records[next(gone, next(iter(records)))]
+        record = records[target] = _Record()
         return record
 
 

@@ -127,8 +127,7 @@ class KeyRing:
         """Cool the key down where the error speaks of the key; another failure only frees its probe."""
         record = self._cooling.get(key_name)
         if not error.rotates_key:
-            if record is not None and record.probing:
-                record.probing, record.until_s = False, now_s
+            self.release(key_name, now_s)
             return
         if record is not None and not record.probing and record.until_s > now_s:
             kind, wait_s = _cool_down(error, 0)
@@ -144,6 +143,13 @@ class KeyRing:
             strikes = record.strikes + 1
             _, wait_s = _cool_down(error, strikes)
         self._cooling[key_name] = _Cooling(until_s=now_s + wait_s, strikes=strikes, kind=kind)
+
+    def release(self, key_name: str, now_s: float) -> None:
+        """The call says nothing about the key (never sent, hung up, a fault): its probe is free for the next one."""
+        if self._cooling:
+            record = self._cooling.get(key_name)
+            if record is not None and record.probing:
+                record.probing, record.until_s = False, now_s
 
     def succeeded(self, key_name: str) -> None:
         """A reply began with this key: its probe passed. A success sent before the cool-down proves nothing."""

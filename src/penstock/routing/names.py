@@ -23,10 +23,10 @@ from penstock.base.models import Target
 from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetConfig, TargetRef
 
 _MAX_MEMO = 4096
-_MAX_MEMO_NAME = 512
-_MAX_NAME = 512
 _MAX_NAMED = 16
 """More ``models`` and ``fallbacks`` than this are refused: each one is a target to try."""
+MAX_NAME_CHARS = 512
+"""Names are remembered in many tables (breakers, keys, metrics, the ledger); no provider has longer ones."""
 
 MakeTarget = Callable[[str, str, dict[str, Any]], Target | None]
 
@@ -117,14 +117,14 @@ class Names:
             known = self._plain.get(model)
             if known is None:
                 known = self._resolve_all(model, models, fallbacks)
-                if len(model) <= _MAX_MEMO_NAME:
+                if len(model) <= MAX_NAME_CHARS:
                     _remember(self._plain, model, known)
             return known
         key = (model, models, fallbacks)
         known = self._memo.get(key)
         if known is None:
             known = self._resolve_all(model, models, fallbacks)
-            if sum(map(len, (model, *models, *fallbacks))) <= _MAX_MEMO_NAME:
+            if sum(map(len, (model, *models, *fallbacks))) <= MAX_NAME_CHARS:
                 _remember(self._memo, key, known)
         return known
 
@@ -148,7 +148,7 @@ class Names:
             )
         founds: list[_Found] = []
         for name, param in asked:
-            if len(name) > _MAX_NAME:
+            if len(name) > MAX_NAME_CHARS:
                 # No model has such a name; it would only fill what is remembered by model further on.
                 return Rejected(
                     "unknown-model",

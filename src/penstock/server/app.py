@@ -4,9 +4,9 @@ The inference routes are one literal table; everything else goes to the ASGI pag
 """
 
 import asyncio
-import random
+import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from penstock.base.errors import MethodNotAllowed, NotFound, OurFault, PenstockError
@@ -16,7 +16,7 @@ from penstock.gateway.heads import refusal_headers
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound
 from penstock.observe.log import OperatorLog
-from penstock.observe.names import BREAKER, INFLIGHT, LEDGER_QUEUE
+from penstock.observe.names import BREAKER, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.http1 import HttpConnection, HttpReply, Request
 from penstock.server.respond import echoed, respond
@@ -51,6 +51,14 @@ def origin_form(target: bytes) -> bytes:
     return rest[slash:] if slash >= 0 else b"/"
 
 
+def _random_words() -> Iterator[str]:
+    """80 random bits each, from the system: what a generator of our own has said foretells what it will say."""
+    while True:
+        pool = os.urandom(2560).hex()
+        for at in range(0, len(pool), 20):
+            yield pool[at : at + 20]
+
+
 class App:
     """What the connections hand their requests to (server.http1.Handler)."""
 
@@ -64,7 +72,7 @@ class App:
         self.inflight = 0
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
-        self._ids = random.Random(random.SystemRandom().getrandbits(128))
+        self._ids = _random_words()
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
@@ -78,7 +86,7 @@ class App:
 
     def request_id(self) -> str:
         """Fresh, ours, in time order, not to be guessed: 12 hex of milliseconds, 80 random bits."""
-        return f"gen-{int(time.time() * 1000):012x}{self._ids.getrandbits(80):020x}"
+        return f"gen-{int(time.time() * 1000):012x}{next(self._ids)}"
 
     def handle(self, request: Request, reply: HttpReply) -> Coroutine[Any, Any, None]:
         """Serve one request; it ends the reply, whatever happens."""
@@ -142,9 +150,11 @@ class App:
     def take_gauges(self) -> None:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
-        metrics.set(INFLIGHT, self.inflight)
+        metrics.inflight = self.inflight
         metrics.set(LEDGER_QUEUE, house.books.waiting)
+        metrics.set(LEDGER_FAULT, int(house.journal.fault is not None))
         metrics.clear(BREAKER)
+        metrics.clear(KEY_UP)
         for target in house.health.snapshot(now_s):
             metrics.set_breaker(target, house.health.state(target, now_s))
         for name, provider in house.providers.items():
@@ -153,19 +163,20 @@ class App:
                 metrics.set_key(name, key.name, up=key.name not in cooling)
 
     def sweep(self) -> None:
-        """Close connections that idle too long, or whose request never becomes whole (every few seconds)."""
-        loop = asyncio.get_running_loop()
-        now_s, idle_s = loop.time(), self.house.config.server.keep_alive_ms / 1000
+        """Close stale connections, every few seconds."""
+        self.close_stale()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self.sweep)
+
+    def close_stale(self) -> None:
+        """Close connections that idle too long, or whose request never becomes whole."""
+        now_s, idle_s = asyncio.get_running_loop().time(), self.house.config.server.keep_alive_ms / 1000
         for connection in list(self.connections):
             quiet_s = now_s - connection.last_s
-            if connection.idle and quiet_s > 2 * idle_s:
-                # Closed a while ago, and its caller never read what was written: it waits for nothing.
+            # After twice the time it was closed a while ago, and its caller never read what was written.
+            if (connection.idle and quiet_s > 2 * idle_s) or connection.overdue(now_s, 2 * STALLED_REQUEST_S):
                 connection.abort()
-            elif (connection.idle and quiet_s > idle_s) or (
-                connection.stalled and quiet_s > STALLED_REQUEST_S
-            ):
+            elif (connection.idle and quiet_s > idle_s) or connection.overdue(now_s, STALLED_REQUEST_S):
                 connection.close()
-        self._sweeper = loop.call_later(SWEEP_S, self.sweep)
 
     async def drain(self, timeout_s: float) -> bool:
         """No new calls; wait for running ones. True when all ended in time."""
@@ -174,6 +185,7 @@ class App:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
+        await asyncio.sleep(0)  # calls taken in this very turn of the loop begin, and count
         while self.inflight and loop.time() < deadline_s and not self.impatient:
             for connection in list(self.connections):
                 if connection.idle:

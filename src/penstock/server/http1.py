@@ -22,6 +22,8 @@ from penstock.wire.http import Headers
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PIPELINED = 16
+_SMALL_BYTES = 1024
+"""Pieces of a body below this are gathered: as objects of their own they would weigh twenty times their bytes."""
 LINGER_S = 2.0
 _REASONS: dict[int, bytes] = {
     100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 301: b"Moved Permanently",
@@ -47,8 +49,10 @@ class Request(Struct, eq=False):
     method: bytes = b""
     url: bytes = b""
     headers: Headers = []
-    chunks: list[bytes] = []
+    chunks: list[bytes | bytearray] = []
     size: int = 0
+    """Of the body so far, where no content-length says it."""
+    seen: int = 0
     body: bytes = b""
     keep_alive: bool = True
     told: dict[bytes, bytes] = {}
@@ -190,11 +194,12 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         reading = self.reading
-        if reading is not None:
-            name = name.lower()
-            reading.headers.append((name, value))
-            if name in _READ:
-                reading.told.setdefault(name, value)
+        if reading is None or reading.method:
+            return  # a trailer: nothing of ours reads one, and none may pass for a header
+        name = name.lower()
+        reading.headers.append((name, value))
+        if name in _READ:
+            reading.told.setdefault(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -225,7 +230,13 @@ class RequestReader:
         reading = self.reading
         if reading is None:
             return
-        reading.chunks.append(body)
+        chunks = reading.chunks
+        if chunks and len(body) < _SMALL_BYTES:
+            if isinstance(chunks[-1], bytes):
+                chunks.append(bytearray())
+            chunks[-1] += body
+        else:
+            chunks.append(body)
         if not reading.measured:
             reading.size += len(body)
             if reading.size > self._handler.max_body_bytes:
@@ -243,7 +254,8 @@ class RequestReader:
         self.reading = None
         if request is not None:
             chunks = request.chunks
-            request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            request.body = b"".join(chunks)  # of one piece: the piece itself
+            chunks.clear()
             self._connection.accept(request)
 
     def decline_upgrade(self, rest: bytes) -> None:
@@ -272,13 +284,27 @@ class RequestReader:
     def grew(self, size: int) -> None:
         """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
         reading = self.reading
-        if reading is None or reading.method:
+        if reading is None:
+            return
+        if reading.method:
+            self._grew_body(reading, size)
             return
         reading.head_bytes += 1 if reading.head_bytes < 0 else size
         if reading.refused is None and reading.head_bytes > MAX_HEADER_BYTES:
             reading.refused = _head_too_large()
         if reading.refused is not None:
             self._connection.refuse(reading.refused)
+
+    def _grew_body(self, reading: Request, size: int) -> None:
+        """Chunk extensions and trailers are no body: of them a chunked one may bring as much as a head at a stretch."""
+        if reading.measured:
+            return
+        if reading.size != reading.seen:
+            reading.seen, reading.head_bytes = reading.size, 0
+            return
+        reading.head_bytes += size
+        if reading.head_bytes > MAX_HEADER_BYTES:
+            self._connection.refuse(_head_too_large())
 
     def _too_large(self) -> BodyTooLarge:
         limit = self._handler.max_body_bytes
@@ -299,6 +325,7 @@ class HttpConnection(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
+        "_clogged",
         "_current",
         "_discarding",
         "_loop",
@@ -325,6 +352,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Request] = deque()
         self._discarding = False
+        self._clogged = False  # the caller does not read what was written
         self.known = Known()
         self.last_s = 0.0
         self.fed = 0  # bytes of the piece at hand
@@ -365,24 +393,28 @@ class HttpConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """The caller reads slowly: stop reading from the provider."""
+        """The caller reads slowly: stop reading from the provider, and serve nothing more until it has caught up."""
+        self._clogged = True
         if self._reply is not None and self._reply.on_pause is not None:
             self._reply.on_pause()
 
     def resume_writing(self) -> None:
         """The caller has caught up."""
+        self._clogged = False
         if self._reply is not None and self._reply.on_resume is not None:
             self._reply.on_resume()
+        if self._current is None:
+            self._serve_next()
 
     def accept(self, request: Request) -> None:
-        """A whole request: serve it, or let it wait for the one before."""
-        if self.transport is None:
+        """A whole request: serve it, or let it wait for the one before. A large one is the last that is read ahead."""
+        if self.transport is None or (self._discarding and request.refused is None):
             return
-        if self._current is None:
+        if self._current is None and not self._clogged:
             self._serve(request)
             return
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED:
+        if len(self._queue) >= MAX_PIPELINED or len(request.body) > MAX_HEADER_BYTES:
             self.transport.pause_reading()
 
     def write(self, data: bytes) -> None:
@@ -393,7 +425,7 @@ class HttpConnection(asyncio.Protocol):
     def reply_ended(self, request: Request) -> None:
         """The current reply is whole: close, or serve the next in line."""
         self.last_s = self._loop.time()
-        self._current = None
+        self._current = self._reply = None  # an idle connection keeps no body
         if self.transport is None:
             return
         if request.refused is not None:
@@ -401,8 +433,7 @@ class HttpConnection(asyncio.Protocol):
         elif not request.keep_alive:
             self.transport.close()
         elif self._queue:
-            self.transport.resume_reading()
-            self._serve(self._queue.popleft())
+            self._serve_next()
         elif self._reader.reading is not None:
             self.ask_for_body()
 
@@ -438,10 +469,12 @@ class HttpConnection(asyncio.Protocol):
         """No request is being read or served."""
         return self._current is None and self._reader.reading is None
 
-    @property
-    def stalled(self) -> bool:
-        """A request has begun to arrive and is not whole."""
-        return self._current is None and self._reader.reading is not None
+    def overdue(self, now_s: float, stalled_s: float) -> bool:
+        """A request has begun and will not become whole: nothing comes any more, or its head only drips."""
+        reading = self._reader.reading
+        if self._current is not None or reading is None:
+            return False
+        return now_s - (self.last_s if reading.method else reading.received_s) > stalled_s
 
     def _serve(self, request: Request) -> None:
         self._current = request
@@ -452,6 +485,11 @@ class HttpConnection(asyncio.Protocol):
             self.handler.refuse(request, reply, Draining("The gateway is shutting down.", retry_after_s=1))
         else:
             self._task = self._loop.create_task(self.handler.handle(request, reply))
+
+    def _serve_next(self) -> None:
+        if self._queue and self.transport is not None and not self._clogged:
+            self.transport.resume_reading()
+            self._serve(self._queue.popleft())
 
     def _linger(self, transport: asyncio.Transport) -> None:
         """Let a caller that is still sending read our answer: a plain close would reset the connection."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from penstock import __version__
 from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
@@ -38,8 +39,8 @@ class Shared:
     def __init__(self, journal: Journal, log: OperatorLog, seed: int | None = None) -> None:
         self.journal = journal
         self.log = log
-        self.metrics = Metrics()
-        self.books = Books(journal, self.metrics)
+        self.metrics = Metrics(version=__version__)
+        self.books = Books(journal, self.metrics, log)
         self.health = Health()
         self.estimator = TokenEstimator()
         self.clock: Clock = SystemClock()
@@ -207,7 +208,8 @@ def _principal(key: VirtualKeyConfig, config: Config, shared: Shared) -> Princip
     return Principal(
         name=key.name,
         patterns=key.models,
-        provider_keys={p: frozenset(names) for p, names in own.items()} or None,
+        # A list that names nothing that exists allows nothing: only no list at all allows every key.
+        provider_keys={p: frozenset(names) for p, names in own.items()} if key.provider_keys else None,
         limits=limits,
         expires_unix_s=None if key.expires is None else _unix_s(key.expires),
     )

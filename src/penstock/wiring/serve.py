@@ -17,6 +17,7 @@ from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
 from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
+from penstock.observe.names import RELOADS
 from penstock.server.app import App
 from penstock.server.pages import build_pages
 from penstock.wiring.build import Shared, build, retire
@@ -49,6 +50,7 @@ class Running:
         self._server: asyncio.Server | None = None
         self.app: App | None = None
         self.shared: Shared | None = None
+        self._host = ""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -56,11 +58,11 @@ class Running:
         loaded = self._load()
         if loaded.config is None:
             return [str(fault) for fault in loaded.faults]
-        host = self._options.host or loaded.config.server.host
+        self._host = host = self._options.host or loaded.config.server.host
         port = loaded.config.server.port if self._options.port is None else self._options.port
-        if host not in LOOPBACK and not loaded.config.virtual_keys and not self._options.open:
-            fault = f"$.server.host: {host} is open to others and no virtual_keys are configured."
-            return [f"{fault} Add virtual_keys, or start with --open."]
+        exposed = self._exposed(loaded.config)
+        if exposed is not None:
+            return [exposed]
         try:
             journal = Journal(
                 self._options.db or loaded.config.ledger.path,
@@ -98,16 +100,20 @@ class Running:
                 return ["the gateway does not run"]
             loaded = self._load()
             if loaded.config is None:
-                return self._refuse([str(fault) for fault in loaded.faults])
+                return self._refused([str(fault) for fault in loaded.faults])
+            exposed = self._exposed(loaded.config)
+            if exposed is not None:
+                return self._refused([exposed])
             try:
                 house = build(loaded, self._catalogue, shared, app.house)
             except ConfigFault as error:
-                return self._refuse([f"{error.path}: {error.public()}"])
+                return self._refused([f"{error.path}: {error.public()}"])
             self._say_what_waits(app.house.config, house.config)
             old, app.house = app.house, house
             self._mount(app, loaded)
             for transport in retire(old, house, shared):
                 await transport.aclose()
+            shared.metrics.add(RELOADS, 1, "applied")
             self._log.event("reload.done", config=house.version)
             self._warn(loaded)
             self._warm()
@@ -124,13 +130,24 @@ class Running:
         for task in list(self._tasks):
             task.cancel()
         if shared is not None:
-            for transport in shared.transports.values():
-                await transport.aclose()
-            shared.books.flush()
-            shared.journal.close()
+            try:
+                for transport in shared.transports.values():
+                    await transport.aclose()
+            finally:
+                shared.books.flush()
+                shared.journal.close()
         return ended
 
-    def _refuse(self, faults: list[str]) -> list[str]:
+    def _exposed(self, config: Config) -> str | None:
+        """Why this configuration may not stand behind the address that is, or will be, listened on; also at a reload."""
+        if self._host in LOOPBACK or config.virtual_keys or self._options.open:
+            return None
+        fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
+        return f"{fault} Add virtual_keys, or start with --open."
+
+    def _refused(self, faults: list[str]) -> list[str]:
+        if self.shared is not None:
+            self.shared.metrics.add(RELOADS, 1, "refused")
         self._log.fault("reload.refused", faults=len(faults), first=faults[0])
         for fault in faults:
             self._log.fault("config.fault", fault=fault)
@@ -221,10 +238,16 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[list[str]]] = set()
 
+    def reloaded(task: asyncio.Task[list[str]]) -> None:
+        reloads.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.failure("reload.failed", error)
+
     def on_hup() -> None:
         task = asyncio.ensure_future(running.reload())
         reloads.add(task)
-        task.add_done_callback(reloads.discard)
+        task.add_done_callback(reloaded)
 
     def on_stop() -> None:
         if stop.is_set() and running.app is not None:
