@@ -100,14 +100,14 @@ class Running:
                 return ["the gateway does not run"]
             loaded = self._load()
             if loaded.config is None:
-                return self._refuse([str(fault) for fault in loaded.faults])
+                return self._refused([str(fault) for fault in loaded.faults])
             exposed = self._exposed(loaded.config)
             if exposed is not None:
-                return self._refuse([exposed])
+                return self._refused([exposed])
             try:
                 house = build(loaded, self._catalogue, shared, app.house)
             except ConfigFault as error:
-                return self._refuse([f"{error.path}: {error.public()}"])
+                return self._refused([f"{error.path}: {error.public()}"])
             self._say_what_waits(app.house.config, house.config)
             old, app.house = app.house, house
             self._mount(app, loaded)
@@ -145,7 +145,7 @@ class Running:
         fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
         return f"{fault} Add virtual_keys, or start with --open."
 
-    def _refuse(self, faults: list[str]) -> list[str]:
+    def _refused(self, faults: list[str]) -> list[str]:
         if self.shared is not None:
             self.shared.metrics.add(RELOADS, 1, "refused")
         self._log.fault("reload.refused", faults=len(faults), first=faults[0])
