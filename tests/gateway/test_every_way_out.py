@@ -138,7 +138,7 @@ def test_one_record_that_cannot_be_written_does_not_take_the_batch_with_it(gatew
             raise ZeroDivisionError("a bug")
         return real(facts, ask, error, version)
 
-    monkeypatch.setattr(bookkeeping, "GATHER_S", 0.5)
+    monkeypatch.setattr(bookkeeping.Books, "take", lambda books, *call: books._calls.append(call))
     monkeypatch.setattr(bookkeeping, "write_up", fragile)
     ids = [gateway.post(ask(), headers=KEY).request_id for _ in range(4)]
     gateway.inside(gateway.house.books.flush)

@@ -88,6 +88,8 @@ class Running:
         shown = f"[{bound[0]}]" if self._server.sockets[0].family == socket.AF_INET6 else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
         self.app.sweep()
+        # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
+        asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
         self._warn(loaded)
         self._warm()
         return []
@@ -221,7 +223,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(2_000, 20, 50)
 
 
 async def serve(options: ServeOptions, environ: Mapping[str, str], log: OperatorLog) -> int:
