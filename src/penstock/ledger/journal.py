@@ -56,7 +56,7 @@ _ENCODE = msgspec.json.Encoder(enc_hook=_unknown_type).encode
 class Journal:
     """One SQLite ledger and its writer thread. ``add``, ``find`` and ``full`` belong to the loop thread."""
 
-    def __init__(self, path: str, *, flush_ms: int = 20, max_queue: int = 200_000) -> None:
+    def __init__(self, path: str, *, flush_ms: int = 50, max_queue: int = 200_000) -> None:
         """Open or create the ledger at ``path``; raises ConfigFault where that cannot be."""
         self.path = path
         self.fault: str | None = None
