@@ -5,24 +5,28 @@ kept here, and the loop's next turn writes up whatever has gathered, while the c
 gather more, and make one call in many wait for the whole batch (measured: 10 ms cost every tenth call half a
 millisecond). Who asks for a call meanwhile (``find``) makes it be written up at once: it can be read from the last byte
 of its reply on.
+Refusals by a key's own limits that cost nothing are kept in the ledger ``MAX_REFUSALS`` times a second, and counted in the
+metrics always: a caller that hammers at a closed door must not fill the disk.
 A call that cannot be written up (a bug) costs its own record, never the others of its batch, and is told in the log.
 """
 
 import asyncio
 
 from penstock.base.chat import Ask
-from penstock.base.errors import PenstockError
+from penstock.base.errors import PenstockError, RateLimited
 from penstock.gateway.settle import CallFacts, write_up
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 
+MAX_REFUSALS = 20
+
 
 class Books:
     """Where ``settle`` leaves a call. Belongs to one event loop."""
 
-    __slots__ = ("_calls", "_due", "_journal", "_log", "_metrics")
+    __slots__ = ("_calls", "_due", "_journal", "_log", "_metrics", "_refusals", "_second")
 
     def __init__(self, journal: Journal, metrics: Metrics, log: OperatorLog) -> None:
         self._journal = journal
@@ -30,6 +34,8 @@ class Books:
         self._log = log
         self._calls: list[tuple[CallFacts, Ask, PenstockError | None, str]] = []
         self._due: asyncio.Handle | None = None
+        self._second = 0
+        self._refusals = 0
 
     def take(self, facts: CallFacts, ask: Ask, error: PenstockError | None, version: str) -> None:
         """Keep an ended call until the loop's next turn."""
@@ -47,12 +53,20 @@ class Books:
         for facts, ask, error, version in calls:
             try:
                 record = write_up(facts, ask, error, version)
-                add(record)
+                if not isinstance(error, RateLimited) or self._has_room(int(facts.ended_s)):
+                    add(record)
                 observe(record)
             except Exception as bug:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
                 self._log.failure(
                     "ledger.record_failed", bug, request_id=facts.request_id, cost_nusd=facts.cost_nusd
                 )
+
+    def _has_room(self, second: int) -> bool:
+        """One more refusal by a limit may be kept in this second."""
+        if second != self._second:
+            self._second, self._refusals = second, 0
+        self._refusals += 1
+        return self._refusals <= MAX_REFUSALS
 
     def find(self, any_id: str, *, virtual_key: str) -> Record | None:
         """A call of this key by its request id or its body's id, wherever it is by now."""
