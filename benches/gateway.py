@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -210,14 +209,11 @@ def start(folder: Path, rounds: int) -> dict[str, Any]:
     for number in range(rounds):
         with houses.penstock(folder, 9, f"start{number}") as (_, _, ready_s):
             ready.append(round(ready_s, 3))
-    imports: list[float] = []
-    for _ in range(rounds):
-        before = time.monotonic()
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
-        bare = time.monotonic() - before
-        before = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import penstock"], check=True)
-        imports.append(round(time.monotonic() - before - bare, 4))
+    timed = "import time; t = time.perf_counter(); import penstock; print(time.perf_counter() - t)"
+    imports = [
+        round(float(subprocess.run([sys.executable, "-c", timed], check=True, capture_output=True).stdout), 5)
+        for _ in range(rounds)
+    ]
     return {
         "ready_s": ready,
         "ready_median_s": median(ready),

@@ -23,6 +23,7 @@ def identity() -> dict[str, Any]:
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "kernel": platform.release(),
             "load_before": os.getloadavg(),
+            "nice": os.nice(0),
         },
         "versions": {
             "python": platform.python_version(),
