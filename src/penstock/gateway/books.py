@@ -2,8 +2,7 @@
 
 Theory: writing a call up takes longer than all that must happen before its last byte leaves. So an ended call is only
 kept here, and the loop's next turn writes up whatever has gathered, while the caller already reads. A timer instead would
-gather more, and make one call in many wait for the whole batch (measured: 10 ms cost every tenth call half a
-millisecond). Who asks for a call meanwhile (``find``) makes it be written up at once: it can be read from the last byte
+gather more, and make one call in many wait for the whole batch (decision 006 has the measurement). Who asks for a call meanwhile (``find``) makes it be written up at once: it can be read from the last byte
 of its reply on.
 Refusals by a key's own limits that cost nothing are kept in the ledger ``MAX_REFUSALS`` times a second, and counted in the
 metrics always: a caller that hammers at a closed door must not fill the disk.
