@@ -5,7 +5,8 @@ Theory
 ``add`` makes a record's rows, the values to be bound, and appends them to a list. The writer thread takes a slice,
 and hands SQLite up to 256 rows per statement (decision 001): the writer needs the GIL a few times per slice, not
 per row, because beside a busy event loop each time can cost it tens of milliseconds. Rows are not made in the writer,
-where the same GIL time would be one stall of the loop instead of two microseconds after a reply.
+where the same GIL time would be one stall of the loop instead of two microseconds after a reply. A loop that never
+rests would starve the writer all the same: once a slice is waiting, ``add`` gives the GIL away now and then.
 
 Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
 in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
@@ -47,9 +48,10 @@ MAX_BATCH_RECORDS = 10_000
 """Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
 _SLICE_RECORDS = STATEMENT_ROWS[-1]
 _RETIRE_PER_ADD = 4
-_BEHIND_RECORDS = 512
+_BEHIND_RECORDS = _SLICE_RECORDS
 _GIVE_WAY_EVERY = 16
-_GIVE_WAY_S = 0.0001
+_GIVE_WAY_S = 0.00005
+"""As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
@@ -93,7 +95,7 @@ class Journal:
         self._thread.start()
 
     def add(self, record: Record) -> None:
-        """Take a record; never blocks, never fails."""
+        """Take a record; never fails, and never waits for the disk."""
         call = record.call
         try:
             row = _row(record, call, record.entries)
@@ -107,7 +109,7 @@ class Journal:
             self._retire(_RETIRE_PER_ADD)
         waiting = len(self._rows)
         if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
-            time.sleep(_GIVE_WAY_S)
+            time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -206,8 +208,8 @@ class Journal:
             try:
                 self._store(batch)
             except _UNBINDABLE:
-                # Which row it was is not said: all of them are made again, and the whole ones come out as they were.
-                self._rows[: len(batch)] = batch = [_salvage(record) for record, _, _ in batch]
+                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage(row[0]) for row in batch]
+                self._rows[: len(batch)] = batch
                 self._store(batch)
         except sqlite3.Error as error:
             self.fault = f"The ledger {self.path!r} cannot be written: {error}."
@@ -279,7 +281,13 @@ def _salvage(record: Record) -> _Row:
     entries = tuple(
         Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
     )
+    for made in (call, *entries):
+        made.at_ms = made.at_ms or 0  # a row without a time would not be taken
     return _row(record, call, entries)
+
+
+def _fits(values: list[Any]) -> bool:
+    return all(isinstance(value, float) or value == _plain(value) for value in values)
 
 
 def _plain(value: Any) -> Any:
