@@ -3,10 +3,10 @@
 Theory
 ------
 ``add`` makes a record's rows, the values to be bound, and appends them to a list. The writer thread takes a slice,
-and hands SQLite up to 256 rows per statement (decision 001): the writer needs the GIL a few times per slice, not
+and hands SQLite up to 128 rows per statement (decision 001): the writer needs the GIL a few times per slice, not
 per row, because beside a busy event loop each time can cost it tens of milliseconds. Rows are not made in the writer,
 where the same GIL time would be one stall of the loop instead of two microseconds after a reply. A loop that never
-rests would starve the writer all the same: once a slice is waiting, ``add`` gives the GIL away now and then.
+rests would starve the writer all the same: once two slices wait, ``add`` gives the GIL away now and then.
 
 Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
 in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
@@ -48,7 +48,7 @@ MAX_BATCH_RECORDS = 10_000
 """Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
 _SLICE_RECORDS = STATEMENT_ROWS[-1]
 _RETIRE_PER_ADD = 4
-_BEHIND_RECORDS = _SLICE_RECORDS
+_BEHIND_RECORDS = 2 * _SLICE_RECORDS
 _GIVE_WAY_EVERY = 16
 _GIVE_WAY_S = 0.00005
 """As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
