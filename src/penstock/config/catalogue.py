@@ -69,10 +69,14 @@ OTHER_UNITS: tuple[str, ...] = (
     "page",
     "page_annotated",
     "web_search",
+    "web_search_prompt",
+    "search_source",
     "maps_grounding",
+    "maps_grounding_prompt",
     "code_session",
 )
-"""Units that are no tokens. A colon adds a kind: ``image:low:1024x1024``, ``web_search:high``, ``second:720p``."""
+"""Units that are no tokens. A colon adds a kind: ``image:low:1024x1024``, ``web_search:high``, ``second:720p``.
+``_prompt``: once a call, however many searches it took (Gemini 2; Gemini 3 charges for each)."""
 
 MAX_OWN_USD_PER_MILLION = 10**9
 """A thousand dollars a unit: what is beyond is a mistake, and could overflow the ledger's integers."""

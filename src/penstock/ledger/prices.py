@@ -1,7 +1,10 @@
 """Usage x prices -> lines and their sum, in integers.
 
 Rules
-- One line for each class of tokens with a quantity; one for the call itself where the row has a price per request.
+- One line for each class of tokens with a quantity; one for the call itself where the row has a price per request;
+  one for each fee that the reply reports (``Usage.fees``), unknown where the row has no price for it.
+- A fee whose kind the reply does not say ("web_search" beside prices for "web_search:low" and "web_search:high") has a
+  price only where all kinds cost the same. A price "X_prompt" is for the call, however many X it took.
 - A long-context tier holds for the whole request once the whole prompt is longer than its threshold; it overlays
   the row: a unit that the tier does not name keeps its price.
 - ``batch``, ``flex`` and ``priority`` have their own figures or none. Where none is known, nor for that service at
@@ -12,10 +15,10 @@ Rules
   sum, None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from penstock.base.models import UNKNOWN_VERSION, PriceRow
-from penstock.base.money import Price
+from penstock.base.money import Price, line_cost_nusd
 from penstock.base.usage import TOKEN_UNITS, Usage
 from penstock.ledger.entry import Line, token_counts
 
@@ -56,11 +59,44 @@ def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], i
             total += cost
     fee = units.get("request")
     if fee is not None and fee.pico_usd:
-        line = _request_line(fee, version)
-        lines.append(line)
-        if total is not None and line.cost_nusd is not None:
-            total += line.cost_nusd
+        cost = line_cost_nusd(1, fee)
+        lines.append(Line("request", 1, fee.pico_usd, fee.per, version, "counted", cost))
+        if total is not None:
+            total += cost
+    if usage.fees:
+        for line in _fee_lines(usage, units, version):
+            lines.append(line)
+            total = None if total is None or line.cost_nusd is None else total + line.cost_nusd
     return tuple(lines), total
+
+
+def _fee_lines(usage: Usage, units: Mapping[str, Price | None], version: str) -> Iterator[Line]:
+    for unit, times in usage.fees:
+        name, quantity = unit, times
+        price = _fee_price(units, unit)
+        if price is None:
+            by_prompt = unit.partition(":")[0] + "_prompt"
+            price = units.get(by_prompt)
+            if price is not None:
+                name, quantity = by_prompt, 1
+        if price is None:
+            yield Line(name, quantity, None, 1, version, usage.source, None)
+        else:
+            cost = line_cost_nusd(quantity, price)
+            yield Line(name, quantity, price.pico_usd, price.per, version, usage.source, cost)
+
+
+def _fee_price(units: Mapping[str, Price | None], unit: str) -> Price | None:
+    """The price of this kind of it; of it, if kinds are not told apart; or of any kind, if all cost the same."""
+    name, _, kind = unit.partition(":")
+    price = units.get(unit) or units.get(name)
+    if price is not None or kind:
+        return price
+    kinds = [price for other, price in units.items() if other.startswith(f"{name}:")]
+    first = kinds[0] if kinds else None
+    if first is None or not all(_equal(first, other) for other in kinds):
+        return None
+    return first
 
 
 def _quantities(usage: Usage) -> list[tuple[str, int]]:
@@ -121,13 +157,9 @@ def _service_prices(
 
 def _same(units: Mapping[str, Price], unit: str, lender: str) -> bool:
     """Both have prices, and they are equal, however written."""
-    one, other = units.get(unit), units.get(lender)
-    return one is not None and other is not None and one.pico_usd * other.per == other.pico_usd * one.per
+    one = units.get(unit)
+    return one is not None and _equal(one, units.get(lender))
 
 
-def _request_line(fee: Price, version: str) -> Line:
-    from_pico = fee.pico_usd
-    cost, rest = divmod(from_pico, fee.per * 1000)
-    if 2 * rest > fee.per * 1000 or (2 * rest == fee.per * 1000 and cost & 1):
-        cost += 1
-    return Line("request", 1, from_pico, fee.per, version, "counted", cost)
+def _equal(one: Price, other: Price | None) -> bool:
+    return other is not None and one.pico_usd * other.per == other.pico_usd * one.per

@@ -62,6 +62,10 @@ class _OutputDetails(Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class _ServerTools(Struct, gc=False):
+    web_search_requests: int | None = None
+
+
 class _Usage(Struct, gc=False):
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
@@ -69,6 +73,7 @@ class _Usage(Struct, gc=False):
     cache_creation: _CacheCreation | None = None
     output_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    server_tool_use: _ServerTools | None = None
     service_tier: str | None = None
     speed: str | None = None
 
@@ -215,6 +220,10 @@ def _normal(usage: _Usage, source: UsageSource) -> Usage:
     if thinking > output:
         notes.append(f"thinking_tokens {thinking} of {output} output_tokens")
         thinking = output
+    tools = usage.server_tool_use
+    searches = (
+        tools.web_search_requests if tools else None
+    ) or 0  # pages fetched are charged as tokens alone
     return Usage(
         input=usage.input_tokens or 0,
         cache_read=usage.cache_read_input_tokens or 0,
@@ -225,6 +234,7 @@ def _normal(usage: _Usage, source: UsageSource) -> Usage:
         source=source,
         # Fast mode has prices of its own, in whatever tier.
         service_tier=service_tier_of(usage.speed) or service_tier_of(usage.service_tier),
+        fees=(("web_search", searches),) if searches > 0 else (),
         note="; ".join(notes),
     )
 
