@@ -3,7 +3,8 @@
 Rules
 - Prometheus naming: base units (seconds), ``_total`` for counters. The one exception is nano-dollars, because
   money is an integer here; ``penstock_cost_usd_total`` is the same figure in dollars.
-- A label's values are bounded: past ``limit`` distinct series of a metric, the rest are counted as "other".
+- A label's values are bounded: past ``limit`` distinct series of a metric, the rest are counted as "other"; and a name
+  that only callers know is "other" until a provider has delivered under it (observe.metrics).
 """
 
 from typing import Literal

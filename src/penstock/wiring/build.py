@@ -65,6 +65,8 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
                 made.keys.adopt(previous.providers[name].keys)
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
+    models = _models(config, providers, catalogue)
+    shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
     return House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
@@ -79,7 +81,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         clock=shared.clock,
         rng=shared.rng,
         log_once=shared.log.once,
-        models=_models(config, providers, catalogue),
+        models=models,
     )
 
 
