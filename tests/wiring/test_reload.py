@@ -1,11 +1,17 @@
 """A reload changes what is served, and never who may be served; what runs does not wait for it."""
 
 import asyncio
+import json
+import os
+import ssl
 import threading
+
+import trustme
 
 from penstock.config.schema import Config, VirtualKeyConfig
 from penstock.wiring import build as building
 from tests.behaviours.gateway import WAIT_S, Gateway, chat, filled, running_gateway
+from tests.net.raw_server import RawServer, always
 
 KEYED = """
 providers:
@@ -113,6 +119,54 @@ def test_a_reload_that_comes_too_late_is_refused(tmp_path):
         held.go.set()
         assert reload.result(WAIT_S) == ["the gateway is stopping"]
         assert gateway.running.app.house is house
+
+
+SECURE = """
+providers:
+  own:
+    dialect: openai
+    keys: [{value: env.OPENAI_KEY}]
+    network: {base_url: "{tls}/v1", ca_file: ca.pem, retry: {max_retries: 0}}
+"""
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+COMPLETION = json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [CHOICE]}).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(COMPLETION)
+
+
+def test_a_reload_trusts_what_stands_in_the_ca_file_now(tmp_path):
+    """Same path, same date, other certificates: a rotated bundle counts. Unchanged, connections live on."""
+    path, authority = tmp_path / "ca.pem", trustme.CA()
+    trustme.CA().cert_pem.write_to_path(str(path))
+    before = path.stat()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with running_gateway(tmp_path, KEYED) as gateway:
+
+        def on_loop(work):
+            return asyncio.run_coroutine_threadsafe(work, gateway.loop).result(WAIT_S)
+
+        server = RawServer(always(ANSWER + COMPLETION), tls=context)
+        on_loop(server.__aenter__())
+        try:
+            gateway.urls["tls"] = server.url
+            assert gateway.reload(SECURE) == []
+            refused = gateway.post(chat("own/m"))
+            assert (refused.status, refused.error["code"]) == (502, "upstream_unreachable")
+
+            authority.cert_pem.write_to_path(str(path))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert gateway.reload(SECURE) == []
+            assert gateway.post(chat("own/m")).status == 200
+            transport = gateway.house.providers["own"].transport
+            accepted = server.accepted
+
+            assert gateway.reload(SECURE + "# another word") == []
+            assert gateway.post(chat("own/m")).status == 200
+            assert gateway.house.providers["own"].transport is transport
+            assert server.accepted == accepted
+        finally:
+            # Told of an error: the handshakes refused on purpose are no failures of the server.
+            on_loop(server.__aexit__(None, ssl.SSLError(), None))
 
 
 def test_a_key_whose_list_names_nothing_spends_on_nothing():

@@ -23,7 +23,7 @@ from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
 from penstock.ledger.journal import Journal
-from penstock.net.dial import trust
+from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from penstock.observe.log import OperatorLog
@@ -146,12 +146,13 @@ def _transport(
     base_url: str, settings: ProviderConfig, loaded: Loaded, shared: Shared, path: str
 ) -> Transport:
     """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
-    proxy, secrets = settings.network.proxy, loaded.secrets
+    proxy, secrets, ca_file = settings.network.proxy, loaded.secrets, _ca_file(settings, loaded)
     try:
         wanted = TransportSettings(
             endpoint=parse_base_url(base_url),
             proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
-            ca_file=_ca_file(settings, loaded),
+            ca_file=ca_file,
+            ca_version=ca_version(ca_file),
             max_connections=settings.network.max_connections,
         )
         known = shared.transports.get(wanted)
