@@ -15,6 +15,7 @@ from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound, Known
+from penstock.gateway.settle import begin_facts
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
@@ -117,7 +118,8 @@ class Inside:
         headers = {name.encode(): value.encode() for name, value in (told or {}).items()}
         payload = json.dumps(body).encode()
         inbound = Inbound(CALLERS["openai"], headers, payload, time.monotonic(), Known())
-        return ChatCall(self.house, inbound, reply, f"gen-{self._made}")
+        facts = begin_facts(f"gen-{self._made}", inbound.received_s, self.house.clock.unix_s())
+        return ChatCall(self.house, inbound, reply, facts)
 
     async def call(self, body: Mapping[str, Any], told: Mapping[str, str] | None = None) -> KeptReply:
         """One call. Its error, where nothing was sent, is raised."""

@@ -6,6 +6,8 @@ from tests.house.source import modules
 
 SHIELDS: dict[str, str] = {
     "penstock.gateway.books:flush": "logs: one record that cannot be written up does not take its batch with it",
+    "penstock.gateway.lane:over": "hands it to its host, which logs and answers 500: the lane has no task that could raise",
+    "penstock.server.app:_carry_on": "answers 500 and logs, as _shield does, for calls that left the short lane",
     "penstock.server.app:_shield": "answers 500 and logs: no request ends without an answer",
 }
 

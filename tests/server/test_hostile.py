@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from penstock.server import app as serving
-from penstock.server.http1 import MAX_HEADER_BYTES
+from penstock.server.reading import MAX_HEADER_BYTES
 from tests.behaviours.gateway import Gateway, running_gateway
 from tests.simulate.raw import read_reply, request_bytes
 

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from penstock.gateway import stream as delivery
-from penstock.server.http1 import MAX_HEADER_BYTES, MAX_PIPELINED
+from penstock.server.http1 import MAX_PIPELINED
+from penstock.server.reading import MAX_HEADER_BYTES
 from tests.behaviours.gateway import Gateway, Stream, running_gateway
 from tests.simulate.raw import RawReply, read_reply, request_bytes
 

@@ -6,6 +6,7 @@ Pure functions and one index over a fixed set of names. Nothing here knows price
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from heapq import nsmallest
 
 _DATED = re.compile(r"[-@](?:20\d\d-\d\d-\d\d|20\d\d[01]\d[0-3]\d|latest|default|00\d)$")
 _REGION = re.compile(
@@ -85,7 +86,7 @@ class NameIndex:
             shared.update(self._grams.get(gram, ()))
         scored = [
             (-2 * common / (len(wanted) + len(self._names[number]) + 1), number)
-            for number, common in shared.most_common(60)
+            for number, common in shared.items()
             if ("/" in self._names[number]) == slash
         ]
-        return [self._names[number] for score, number in sorted(scored)[:count] if score <= -0.5]
+        return [self._names[number] for score, number in nsmallest(count, scored) if score <= -0.5]

@@ -13,20 +13,20 @@ from penstock.base.errors import (
     OurFault,
     PenstockError,
     RateLimited,
-    UpstreamAuthFailed,
     UpstreamError,
 )
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
-from penstock.gateway.planning import plan_call
+from penstock.gateway.planning import Planned, plan_call
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import (
     MAX_REPLY_BYTES,
+    Attempted,
     Remote,
     Sent,
     Translator,
     access_token,
-    hide_secrets,
+    attempt_failed,
 )
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
@@ -41,19 +41,20 @@ class ChatCall:
 
     __slots__ = ("facts", "house", "inbound", "remote", "reply", "translator")
 
-    def __init__(self, house: House, inbound: Inbound, reply: Reply, request_id: str) -> None:
+    def __init__(self, house: House, inbound: Inbound, reply: Reply, facts: CallFacts) -> None:
         self.house = house
         self.inbound = inbound
         self.reply = reply
-        unix_s = house.clock.unix_s()
-        self.facts = CallFacts(
-            request_id, int(unix_s * 1000), inbound.received_s, unix_s - time.monotonic(), request_id
-        )
+        self.facts = facts
 
-    async def run(self) -> None:
-        """Serve the call. Every way out settles it exactly once."""
+    async def run(self, made: Attempted | None = None) -> None:
+        """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
-            await self._run()
+            if made is None:
+                planned = self._admit()
+                await self._serve(planned, time.monotonic(), None)
+            else:
+                await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
             settle(self.house, self.facts, CallerGone("The caller hung up."))
             raise
@@ -67,7 +68,7 @@ class ChatCall:
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
             raise
 
-    async def _run(self) -> None:
+    def _admit(self) -> Planned:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
@@ -77,12 +78,16 @@ class ChatCall:
                 status=503,
                 retry_after_s=1,
             )
-        facts.ask = ask = inbound.caller.read_request(inbound.body)
+        facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        family = getattr(inbound.caller, "family", inbound.caller.name)
-        planned, tokens = plan_call(house, ask, facts, family, now_s)
+        planned, tokens = plan_call(house, ask, facts, inbound.caller.family, now_s)
         self._limit(tokens, now_s)
+        return planned
+
+    async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
+        house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
+        assert ask is not None
         self.translator = Translator(inbound.caller, ask)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(inbound.caller, ask, identity, self.translator)
@@ -95,6 +100,12 @@ class ChatCall:
             deadline_s=deadline_s,
             rng=house.rng,
         )
+        if made is not None:
+            schedule.next(now_s)
+            provider = house.providers[made.outcome.target.provider]
+            error = await made.failure(provider)
+            attempt_failed(house, facts, provider, made.outcome, error, made.secret, deadline_s)
+            schedule.failed(made.outcome.key, error, time.monotonic())
         await self._attempts(schedule, deadline_s)
 
     def _limit(self, tokens: int, now_s: float) -> None:
@@ -189,14 +200,7 @@ class ChatCall:
             outcome.sent = False
             raise
         except UpstreamError as error:
-            if provider.tokens is not None and isinstance(error, UpstreamAuthFailed):
-                provider.tokens.forget(credential)
-            hide_secrets(error, provider, credential)
-            outcome.error = error
-            outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s
-            outcome.status = outcome.status or error.upstream_status or 0
-            end_attempt(self.house, provider, outcome, facts.ask)
-            facts.note("failed", outcome, reason=error.message, code=error.code)
+            attempt_failed(self.house, facts, provider, outcome, error, credential, deadline_s)
             if self.reply.started:
                 raise
             return error

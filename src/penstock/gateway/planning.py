@@ -32,18 +32,25 @@ class Planned(Struct, frozen=True):
     """Every target of the chain, refused or not: the plan stands while none of them is in trouble."""
 
 
+def remembered(house: House, ask: Ask, patterns: tuple[str, ...], family: str) -> tuple[Planned, int] | None:
+    """The kept plan of a plain ask whose targets are all in order, and its estimated input tokens."""
+    if ask.needs or ask.models or ask.fallbacks or ask.provider is not None:
+        return None
+    kept = cast("Planned | None", house.plans.get((ask.model, patterns, family)))
+    if kept is None or not house.health.untroubled(kept.targets):
+        return None
+    tokens = house.estimator.tokens(kept.model, ask.input_bytes)
+    return (kept, tokens) if tokens < kept.small_tokens else None
+
+
 def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: float) -> tuple[Planned, int]:
     """The plan and the estimated input tokens; the plan is told in ``facts.explain``, refusals too. Raises NotFound, Forbidden, BadRequest or NoTargetLeft with reasons."""
-    plain = not (ask.needs or ask.models or ask.fallbacks or ask.provider is not None)
     patterns = facts.principal.patterns
-    key = (ask.model, patterns, family)
-    if plain:
-        kept = cast("Planned | None", house.plans.get(key))
-        if kept is not None and house.health.untroubled(kept.targets):
-            tokens = house.estimator.tokens(kept.model, ask.input_bytes)
-            if tokens < kept.small_tokens:
-                facts.explain = kept.explain
-                return kept, tokens
+    kept = remembered(house, ask, patterns, family)
+    if kept is not None:
+        facts.explain = kept[0].explain
+        return kept
+    plain = not (ask.needs or ask.models or ask.fallbacks or ask.provider is not None)
     chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
     if isinstance(chain, Rejected):
         raise no_chain(chain)
@@ -71,7 +78,7 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
     if plain and house.health.untroubled(targets) and tokens < made.small_tokens:
         if len(house.plans) >= MAX_KEPT:
             house.plans.clear()
-        house.plans[key] = made
+        house.plans[ask.model, patterns, family] = made
     return made, tokens
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from penstock.base.chat import Ask
 from penstock.wire.ports import CallerDialect
 
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
@@ -50,6 +51,8 @@ class Inbound(Struct, gc=False):
     body: bytes
     received_s: float
     known: Known
+    ask: Ask | None = None
+    """The body's envelope, where somebody has read it already."""
 
     def __repr__(self) -> str:
         """Without headers and body: they hold secrets and people's words."""
@@ -65,6 +68,11 @@ class Reply(Protocol):
     @property
     def started(self) -> bool:
         """The status line is out: no other status can be sent."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more can be sent."""
         ...
 
     def send(self, status: int, head: bytes, body: bytes) -> None:

@@ -8,13 +8,16 @@ import time
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
-from penstock.base.errors import BadRequest, UpstreamError, UpstreamTimeout
+from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.dialects.openai_chat import OPENAI
-from penstock.gateway.house import Provider
+from penstock.gateway.house import House, Provider
+from penstock.gateway.planning import Planned
+from penstock.gateway.settle import CallFacts, Outcome, end_attempt
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
@@ -108,6 +111,28 @@ class Sent:
         self.head_s = head_s
 
 
+class Attempted(Struct):
+    """A call's first attempt, made on the short lane (gateway.lane), which the long way shall go on from."""
+
+    planned: Planned
+    outcome: Outcome
+    secret: str
+    exchange: Exchange
+    error: BaseException | None
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Attempted({self.outcome.target.name})"
+
+    async def failure(self, provider: Provider) -> UpstreamError:
+        """What went wrong. What is nobody upstream's fault is raised."""
+        if self.error is None:
+            return await refusal(provider, self.exchange)
+        if not isinstance(self.error, UpstreamError):
+            raise self.error
+        return self.error
+
+
 class Remote:
     """How one ask goes to any step's provider."""
 
@@ -137,7 +162,7 @@ class Remote:
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
         head_s = time.monotonic()
         if not _OK <= exchange.status < _REDIRECT:
-            raise await _refusal(provider, exchange)
+            raise await refusal(provider, exchange)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
 
 
@@ -150,6 +175,26 @@ async def access_token(tokens: GoogleTokens, left_s: float) -> str:
         raise UpstreamTimeout(
             "The call's deadline passed before Google gave an access token.", phase="total"
         ) from None
+
+
+def attempt_failed(
+    house: House,
+    facts: CallFacts,
+    provider: Provider,
+    outcome: Outcome,
+    error: UpstreamError,
+    credential: str,
+    deadline_s: float,
+) -> None:
+    """Write down what went wrong, without secrets; health, keys and prices learn of it."""
+    if provider.tokens is not None and isinstance(error, UpstreamAuthFailed):
+        provider.tokens.forget(credential)
+    hide_secrets(error, provider, credential)
+    outcome.error = error
+    outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s
+    outcome.status = outcome.status or error.upstream_status or 0
+    end_attempt(house, provider, outcome, facts.ask)
+    facts.note("failed", outcome, reason=error.message, code=error.code)
 
 
 def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
@@ -165,7 +210,8 @@ def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> N
     error.args = (error.message,)
 
 
-async def _refusal(provider: Provider, exchange: Exchange) -> UpstreamError:
+async def refusal(provider: Provider, exchange: Exchange) -> UpstreamError:
+    """What a reply that is no 2xx says, as our error."""
     try:
         body = await exchange.read(MAX_ERROR_BYTES)
     except UpstreamError:

@@ -82,6 +82,11 @@ class Outcome(Struct):
         return "failed" if self.refused or self.usage is None else "billed_not_delivered"
 
 
+def begin_facts(request_id: str, received_s: float, unix_s: float) -> "CallFacts":
+    """What is known of a call before anything is read."""
+    return CallFacts(request_id, int(unix_s * 1000), received_s, unix_s - time.monotonic(), request_id)
+
+
 Note = tuple[float, str, Outcome | None, str, str, str]
 """When, what, which attempt, target, reason, code."""
 

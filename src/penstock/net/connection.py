@@ -21,7 +21,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from penstock.base.errors import PenstockError, UpstreamMalformed
-from penstock.net.exchange import Exchange, read_head
+from penstock.net.exchange import Exchange, read_head, tell
 from penstock.net.faults import PARSER_FAULTS, malformed, truncated, unreachable
 from penstock.wire.http import header
 
@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
             self._pool.released(self)
         else:
             self.close()
+        tell(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: closed, by whomever."""
@@ -228,6 +229,7 @@ class Connection(asyncio.Protocol):
             silent = not self._in_body and self._barren == 0
             if self._in_body and exc is None and not self._framed:
                 exchange.completed()
+                tell(exchange)
             elif self._in_body:
                 exchange.fail(truncated(exc, where))
             elif (

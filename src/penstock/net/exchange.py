@@ -12,6 +12,7 @@ Rules
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -105,12 +106,15 @@ class Exchange(Struct, eq=False):
     brakes: int = 0
     """Why the socket is not read, one bit each; the idle deadline stands still while there is a reason."""
     waiter: asyncio.Future[None] | None = None
+    listener: Callable[[], None] | None = None
+    """Instead of who awaits: called once, when the exchange is over and its connection is free again."""
     _raw_head: bytes = b""
     _decoder: decode.Decoder | None = None
     _held: list[bytes] = []
     _held_bytes: int = 0
-    _limit: int = HOLD_BYTES
-    _reading: bool = False
+    limit: int = HOLD_BYTES
+    """How much of a body is held: where ``reading``, more is a failure; else the socket waits."""
+    reading: bool = False
 
     def __repr__(self) -> str:
         """Without head and body: they hold secrets and people's words."""
@@ -129,24 +133,15 @@ class Exchange(Struct, eq=False):
 
     async def read(self, max_bytes: int) -> bytes:
         """The whole body, decoded. Longer than ``max_bytes``, on the wire or decoded: UpstreamMalformed."""
-        self._limit = max_bytes
+        self.limit = max_bytes
         if not self.done:
-            self._reading = True
+            self.reading = True
             if self._held_bytes > max_bytes:
-                self.fail(_too_long(self._owner.where, self._limit))
+                self.fail(_too_long(self._owner.where, self.limit))
             else:
                 self._loosen(_UNREAD)
                 await self.wait()
-        if self.error is not None:
-            raise self.error
-        held, self._held = self._held, []
-        body = held[0] if len(held) == 1 else b"".join(held)
-        if body and body[0] in decode.SUSPECT:
-            self._suspect()
-        decoded = body if self._decoder is None else _undo(self._decoder, body, max_bytes)
-        if decoded is None or len(decoded) > max_bytes:
-            raise _too_long(self._owner.where, max_bytes)
-        return decoded
+        return self.whole(max_bytes)
 
     async def pump(self, sink: Sink) -> None:
         """Each decoded piece to ``sink``, synchronously, until the body's proper end.
@@ -222,9 +217,9 @@ class Exchange(Struct, eq=False):
         """A piece that came before a sink, or for ``read``."""
         self._held.append(piece)
         self._held_bytes += len(piece)
-        if self._held_bytes > self._limit:
-            if self._reading:
-                self.fail(_too_long(self._owner.where, self._limit))
+        if self._held_bytes > self.limit:
+            if self.reading:
+                self.fail(_too_long(self._owner.where, self.limit))
             else:
                 self._brake(_UNREAD)
 
@@ -248,6 +243,20 @@ class Exchange(Struct, eq=False):
             connection.close()
         self._owner.ended(self)
         self._wake()
+        tell(self)
+
+    def whole(self, max_bytes: int) -> bytes:
+        """The body of an exchange that is over, decoded; raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        held, self._held = self._held, []
+        body = held[0] if len(held) == 1 else b"".join(held)
+        if body and body[0] in decode.SUSPECT:
+            self._suspect()
+        decoded = body if self._decoder is None else _undo(self._decoder, body, max_bytes)
+        if decoded is None or len(decoded) > max_bytes:
+            raise _too_long(self._owner.where, max_bytes)
+        return decoded
 
     def _drain(self) -> None:
         """What came before the sink."""
@@ -309,6 +318,13 @@ class Exchange(Struct, eq=False):
             decoded(piece)
 
         return first
+
+
+def tell(exchange: Exchange) -> None:
+    """Tell the listener that it is over, last of all: it may begin the next exchange."""
+    listener, exchange.listener = exchange.listener, None
+    if listener is not None:
+        listener()
 
 
 def read_head(raw: bytes) -> Headers:

@@ -13,6 +13,7 @@ Rules
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -58,6 +59,38 @@ class TransportSettings(Struct, frozen=True):
         return [("endpoint", self.endpoint.where), ("max_connections", self.max_connections)]
 
 
+class _Heads:
+    """Request lines and headers for one endpoint. What is the same for every call with one credential is made once."""
+
+    __slots__ = ("_after_target", "_blocks", "_lines", "_target")
+
+    def __init__(self, target: bytes, after_target: bytes) -> None:
+        self._target = target
+        self._after_target = after_target
+        self._lines = after_target.count(b"\r\n")
+        self._blocks: dict[tuple[object, ...], bytes] = {}  # keys and values hold credentials
+
+    def of(self, request: WireRequest) -> bytes:
+        """The head of one request, its content-length included. Raises OurFault for what would be another request."""
+        key = (request.method, request.path, *request.headers)
+        block = self._blocks.get(key)
+        if block is None:
+            path = request.path or (b"" if self._target else b"/")
+            first = b"%b %b%b%b" % (request.method, self._target, path, self._after_target)
+            block = first + header_block(request.headers)
+            lines = self._lines + len(request.headers)
+            if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
+                # It would be another request.
+                raise OurFault("A path or header for the provider holds a line break or a space.")
+            if len(self._blocks) >= _MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[key] = block
+        length = len(request.body)
+        if length or request.method not in (b"GET", b"HEAD"):
+            return b"%bcontent-length: %d\r\n\r\n" % (block, length)
+        return block + b"\r\n"
+
+
 class Transport:
     """Sends requests to one provider. ValueError (with a sentence) if the proxy or the CA file cannot be used."""
 
@@ -71,13 +104,13 @@ class Transport:
         self._max = settings.max_connections
         plain_proxy = proxy if endpoint.scheme == "http" else None
         self._plain_proxy = plain_proxy.where if plain_proxy is not None else None
-        origin = b"http://" + endpoint.authority if plain_proxy is not None else b""
-        self._target = origin + endpoint.base_path
-        self._after_target = b" HTTP/1.1\r\nhost: " + endpoint.authority + b"\r\n"
+        self.direct: Final = plain_proxy is None
+        """What answers is the provider: no proxy stands between that could answer in its place."""
+        origin = b"" if plain_proxy is None else b"http://" + endpoint.authority
+        after_target = b" HTTP/1.1\r\nhost: " + endpoint.authority + b"\r\n"
         if plain_proxy is not None and plain_proxy.authorization is not None:
-            self._after_target += b"proxy-authorization: " + plain_proxy.authorization + b"\r\n"
-        self._lines = self._after_target.count(b"\r\n")
-        self._blocks: dict[tuple[object, ...], bytes] = {}  # keys and values hold credentials
+            after_target += b"proxy-authorization: " + plain_proxy.authorization + b"\r\n"
+        self._heads = _Heads(origin + endpoint.base_path, after_target)
         self._idle: list[Connection] = []
         self._waiting: deque[Exchange] = deque()
         self._active: set[Exchange] = set()
@@ -130,14 +163,32 @@ class Transport:
         errors = [error for task in done if not task.cancelled() and (error := task.exception())]
         return str(errors[0]) if errors else None
 
-    async def send(self, request: WireRequest, deadlines: Deadlines) -> Exchange:
-        """Send, and return when the reply's head is here. UpstreamUnreachable, -Timeout, -Malformed."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        now = monotonic()
+    def begin(
+        self,
+        connection: Connection,
+        request: WireRequest,
+        deadlines: Deadlines,
+        listener: Callable[[], None],
+        max_bytes: int,
+    ) -> Exchange:
+        """Send over a borrowed connection; the reply is gathered whole, and nothing is awaited.
+
+        ``listener`` is called when the exchange is over, well or not: see ``Exchange.whole``.
+        """
+        assert self._loop is not None
+        exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+        exchange.listener = listener
+        exchange.reading, exchange.limit = True, max_bytes
+        self.reused_total += 1
+        connection.begin(exchange, reused=True)
+        return exchange
+
+    def _exchange(
+        self, request: WireRequest, deadlines: Deadlines, now: float, loop: asyncio.AbstractEventLoop
+    ) -> Exchange:
+        """A new exchange under the sweeper's eyes."""
         connect_s = deadlines.connect_s
-        head, body = self._head(request), request.body
+        head, body = self._heads.of(request), request.body
         if len(body) <= _JOIN_BYTES:
             head, body = head + body, b""
         exchange = Exchange(
@@ -150,7 +201,16 @@ class Transport:
             self._sweeping = True
             self._swept_s = now
             loop.call_later(TICK_S, self._sweep)
-        connection = self._freshest(now)
+        return exchange
+
+    async def send(self, request: WireRequest, deadlines: Deadlines) -> Exchange:
+        """Send, and return when the reply's head is here. UpstreamUnreachable, -Timeout, -Malformed."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        now = monotonic()
+        exchange = self._exchange(request, deadlines, now, loop)
+        connection = self.borrow(now)
         if connection is not None:
             self.reused_total += 1
             connection.begin(exchange, reused=True)
@@ -232,7 +292,8 @@ class Transport:
 
     # Inside.
 
-    def _freshest(self, now: float) -> Connection | None:
+    def borrow(self, now: float) -> Connection | None:
+        """The connection used last of those that are open and free, for ``begin`` or ``released``; or None."""
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport
@@ -274,26 +335,6 @@ class Transport:
         """Slots may be free: dial for who waits."""
         while self._waiting and self._slots < self._max:
             self._dial(self._waiting.popleft())
-
-    def _head(self, request: WireRequest) -> bytes:
-        """Request line and headers. What is the same for every call with one credential is made and checked once."""
-        key = (request.method, request.path, *request.headers)
-        block = self._blocks.get(key)
-        if block is None:
-            path = request.path or (b"" if self._target else b"/")
-            first = b"%b %b%b%b" % (request.method, self._target, path, self._after_target)
-            block = first + header_block(request.headers)
-            lines = self._lines + len(request.headers)
-            if block.count(b"\n") != lines or block.count(b"\r") != lines or b" " in path or b"\0" in block:
-                # It would be another request.
-                raise OurFault("A path or header for the provider holds a line break or a space.")
-            if len(self._blocks) >= _MAX_BLOCKS:
-                self._blocks.clear()
-            self._blocks[key] = block
-        length = len(request.body)
-        if length or request.method not in (b"GET", b"HEAD"):
-            return b"%bcontent-length: %d\r\n\r\n" % (block, length)
-        return block + b"\r\n"
 
     # The clock.
 

@@ -92,6 +92,11 @@ class KeyRing:
         """All keys, in the configuration's order."""
         return self._keys
 
+    @property
+    def troubled(self) -> bool:
+        """Some key cools down, or is on probation."""
+        return bool(self._cooling)
+
     def count(self, model: str, allowed: frozenset[str] | None = None) -> int:
         """How many keys serve ``model`` for this caller, cooling or not: what Schedule calls ``key_count``."""
         pool = self._pool(model, allowed)

@@ -14,11 +14,15 @@ from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
 from penstock.gateway.heads import refusal_headers
 from penstock.gateway.house import House
-from penstock.gateway.ports import Inbound
+from penstock.gateway.lane import Cancels, LaneCall, take
+from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.remote import Attempted
+from penstock.gateway.settle import CallFacts, begin_facts
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import BREAKER, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE
 from penstock.server.asgi import AsgiApp, run_asgi
-from penstock.server.http1 import HttpConnection, HttpReply, Request
+from penstock.server.http1 import HttpConnection, HttpReply
+from penstock.server.reading import Request
 from penstock.server.respond import echoed, respond
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
@@ -99,6 +103,50 @@ class App:
         caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
         return self._shield(caller or caller_of(path), request, reply, chat=caller is not None)
 
+    def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
+        """Serve one request here and now, without a task; None where it takes one (``handle``)."""
+        caller = CHAT_ROUTES.get(request.url)
+        if caller is None or request.method != b"POST":
+            return None
+        inbound = request.inbound = Inbound(
+            caller, request.told, request.body, request.received_s, reply.known
+        )
+        call = take(self, self.house, inbound, reply)
+        if call is not None:
+            request.headers.clear()  # all that is read of them is in ``told``; forty small objects less for as long as it lasts
+        return call
+
+    def carry_on(self, call: LaneCall, made: Attempted) -> Cancels:
+        """What went wrong on the short lane goes on on the long way (gateway.lane)."""
+        return asyncio.get_running_loop().create_task(self._carry_on(call, made))
+
+    async def _carry_on(self, call: LaneCall, made: Attempted) -> None:
+        long = ChatCall(call.house, call.inbound, call.reply, call.facts)
+        try:
+            await long.run(made)
+        except PenstockError as error:
+            self._answer(error, call.inbound, call.reply, call.facts)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.broken(call, error)
+        finally:
+            self.inflight -= 1
+
+    def broken(self, call: LaneCall, error: Exception) -> None:
+        """A bug on the short lane: a line in the log, and an answer."""
+        fault = self._bug(error, call.facts.request_id)
+        self._answer(fault, call.inbound, call.reply, call.facts)
+
+    def _bug(self, error: Exception, request_id: str) -> OurFault:
+        self.log.failure("request.failed", error, request_id=request_id)
+        return OurFault(
+            "The gateway failed to serve this request.",
+            hint=f"Tell its operator the request id {request_id}.",
+        )
+
+    def _answer(self, error: PenstockError, inbound: Inbound, reply: Reply, facts: CallFacts) -> None:
+        extra = [*refusal_headers(facts, time.monotonic()), *echoed(list(inbound.told.items()))]
+        respond(reply, error, inbound.caller, facts.request_id, extra)
+
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
         respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
@@ -129,21 +177,19 @@ class App:
             elif request.method != b"POST":
                 self._without_post(caller, request, reply, request_id)
             else:
-                inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
-                call = ChatCall(self.house, inbound, reply, request_id)
+                inbound = request.inbound
+                if inbound is None:
+                    inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
+                facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
+                call = ChatCall(self.house, inbound, reply, facts)
                 await call.run()
         except PenstockError as error:
-            extra = echoed(request.headers)
             if call is not None:
-                extra = [*refusal_headers(call.facts, time.monotonic()), *extra]
-            respond(reply, error, caller, request_id, extra)
+                self._answer(error, call.inbound, reply, call.facts)
+            else:
+                respond(reply, error, caller, request_id, echoed(request.headers))
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-            self.log.failure("request.failed", error, request_id=request_id)
-            fault = OurFault(
-                "The gateway failed to serve this request.",
-                hint=f"Tell its operator the request id {request_id}.",
-            )
-            respond(reply, fault, caller, request_id, echoed(request.headers))
+            respond(reply, self._bug(error, request_id), caller, request_id, echoed(request.headers))
         finally:
             self.inflight -= 1
 

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from penstock.server.http1 import HttpReply, Request
+from penstock.server.http1 import HttpReply
+from penstock.server.reading import Request
 from penstock.server.respond import echoed
 from penstock.wire.http import Headers, header_block
 

@@ -8,7 +8,6 @@ that hangs up cancels its task, and with it the upstream call, at once (behaviou
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -16,14 +15,12 @@ from typing import Any, Protocol
 import httptools
 from msgspec import Struct
 
-from penstock.base.errors import BadRequest, BodyTooLarge, Draining, PenstockError
-from penstock.gateway.ports import TOLD, Known
-from penstock.wire.http import Headers
+from penstock.base.errors import BadRequest, Draining, PenstockError
+from penstock.gateway.lane import Cancels
+from penstock.gateway.ports import Known
+from penstock.server.reading import MAX_HEADER_BYTES, Request, RequestReader
 
-MAX_HEADER_BYTES = 64 * 1024
 MAX_PIPELINED = 16
-_SMALL_BYTES = 1024
-"""Pieces of a body below this are gathered: as objects of their own they would weigh twenty times their bytes."""
 LINGER_S = 2.0
 _REASONS: dict[int, bytes] = {
     100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 301: b"Moved Permanently",
@@ -33,44 +30,9 @@ _REASONS: dict[int, bytes] = {
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented",
     502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout", 529: b"Site Is Overloaded",
 }  # fmt: skip
-_READ = TOLD | {b"connection"}
 _STATUS_LINES: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %s\r\n" % (status, reason) for status, reason in _REASONS.items()
 }
-
-
-class Request(Struct, eq=False):
-    """One parsed request. ``received_s`` is the monotonic time of its first byte.
-
-    A Struct, like HttpReply: both are made for every call, and their defaults are set without a line of Python.
-    """
-
-    received_s: float
-    method: bytes = b""
-    url: bytes = b""
-    headers: Headers = []
-    chunks: list[bytes | bytearray] = []
-    size: int = 0
-    """Of the body so far, where no content-length says it."""
-    seen: int = 0
-    body: bytes = b""
-    keep_alive: bool = True
-    told: dict[bytes, bytes] = {}
-    measured: bool = False
-    """Its content-length is known, and below the limit."""
-    chunked_ok: bool = True
-    upgrades: bool = False
-    head_bytes: int = -1
-    """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
-    refused: PenstockError | None = None
-
-    def __repr__(self) -> str:
-        """Without headers and body: they hold secrets and people's words."""
-        return f"Request({self.method!r}, {self.url!r})"
-
-    def expects(self) -> bool:
-        """The caller waits for 100 Continue before it sends the body."""
-        return self.told.get(b"expect", b"").lower() == b"100-continue"
 
 
 class Handler(Protocol):
@@ -81,6 +43,10 @@ class Handler(Protocol):
     @property
     def max_body_bytes(self) -> int:
         """Larger bodies are refused."""
+        ...
+
+    def quick(self, request: Request, reply: "HttpReply") -> Cancels | None:
+        """Serve one request here and now, without a task; None where it takes one (``handle``)."""
         ...
 
     def handle(self, request: Request, reply: "HttpReply") -> Coroutine[Any, Any, None]:
@@ -171,156 +137,6 @@ class HttpReply(Struct, eq=False):
         return line + b"connection: close\r\n"
 
 
-class RequestReader:
-    """httptools' callbacks: bytes of one connection -> whole requests, or the reason why not."""
-
-    __slots__ = ("_connection", "_handler", "_parser", "_urls", "feed", "on_url", "reading")
-
-    def __init__(self, connection: "HttpConnection", handler: Handler) -> None:
-        self._connection = connection
-        self._handler = handler
-        self._urls: list[bytes] = []
-        self.on_url = self._urls.append
-        """A piece of the target. The list's own method: httptools calls it without a Python frame."""
-        self._parser = httptools.HttpRequestParser(self)
-        self.feed = self._parser.feed_data
-        self.reading: Request | None = None
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self.reading = Request(time.monotonic())
-        self._urls.clear()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        reading = self.reading
-        if reading is None or reading.method:
-            return  # a trailer: nothing of ours reads one, and none may pass for a header
-        name = name.lower()
-        reading.headers.append((name, value))
-        if name in _READ:
-            reading.told.setdefault(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        reading = self.reading
-        if reading is None:
-            return
-        urls, parser, told = self._urls, self._parser, reading.told
-        reading.url = urls[0] if len(urls) == 1 else b"".join(urls)
-        reading.method = parser.get_method()
-        reading.keep_alive = parser.should_keep_alive()
-        if not reading.keep_alive or told.pop(b"connection", None) is not None:
-            # Only here may it be HTTP/1.0, which by itself does not keep alive; asking the parser is dear.
-            reading.chunked_ok = parser.get_http_version() != "1.0"
-        reading.upgrades = b"upgrade" in told
-        length = told.get(b"content-length", b"")
-        in_pieces = reading.head_bytes >= 0
-        if (in_pieces or self._connection.fed > MAX_HEADER_BYTES) and _head_bytes(reading) > MAX_HEADER_BYTES:
-            self._connection.refuse(_head_too_large())
-        elif length.isdigit():
-            if int(length) > self._handler.max_body_bytes:
-                self._connection.refuse(self._too_large())
-            reading.measured = True
-        if b"expect" in told and reading.refused is None and reading.expects():
-            self._connection.ask_for_body()
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        reading = self.reading
-        if reading is None:
-            return
-        chunks = reading.chunks
-        if chunks and len(body) < _SMALL_BYTES:
-            if isinstance(chunks[-1], bytes):
-                chunks.append(bytearray())
-            chunks[-1] += body
-        else:
-            chunks.append(body)
-        if not reading.measured:
-            reading.size += len(body)
-            if reading.size > self._handler.max_body_bytes:
-                self._connection.refuse(self._too_large())
-
-    def on_message_complete(self) -> None:
-        """The request is whole; one that offers an upgrade is read again: see ``decline_upgrade``."""
-        request = self.reading
-        if (
-            request is not None
-            and (request.upgrades or request.method == b"CONNECT")
-            and self._parser.should_upgrade()
-        ):
-            return
-        self.reading = None
-        if request is not None:
-            chunks = request.chunks
-            request.body = b"".join(chunks)  # of one piece: the piece itself
-            chunks.clear()
-            self._connection.accept(request)
-
-    def decline_upgrade(self, rest: bytes) -> None:
-        """The same request without its offer, which a server may ignore (RFC 9110, 7.8): llhttp skips its body."""
-        request, self.reading = self.reading, None
-        if request is None or request.method == b"CONNECT":
-            raise httptools.HttpParserError("CONNECT")
-        head = [b"%b %b HTTP/1.1\r\n" % (request.method, request.url)]
-        head += [
-            b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in (b"connection", b"upgrade")
-        ]
-        if not request.keep_alive:
-            head.append(b"connection: close\r\n")
-        self._parser = httptools.HttpRequestParser(self)
-        self.feed = self._parser.feed_data
-        self.feed(b"".join((*head, b"\r\n", rest)))
-
-    def give_up(self) -> Request:
-        """What was being read, with as much of its target as came: it will be refused."""
-        request, self.reading = self.reading, None
-        if request is None:
-            return Request(time.monotonic())
-        request.url = request.url or b"".join(self._urls)
-        return request
-
-    def grew(self, size: int) -> None:
-        """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
-        reading = self.reading
-        if reading is None:
-            return
-        if reading.method:
-            self._grew_body(reading, size)
-            return
-        reading.head_bytes += 1 if reading.head_bytes < 0 else size
-        if reading.refused is None and reading.head_bytes > MAX_HEADER_BYTES:
-            reading.refused = _head_too_large()
-        if reading.refused is not None:
-            self._connection.refuse(reading.refused)
-
-    def _grew_body(self, reading: Request, size: int) -> None:
-        """Chunk extensions and trailers are no body: of them a chunked one may bring as much as a head at a stretch."""
-        if reading.measured:
-            return
-        if reading.size != reading.seen:
-            reading.seen, reading.head_bytes = reading.size, 0
-            return
-        reading.head_bytes += size
-        if reading.head_bytes > MAX_HEADER_BYTES:
-            self._connection.refuse(_head_too_large())
-
-    def _too_large(self) -> BodyTooLarge:
-        limit = self._handler.max_body_bytes
-        return BodyTooLarge(
-            f"The body is over {limit} bytes.", hint="Send less, or raise server.max_body_bytes."
-        )
-
-
-def _head_bytes(request: Request) -> int:
-    return len(request.url) + sum(len(name) + len(value) for name, value in request.headers)
-
-
-def _head_too_large() -> BadRequest:
-    return BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
-
-
 class HttpConnection(asyncio.Protocol):
     """One caller's connection."""
 
@@ -349,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._current: Request | None = None
         self._reply: HttpReply | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: Cancels | None = None
         self._queue: deque[Request] = deque()
         self._discarding = False
         self._clogged = False  # the caller does not read what was written
@@ -425,7 +241,7 @@ class HttpConnection(asyncio.Protocol):
     def reply_ended(self, request: Request) -> None:
         """The current reply is whole: close, or serve the next in line."""
         self.last_s = self._loop.time()
-        self._current = self._reply = None  # an idle connection keeps no body
+        self._current = self._reply = self._task = None  # an idle connection keeps no body, and no call
         if self.transport is None:
             return
         if request.refused is not None:
@@ -484,7 +300,10 @@ class HttpConnection(asyncio.Protocol):
         elif self.handler.draining:
             self.handler.refuse(request, reply, Draining("The gateway is shutting down.", retry_after_s=1))
         else:
-            self._task = self._loop.create_task(self.handler.handle(request, reply))
+            handler = self.handler
+            task = handler.quick(request, reply) or self._loop.create_task(handler.handle(request, reply))
+            if self._reply is reply:  # not answered yet
+                self._task = task
 
     def _serve_next(self) -> None:
         if self._queue and self.transport is not None and not self._clogged:

@@ -3,7 +3,7 @@
 import math
 
 from penstock.base.errors import PenstockError
-from penstock.server.http1 import HttpReply
+from penstock.gateway.ports import Reply
 from penstock.wire.http import Headers, header, header_block
 from penstock.wire.ports import CallerDialect
 
@@ -17,7 +17,7 @@ def echoed(headers: Headers) -> Headers:
 
 
 def respond(
-    reply: HttpReply,
+    reply: Reply,
     error: PenstockError,
     caller: CallerDialect,
     request_id: str,

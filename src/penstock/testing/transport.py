@@ -48,6 +48,9 @@ class ScriptedExchange:
         """``abort`` was called while the reply was not complete: its socket would have been closed."""
         self.complete = False
         self.paused = False
+        self.error: BaseException | None = None
+        """What ended it, where it was begun with a listener."""
+        self._body = b""
         self._pieces = reply.pieces
         self._abort = asyncio.Event()
         self._go = asyncio.Event()
@@ -89,6 +92,22 @@ class ScriptedExchange:
             raise
         self.complete = True
 
+    async def gather(self, listener: Callable[[], None], max_bytes: int, head_after_s: float) -> None:
+        """The whole body or what went wrong, and then ``listener``: what ``Transport.begin`` does."""
+        try:
+            if head_after_s:
+                await self.wait(head_after_s)
+            self._body = await self.read(max_bytes)
+        except UpstreamError as error:
+            self.error = error
+        listener()
+
+    def whole(self, max_bytes: int) -> bytes:
+        """The body that was gathered; raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        return self._body
+
     def pause(self) -> None:
         """No more pieces until ``resume``."""
         self.paused = True
@@ -101,7 +120,7 @@ class ScriptedExchange:
 
     def abort(self) -> None:
         """Close now; nothing after a complete body."""
-        if not self.complete:
+        if not self.complete and self.error is None:
             self.aborted = True
             self._abort.set()
             self._go.set()
@@ -132,8 +151,13 @@ class ScriptedTransport:
 
     where = "scripted:443"
 
+    direct = True
+
     def __init__(self, script: Iterable[ScriptedReply | UpstreamError] = ()) -> None:
         self.script = list(script)
+        self.returned = 0
+        """Connections that were borrowed and not used."""
+        self._running: set[asyncio.Task[None]] = set()
         self.sent: list[tuple[WireRequest, Deadlines]] = []
         self.exchanges: list[ScriptedExchange] = []
         self.closed = False
@@ -151,6 +175,35 @@ class ScriptedTransport:
     def in_use(self) -> int:
         """Exchanges that go on."""
         return sum(not exchange.done for exchange in self.exchanges)
+
+    def borrow(self, now: float) -> "ScriptedTransport | None":
+        """A connection, as long as the next answer of the script is a reply."""
+        return self if self.script and isinstance(self.script[0], ScriptedReply) else None
+
+    def released(self, connection: object) -> None:
+        """One that was borrowed comes back unused."""
+        self.returned += 1
+
+    def begin(
+        self,
+        connection: object,
+        request: WireRequest,
+        deadlines: Deadlines,
+        listener: Callable[[], None],
+        max_bytes: int,
+    ) -> ScriptedExchange:
+        """The next answer of the script, gathered whole for ``listener``."""
+        self.sent.append((request, deadlines))
+        answer = self.script.pop(0)
+        assert isinstance(answer, ScriptedReply), "begin follows borrow"
+        exchange = ScriptedExchange(answer)
+        self.exchanges.append(exchange)
+        task = asyncio.get_running_loop().create_task(
+            exchange.gather(listener, max_bytes, answer.head_after_s)
+        )
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return exchange
 
     async def send(self, request: WireRequest, deadlines: Deadlines) -> ScriptedExchange:
         """The next answer of the script."""

@@ -86,6 +86,8 @@ class CallerDialect(Protocol):
     """Spoken by who calls us."""
 
     name: str
+    family: str
+    """The upstream dialect whose bytes a caller of this one understands."""
 
     def read_request(self, body: bytes) -> Ask:
         """The envelope. Raises BadRequest naming the field (bad JSON: with its position)."""

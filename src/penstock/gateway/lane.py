@@ -1,0 +1,186 @@
+"""The short lane: a common call without a task, a future or a schedule, until something goes wrong.
+
+Theory
+------
+Most calls want a whole reply from a target that is in order, over a connection that is open. For them everything up to the
+provider's socket happens in the callback of the caller's socket, and everything after it in the callback of the
+provider's (decision 007 has the measurement). ``take`` takes nothing, no limit, no key and no line of the ledger, unless
+the call is one of those.
+
+Rules
+- What is decided here is decided by the functions of the long way (gateway.call). This file only leaves out what such a
+  call does not need.
+- What goes wrong after the request left goes on the long way, with the attempt that was made: retries, other keys and
+  fallbacks are its business.
+- A call ends once: settled, answered, and no longer counted by its host.
+"""
+
+import time
+from typing import Protocol, cast
+
+from msgspec import Struct
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import CallerGone, PenstockError, UpstreamError
+from penstock.gateway.heads import reply_head, told_by_caller
+from penstock.gateway.house import House, Provider
+from penstock.gateway.planning import Planned, remembered
+from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted
+from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
+from penstock.net.transport import Exchange
+from penstock.wire.ports import PassThroughDialect, Relay
+
+_OK = 200
+_REDIRECT = 300
+
+
+class Cancels(Protocol):
+    """What a caller that hangs up cancels: a task, or a call of this lane."""
+
+    def cancel(self) -> object:
+        """Stop, settle, and free what is held."""
+        ...
+
+
+class Host(Protocol):
+    """Who counts the calls and catches what the lane cannot serve (server.app)."""
+
+    inflight: int
+
+    def request_id(self) -> str:
+        """A fresh one."""
+        ...
+
+    def carry_on(self, call: "LaneCall", made: Attempted) -> Cancels:
+        """Serve the rest of the call on the long way."""
+        ...
+
+    def broken(self, call: "LaneCall", error: Exception) -> None:
+        """A bug: log it, and answer."""
+        ...
+
+
+class LaneCall(Struct, eq=False):
+    """One call on the short lane. ``cancel`` when its caller has gone."""
+
+    host: Host
+    house: House
+    inbound: Inbound
+    reply: Reply
+    facts: CallFacts
+    planned: Planned
+    provider: Provider
+    outcome: Outcome
+    secret: str
+    relay: Relay
+    exchange: Exchange | None = None
+    task: Cancels | None = None
+    gone: bool = False
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"LaneCall({self.facts.request_id})"
+
+    def cancel(self) -> None:
+        """The caller hung up: the provider's connection closes at once, and what was consumed is billed."""
+        if self.task is not None:
+            self.task.cancel()
+            return
+        if self.gone:
+            return
+        self.gone = True
+        if self.exchange is not None:
+            self.exchange.abort()
+        self.host.inflight -= 1
+        settle(self.house, self.facts, CallerGone("The caller hung up."))
+
+    def over(self) -> None:
+        """The provider has answered, or will not."""
+        if self.gone:
+            return
+        exchange, outcome, facts = self.exchange, self.outcome, self.facts
+        assert exchange is not None
+        try:
+            now_s = time.monotonic()
+            facts.waited_s = now_s - outcome.start_s
+            status = outcome.status = exchange.status
+            if not _OK <= status < _REDIRECT:
+                self._carry_on(exchange, exchange.error)
+                return
+            relay = outcome.relay = self.relay
+            try:
+                body = exchange.whole(MAX_REPLY_BYTES)
+                outcome.content_s = now_s
+                relay.feed(body)
+                out = relay.close()
+            except UpstreamError as error:
+                self._carry_on(exchange, error)
+                return
+            outcome.delivered = True
+            end_attempt(self.house, self.provider, outcome, facts.ask)
+            facts.note("delivered", outcome)
+            settle(self.house, facts, None)
+            self.gone = True
+            self.host.inflight -= 1
+            self.reply.send(_OK, reply_head(facts, outcome, stream=False), out)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.gone = True
+            self.host.inflight -= 1
+            self.host.broken(self, error)
+
+    def _carry_on(self, exchange: Exchange, error: BaseException | None) -> None:
+        self.gone = True
+        made = Attempted(self.planned, self.outcome, self.secret, exchange, error)
+        self.task = self.host.carry_on(self, made)
+
+
+def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall | None:
+    """Begin the call, if it is one for the short lane; else None, and nothing has happened but ``inbound.ask``."""
+    unix_s = house.clock.unix_s()
+    try:
+        principal = house.doors.admit(inbound.told, inbound.known, unix_s)
+        ask = inbound.ask = inbound.caller.read_request(inbound.body)
+    except PenstockError:
+        return None  # the long way finds it again, and says it
+    if ask.stream or house.books.full:
+        return None
+    kept = remembered(house, ask, principal.patterns, inbound.caller.family)
+    if kept is None:
+        return None
+    planned, tokens = kept
+    step = planned.steps[0]
+    target = step.target
+    provider = house.providers[target.provider]
+    keys, transport = provider.keys, provider.transport
+    if not (step.pass_through and transport.direct) or provider.tokens is not None or keys.troubled:
+        return None
+    now_s = time.monotonic()
+    choice = keys.choose(target.model, now_s, house.rng, allowed=principal.keys_of(target.provider))
+    connection = None if isinstance(choice, Rejected) else transport.borrow(now_s)
+    if isinstance(choice, Rejected) or connection is None:
+        return None
+    secret, dialect = choice.key.secret, cast("PassThroughDialect", provider.dialect)
+    limits = principal.limits
+    try:
+        request = dialect.splice_request(ask, target, secret)
+    except PenstockError:
+        request = None
+    if request is None or (limits is not None and limits.admit(tokens, now_s) is not None):
+        transport.released(connection)
+        return None
+    facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
+    facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
+    if limits is not None:
+        facts.estimated_tokens = tokens
+    told_by_caller(facts, inbound.told, ask)
+    outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
+    facts.outcomes.append(outcome)
+    facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
+    facts.adjusted = request.adjusted
+    relay = dialect.relay(ask, stream=False)
+    call = LaneCall(host, house, inbound, reply, facts, planned, provider, outcome, secret, relay)
+    deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
+    host.inflight += 1
+    call.exchange = transport.begin(connection, request, deadlines, call.over, MAX_REPLY_BYTES)
+    return call

@@ -1,0 +1,234 @@
+"""The bytes of one caller's connection -> whole requests, or the reason why not: httptools' callbacks.
+
+Rules
+- A head ends within ``MAX_HEADER_BYTES``, a body within the limit in force; what does not is refused while it comes.
+- A request that offers an upgrade is read again without its offer.
+"""
+
+import time
+from typing import Protocol
+
+import httptools
+from msgspec import Struct
+
+from penstock.base.errors import BadRequest, BodyTooLarge, PenstockError
+from penstock.gateway.ports import TOLD, Inbound
+from penstock.wire.http import Headers
+
+MAX_HEADER_BYTES = 64 * 1024
+_SMALL_BYTES = 1024
+"""Pieces of a body below this are gathered: as objects of their own they would weigh twenty times their bytes."""
+_READ = TOLD | {b"connection"}
+
+
+class Request(Struct, eq=False):
+    """One parsed request. ``received_s`` is the monotonic time of its first byte.
+
+    A Struct, like HttpReply: both are made for every call, and their defaults are set without a line of Python.
+    """
+
+    received_s: float
+    method: bytes = b""
+    url: bytes = b""
+    headers: Headers = []
+    chunks: list[bytes | bytearray] = []
+    size: int = 0
+    """Of the body so far, where no content-length says it."""
+    seen: int = 0
+    body: bytes = b""
+    keep_alive: bool = True
+    told: dict[bytes, bytes] = {}
+    measured: bool = False
+    """Its content-length is known, and below the limit."""
+    chunked_ok: bool = True
+    upgrades: bool = False
+    head_bytes: int = -1
+    """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
+    refused: PenstockError | None = None
+    inbound: Inbound | None = None
+    """What the gateway has made of it, where it has looked already."""
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold secrets and people's words."""
+        return f"Request({self.method!r}, {self.url!r})"
+
+    def expects(self) -> bool:
+        """The caller waits for 100 Continue before it sends the body."""
+        return self.told.get(b"expect", b"").lower() == b"100-continue"
+
+
+class Limits(Protocol):
+    """Whose limits hold."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Larger bodies are refused."""
+        ...
+
+
+class Taker(Protocol):
+    """The connection that a reader works for."""
+
+    fed: int
+
+    def accept(self, request: Request) -> None:
+        """A whole request."""
+        ...
+
+    def refuse(self, error: PenstockError) -> None:
+        """What comes cannot become one."""
+        ...
+
+    def ask_for_body(self) -> None:
+        """100 Continue."""
+        ...
+
+
+class RequestReader:
+    """httptools' callbacks: bytes of one connection -> whole requests, or the reason why not."""
+
+    __slots__ = ("_connection", "_limits", "_parser", "_urls", "feed", "on_url", "reading")
+
+    def __init__(self, connection: Taker, handler: Limits) -> None:
+        self._connection = connection
+        self._limits = handler
+        self._urls: list[bytes] = []
+        self.on_url = self._urls.append
+        """A piece of the target. The list's own method: httptools calls it without a Python frame."""
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed = self._parser.feed_data
+        self.reading: Request | None = None
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.reading = Request(time.monotonic())
+        self._urls.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        reading = self.reading
+        if reading is None or reading.method:
+            return  # a trailer: nothing of ours reads one, and none may pass for a header
+        name = name.lower()
+        reading.headers.append((name, value))
+        if name in _READ:
+            reading.told.setdefault(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        reading = self.reading
+        if reading is None:
+            return
+        urls, parser, told = self._urls, self._parser, reading.told
+        reading.url = urls[0] if len(urls) == 1 else b"".join(urls)
+        reading.method = parser.get_method()
+        reading.keep_alive = parser.should_keep_alive()
+        if not reading.keep_alive or told.pop(b"connection", None) is not None:
+            # Only here may it be HTTP/1.0, which by itself does not keep alive; asking the parser is dear.
+            reading.chunked_ok = parser.get_http_version() != "1.0"
+        reading.upgrades = b"upgrade" in told
+        length = told.get(b"content-length", b"")
+        in_pieces = reading.head_bytes >= 0
+        if (in_pieces or self._connection.fed > MAX_HEADER_BYTES) and _head_bytes(reading) > MAX_HEADER_BYTES:
+            self._connection.refuse(_head_too_large())
+        elif length.isdigit():
+            if int(length) > self._limits.max_body_bytes:
+                self._connection.refuse(self._too_large())
+            reading.measured = True
+        if b"expect" in told and reading.refused is None and reading.expects():
+            self._connection.ask_for_body()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        reading = self.reading
+        if reading is None:
+            return
+        chunks = reading.chunks
+        if chunks and len(body) < _SMALL_BYTES:
+            if isinstance(chunks[-1], bytes):
+                chunks.append(bytearray())
+            chunks[-1] += body
+        else:
+            chunks.append(body)
+        if not reading.measured:
+            reading.size += len(body)
+            if reading.size > self._limits.max_body_bytes:
+                self._connection.refuse(self._too_large())
+
+    def on_message_complete(self) -> None:
+        """The request is whole; one that offers an upgrade is read again: see ``decline_upgrade``."""
+        request = self.reading
+        if (
+            request is not None
+            and (request.upgrades or request.method == b"CONNECT")
+            and self._parser.should_upgrade()
+        ):
+            return
+        self.reading = None
+        if request is not None:
+            chunks = request.chunks
+            request.body = b"".join(chunks)  # of one piece: the piece itself
+            chunks.clear()
+            self._connection.accept(request)
+
+    def decline_upgrade(self, rest: bytes) -> None:
+        """The same request without its offer, which a server may ignore (RFC 9110, 7.8): llhttp skips its body."""
+        request, self.reading = self.reading, None
+        if request is None or request.method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT")
+        head = [b"%b %b HTTP/1.1\r\n" % (request.method, request.url)]
+        head += [
+            b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in (b"connection", b"upgrade")
+        ]
+        if not request.keep_alive:
+            head.append(b"connection: close\r\n")
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed = self._parser.feed_data
+        self.feed(b"".join((*head, b"\r\n", rest)))
+
+    def give_up(self) -> Request:
+        """What was being read, with as much of its target as came: it will be refused."""
+        request, self.reading = self.reading, None
+        if request is None:
+            return Request(time.monotonic())
+        request.url = request.url or b"".join(self._urls)
+        return request
+
+    def grew(self, size: int) -> None:
+        """A piece of ``size`` bytes came and the request is not whole: a head must end within its limit."""
+        reading = self.reading
+        if reading is None:
+            return
+        if reading.method:
+            self._grew_body(reading, size)
+            return
+        reading.head_bytes += 1 if reading.head_bytes < 0 else size
+        if reading.refused is None and reading.head_bytes > MAX_HEADER_BYTES:
+            reading.refused = _head_too_large()
+        if reading.refused is not None:
+            self._connection.refuse(reading.refused)
+
+    def _grew_body(self, reading: Request, size: int) -> None:
+        """Chunk extensions and trailers are no body: of them a chunked one may bring as much as a head at a stretch."""
+        if reading.measured:
+            return
+        if reading.size != reading.seen:
+            reading.seen, reading.head_bytes = reading.size, 0
+            return
+        reading.head_bytes += size
+        if reading.head_bytes > MAX_HEADER_BYTES:
+            self._connection.refuse(_head_too_large())
+
+    def _too_large(self) -> BodyTooLarge:
+        limit = self._limits.max_body_bytes
+        return BodyTooLarge(
+            f"The body is over {limit} bytes.", hint="Send less, or raise server.max_body_bytes."
+        )
+
+
+def _head_bytes(request: Request) -> int:
+    return len(request.url) + sum(len(name) + len(value) for name, value in request.headers)
+
+
+def _head_too_large() -> BadRequest:
+    return BadRequest(f"The request's headers are over {MAX_HEADER_BYTES} bytes.", status=431)
