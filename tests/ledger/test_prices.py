@@ -2,6 +2,7 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -9,6 +10,7 @@ from msgspec import structs
 from penstock.base.models import PriceRow, PriceTier
 from penstock.base.money import Price, line_cost_nusd
 from penstock.base.usage import TOKEN_UNITS, Usage
+from penstock.config.catalogue import Catalogue
 from penstock.ledger.prices import price_lines
 
 COUNTS = st.dictionaries(st.sampled_from(TOKEN_UNITS), st.integers(0, 10**12))
@@ -146,6 +148,45 @@ def test_a_service_s_text_price_is_not_its_audio_price():
     assert total is None
     alike = {"input": Price(300_000), "input_audio": Price(300_000_000, 1000)}
     assert price_lines(audio, PriceRow("v1", alike, service=flex))[1] == 300
+
+
+@given(st.integers(1, 10**9), st.integers(0, 10**9), PRICES, PRICES)
+def test_cached_audio_has_its_own_price_and_the_rest_of_the_cache_its_own(audio, text, per_text, per_audio):
+    """Two lines that sum to what was cached, each at its price."""
+    usage = Usage(cache_read=audio + text, cache_read_audio=audio)
+    row = PriceRow("v1", {"cache_read": per_text, "cache_read_audio": per_audio})
+    lines, total = price_lines(usage, row)
+    found = {line.unit: (line.quantity, line.cost_nusd) for line in lines}
+    assert found.pop("cache_read_audio") == (audio, line_cost_nusd(audio, per_audio))
+    assert found == ({"cache_read": (text, line_cost_nusd(text, per_text))} if text else {})
+    assert total == sum(line.cost_nusd for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("units", "price"),
+    [
+        ({}, 30_000),
+        ({"input_audio": Price(300_000)}, 30_000),
+        ({"input_audio": Price(1_000_000)}, None),
+        ({"input_audio": Price(1_000_000), "cache_read_audio": Price(100_000)}, 100_000),
+    ],
+)
+def test_cached_audio_without_a_price_is_text_only_where_audio_is_text(units, price):
+    """A row that tells audio from text, and has one price for the cache, does not say what cached audio costs."""
+    row = PriceRow("v1", {"input": Price(300_000), "cache_read": Price(30_000), **units})
+    (line,), total = price_lines(Usage(cache_read=5, cache_read_audio=5), row)
+    assert (line.unit, line.price_pico_usd) == ("cache_read_audio", price)
+    assert total == (None if price is None else 5 * price // 1000)
+
+
+def test_cached_audio_in_another_service():
+    """Vertex's flex has a price for the text of a cache alone; Gemini's batch has one for both."""
+    cached = Usage(cache_read=9, cache_read_audio=4)
+    catalogue = Catalogue.load()
+    vertex, gemini = (catalogue.facts(name, "gemini-2.5-flash").price for name in ("vertex", "gemini"))
+    assert price_lines(cached, vertex)[1] == price_lines(cached, gemini)[1] == 5 * 30 + 4 * 100
+    assert price_lines(served(cached, "flex"), vertex)[1] is None
+    assert price_lines(served(cached, "batch"), gemini)[1] == 5 * 30 + 4 * 100
 
 
 def test_a_tier_raises_what_costs_as_much_as_input():

@@ -63,6 +63,8 @@ class Usage(Struct, frozen=True, gc=False):
     source: UsageSource = "provider"
     service_tier: str = ""
     fees: tuple[tuple[str, int], ...] = ()
+    cache_read_audio: int = 0
+    """How much of ``cache_read`` is audio, which has a price of its own; 0 also where the provider does not say."""
     note: str = ""
     """A contradiction found in the provider's own figures, said rather than hidden."""
 

@@ -11,8 +11,8 @@ Rules
   that prompt length, the price is unknown: to bill another service's price would be a guess. Which service it was is
   what the provider says it served (``Usage.service_tier``), not what was asked.
 - Reasoning without a price of its own is billed as output, audio and image input as input (base.models.PriceRow),
-  in a tier or service too, unless the row shows that they differ. Any other missing price makes its line, and so the
-  sum, None.
+  in a tier or service too, unless the row shows that they differ. Cached audio is billed as cached text where the row
+  does not tell audio from text at all. Any other missing price makes its line, and so the sum, None.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,12 @@ from penstock.base.money import Price, line_cost_nusd
 from penstock.base.usage import TOKEN_UNITS, Usage
 from penstock.ledger.entry import Line, token_counts
 
-_BORROWS = {"reasoning": "output", "input_audio": "input", "input_image": "input"}
+_BORROWS = {
+    "reasoning": "output",
+    "input_audio": "input",
+    "input_image": "input",
+    "cache_read_audio": "cache_read",
+}
 _NO_PRICES: dict[str, Price | None] = {}
 
 
@@ -43,7 +48,7 @@ def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], i
     for unit, quantity in _quantities(usage):
         price = units.get(unit)
         if price is None and unit in _BORROWS and unit not in units:
-            price = units.get(_BORROWS[unit])
+            price = _borrowed(units, unit)
         if price is None:
             lines.append(Line(unit, quantity, None, 1, version, source, None))
             total = None
@@ -107,9 +112,30 @@ def _quantities(usage: Usage) -> list[tuple[str, int]]:
     if usage.output > 0:
         found.append(("output", usage.output))
     if usage.total_tokens != usage.input + usage.output:
-        pairs = zip(TOKEN_UNITS, token_counts(usage), strict=True)
-        return [(unit, quantity) for unit, quantity in pairs if quantity > 0]
+        counts = token_counts(usage)
+        pairs = [(unit, quantity) for unit, quantity in zip(TOKEN_UNITS, counts, strict=True) if quantity > 0]
+        return _with_cached_audio(pairs, usage.cache_read_audio) if usage.cache_read_audio else pairs
     return found
+
+
+def _with_cached_audio(pairs: list[tuple[str, int]], audio: int) -> list[tuple[str, int]]:
+    """The cached tokens in two parts."""
+    split: list[tuple[str, int]] = []
+    for unit, quantity in pairs:
+        if unit != "cache_read":
+            split.append((unit, quantity))
+            continue
+        part = min(audio, quantity)
+        split += [(unit, quantity - part)] if quantity > part else []
+        split.append(("cache_read_audio", part))
+    return split
+
+
+def _borrowed(units: Mapping[str, Price | None], unit: str) -> Price | None:
+    """The lender's price. Cached audio is no cached text where audio is no text."""
+    if unit == "cache_read_audio" and "input_audio" in units and not _same(units, "input_audio", "input"):
+        return None
+    return units.get(_BORROWS[unit])
 
 
 def prices_for(row: PriceRow, prompt_tokens: int, service_tier: str = "") -> Mapping[str, Price | None]:
@@ -155,7 +181,7 @@ def _service_prices(
     return {**prices, **dict.fromkeys(apart)} if apart else prices
 
 
-def _same(units: Mapping[str, Price], unit: str, lender: str) -> bool:
+def _same(units: Mapping[str, Price | None], unit: str, lender: str) -> bool:
     """Both have prices, and they are equal, however written."""
     one = units.get(unit)
     return one is not None and _equal(one, units.get(lender))

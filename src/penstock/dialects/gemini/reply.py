@@ -420,6 +420,9 @@ def read_usage(counts: Counts, source: UsageSource, fees: tuple[tuple[str, int],
         cached = min(cached, prompt)
         audio = min(max(audio, 0), prompt - cached)
         image = min(max(image, 0), prompt - cached - audio)
+    cached_audio = 0
+    if cached and counts.cache_tokens_details:
+        cached_audio = min(max(_of(counts.cache_tokens_details, "AUDIO"), 0), cached)
     out_audio = out_image = 0
     if _mixed(counts.candidates_tokens_details):
         out_audio = min(_of(counts.candidates_tokens_details, "AUDIO"), candidates)
@@ -436,6 +439,7 @@ def read_usage(counts: Counts, source: UsageSource, fees: tuple[tuple[str, int],
         source=source,
         service_tier=_served(counts),
         fees=fees,
+        cache_read_audio=cached_audio,
         note=note,
     )
 
