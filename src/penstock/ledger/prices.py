@@ -6,7 +6,8 @@ Rules
 - A fee whose kind the reply does not say ("web_search" beside prices for "web_search:low" and "web_search:high") has a
   price only where all kinds cost the same. A price "X_prompt" is for the call, however many X it took.
 - A long-context tier holds for the whole request once the whole prompt is longer than its threshold; it overlays
-  the row: a unit that the tier does not name keeps its price.
+  the row: a unit that the tier does not name keeps its price. Not so the cache's, which are shares of the input's: where
+  the tier moves the input's price and does not name them, they are unknown (or move along, where they equal it).
 - ``batch``, ``flex`` and ``priority`` have their own figures or none. Where none is known, nor for that service at
   that prompt length, the price is unknown: to bill another service's price would be a guess. Which service it was is
   what the provider says it served (``Usage.service_tier``), not what was asked.
@@ -28,6 +29,7 @@ _BORROWS = {
     "input_image": "input",
     "cache_read_audio": "cache_read",
 }
+_SHARES_OF_INPUT = ("cache_read", "cache_read_audio", "cache_write_5m", "cache_write_1h")
 _NO_PRICES: dict[str, Price | None] = {}
 
 
@@ -148,13 +150,20 @@ def prices_for(row: PriceRow, prompt_tokens: int, service_tier: str = "") -> Map
             tier = candidate
     if service_tier:
         return _service_prices(row, prompt_tokens, service_tier, long=tier is not None)
-    if tier is None:
-        return row.units
-    units = {**row.units, **tier.prices}
+    return row.units if tier is None else _overlaid(row.units, tier.prices)
+
+
+def _overlaid(base: Mapping[str, Price], tier: Mapping[str, Price]) -> Mapping[str, Price | None]:
+    """The base's prices, and over them the tier's."""
+    units: dict[str, Price | None] = {**base, **tier}
+    if "input" in tier and not _equal(tier["input"], base.get("input")):
+        for unit in _SHARES_OF_INPUT:
+            if unit in base and unit not in tier:
+                units[unit] = tier["input"] if _same(base, unit, "input") else None
     for unit, lender in _BORROWS.items():
         # A price that is only the lender's, written out, moves with the lender's.
-        if lender in tier.prices and unit not in tier.prices and _same(row.units, unit, lender):
-            del units[unit]
+        if lender in tier and unit not in tier and _same(base, unit, lender):
+            units[unit] = tier[lender]
     return units
 
 
@@ -165,11 +174,12 @@ def _service_prices(
     own = row.service.get(service_tier)
     if own is None:
         return _NO_PRICES
-    reached, prices = 0, own
+    reached = 0
+    prices: Mapping[str, Price | None] = own
     for name, tier_prices in row.service.items():
         found, _, above = name.partition(">")
         if found == service_tier and above and reached < int(above) < prompt_tokens:
-            reached, prices = int(above), {**own, **tier_prices}
+            reached, prices = int(above), _overlaid(own, tier_prices)
     if long and not reached:
         return _NO_PRICES
     # Where the list tells audio from text, a service's price of text says nothing about its audio.
