@@ -326,7 +326,7 @@ _DECOYS = st.sampled_from(
         ("metadata", '{"messages":"x"}'),
         ("user", '"messages"'),
         ("x", f'[{{"messages": {_TALK}}}]'),
-        ("x", f'{{"messages":{_TALK[:-1]},"model":"other"}}'),
+        ("x", f'{{"messages":{_TALK[:-1]},{{"model":"other"}}]}}'),
     ]
 )
 """Other fields that look like the conversation, or hold the same bytes."""
