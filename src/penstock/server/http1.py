@@ -194,6 +194,8 @@ class HttpConnection(asyncio.Protocol):
         self.last_s = self._loop.time()
         self.fed = len(data)
         reader = self._reader
+        if reader.again(data):
+            return
         try:
             try:
                 reader.feed(data)
@@ -201,6 +203,7 @@ class HttpConnection(asyncio.Protocol):
                 reader.decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refuse(BadRequest("This is not HTTP/1.1."))
+        reader.remember(data)
         if reader.reading is not None:
             reader.grew(len(data))
 

@@ -3,8 +3,11 @@
 Rules
 - A head ends within ``MAX_HEADER_BYTES``, a body within the limit in force; what does not is refused while it comes.
 - A request that offers an upgrade is read again without its offer.
+- A client sends the same head with every request of a connection, but for its content-length. Such a request that comes
+  in one piece is taken without the parser (``again``), on the strength of the one that the parser has accepted.
 """
 
+import re
 import time
 from typing import Protocol
 
@@ -19,6 +22,10 @@ MAX_HEADER_BYTES = 64 * 1024
 _SMALL_BYTES = 1024
 """Pieces of a body below this are gathered: as objects of their own they would weigh twenty times their bytes."""
 _READ = TOLD | {b"connection"}
+_MAX_MISSES = 4
+"""After so many heads in a row that were not the one before, a connection's heads are no longer remembered."""
+_MAX_DIGITS = 12
+_LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)([0-9]+)(?=\r\n)", re.IGNORECASE)
 
 
 class Request(Struct, eq=False):
@@ -87,7 +94,20 @@ class Taker(Protocol):
 class RequestReader:
     """httptools' callbacks: bytes of one connection -> whole requests, or the reason why not."""
 
-    __slots__ = ("_connection", "_limits", "_parser", "_urls", "feed", "on_url", "reading")
+    __slots__ = (
+        "_connection",
+        "_like",
+        "_limits",
+        "_misses",
+        "_parser",
+        "_prefix",
+        "_suffix",
+        "_urls",
+        "feed",
+        "on_url",
+        "reading",
+        "taken",
+    )
 
     def __init__(self, connection: Taker, handler: Limits) -> None:
         self._connection = connection
@@ -98,6 +118,60 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self.feed = self._parser.feed_data
         self.reading: Request | None = None
+        self.taken: Request | None = None
+        """The last whole request that the parser gave."""
+        self._like: Request | None = None
+        self._prefix = self._suffix = b""
+        """What stands before and after the digits of content-length in the head of ``_like``."""
+        self._misses = 0
+
+    def again(self, data: bytes) -> bool:
+        """Take ``data``, if it is one whole request with the head of the one before, but for its content-length."""
+        like, prefix, suffix = self._like, self._prefix, self._suffix
+        if like is None or self.reading is not None or not data.startswith(prefix):
+            return False
+        start = len(prefix)
+        end = data.find(b"\r", start, start + _MAX_DIGITS)
+        if end < 0 or not data.startswith(suffix, end):
+            return False
+        length, body_at = data[start:end], end + len(suffix)
+        size = len(data) - body_at
+        if not length.isdigit() or int(length) != size or not 0 < size <= self._limits.max_body_bytes:
+            return False
+        self._misses = 0
+        request = Request(time.monotonic(), like.method, like.url, like.headers)
+        request.body, request.told, request.measured = data[body_at:], like.told, True
+        self._connection.accept(request)
+        return True
+
+    def remember(self, data: bytes) -> None:
+        """``data`` has just been read by the parser: where it was one whole request, the next one may be like it."""
+        request, self.taken = self.taken, None
+        if request is None or self._misses > _MAX_MISSES:
+            return
+        self._misses += 1
+        self._like = None
+        body = request.body
+        head = data[: len(data) - len(body)]
+        if (
+            not (body and request.measured and request.keep_alive and request.chunked_ok)
+            or request.upgrades
+            or request.refused is not None
+            or self.reading is not None
+            or len(head) > MAX_HEADER_BYTES
+            or head.find(b"\r\n\r\n") != len(head) - 4
+            or not head.startswith(request.method + b" ")
+            or b"expect" in request.told
+        ):
+            return
+        found = _LENGTH.findall(head)
+        if len(found) != 1 or int(found[0][1]) != len(body):
+            return
+        before, digits = found[0]
+        at = head.index(before) + len(before)
+        self._prefix, self._suffix = head[:at], head[at + len(digits) :]
+        self._like = Request(0.0, request.method, request.url, request.headers)
+        self._like.told = request.told
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -169,6 +243,7 @@ class RequestReader:
             chunks = request.chunks
             request.body = b"".join(chunks)  # of one piece: the piece itself
             chunks.clear()
+            self.taken = request
             self._connection.accept(request)
 
     def decline_upgrade(self, rest: bytes) -> None:

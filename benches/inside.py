@@ -1,0 +1,139 @@
+"""The gateway without sockets: what one call costs in our own code, from the caller's bytes to the reply's.
+
+Real connections, parser, house, ledger and metrics on both sides of two transports that only hand bytes over, ``--calls`` calls
+with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger]``
+"""
+
+import argparse
+import asyncio
+import cProfile
+import json
+import pstats
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from benches.gateway import BODY
+from benches.houses import CONFIG, KEY
+from benches.upstream import WHOLE
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import load_text
+from penstock.ledger.journal import Journal
+from penstock.net.connection import Connection
+from penstock.observe.log import OperatorLog
+from penstock.server.app import App
+from penstock.wiring.build import Shared, build
+
+REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\nauthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b" % (
+    KEY.encode(), len(BODY), BODY.encode(),
+)  # fmt: skip
+REPLY = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (
+    len(WHOLE), WHOLE,
+)  # fmt: skip
+
+
+class Up(asyncio.Transport):
+    """A provider that answers in the loop's next turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.loop = loop
+        self.protocol: Any = None
+
+    def write(self, data: Any) -> None:
+        self.loop.call_soon(self.protocol.data_received, REPLY)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Down(asyncio.Transport):
+    """A caller that asks again once it is answered."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, again: Any) -> None:
+        super().__init__()
+        self.loop = loop
+        self.again = again
+
+    def write(self, data: Any) -> None:
+        if not data.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(data)
+        self.again(self)
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def run(calls: int, at_once: int, *, ledger: bool, profile: bool) -> float:
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        known = {"BENCH_KEY": "sk", "BENCH_VIRTUAL_KEY": KEY}
+        loaded = load_text(CONFIG.format(upstream=9), Path(), known, Catalogue.load(), "2026-11-21")
+        journal = Journal(f"{folder}/ledger.db")
+        if not ledger:
+            journal.add = lambda record: None  # type: ignore[method-assign]
+        house = build(loaded, Catalogue.load(), Shared(journal, OperatorLog()))
+        transport = house.providers["openai"].transport
+        transport._loop = loop  # noqa: SLF001 - instead of dialling
+        for _ in range(at_once):
+            socket = Up(loop)
+            connection = socket.protocol = Connection(transport, loop)
+            connection.connection_made(socket)
+            connection.pooled = True
+            transport._slots += 1  # noqa: SLF001
+            transport.released(connection)
+        app = App(house, OperatorLog())
+        asked, answered, done = 0, 0, loop.create_future()
+
+        def ask(down: Down) -> None:
+            nonlocal asked
+            asked += 1
+            loop.call_soon(down.protocol.data_received, REQUEST)
+
+        def again(down: Down) -> None:
+            nonlocal answered
+            answered += 1
+            if asked < calls:
+                ask(down)
+            elif answered == calls:
+                done.set_result(None)
+
+        for _ in range(at_once):
+            down = Down(loop, again)
+            down.protocol = app.connection()
+            down.protocol.connection_made(down)
+            ask(down)
+        profiler = cProfile.Profile()
+        if profile:
+            profiler.enable()
+        before = time.thread_time()
+        await asyncio.wait_for(done, 300)
+        spent = time.thread_time() - before
+        if profile:
+            profiler.disable()
+            pstats.Stats(profiler).sort_stats("tottime").print_stats(60)
+        journal.close()
+        return spent / calls * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--open", type=int, default=32)
+    parser.add_argument("--no-ledger", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    args = parser.parse_args()
+    loop_us = uvloop.run(run(args.calls, args.open, ledger=not args.no_ledger, profile=args.profile))
+    print(json.dumps({"calls": args.calls, "open": args.open, "loop_us_per_call": round(loop_us, 1)}))
+
+
+if __name__ == "__main__":
+    main()

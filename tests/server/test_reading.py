@@ -1,0 +1,113 @@
+"""Requests from bytes: a head like the one before is taken without the parser, and nobody can tell."""
+
+import itertools
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from penstock.base.errors import PenstockError
+from penstock.server.reading import RequestReader
+
+LIMIT = 4096
+
+
+class Limits:
+    max_body_bytes = LIMIT
+
+
+class Kept:
+    """A connection that keeps what its reader gives."""
+
+    def __init__(self, *, remembers: bool) -> None:
+        self.fed = 0
+        self.remembers = remembers
+        self.seen: list[Any] = []
+        self.by_hand = 0
+        self.reader = RequestReader(self, Limits())
+
+    def accept(self, request: Any) -> None:
+        known = {name: value for name, value in request.told.items() if name != b"content-length"}
+        self.seen.append(
+            (request.method, request.url, request.body, known, request.keep_alive, request.chunked_ok, [
+                pair for pair in request.headers if pair[0] != b"content-length"
+            ])
+        )  # fmt: skip
+
+    def refuse(self, error: PenstockError) -> None:
+        self.seen.append((type(error).__name__, error.status))
+
+    def ask_for_body(self) -> None:
+        self.seen.append("100")
+
+    def feed(self, data: bytes) -> None:
+        """As HttpConnection.data_received does."""
+        self.fed = len(data)
+        if self.remembers and self.reader.again(data):
+            self.by_hand += 1
+            return
+        try:
+            self.reader.feed(data)
+        except Exception as error:
+            self.seen.append(type(error).__name__)
+        if self.remembers:
+            self.reader.remember(data)
+
+
+HEADS = st.sampled_from(
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer k\r\ncontent-length: %d\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length:%d\r\nConnection: keep-alive\r\nX-Request-Id: 7\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nX: content-length: 1\r\nContent-Length: %d\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nexpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+        b"\r\nPOST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0%d\r\n\r\n",
+    ]
+)
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from([b"\r\n\r\n", b"content-length: 5\r\n\r\n", b"x" * (LIMIT + 1), b"x" * LIMIT]),
+)
+REQUESTS = st.lists(st.tuples(HEADS, BODIES), min_size=1, max_size=8)
+
+
+@given(requests=REQUESTS, cuts=st.lists(st.integers(0, 600), max_size=4), same=st.integers(1, 4))
+@example(requests=[(b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n", b"abc")], cuts=[], same=4)
+def test_a_head_like_the_one_before_changes_nothing(
+    requests: list[tuple[bytes, bytes]], cuts: list[int], same: int
+) -> None:
+    """Whatever is sent, whole, cut or run together: with and without the memory the same requests are seen."""
+    messages = [head % len(body) + body for head, body in requests for _ in range(same)]
+    whole = b"".join(messages)
+    places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    cut_up = [whole[a:b] for a, b in itertools.pairwise(places)] if cuts else messages
+    plain, remembering = Kept(remembers=False), Kept(remembers=True)
+    for piece in cut_up:
+        plain.feed(piece)
+        remembering.feed(piece)
+        if plain.seen and isinstance(plain.seen[-1], str | tuple) and len(plain.seen[-1]) < 4:
+            break  # refused or unreadable: the connection would read no more
+    assert remembering.seen == plain.seen
+
+
+def test_the_memory_is_used():
+    """The second request of a connection, and every one after it, goes past the parser."""
+    connection = Kept(remembers=True)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+    for size in (1, 10, 100, 4096):
+        connection.feed(head % size + b"x" * size)
+    assert connection.by_hand == 3
+    assert [len(seen[2]) for seen in connection.seen] == [1, 10, 100, 4096]
+
+
+def test_a_caller_whose_heads_always_differ_is_not_remembered_for_ever():
+    """Remembering costs something: a connection whose heads differ each time stops doing it."""
+    connection = Kept(remembers=True)
+    for number in range(20):
+        connection.feed(b"POST /x HTTP/1.1\r\nx-request-id: %d\r\ncontent-length: 1\r\n\r\na" % number)
+    connection.feed(b"POST /x HTTP/1.1\r\nx-request-id: 19\r\ncontent-length: 1\r\n\r\nb")
+    assert connection.by_hand == 0
+    assert len(connection.seen) == 21
