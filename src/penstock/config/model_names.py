@@ -77,7 +77,7 @@ class NameIndex:
         """Up to ``count`` names that share the most trigrams; only names with or without a slash, as asked."""
         grams = self._grams
         if grams is None:
-            grams = {}
+            grams = dict[str, list[int]]()
             for number, known in enumerate(self._names):
                 for gram in _trigrams(known):
                     grams.setdefault(gram, []).append(number)
