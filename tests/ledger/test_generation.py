@@ -85,3 +85,16 @@ def test_a_caller_that_hung_up_is_cancelled_and_unknown_usage_is_null():
     _, data = shown(record("r1", gone, status=499, error_code="caller_gone"))
     assert data["cancelled"] is True
     assert data["tokens_prompt"] is None
+
+
+def test_the_class_of_service_is_that_of_the_answering_attempt():
+    """The provider's word where it named one; the list price, and what is not known, are null."""
+    tiers = [
+        shown(
+            record(
+                "r1", entry("r1", 1, klass="failed", service_tier="flex"), entry("r1", 2, service_tier=tier)
+            )
+        )[1]
+        for tier in ("priority", "", None)
+    ]
+    assert [data["service_tier"] for data in tiers] == ["priority", None, None]

@@ -216,6 +216,8 @@ def test_a_full_disk_is_said_and_nothing_is_lost(path):
     assert "full" in journal.fault
     assert path in journal.fault
     assert journal.queued > 0
+    calls, entries, _ = stored(path)
+    assert calls == entries  # of no batch is one half there
     assert journal.find("r1999").call.request_id == "r1999"
     journal._writer.execute("PRAGMA max_page_count = 1000000")
     assert journal.flush(20)
@@ -241,7 +243,7 @@ def test_close_says_what_it_could_not_write(path):
 def test_a_dead_writer_is_a_fault(path, monkeypatch):
     """A bug in the writer thread does not end in silence: the fault is said, and close counts what is left."""
     journal = Journal(path, flush_ms=1)
-    monkeypatch.setattr(journal, "_next_batch", lambda: 1 / 0)
+    monkeypatch.setattr(journal, "_store", lambda batch: len(batch) / 0)
     journal.add(record("r1"))
     assert journal.flush(0.5) is False
     assert "ZeroDivisionError" in journal.fault
@@ -343,12 +345,22 @@ def test_reading_needs_a_ledger(tmp_path):
 
 
 def test_the_tables_are_the_structs(path):
-    """Columns and fields are one list, so that a JSON array lands where it belongs."""
+    """Columns and fields are one list, so that a value lands where it belongs; rows are made and read by these places."""
     connection = open_writer(path)
     try:
         for table, columns in (("calls", CALL_COLUMNS), ("entries", ENTRY_COLUMNS)):
             made = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             assert tuple(made) == columns
+        places = (14, 16, 17, 32, 36, 37, 38, 39)
+        assert [ENTRY_COLUMNS[place] for place in places] == [
+            "stream", "error_code", "error", "lines", "ttft_ms", "tokens_per_s", "connect_ms", "meta",
+        ]  # fmt: skip
+        assert [CALL_COLUMNS[place] for place in (5, 6, 12, 13)] == [
+            "error_code",
+            "stream",
+            "adjusted",
+            "explain",
+        ]
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     finally:

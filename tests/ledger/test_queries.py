@@ -5,7 +5,9 @@ import pytest
 from penstock.base.errors import BadRequest
 from penstock.base.usage import Usage
 from penstock.ledger.journal import Journal
+from penstock.ledger.pulse import pulse
 from penstock.ledger.queries import DIMENSIONS, cost, explain
+from penstock.ledger.rows import read_record
 from penstock.ledger.schema import open_reader
 from tests.ledger.make import AT_MS, entry, record
 
@@ -147,3 +149,121 @@ def test_explain_gives_the_call_with_what_is_unknown(connection):
     assert explain(connection, "chatcmpl-r3").call.request_id == "r3"
     assert explain(connection, "chatcmpl-r3").cost_nusd == THIRD
     assert explain(connection, "nobody") is None
+
+
+def test_a_trace_is_every_attempt_that_names_it(tmp_path):
+    """A call that is its own trace, calls grouped under a word, and calls grouped under another call's id."""
+    path = str(tmp_path / "penstock.db")
+    journal = Journal(path)
+    for name, trace_id in (
+        ("r1", "r1"),
+        ("r10", "r10"),
+        ("r2", "render"),
+        ("r3", "render"),
+        ("r4", "r1"),
+        ("r5", ""),
+    ):
+        journal.add(record(name, *(entry(name, attempt, trace_id=trace_id) for attempt in (1, 2))))
+    journal.close()
+    reader = open_reader(path)
+    try:
+        found = {
+            trace: [row.key for row in cost(reader, by="trace", where={"trace": trace})]
+            + [
+                sum(
+                    row.entries
+                    for row in cost(reader, by="class", where={"trace": trace, "provider": "openai"})
+                )
+            ]
+            for trace in ("r1", "r10", "render", "", "r2", "r1/", "nobody")
+        }
+    finally:
+        reader.close()
+    assert found == {
+        "r1": ["r1", 4],
+        "r10": ["r10", 2],
+        "render": ["render", 4],
+        "": ["", 2],
+        "r2": [0],
+        "r1/": [0],
+        "nobody": [0],
+    }
+
+
+def test_a_body_id_is_found_whoever_else_has_it(tmp_path):
+    """Body ids are the providers': two may be one, and one may be another call's request id. No body id finds nothing."""
+    path = str(tmp_path / "penstock.db")
+    journal = Journal(path)
+    journal.add(record("r1", body_id="same", at_ms=1, virtual_key="mine"))
+    journal.add(record("r2", body_id="same", at_ms=2, virtual_key="theirs"))
+    journal.add(record("r3", body_id="r1", virtual_key="theirs"))
+    journal.add(record("r4", body_id=""))
+    journal.close()
+    reader = open_reader(path)
+    try:
+        found = {
+            (any_id, key): getattr(
+                getattr(read_record(reader, any_id, virtual_key=key), "call", None), "request_id", None
+            )
+            for any_id in ("same", "r1", "")
+            for key in (None, "mine", "theirs", "nobody")
+        }
+    finally:
+        reader.close()
+    assert found == {
+        ("same", None): "r2", ("same", "mine"): "r1", ("same", "theirs"): "r2", ("same", "nobody"): None,
+        ("r1", None): "r1", ("r1", "mine"): "r1", ("r1", "theirs"): "r3", ("r1", "nobody"): None,
+        ("", None): None, ("", "mine"): None, ("", "theirs"): None, ("", "nobody"): None,
+    }  # fmt: skip
+
+
+def plans(connection, ask):
+    """What SQLite does for each statement of a question: its own words, one list per statement."""
+    said = []
+    connection.set_trace_callback(said.append)
+    ask(connection)
+    connection.set_trace_callback(None)
+    return [[row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in said]
+
+
+BY_ID = {"SEARCH calls USING INDEX sqlite_autoindex_calls_1 (request_id=?)"}
+ATTEMPTS = {"SEARCH entries USING INDEX sqlite_autoindex_entries_1 (id>? AND id<?)"}
+BY_BODY = {"SEARCH calls USING INDEX calls_body (body_id=?)"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "searches"),
+    [
+        (lambda c: read_record(c, "r1"), [BY_ID, ATTEMPTS]),
+        (lambda c: read_record(c, "chatcmpl-r1"), [BY_ID, BY_BODY, ATTEMPTS]),
+        (lambda c: read_record(c, "chatcmpl-r1", virtual_key="research"), [BY_ID, BY_BODY, ATTEMPTS]),
+        (lambda c: read_record(c, "nobody", virtual_key="research"), [BY_ID, BY_BODY]),
+        (lambda c: explain(c, "chatcmpl-r1"), [BY_ID, BY_BODY, ATTEMPTS]),
+        (
+            lambda c: cost(c, by="stage", where={"trace": "r1"}),
+            [
+                {
+                    "SEARCH entries USING INTEGER PRIMARY KEY (rowid=?)",
+                    "SEARCH entries USING INDEX entries_trace (trace_id=?)",
+                    "SEARCH entries USING INDEX sqlite_autoindex_entries_1 (id>? AND id<?)",
+                }
+            ],
+        ),
+        (
+            lambda c: cost(c, by="stage", since_ms=AT_MS, until_ms=AT_MS + 1),
+            [{"SEARCH entries USING INDEX entries_at (at_ms>? AND at_ms<?)"}],
+        ),
+        (
+            lambda c: pulse(c, AT_MS),
+            [
+                {"SEARCH calls USING INDEX calls_at (at_ms>?)"},
+                {"SEARCH entries USING INDEX entries_at (at_ms>?)"},
+            ],
+        ),
+    ],
+    ids=["request", "body", "own-body", "nobody", "explain", "trace", "since", "pulse"],
+)
+def test_what_is_asked_for_by_name_or_time_is_searched_not_scanned(connection, ask, searches):
+    """Each of these reads an index, whatever the size of the ledger."""
+    found = plans(connection, ask)
+    assert [{word for word in plan if word.startswith(("SEARCH", "SCAN"))} for plan in found] == searches

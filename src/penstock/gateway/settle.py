@@ -292,4 +292,5 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         made / writing_s if ask.stream and made and writing_s > 0 else None,
         None,
         facts.meta,
+        None if usage is None else usage.service_tier,
     )

@@ -1,8 +1,10 @@
 """The nouns of the ledger: a line, an entry (one attempt), a call, and the record that joins them.
 
 Rules
-- Entry and Call are ``array_like``: the order of their fields is the order of the SQL statement's columns, so that
-  a batch is encoded in C and no Python runs per row in the writer thread. New fields go to the end.
+- The order of Entry's and Call's fields is the order of the tables' columns: a struct becomes a row in C
+  (``msgspec.structs.astuple``). New fields go to the end.
+- An entry's id is "<request_id>/<attempt>", always: a call's entries, and those of a trace that is one call, are
+  found as a range of ids (``rows.entries_of``, ``queries``), without an index of their own.
 - ``None`` is "not known". A cost of 0 means that the attempt is known to have cost nothing.
 - Nothing here holds a secret or the words of a prompt: keys are named, errors are public sentences.
 """
@@ -43,6 +45,8 @@ class Line(Struct, frozen=True, array_like=True, gc=False):
 
 class Entry(Struct, array_like=True, gc=False):
     """One attempt at one target. ``id`` is "<request_id>/<attempt>"; attempts count from 1.
+
+    ``service_tier`` is base.usage's word: "" is the list price or a provider that does not say, None not known.
 
     ``model`` is what was asked of the provider, ``model_served`` what it says it used, ``route`` what the caller
     asked for. ``status`` is the upstream's HTTP status, 0 where none came. The ten token counts are the disjoint
@@ -89,6 +93,7 @@ class Entry(Struct, array_like=True, gc=False):
     tokens_per_s: float | None = None
     connect_ms: float | None = None
     meta: dict[str, str] | None = None
+    service_tier: str | None = None
 
     @property
     def prompt_tokens(self) -> int:

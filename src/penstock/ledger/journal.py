@@ -2,10 +2,11 @@
 
 Theory
 ------
-``add`` encodes a record as JSON, in C, and appends it to a list. The writer thread slices the list, joins the texts
-and hands SQLite one statement (decision 001). So the writer needs the GIL a handful of times per batch, whatever
-its size: beside a busy event loop each time costs it tens of milliseconds. Encoding is not put off to the writer,
-because it costs the same GIL time there, as a stall of the loop instead of a few microseconds after a reply.
+``add`` makes a record's rows, the values to be bound, and appends them to a list. The writer thread takes a slice,
+and hands SQLite up to 256 rows per statement (decision 001): the writer needs the GIL a few times per slice, not
+per row, because beside a busy event loop each time can cost it tens of milliseconds. Rows are not made in the writer,
+where the same GIL time would be one stall of the loop instead of two microseconds after a reply. A loop that never
+rests would starve the writer all the same: once a slice is waiting, ``add`` gives the GIL away now and then.
 
 Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
 in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
@@ -14,7 +15,7 @@ Rules
 - Nothing that was added is dropped. A batch that cannot be written is tried again with back-off; ``fault`` says why;
   from ``max_queue`` records on ``full`` is True and admission refuses new calls.
 - A batch is one transaction of calls and entries together; ``id`` makes a repetition harmless.
-- A record that cannot be encoded costs its text, never its money (``_salvage``).
+- A record that cannot be encoded or bound costs its text, never its money (``_salvage``).
 - ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``flush`` and ``close`` to any.
 """
 
@@ -22,35 +23,45 @@ import queue
 import sqlite3
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from copy import copy
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
 
 from penstock.base.errors import OurFault
 from penstock.ledger.entry import Call, Entry, Line, Record
-from penstock.ledger.rows import read_record
-from penstock.ledger.schema import WRITE_BATCH, open_reader, open_writer
+from penstock.ledger.rows import NULL, call_values, encode, entry_values, read_record, unknown_type
+from penstock.ledger.schema import (
+    CALL_COLUMNS,
+    ENTRY_COLUMNS,
+    INSERT_CALLS,
+    INSERT_ENTRIES,
+    STATEMENT_ROWS,
+    open_reader,
+    open_writer,
+)
 
 MAX_BATCH_RECORDS = 10_000
-"""Reached only with a backlog: the larger the batch, the more records for the few turns at the GIL it takes."""
-MAX_BATCH_BYTES = 64 * 1024 * 1024
-"""SQLite's own limit for one text is 1,000,000,000 bytes."""
+"""Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
+_SLICE_RECORDS = STATEMENT_ROWS[-1]
 _RETIRE_PER_ADD = 4
+_BEHIND_RECORDS = _SLICE_RECORDS
+_GIVE_WAY_EVERY = 16
+_GIVE_WAY_S = 0.00005
+"""As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
+_UNBINDABLE = (UnicodeEncodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""Half a surrogate pair, an integer beyond 64 bits, an object that is no value (in 3.11; in 3.10)."""
 
-_Row = tuple[Record, bytes, bytes]
-"""A record, its call as JSON, its entries as JSON without the outer brackets."""
-
-
-def _unknown_type(value: object) -> str:
-    return f"<{type(value).__name__}>"
-
-
-_ENCODE = msgspec.json.Encoder(enc_hook=_unknown_type).encode
+_Row = tuple[Record, list[Any], list[Any]]
+"""A record, its call's values, its entries' values one after the other."""
+_CALL_NULLS = [NULL] * len(CALL_COLUMNS)
+_ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
 
 class Journal:
@@ -62,8 +73,8 @@ class Journal:
         self.fault: str | None = None
         """Why the last batch could not be written, until one could."""
         self._max_queue = max_queue
-        # A record waits for the batch before it and then for its own: two gathers and two writes in flush_ms.
-        self._gather_s = flush_ms / 4000
+        # A record that just missed a batch waits for that one's write, a gather and its own write, all in flush_ms.
+        self._gather_s = flush_ms / 2000
         self._rows: list[_Row] = []
         self._pending: dict[str, Record] = {}
         self._stored: deque[Record] = deque()
@@ -84,14 +95,10 @@ class Journal:
         self._thread.start()
 
     def add(self, record: Record) -> None:
-        """Take a record; never blocks, never fails."""
-        call, entries = record.call, record.entries
+        """Take a record; never fails, and never waits for the disk."""
+        call = record.call
         try:
-            row = (
-                record,
-                _ENCODE(call),
-                _ENCODE(entries[0]) if len(entries) == 1 else _ENCODE(entries)[1:-1],
-            )
+            row = _row(record, call, record.entries)
         except _UNENCODABLE:
             row = _salvage(record)
         self._rows.append(row)
@@ -100,6 +107,9 @@ class Journal:
             self._pending[call.body_id] = record
         if self._stored:
             self._retire(_RETIRE_PER_ADD)
+        waiting = len(self._rows)
+        if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
+            time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -193,10 +203,14 @@ class Journal:
             return
 
     def _write_batch(self) -> bool:
-        batch, calls, entries = self._next_batch()
+        batch = self._rows[:MAX_BATCH_RECORDS]
         try:
-            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
-            self._writer.executemany(WRITE_BATCH, [(calls, entries)])
+            try:
+                self._store(batch)
+            except _UNBINDABLE:
+                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage(row[0]) for row in batch]
+                self._rows[: len(batch)] = batch
+                self._store(batch)
         except sqlite3.Error as error:
             self.fault = f"The ledger {self.path!r} cannot be written: {error}."
             return False
@@ -208,14 +222,32 @@ class Journal:
             self._progress.notify_all()
         return True
 
-    def _next_batch(self) -> tuple[list[_Row], bytes, bytes]:
-        count = MAX_BATCH_RECORDS
-        while True:
-            batch = self._rows[:count]
-            _, calls, entries = zip(*batch, strict=True)
-            if count == 1 or sum(map(len, calls)) + sum(map(len, entries)) <= MAX_BATCH_BYTES:
-                return batch, b"[%b]" % b",".join(calls), b"[%b]" % b",".join(filter(None, entries))
-            count = max(1, len(batch) // 2)
+    def _store(self, batch: list[_Row]) -> None:
+        """Write a batch in one transaction, which the first statement begins."""
+        writer = self._writer
+        try:
+            for start in range(0, len(batch), _SLICE_RECORDS):
+                _, calls, entries = zip(*batch[start : start + _SLICE_RECORDS], strict=True)
+                self._insert(INSERT_CALLS, list(chain.from_iterable(calls)), _CALL_NULLS)
+                self._insert(INSERT_ENTRIES, list(chain.from_iterable(entries)), _ENTRY_NULLS)
+            writer.commit()
+        except BaseException:
+            writer.rollback()
+            raise
+
+    def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
+        """Write rows that stand one after the other, in as few statements as can hold them."""
+        width, most = len(nulls), STATEMENT_ROWS[-1]
+        rows = len(values) // width
+        while rows > most:
+            self._writer.executemany(statements[most], [values[: most * width]])
+            del values[: most * width]
+            rows -= most
+        if rows:
+            room = STATEMENT_ROWS[bisect_left(STATEMENT_ROWS, rows)]
+            values += nulls * (room - rows)
+            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
+            self._writer.executemany(statements[room], [values])
 
     def _retire(self, count: int) -> None:
         """Forget up to ``count`` records that are stored: the database answers for them now."""
@@ -230,20 +262,32 @@ class Journal:
                 del pending[call.body_id]
 
 
+def _row(record: Record, call: Call, entries: tuple[Entry, ...]) -> _Row:
+    if len(entries) == 1:
+        return record, call_values(call), entry_values(entries[0])
+    return record, call_values(call), [value for entry in entries for value in entry_values(entry)]
+
+
 def _salvage(record: Record) -> _Row:
-    """The row of a record that cannot be encoded as it is: broken characters replaced, impossible numbers unknown."""
+    """The row of a record that cannot be stored as it is: broken characters replaced, impossible numbers unknown."""
     call = copy(record.call)
     call.explain = None
     call = Call(*(_plain(getattr(call, name)) for name in Call.__struct_fields__))
     try:
-        call.explain = _plain(msgspec.to_builtins(record.call.explain, enc_hook=_unknown_type))
-        _ENCODE(call.explain)
+        call.explain = _plain(msgspec.to_builtins(record.call.explain, enc_hook=unknown_type))
+        encode(call.explain)
     except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
-    entries = [
+    entries = tuple(
         Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
-    ]
-    return record, _ENCODE(call), _ENCODE(entries)[1:-1]
+    )
+    for made in (call, *entries):
+        made.at_ms = made.at_ms or 0  # a row without a time would not be taken
+    return _row(record, call, entries)
+
+
+def _fits(values: list[Any]) -> bool:
+    return all(isinstance(value, float) or value == _plain(value) for value in values)
 
 
 def _plain(value: Any) -> Any:
@@ -259,4 +303,4 @@ def _plain(value: Any) -> Any:
         return Line(*(_plain(getattr(value, name)) for name in Line.__struct_fields__))
     if isinstance(value, tuple | list):
         return tuple(_plain(item) for item in cast("list[Any]", value))
-    return value
+    return value if isinstance(value, float) else unknown_type(value)

@@ -17,7 +17,7 @@ from penstock.base.errors import BadRequest
 from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
 from penstock.ledger.entry import Call, Entry
-from penstock.ledger.rows import read_record
+from penstock.ledger.rows import ids_of, read_record
 
 DIMENSIONS: dict[str, str] = {
     "provider": "provider",
@@ -82,9 +82,9 @@ def cost(
         conditions.append("at_ms < ?")
         filters.append(until_ms)
     for name, value in (where or {}).items():
-        expression, more = _dimension(name)
-        conditions.append(f"{expression} = ?")
-        filters += [*more, value]
+        condition, more = _condition(name, value)
+        conditions.append(condition)
+        filters += more
     sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
     rows = connection.execute(
         f"SELECT {key}, count(DISTINCT request_id), count(*), coalesce(sum(cost_nusd), 0), "  # noqa: S608 - our own names; values are bound
@@ -119,6 +119,20 @@ def explain(connection: sqlite3.Connection, request_id: str) -> Explained | None
         known_nusd=sum(known),
         unknown_price=len(record.entries) - len(known),
     )
+
+
+def _condition(name: str, value: str) -> tuple[str, list[Any]]:
+    if name == "trace":
+        return _OF_TRACE, [value, *ids_of(value), value]
+    expression, bound = _dimension(name)
+    return f"{expression} = ?", [*bound, value]
+
+
+_OF_TRACE = (
+    "rowid IN (SELECT rowid FROM entries WHERE trace_id = ? AND trace_id <> request_id "
+    "UNION ALL SELECT rowid FROM entries WHERE id >= ? AND id < ? AND trace_id = request_id AND trace_id = ?)"
+)
+"""A trace is several calls, whose entries are in the index ``entries_trace``, or one call of that id, or both."""
 
 
 def _dimension(name: str) -> tuple[str, list[Any]]:

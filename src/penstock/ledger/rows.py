@@ -1,12 +1,24 @@
-"""Rows of the database -> the nouns they were made of."""
+"""The nouns of the ledger -> values of its rows, and back."""
 
 import sqlite3
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
+
+NULL = float("nan")
+"""SQLite stores it as NULL. ``None`` is stored as NULL too, but ``sqlite3`` looks for an adapter first: ten times an int."""
+
+
+def unknown_type(value: object) -> str:
+    """What stands for a value that neither JSON nor SQLite can hold."""
+    return f"<{type(value).__name__}>"
+
+
+encode = msgspec.json.Encoder(enc_hook=unknown_type).encode
 
 _LINES = msgspec.json.Decoder(tuple[Line, ...])
 _META = msgspec.json.Decoder(dict[str, str])
@@ -15,6 +27,37 @@ _EXPLAIN = msgspec.json.Decoder()
 
 SELECT_CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls"  # noqa: S608 - our own names
 SELECT_ENTRIES = f"SELECT {', '.join(ENTRY_COLUMNS)} FROM entries"  # noqa: S608 - our own names
+
+
+def call_values(call: Call) -> list[Any]:
+    """A row of ``calls``, to be bound. Raises what ``encode`` raises."""
+    row: list[Any] = [*astuple(call)]
+    if row[5] is None:  # error_code
+        row[5] = NULL
+    row[6] = 1 if row[6] else 0  # stream: a bool is looked up like None is
+    row[12] = encode(row[12]).decode() if row[12] else "[]"
+    row[13] = NULL if row[13] is None else encode(row[13]).decode()
+    return row
+
+
+def entry_values(entry: Entry) -> list[Any]:
+    """A row of ``entries``, to be bound. Raises what ``encode`` raises."""
+    row: list[Any] = [*astuple(entry)]
+    row[14] = 1 if row[14] else 0  # stream
+    row[32] = encode(row[32]).decode()
+    row[39] = NULL if row[39] is None else encode(row[39]).decode()
+    # One by one, and only what is often not known: a loop over all of them costs a third of this function.
+    if row[16] is None:  # error_code
+        row[16] = NULL
+    if row[17] is None:  # error
+        row[17] = NULL
+    if row[36] is None:  # ttft_ms
+        row[36] = NULL
+    if row[37] is None:  # tokens_per_s
+        row[37] = NULL
+    if row[38] is None:  # connect_ms
+        row[38] = NULL
+    return row
 
 
 def call_of(row: tuple[Any, ...]) -> Call:
@@ -35,15 +78,19 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
     return entry
 
 
+_BODY = "body_id = ? AND body_id <> '' AND body_id <> request_id"
+"""The words of the index ``calls_body``: SQLite uses a partial index only where it reads its condition."""
+
+
 def read_record(
     connection: sqlite3.Connection, any_id: str, *, virtual_key: str | None = None
 ) -> Record | None:
     """The call whose request id or body id is ``any_id``, newest first where several bodies share an id."""
     mine = "" if virtual_key is None else " AND virtual_key = ?"
     bound = (any_id,) if virtual_key is None else (any_id, virtual_key)
-    for column in ("request_id", "body_id"):
+    for named in ("request_id = ?", _BODY):
         row = connection.execute(
-            f"{SELECT_CALLS} WHERE {column} = ?{mine} ORDER BY at_ms DESC LIMIT 1", bound
+            f"{SELECT_CALLS} WHERE {named}{mine} ORDER BY at_ms DESC LIMIT 1", bound
         ).fetchone()
         if row is not None:
             call = call_of(row)
@@ -53,5 +100,13 @@ def read_record(
 
 def entries_of(connection: sqlite3.Connection, request_id: str) -> tuple[Entry, ...]:
     """The attempts of a call, in order."""
-    rows = connection.execute(f"{SELECT_ENTRIES} WHERE request_id = ? ORDER BY attempt, id", (request_id,))
+    rows = connection.execute(
+        f"{SELECT_ENTRIES} WHERE id >= ? AND id < ? AND request_id = ? ORDER BY attempt, id",
+        (*ids_of(request_id), request_id),
+    )
     return tuple(entry_of(row) for row in rows)
+
+
+def ids_of(request_id: str) -> tuple[str, str]:
+    """The first id that an attempt of this call can have, and the first beyond: "/" is followed by "0"."""
+    return f"{request_id}/", f"{request_id}0"
