@@ -97,6 +97,8 @@ UNITS = {  # cost field, without its tier and service suffix -> unit
     "google_maps_grounding_cost_per_query": "maps_grounding",
     "code_interpreter_cost_per_session": "code_session",
 }
+GOOGLE = {"gemini", "vertex_ai", "vertex_ai-language-models"}
+"""Charge for a prompt with searches in it, unless the map says that they charge for each search."""
 VARIANT_UNITS = re.compile(r"(output_cost_per_(?:second|image))_([0-9.]+[pkK]|512|1024|1536)")
 COST = re.compile(
     r"(?P<base>.+?)(?:_above_(?P<kilo>\d+)k_tokens)?"
@@ -195,8 +197,15 @@ def litellm_prices(draft: Draft, entry: dict[str, Any], ignored: Counter[str]) -
         for name, value in step.items():
             if name in UNITS and low is not None:
                 draft.put(UNITS[name], canonical(value), "", low)
+    by_prompt = (
+        entry.get("litellm_provider") in GOOGLE and entry.get("web_search_billing_unit") != "per_query"
+    )
     for size, value in (entry.get("search_context_cost_per_query") or {}).items():
-        draft.put("web_search:" + size.rsplit("_", 1)[-1], canonical(value))
+        kind = "_prompt" if by_prompt else ":" + size.rsplit("_", 1)[-1]
+        draft.put("web_search" + kind, canonical(value))
+    if by_prompt and "maps_grounding" in draft.prices.get(("", 0), {}):
+        standard = draft.prices["", 0]
+        standard["maps_grounding_prompt"] = standard.pop("maps_grounding")
     for name, value in (entry.get("off_peak_pricing") or {}).items():
         if name in UNITS:
             draft.put(UNITS[name], canonical(value), "off_peak")

@@ -157,7 +157,9 @@ def metrics() -> str:
     parts = [
         (
             "`GET /metrics` gives Prometheus text. Values of labels are bounded: past a limit of distinct series the rest is "
-            "counted under `other`."
+            "counted under `other`. A caller's word becomes a label once a provider has delivered under it, or where the "
+            "configuration or the catalogue has it; until then its `route` and `model` are `other`, so that invented names "
+            "take no room. Names of the configuration have room always."
         ),
         _table(("metric", "type", "labels", "meaning"), rows),
         f"States of a breaker: {states}.",

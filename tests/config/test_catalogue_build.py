@@ -95,6 +95,32 @@ def test_sizes_become_units_and_search_products_are_left_out(tables):
     assert not [key for key in first if "1024" in key[1] or key[1] == "sample_spec"]
 
 
+@pytest.mark.parametrize(
+    ("seller", "billed", "units"),
+    [
+        ("gemini", {}, {"web_search_prompt": "0.035", "maps_grounding_prompt": "0.025"}),
+        (
+            "vertex_ai",
+            {"web_search_billing_unit": "per_query"},
+            {"web_search:low": "0.035", "maps_grounding": "0.025"},
+        ),
+        ("anthropic", {}, {"web_search:low": "0.035", "maps_grounding": "0.025"}),
+    ],
+)
+def test_google_charges_by_the_prompt_unless_the_map_says_by_the_query(build, seller, billed, units):
+    """What is charged once a call has a unit of its own."""
+    _, sources = build
+    entry = {
+        "litellm_provider": seller,
+        "google_maps_grounding_cost_per_query": 0.025,
+        "search_context_cost_per_query": {"search_context_size_low": 0.035},
+        **billed,
+    }
+    ignored: Counter[str] = Counter()
+    assert sources.litellm_draft(entry, "s", "2026-11-21", ignored).prices == {("", 0): units}
+    assert not ignored
+
+
 def test_regional_twins_are_folded_and_others_not_counted(build, tables):
     """Same figures: an alias. Other figures: a row of its own that the count leaves out."""
     script, _ = build

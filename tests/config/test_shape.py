@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
@@ -12,6 +13,7 @@ from msgspec import inspect
 from penstock.config.fault import Fault
 from penstock.config.schema import Config
 from penstock.config.shape import nearest, shape_faults
+from tests.config.make import loaded
 
 
 class Knob(NamedTuple):
@@ -194,3 +196,41 @@ def test_no_faults_means_that_msgspec_takes_it_and_the_other_way_round(knob: Kno
             msgspec.convert(document, Config)
     else:
         msgspec.convert(document, Config)
+
+
+@pytest.mark.parametrize(
+    ("document", "place", "meant"),
+    [
+        (
+            {"providers": {"openai": {"keys": [{"valeu": "env.K"}]}}},
+            "$.providers.openai.keys[0].valeu",
+            "value",
+        ),
+        (
+            {"fallbacks": [{"primry": "openai/x", "secondary": "openai/y"}]},
+            "$.fallbacks[0].primry",
+            "primary",
+        ),
+        ({"routes": [{"idd": "a", "primary": "openai/x"}]}, "$.routes[0].idd", "id"),
+        ({"virtual_keys": [{"nam": "a", "key": "env.K"}]}, "$.virtual_keys[0].nam", "name"),
+        (
+            {"prices": [{"model": "a/b", "usd_per_milion": {"input": "1"}}]},
+            "$.prices[0].usd_per_milion",
+            "usd_per_million",
+        ),
+    ],
+)
+def test_a_misspelt_field_that_must_be_there_is_one_fault(document: Any, place: str, meant: str):
+    """The misspelling with the nearest name; not the same field a second time, as missing."""
+    (fault,) = shape_faults(document, Config)
+    assert (fault.path, f"Did you mean {meant!r}?" in fault.remedy) == (place, True)
+    whole = {"providers": {"openai": {"keys": [{"value": "env.K"}]}}, **document}
+    assert [fault.path for fault in loaded(yaml.safe_dump(whole)).faults] == [place]
+
+
+def test_a_misspelt_field_whose_value_would_not_fit_does_not_stand_for_the_missing_one():
+    """Its name alone would not mend it; and one misspelling excuses one field."""
+    found = shape_faults({"virtual_keys": [{"nam": 5, "key": "env.K"}]}, Config)
+    assert [fault.path for fault in found] == ["$.virtual_keys[0].nam", "$.virtual_keys[0].name"]
+    found = shape_faults({"virtual_keys": [{"nam": "a"}]}, Config)
+    assert [fault.path for fault in found] == ["$.virtual_keys[0].nam", "$.virtual_keys[0].key"]

@@ -15,7 +15,10 @@ from penstock.base.errors import (
     UpstreamRateLimited,
     UpstreamTooLarge,
 )
+from penstock.base.models import ModelFacts, Target
+from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.gemini import GEMINI, VERTEX
+from penstock.dialects.openai_chat import OPENAI
 
 
 def google(code: int, status: str, message: str = "no", details: list | None = None, listed=False) -> bytes:
@@ -31,6 +34,7 @@ def quota(quota_id: str, delay: str | None = "31.5s") -> list:
     return details
 
 
+TARGET = Target("gemini", "m", "gemini", ModelFacts("gemini", "m"))
 KEY_INVALID = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
 
 
@@ -58,6 +62,27 @@ def test_behaviour_27_and_30_status_decides_the_class(code, status, details, kin
     error = GEMINI.read_error(code, [], google(code, status, details=details, listed=listed))
     assert type(error) is kind
     assert error.upstream_status == code
+
+
+@pytest.mark.parametrize("status", range(400, 500))
+def test_a_refusal_means_the_same_from_every_provider(status):
+    """A status without words: the same class and the same status for the caller, whoever was asked."""
+    ours = OPENAI.read_error(status, [], b"{}")
+    for dialect in (ANTHROPIC, GEMINI, VERTEX):
+        theirs = dialect.read_error(status, [], b"{}")
+        if status == 499:  # Google's word for a call that it gave up
+            continue
+        assert (type(theirs), theirs.status) == (type(ours), ours.status)
+    assert type(ours) is not UpstreamBadRequest or ours.status == status
+
+
+def test_a_refusal_inside_a_200_keeps_its_status_too():
+    """Its code stands in for the status."""
+    reader = GEMINI.reader(TARGET, stream=False)
+    reader.feed(google(422, "INVALID_ARGUMENT"))
+    with pytest.raises(UpstreamBadRequest) as caught:
+        reader.close()
+    assert caught.value.status == 422
 
 
 def test_behaviour_28_retry_info_is_read_and_the_header_wins():

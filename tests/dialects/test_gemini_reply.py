@@ -290,6 +290,7 @@ def test_behaviour_34_cached_and_audio_are_taken_out_of_the_prompt():
         "provider",
     )
     assert (usage.input, usage.cache_read, usage.input_audio) == (405, 400, 200)
+    assert usage.cache_read_audio == 100
     assert (usage.output, usage.reasoning, usage.total_tokens, usage.note) == (20, 30, 1055, "")
 
 
@@ -347,6 +348,7 @@ def test_usage_is_disjoint_and_keeps_the_whole_prompt(facts):
     """No part is negative, the parts sum to Google's prompt, and a total that disagrees is noted."""
     usage = read_usage(counts(**facts), "stream")
     assert min(getattr(usage, unit) for unit in TOKEN_UNITS) >= 0
+    assert 0 <= usage.cache_read_audio <= usage.cache_read
     assert usage.prompt_tokens == (facts["promptTokenCount"] or 0) + (facts["toolUsePromptTokenCount"] or 0)
     if facts["totalTokenCount"] and usage.total_tokens != facts["totalTokenCount"]:
         assert usage.note

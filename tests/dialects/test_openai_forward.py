@@ -319,6 +319,17 @@ _MEMBERS = st.sampled_from(
         ("x\\\\", '"\\\\"'),
     ]
 )
+_TALK = '[{"role":"user","content":"Hello there, you"}]'
+_DECOYS = st.sampled_from(
+    [
+        ("metadata", f'{{"messages":{_TALK}}}'),
+        ("metadata", '{"messages":"x"}'),
+        ("user", '"messages"'),
+        ("x", f'[{{"messages": {_TALK}}}]'),
+        ("x", f'{{"messages":{_TALK[:-1]},{{"model":"other"}}]}}'),
+    ]
+)
+"""Other fields that look like the conversation, or hold the same bytes."""
 _TARGETS = st.sampled_from([target("gpt-4o-mini"), target("gpt-5"), target("m", "ollama"), target('q"/\\')])
 
 
@@ -327,9 +338,9 @@ def _bodies(draw: st.DrawFn) -> bytes:
     """Bodies with repeated keys, escaped keys, keys as words, in the spacings that clients use."""
     members = [
         ("model", '"openai/gpt-4o-mini"'),
-        ("messages", '[{"role":"user","content":"Hello there, you"}]'),
+        ("messages", _TALK),
     ]
-    members = draw(st.permutations(members + draw(st.lists(_MEMBERS, max_size=4))))
+    members = draw(st.permutations(members + draw(st.lists(st.one_of(_MEMBERS, _DECOYS), max_size=4))))
     comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")]))
     names = [f"\\u{ord(key[0]):04x}{key[1:]}" if draw(st.integers(0, 9)) == 0 else key for key, _ in members]
     pieces = [f'"{name}"{colon}{value}' for name, (_, value) in zip(names, members, strict=True)]

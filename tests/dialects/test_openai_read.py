@@ -48,6 +48,7 @@ def test_the_plain_envelope() -> None:
         model="m",
         max_tokens=5,
         input_bytes=len(b'[{"role":"user","content":"Hi"}]'),
+        messages=msgspec.Raw(b'[{"role":"user","content":"Hi"}]'),
     )
     assert OPENROUTER.read_request(body).dialect == "openrouter"
     assert OPENROUTER.family == OPENAI.family == "openai"

@@ -189,7 +189,7 @@ STREAM = ScriptedReply((ROLE, HI, STOP, COUNTED, DONE))
 """A stream as OpenAI sends it."""
 
 
-def whole(text: str = "hi", usage: dict[str, int] | None = USAGE, status: int = 200) -> ScriptedReply:
+def whole(text: str = "hi", usage: dict[str, Any] | None = USAGE, status: int = 200) -> ScriptedReply:
     """A reply as OpenAI sends it."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini-x", "choices": [choice]}  # fmt: skip

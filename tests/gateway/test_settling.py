@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.gateway.inside import CONFIG, MODEL, STREAM, chat, inside, whole
+from tests.gateway.inside import CONFIG, MODEL, STREAM, USAGE, chat, inside, whole
 
 from penstock.base.errors import (
     UpstreamAuthFailed,
@@ -335,3 +335,25 @@ def test_a_response_format_of_a_target_goes_to_another_dialect(tmp_path: Path) -
             else:
                 assert error.code == "upstream_fault"
                 assert b'"schema"' in house.scripts["anthropic"].sent[0][0].body
+
+
+def test_a_search_is_on_the_bill_or_makes_it_unknown(tmp_path: Path) -> None:
+    """A search that the provider counts has a line of its own: at the user's price, or at none; never left out."""
+    searched = whole(usage={**USAGE, "server_tool_use": {"web_search_requests": 2}})
+    own = PRICED.replace('output: "10"', 'output: "10", web_search: "10000"')
+    with inside(tmp_path, own, openai=[searched]) as house:
+        reply = asyncio.run(house.call(chat()))
+        (entry,) = house.record().entries
+        assert [(line.unit, line.quantity) for line in entry.lines] == [
+            ("input", 9),
+            ("output", 2),
+            ("web_search", 2),
+        ]
+        assert entry.cost_nusd == 29_000 + 2 * 10_000_000
+        assert reply.header("x-penstock-cost-usd") == "0.020029"
+    (tmp_path / "unpriced").mkdir()
+    with inside(tmp_path / "unpriced", PRICED, openai=[searched]) as house:
+        reply = asyncio.run(house.call(chat()))
+        (entry,) = house.record().entries
+        assert (entry.cost_nusd, entry.lines[-1].cost_nusd) == (None, None)
+        assert reply.header("x-penstock-cost-usd") is None

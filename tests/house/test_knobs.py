@@ -68,6 +68,7 @@ FROZEN = [
     "server.total_timeout_ms",
     "server.max_attempts",
     "server.keep_alive_ms",
+    "server.max_connections",
     "ledger.path",
     "ledger.flush_ms",
     "ledger.max_queue",

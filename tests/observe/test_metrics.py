@@ -38,6 +38,7 @@ def test_an_empty_process_already_says_what_it_counts():
 def test_a_call_with_a_fallback_is_counted_once_and_its_attempts_each():
     """One request, two attempts, tokens and cost where they were spent."""
     metrics = Metrics()
+    metrics.expect(frozenset({"fast", "openai/gpt-4o-mini"}), frozenset())
     failed = entry(
         "r1", 1, klass="failed", error_code="upstream_fault", usage=Usage(), usage_source=None, ttft_ms=None
     )
@@ -126,6 +127,93 @@ def test_series_are_bounded_and_nothing_goes_uncounted():
         found = [v for (sample, _), v in samples.items() if sample == name]
         assert sum(found) == total
         assert len(found) == 11
+
+
+def failed(model, route=None, **fields):
+    """A call whose one attempt the provider refused."""
+    no = {"klass": "failed", "error_code": "upstream_not_found", "usage_source": None, "ttft_ms": None}
+    one = entry("r", model=model, route=route or model, cost_nusd=0, **(no | fields))
+    return record("r", one, status=404)
+
+
+def series(metrics, name):
+    """Label values of one metric's series -> value; without those of a histogram's bounds."""
+    return {frozenset(labels): n for (sample, labels), n in read(metrics).items() if sample == name}
+
+
+def test_invented_names_take_no_room():
+    """What no provider ever delivered under, and nobody but the caller knows, has one series; others keep theirs."""
+    metrics = Metrics(limit=10)
+    metrics.expect(frozenset({"fast", "openai/own"}), frozenset({"openai/listed"}))
+    for number in range(1000):
+        metrics.observe(failed(f"made-up-{number}"))
+        metrics.observe(failed(f"cut-{number}", klass="billed_not_delivered"))
+        metrics.set_breaker(f"openai/made-up-{number}", "dropped")
+    metrics.set_breaker("openai/own", "dropped")
+    metrics.set_breaker("openai/made-up-0", "open")
+    metrics.observe(failed("own", route="fast"))
+    metrics.observe(failed("listed", route="openai/listed"))
+    metrics.observe(failed("served", route="openai/made-up-1"))
+    metrics.observe(record("r", entry("r", model="served", route="served")))
+    metrics.observe(failed("served"))
+    attempts = series(metrics, "penstock_attempts_total")
+    found = {(dict(labels)["model"], dict(labels)["outcome"]): n for labels, n in attempts.items()}
+    assert found == {
+        ("other", "upstream_not_found"): 2001,
+        ("own", "upstream_not_found"): 1,
+        ("listed", "upstream_not_found"): 1,
+        ("served", "delivered"): 1,
+        ("served", "upstream_not_found"): 1,
+    }
+    requests = series(metrics, "penstock_requests_total")
+    routes = {(dict(labels)["route"], dict(labels)["model"], dict(labels)["status"]) for labels in requests}
+    assert routes == {
+        ("other", "other", "404"),
+        ("fast", "own", "404"),
+        ("openai/listed", "listed", "404"),
+        ("served", "served", "200"),
+        ("served", "served", "404"),
+    }
+    assert sum(requests.values()) == 2005
+    models = {dict(labels)["model"] for labels in series(metrics, "penstock_cost_nusd_total")}
+    assert models == {"other", "own", "listed", "served"}
+    breakers = {dict(labels)["target"] for labels in series(metrics, "penstock_breaker_state")}
+    assert breakers == {"openai/own", "openai/made-up-0"}
+
+
+def test_a_made_up_name_that_fell_back_is_no_route():
+    """The caller appended a model that works: it is counted there, and the invented name nowhere."""
+    metrics = Metrics()
+    first = entry("r", 1, model="made-up", route="made-up", klass="failed", error_code="upstream_not_found")
+    metrics.observe(record("r", first, entry("r", 2, model="real", route="made-up")))
+    (labels,) = series(metrics, "penstock_requests_total")
+    assert (dict(labels)["route"], dict(labels)["model"]) == ("other", "real")
+    assert "made-up" not in metrics.render().decode()
+
+
+def test_the_operator_s_names_have_room_past_the_limit():
+    """However many names were filled up by others before."""
+    metrics = Metrics(limit=5)
+    metrics.expect(frozenset({"fast", "openai/own"}), frozenset())
+    for number in range(20):
+        metrics.observe(record("r", entry("r", model=f"m{number}", route=f"m{number}")))
+    metrics.observe(record("r", entry("r", model="own", route="fast")))
+    refused = record("r", status=401)
+    refused.entries = ()
+    metrics.observe(refused)
+    samples = read(metrics)
+    own = {"provider": "openai", "model": "own"}
+    assert (
+        value(samples, "penstock_requests_total", **own, route="fast", status="200", **{"class": "delivered"})
+        == 1
+    )
+    assert value(samples, "penstock_attempts_total", **own, outcome="delivered") == 1
+    assert value(samples, "penstock_tokens_total", **own, unit="input") == 1000
+    assert (
+        value(samples, "penstock_attempts_total", provider="openai", model="m9", outcome="delivered") is None
+    )
+    empty = {"route": "", "provider": "", "model": "", "class": ""}
+    assert value(samples, "penstock_requests_total", **empty, status="401") == 1
 
 
 def test_labels_survive_any_words():

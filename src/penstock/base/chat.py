@@ -9,7 +9,7 @@ form that every upstream dialect can write. Same dialect: the bytes are spliced 
 
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -196,5 +196,7 @@ class Ask(Struct):
     input_bytes: int = 0
     metadata: dict[str, str] | None = None
     gateway_fields: tuple[str, ...] = ()
+    messages: Raw = Raw(b"")
+    """The conversation as it stands in ``body``."""
     spans: dict[str, tuple[int, int, int]] | None = None
     """Filled by the caller's dialect on demand: field -> (start of its key, start, end of its value) in body."""

@@ -175,7 +175,7 @@ class UpstreamError(PenstockError):
 
 
 class UpstreamBadRequest(UpstreamError):
-    """The provider refused the request itself (400, 409, 422, ...): never retried.
+    """The provider refused the request itself; its status is kept (400, 409, 422, ...). Never retried.
 
     ``falls_back`` is False unless another model may take it (code ``context_length_exceeded``).
     """

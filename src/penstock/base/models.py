@@ -31,7 +31,8 @@ class PriceRow(Struct, frozen=True):
     """Prices of one model at one provider. ``units`` maps a unit name to its Price.
 
     Units: base.usage.TOKEN_UNITS, and "request", "image", "second", ... A missing unit is unknown, never 0; a
-    missing ``reasoning`` is billed at ``output``, missing ``input_audio``/``input_image`` at ``input``.
+    missing ``reasoning`` is billed at ``output``, missing ``input_audio``/``input_image`` at ``input``. A unit that
+    ends in "_prompt" ("web_search_prompt") is charged once a call, however often it was done.
     ``version`` changes with every change of a figure. ``service`` holds batch, flex, priority and
     off_peak figures by name; where such a class has tiers, also ``"batch>200000"`` (the class, above that prompt).
     More units than the token vector's may stand here (config.catalogue.UNITS, OTHER_UNITS).

@@ -1,4 +1,4 @@
-"""What a call consumed: a disjoint token vector.
+"""What a call consumed: a disjoint token vector, and what is charged beside it.
 
 Rules
 - The parts never overlap: ``input`` excludes cached, audio and image tokens; ``output`` excludes reasoning, audio
@@ -7,6 +7,8 @@ Rules
 - ``None`` is not 0: a class that the provider did not report is 0 only where its total shows that it was 0.
 - ``service_tier`` is the class of service that the provider says it served (flex, priority, ...), which has prices of
   its own; "" is the list price, or a provider that does not say.
+- ``fees`` is what is charged beside tokens (searches of the web, ...), as far as the provider says how often: pairs of
+  a unit of price (config.catalogue.OTHER_UNITS, or a token class outside the vector) and a quantity above 0.
 - ``source`` is where the figures come from: ``provider`` (a whole reply), ``stream`` (a stream's last word),
   ``counted`` (deltas we counted), ``estimated`` (bytes per token).
 """
@@ -46,7 +48,7 @@ def service_tier_of(word: str | None) -> str:
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """Disjoint token counts of one attempt."""
+    """Disjoint token counts of one attempt, and its fees."""
 
     input: int = 0
     cache_read: int = 0
@@ -60,6 +62,9 @@ class Usage(Struct, frozen=True, gc=False):
     output_image: int = 0
     source: UsageSource = "provider"
     service_tier: str = ""
+    fees: tuple[tuple[str, int], ...] = ()
+    cache_read_audio: int = 0
+    """How much of ``cache_read`` is audio, which has a price of its own; 0 also where the provider does not say."""
     note: str = ""
     """A contradiction found in the provider's own figures, said rather than hidden."""
 

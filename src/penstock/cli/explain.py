@@ -21,8 +21,8 @@ from rich.tree import Tree
 
 from penstock.base.errors import NotFound, PenstockError
 from penstock.base.money import usd_text
-from penstock.base.usage import TOKEN_UNITS
 from penstock.cli.screen import screen
+from penstock.config.catalogue import UNITS
 from penstock.ledger.entry import Call, Entry, Line
 from penstock.ledger.queries import Explained, explain
 from penstock.ledger.schema import open_reader
@@ -255,7 +255,7 @@ def _line(line: Line) -> str:
     if line.price_pico_usd is None or line.cost_nusd is None:
         return f"{line.quantity:,} {line.unit}: {UNKNOWN} (price version {line.price_version}, {line.source})"
     # ``per`` is 1, 1,000 or 1,000,000, so the price of a million is whole pico-dollars.
-    if line.unit in TOKEN_UNITS:
+    if line.unit in UNITS:
         price = f"${_usd(line.price_pico_usd * 1_000_000 // line.per)}/M"
     else:
         price = f"${_usd(line.price_pico_usd)}" + (f"/{line.per:,}" if line.per > 1 else "")

@@ -69,10 +69,14 @@ OTHER_UNITS: tuple[str, ...] = (
     "page",
     "page_annotated",
     "web_search",
+    "web_search_prompt",
+    "search_source",
     "maps_grounding",
+    "maps_grounding_prompt",
     "code_session",
 )
-"""Units that are no tokens. A colon adds a kind: ``image:low:1024x1024``, ``web_search:high``, ``second:720p``."""
+"""Units that are no tokens. A colon adds a kind: ``image:low:1024x1024``, ``web_search:high``, ``second:720p``.
+``_prompt``: once a call, however many searches it took (Gemini 2; Gemini 3 charges for each)."""
 
 MAX_OWN_USD_PER_MILLION = 10**9
 """A thousand dollars a unit: what is beyond is a mistake, and could overflow the ledger's integers."""
@@ -173,8 +177,6 @@ class Catalogue:
         self.version = digest if not own else f"{digest}-own-{_short_hash(own)}"
         self._ready: dict[tuple[str, str], ModelFacts] = {}
         self._names: dict[str, NameIndex] = {}
-        self._bare: dict[str, list[tuple[str, str]]] | None = None
-        self._all_names: NameIndex | None = None
 
     @classmethod
     def load(cls) -> "Catalogue":
@@ -270,12 +272,11 @@ class Catalogue:
 
     def bare(self, model: str) -> list[tuple[str, str]]:
         """Who sells a model of that bare name, as (provider, id there): its maker first, routers last."""
-        if self._bare is None:
-            self._bare = self._index_bare()
-        wanted = model.lower()
-        return list(self._bare.get(wanted) or self._bare.get(undated(wanted), ()))
+        index, wanted = _bare_names(), model.lower()
+        return list(index.get(wanted) or index.get(undated(wanted), ()))
 
-    def _index_bare(self) -> dict[str, list[tuple[str, str]]]:
+    def index_bare(self) -> dict[str, list[tuple[str, str]]]:
+        """What ``bare`` looks up."""
         ranked: dict[str, list[tuple[tuple[int, int, int, str, str], tuple[str, str]]]] = {}
         for provider, rows in self._tables.models.items():
             for model in rows:
@@ -313,18 +314,29 @@ class Catalogue:
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like ``name``, for the hint in an error: ``provider/model`` or bare, as asked."""
-        if self._all_names is None:
-            full = [f"{provider}/{model}" for provider, rows in self._tables.models.items() for model in rows]
-            self._all_names = NameIndex([*full, *self._first_party()])
-        return self._all_names.nearest(name, 3, slash="/" in name)
+        return _all_names().nearest(name, 3, slash="/" in name)
 
-    def _first_party(self) -> list[str]:
-        return [
+    def index_names(self) -> NameIndex:
+        """What ``nearest`` looks up: all names, and those of first parties without their provider."""
+        full = [f"{provider}/{model}" for provider, rows in self._tables.models.items() for model in rows]
+        first_party = [
             model
             for provider, rows in self._tables.models.items()
             for model in rows
             if "/" not in model and self._rank(provider, model)[0] == 0
         ]
+        return NameIndex([*full, *first_party])
+
+
+@cache
+def _bare_names() -> dict[str, list[tuple[str, str]]]:
+    """One for all catalogues of a process: own prices add no names."""
+    return Catalogue().index_bare()
+
+
+@cache
+def _all_names() -> NameIndex:
+    return Catalogue().index_names()
 
 
 # ------------------------------------------------------------------ rows -> facts

@@ -75,15 +75,17 @@ class NameIndex:
 
     def nearest(self, name: str, count: int, *, slash: bool) -> list[str]:
         """Up to ``count`` names that share the most trigrams; only names with or without a slash, as asked."""
-        if self._grams is None:
-            self._grams = {}
+        grams = self._grams
+        if grams is None:
+            grams = dict[str, list[int]]()
             for number, known in enumerate(self._names):
                 for gram in _trigrams(known):
-                    self._grams.setdefault(gram, []).append(number)
+                    grams.setdefault(gram, []).append(number)
+            self._grams = grams  # only when whole: another thread may be asking
         wanted = _trigrams(name[:_LONGEST_ASKED])
         shared = Counter[int]()
         for gram in wanted:
-            shared.update(self._grams.get(gram, ()))
+            shared.update(grams.get(gram, ()))
         scored = [
             (-2 * common / (len(wanted) + len(self._names[number]) + 1), number)
             for number, common in shared.items()

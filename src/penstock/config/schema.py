@@ -179,6 +179,13 @@ class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Positive | None, _doc("Ceiling over all targets and retries of a call; default: the chain's sum.")
     ] = None
     keep_alive_ms: Annotated[Positive, _doc("How long an idle caller's connection stays open.")] = 75_000
+    max_connections: Annotated[
+        Positive,
+        _doc(
+            "Callers' connections open at once; more get 503. Each takes a file descriptor, and a second one while its call "
+            "runs: see `ulimit -n`."
+        ),
+    ] = 10_000
 
 
 class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

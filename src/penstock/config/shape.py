@@ -50,18 +50,22 @@ def _check_struct(value: Any, info: inspect.StructType, path: str) -> list[Fault
     document = cast("dict[Any, Any]", value)
     fields = {field.encode_name: field for field in info.fields}
     faults: list[Fault] = []
+    misspelt: set[str] = set()  # one fault says it: the same field is not missed as well
     for name, item in document.items():
         field = fields.get(name) if isinstance(name, str) else None
         if field is None:
             faults.append(
                 Fault(_below(path, name), f"There is no field {shown(name)}.", _meant(name, fields))
             )
+            close = nearest(str(name), list(fields))
+            if close is not None and not _check(item, fields[close].type, path):
+                misspelt.add(close)
         else:
             faults += _check(item, field.type, f"{path}.{name}")
     faults += [
         Fault(f"{path}.{name}", f"The field {name!r} is missing.", f"Add {name}: …")
         for name, field in fields.items()
-        if field.required and name not in document
+        if field.required and name not in document and name not in misspelt
     ]
     return faults
 

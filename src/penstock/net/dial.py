@@ -8,6 +8,7 @@ host and port and never the proxy's credentials. Addresses are tried one after a
 import asyncio
 import ssl
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from penstock.net.connection import Connection, Pool
 from penstock.net.faults import SOCKET_FAULTS, unreachable
 
 _MAX_PROXY_HEAD: Final = 64 * 1024
+_NO_BUNDLE: Final = "ca_file cannot be read as a PEM bundle of certificates."
 _LOST: Final = 0
 _NOT_HTTP: Final = -1
 
@@ -24,16 +26,26 @@ _NOT_HTTP: Final = -1
 def trust(ca_file: str | None) -> ssl.SSLContext:
     """The TLS settings for a CA file, or the system's trust. Raises ValueError with a sentence.
 
-    Loading the system's store takes some 20 ms, so contexts are shared; a file that has changed is read again.
+    Loading the system's store takes some 20 ms, so contexts are shared; a file with another content is read again.
     """
     try:
-        return _context(ca_file, Path(ca_file).stat().st_mtime_ns if ca_file else 0)
+        return _context(ca_file, ca_version(ca_file))
     except OSError:  # ssl.SSLError is one
-        raise ValueError("ca_file cannot be read as a PEM bundle of certificates.") from None
+        raise ValueError(_NO_BUNDLE) from None
+
+
+def ca_version(ca_file: str | None) -> str:
+    """A hash of the file's content, "" for the system's trust. Raises ValueError with a sentence."""
+    if ca_file is None:
+        return ""
+    try:
+        return blake2b(Path(ca_file).read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        raise ValueError(_NO_BUNDLE) from None
 
 
 @lru_cache(maxsize=64)
-def _context(ca_file: str | None, _changed_ns: int) -> ssl.SSLContext:
+def _context(ca_file: str | None, _version: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -38,11 +38,15 @@ _WARM_S: Final = 10.0
 
 
 class TransportSettings(Struct, frozen=True):
-    """What a Transport is made of. ``proxy`` may hold a secret: repr hides it."""
+    """What a Transport is made of. ``proxy`` may hold a secret: repr hides it.
+
+    ``ca_version`` is what stood in ``ca_file`` (net.dial.ca_version): other certificates make another Transport.
+    """
 
     endpoint: Endpoint
     proxy: str | None = None
     ca_file: str | None = None
+    ca_version: str = ""
     max_connections: int = 1024
 
     def __repr__(self) -> str:

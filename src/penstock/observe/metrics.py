@@ -7,10 +7,13 @@ Rules
 - One thread, the loop's: no locks.
 - ``observe`` reads plain attributes (the Protocols below); it does not know the ledger.
 - Series are bounded per metric: past ``limit``, a call is counted as "other" rather than not at all.
+- Callers choose names, and must not fill that room with invented ones: a model or route gets series of its own once a
+  provider has delivered under that name, or where ``expect`` named it; until then it is "other". The operator's own
+  names need no room under the limit.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, Protocol
 
 from penstock.base.money import usd_text
@@ -98,8 +101,15 @@ class Metrics:
         self._overhead = _Histogram(names.OVERHEAD_S)
         self._plain: dict[str, dict[tuple[str, ...], float]] = {}
         self._collectors: list[Callable[[Metrics], None]] = []
+        self._own: frozenset[str] = frozenset()
+        self._known: frozenset[str] = frozenset()
         if version:
             self.set(names.INFO, 1, version)
+
+    def expect(self, own: frozenset[str], known: frozenset[str]) -> None:
+        """Names that get series before anything was delivered: the operator's ``own`` (routes, aliases and
+        ``provider/model``), past the limit too, and ``known`` ones (``provider/model``)."""
+        self._own, self._known = own, known
 
     def observe(self, record: RecordFacts) -> None:
         """Count one finished call and its attempts."""
@@ -113,12 +123,12 @@ class Metrics:
             key = (provider, model, entry.error_code or klass)
             count = attempts.get(key)
             if count is None:
-                self._first_attempt(key)
+                self._first_attempt(entry, key)
             else:
                 attempts[key] = count + 1
             target = targets.get((provider, model))
             if target is None:
-                target = self._new_target(provider, model)
+                target = self._new_target(entry)
             cost = entry.cost_nusd
             if cost is None:
                 target.unpriced += 1
@@ -130,7 +140,7 @@ class Metrics:
         series = (route, provider, model, call.status, klass)
         count = self._requests.get(series)
         if count is None:
-            self._first_request(series)
+            self._first_request(entries, series)
         else:
             self._requests[series] = count + 1
         overhead = call.gateway_us * 1e-6
@@ -160,7 +170,10 @@ class Metrics:
         series[labels] = series.get(labels, 0) + amount
 
     def set_breaker(self, target: str, state: str) -> None:
-        """A target's breaker is ``closed``, ``half-open`` or ``open``."""
+        """A target's breaker is ``closed``, ``half-open``, ``open``, or ``dropped``: by the provider's own 404."""
+        provider, _, model = target.partition("/")
+        if state == "dropped" and not self._is_named(provider, model):
+            return
         self.set(names.BREAKER, names.BREAKER_STATES[state], target)
 
     def set_key(self, provider: str, key: str, *, up: bool) -> None:
@@ -223,21 +236,48 @@ class Metrics:
             raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
         return self._plain.setdefault(metric.name, {})
 
-    def _first_attempt(self, key: tuple[str, str, str]) -> None:
-        if len(self._attempts) >= self._limit:
+    def _first_attempt(self, entry: EntryFacts, key: tuple[str, str, str]) -> None:
+        provider, model, outcome = key
+        if not self._may_name(entry):
+            key = (provider, OTHER, outcome)
+        elif self._is_full(self._attempts, f"{provider}/{model}"):
             key = (OTHER, OTHER, OTHER)
         self._attempts[key] = self._attempts.get(key, 0) + 1
 
-    def _first_request(self, key: tuple[str, str, str, int, str]) -> None:
-        if len(self._requests) >= self._limit:
-            key = (OTHER, OTHER, OTHER, key[3], key[4])
+    def _first_request(self, entries: Sequence[EntryFacts], key: tuple[str, str, str, int, str]) -> None:
+        route, provider, model, status, klass = key
+        if entries:
+            if not self._may_name(entries[-1]):
+                model = OTHER
+            if route not in self._own and not any(
+                route in (entry.model, f"{entry.provider}/{entry.model}") and self._may_name(entry)
+                for entry in entries
+            ):
+                route = OTHER
+            key = (route, provider, model, status, klass)
+            said = key not in self._requests and {route, model} != {OTHER}
+            if said and self._is_full(self._requests, f"{provider}/{model}", route):
+                key = (OTHER, OTHER, OTHER, status, klass)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def _new_target(self, provider: str, model: str) -> _Target:
-        key = (provider, model)
-        if len(self._targets) >= self._limit:
+    def _new_target(self, entry: EntryFacts) -> _Target:
+        key = (entry.provider, entry.model)
+        if not self._may_name(entry):
+            key = (entry.provider, OTHER)
+        elif self._is_full(self._targets, f"{entry.provider}/{entry.model}"):
             key = (OTHER, OTHER)
         return self._targets.setdefault(key, _Target())
+
+    def _is_full(self, series: Sized, *names_: str) -> bool:
+        """No room for a new series, unless all its names are the operator's."""
+        return len(series) >= self._limit and not self._own.issuperset(names_)
+
+    def _may_name(self, entry: EntryFacts) -> bool:
+        return entry.klass == "delivered" or self._is_named(entry.provider, entry.model)
+
+    def _is_named(self, provider: str, model: str) -> bool:
+        name = f"{provider}/{model}"
+        return name in self._own or name in self._known or (provider, model) in self._targets
 
 
 def _add_tokens(tokens: list[int], entry: Any) -> None:

@@ -3,7 +3,8 @@
 Rules
 - Prometheus naming: base units (seconds), ``_total`` for counters. The one exception is nano-dollars, because
   money is an integer here; ``penstock_cost_usd_total`` is the same figure in dollars.
-- A label's values are bounded: past ``limit`` distinct series of a metric, the rest are counted as "other".
+- A label's values are bounded: past ``limit`` distinct series of a metric, the rest are counted as "other"; and a name
+  that only callers know is "other" until a provider has delivered under it (observe.metrics).
 """
 
 from typing import Literal
@@ -110,6 +111,13 @@ OVERHEAD = Metric(
     OVERHEAD_S,
 )
 INFLIGHT = Metric("penstock_inflight_requests", "gauge", (), "Calls being served now.")
+CONNECTIONS = Metric("penstock_connections", "gauge", (), "Callers' connections open now.")
+TURNED_AWAY = Metric(
+    "penstock_connections_refused_total",
+    "counter",
+    (),
+    "Connections answered 503 because server.max_connections were open.",
+)
 LEDGER_QUEUE = Metric("penstock_ledger_queue", "gauge", (), "Calls that are not yet written to the ledger.")
 LEDGER_FAULT = Metric(
     "penstock_ledger_fault", "gauge", (), "1 while the ledger cannot be written, else 0. /ready says why."
@@ -142,6 +150,8 @@ METRICS: tuple[Metric, ...] = (
     FIRST_TOKEN,
     OVERHEAD,
     INFLIGHT,
+    CONNECTIONS,
+    TURNED_AWAY,
     LEDGER_QUEUE,
     LEDGER_FAULT,
     BREAKER,

@@ -109,6 +109,19 @@ class Names:
         for route in (*config.routes, *config.mcp):
             self._routes.setdefault(route.id, self._route(route))
 
+    def own(self) -> frozenset[str]:
+        """Every name that the configuration gives: routes, aliases, and the targets of both and of chains."""
+        names = {*self._routes, *self._aliases, *self._primaries}
+        for found in self._routes.values():
+            if isinstance(found, _Found):
+                names.update(target.name for target in found.targets)
+        for targets in self._chains.values():
+            names.update(target.name for target in targets)
+        for provider, settings in self._providers.items():
+            for alias, model in settings.models.items():
+                names |= {f"{provider}/{alias}", f"{provider}/{model}"}
+        return frozenset(names)
+
     def chain(
         self, model: str, *, models: tuple[str, ...] = (), fallbacks: tuple[str, ...] = ()
     ) -> Chain | Rejected:

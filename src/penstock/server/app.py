@@ -19,11 +19,12 @@ from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
 from penstock.gateway.settle import CallFacts, begin_facts
 from penstock.observe.log import OperatorLog
-from penstock.observe.names import BREAKER, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE
+from penstock.observe.names import BREAKER, CONNECTIONS, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE, TURNED_AWAY
 from penstock.server.asgi import AsgiApp, run_asgi
+from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
 from penstock.server.reading import Request
-from penstock.server.respond import echoed, respond
+from penstock.server.respond import echoed, last_words, respond
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
 
@@ -76,6 +77,7 @@ class App:
         self.inflight = 0
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
+        self.turned_away: set[TurnedAway] = set()
         self._ids = _random_words()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -84,9 +86,23 @@ class App:
         """The limit in force now: a reload may change it."""
         return self.house.config.server.max_body_bytes
 
-    def connection(self) -> HttpConnection:
-        """A protocol for one accepted socket."""
-        return HttpConnection(self, self.connections)
+    def connection(self) -> HttpConnection | TurnedAway:
+        """A protocol for one accepted socket. More than ``server.max_connections`` are turned away."""
+        limit = self.house.config.server.max_connections
+        if len(self.connections) < limit:
+            return HttpConnection(self, self.connections)
+        self.house.metrics.add(TURNED_AWAY, 1)
+        self.log.once(
+            "connections full", f"{limit} connections are open (server.max_connections): new ones get 503"
+        )
+        error = OurFault(
+            f"The gateway has {limit} connections open, and takes no more.",
+            code="too_many_connections",
+            hint="Try again, on connections that are kept open.",
+            status=503,
+            retry_after_s=1,
+        )
+        return TurnedAway(last_words(error, _OPENAI, self.request_id()), self.turned_away)
 
     def request_id(self) -> str:
         """Fresh, ours, in time order, not to be guessed: 12 hex of milliseconds, 80 random bits."""
@@ -197,6 +213,7 @@ class App:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
         metrics.inflight = self.inflight
+        metrics.set(CONNECTIONS, len(self.connections))
         metrics.set(LEDGER_QUEUE, house.books.waiting)
         metrics.set(LEDGER_FAULT, int(house.journal.fault is not None))
         metrics.clear(BREAKER)
@@ -238,6 +255,8 @@ class App:
                     connection.close()
             await asyncio.sleep(0.02)
         ended = self.inflight == 0
+        for stranger in list(self.turned_away):
+            stranger.abort()
         for connection in list(self.connections):
             connection.close() if ended else connection.abort()
         # A closed connection leaves when its caller has read the last bytes; a cut call must still be settled.

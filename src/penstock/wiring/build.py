@@ -1,6 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -22,6 +23,7 @@ from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
 from penstock.ledger.journal import Journal
+from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
 from penstock.observe.log import OperatorLog
@@ -65,6 +67,8 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
                 made.keys.adopt(previous.providers[name].keys)
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
+    models = _models(config, providers, catalogue)
+    shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
     return House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
@@ -79,8 +83,16 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         clock=shared.clock,
         rng=shared.rng,
         log_once=shared.log.once,
-        models=_models(config, providers, catalogue),
+        models=models,
     )
+
+
+def read_ahead(loaded: Loaded) -> None:
+    """Read what a house of this configuration will want from files (trust in certificates, some 20 ms each), so that
+    ``build`` finds it in memory. Touches nothing that runs: made for another thread."""
+    for settings in () if loaded.config is None else loaded.config.providers.values():
+        with suppress(ValueError):  # build says it, with its path
+            trust(_ca_file(settings, loaded))
 
 
 def retire(old: House, new: House, shared: Shared) -> list[Transport]:
@@ -134,12 +146,13 @@ def _transport(
     base_url: str, settings: ProviderConfig, loaded: Loaded, shared: Shared, path: str
 ) -> Transport:
     """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
-    proxy, ca_file, secrets = settings.network.proxy, settings.network.ca_file, loaded.secrets
+    proxy, secrets, ca_file = settings.network.proxy, loaded.secrets, _ca_file(settings, loaded)
     try:
         wanted = TransportSettings(
             endpoint=parse_base_url(base_url),
             proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
-            ca_file=None if ca_file is None else str(local_path(ca_file, loaded.base)),
+            ca_file=ca_file,
+            ca_version=ca_version(ca_file),
             max_connections=settings.network.max_connections,
         )
         known = shared.transports.get(wanted)
@@ -148,6 +161,11 @@ def _transport(
     except (ValueError, OSError) as error:
         raise ConfigFault(str(error), path=f"{path}.network") from error
     return known
+
+
+def _ca_file(settings: ProviderConfig, loaded: Loaded) -> str | None:
+    ca_file = settings.network.ca_file
+    return None if ca_file is None else str(local_path(ca_file, loaded.base))
 
 
 class _TargetMaker:

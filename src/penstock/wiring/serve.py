@@ -20,7 +20,7 @@ from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.server.app import App
 from penstock.server.pages import build_pages
-from penstock.wiring.build import Shared, build, retire
+from penstock.wiring.build import Shared, build, read_ahead, retire
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -95,12 +95,17 @@ class Running:
         return []
 
     async def reload(self) -> list[str]:
-        """Build the new configuration beside the old one and swap; faults leave the old one running."""
+        """Build the new configuration beside the old one and swap; faults leave the old one running. One after another.
+
+        Reading and checking takes a tenth of a second, which running streams must not wait for: another thread does it.
+        """
         async with self._reloading:
             app, shared = self.app, self.shared
             if app is None or shared is None:
                 return ["the gateway does not run"]
-            loaded = self._load()
+            loaded = await asyncio.to_thread(self._load)
+            if app.draining:
+                return self._refused(["the gateway is stopping"])
             if loaded.config is None:
                 return self._refused([str(fault) for fault in loaded.faults])
             exposed = self._exposed(loaded.config)
@@ -157,7 +162,9 @@ class Running:
 
     def _load(self) -> Loaded:
         today = datetime.now(UTC).date().isoformat()
-        return load(self._options.config, self._environ, self._catalogue, today)
+        loaded = load(self._options.config, self._environ, self._catalogue, today)
+        read_ahead(loaded)
+        return loaded
 
     def _mount(self, app: App, loaded: Loaded) -> None:
         config: Config = app.house.config

@@ -44,6 +44,8 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+_TRANSIENT = frozenset({408, 425})
+_REFUSALS = frozenset(range(400, 500)) - {401, 402, 403, 404, 413, 429} - _TRANSIENT
 # error.details.error_code, as the SDK's types list them: waiting a little does not help.
 _SPENT = frozenset(
     {
@@ -116,15 +118,21 @@ def _build(
         return UpstreamNotFound(text, upstream_status=upstream_status)
     if status == 413:
         return UpstreamTooLarge(text, upstream_status=upstream_status)
-    if status == 408 or not 400 <= status < 500:
+    if status in _TRANSIENT or not 400 <= status < 500:
         public = {529: 503, 503: 503, 504: 504}.get(status, 502)
         kind = UpstreamError if final else UpstreamFault
         return kind(text, status=public, retry_after_s=wait_s, upstream_status=upstream_status)
+    # A refusal of the request keeps its status (409, 422, ...), unless it is one that means something else to a caller.
+    public = upstream_status if upstream_status in _REFUSALS else status
     if code in _TOO_LONG_CODES or message.startswith(_TOO_LONG):
         return UpstreamBadRequest(
-            text, code="context_length_exceeded", upstream_status=upstream_status, falls_back=True
+            text,
+            code="context_length_exceeded",
+            status=public,
+            upstream_status=upstream_status,
+            falls_back=True,
         )
-    return UpstreamBadRequest(text, upstream_status=upstream_status)
+    return UpstreamBadRequest(text, status=public, upstream_status=upstream_status)
 
 
 def _parts(body: bytes) -> tuple[str, str, str]:

@@ -9,7 +9,8 @@ be empty, and a tool without arguments sends only ``""``: nothing is emitted, an
 
 Rules
 - Usage is additive (input excludes the cache) and ``message_delta`` carries totals, not increments: what it says
-  replaces what ``message_start`` said.
+  replaces what ``message_start`` said. Totals do not fall: a 0 replaces nothing, unless the whole input is still as
+  large without it (0 fresh, as much or more from the cache).
 - Stop reasons: see ``_WHY``. A reason that is not in the table is ``stop`` if there was content, else ``error``:
   the native word is kept either way (behaviour 17).
 - EOF before ``message_stop`` is a truncation, whatever has come (behaviour 5).
@@ -21,6 +22,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import astuple
 
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
 from penstock.base.events import (
@@ -62,6 +64,10 @@ class _OutputDetails(Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class _ServerTools(Struct, gc=False):
+    web_search_requests: int | None = None
+
+
 class _Usage(Struct, gc=False):
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
@@ -69,8 +75,26 @@ class _Usage(Struct, gc=False):
     cache_creation: _CacheCreation | None = None
     output_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    server_tool_use: _ServerTools | None = None
     service_tier: str | None = None
     speed: str | None = None
+
+
+_INPUT = frozenset(
+    {"input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"}
+)
+
+
+def _whole_input(usage: _Usage) -> int:
+    return (
+        (usage.input_tokens or 0)
+        + (usage.cache_read_input_tokens or 0)
+        + (usage.cache_creation_input_tokens or 0)
+    )
+
+
+def _is_nothing(value: Any) -> bool:
+    return not any(astuple(value)) if isinstance(value, Struct) else not value
 
 
 class _StopDetails(Struct, gc=False):
@@ -171,16 +195,21 @@ class _State:
                 raise UpstreamMalformed("A tool's input in the provider's reply is not UTF-8.") from error
 
     def merge(self, usage: _Usage | None, source: UsageSource) -> UsageSeen | None:
-        """Totals replace totals; None says nothing."""
+        """Totals replace totals; None says nothing, and 0 says it of what has been counted."""
         if usage is None:
             return None
         held = self.usage
         if held is None:
             held = self.usage = usage
         else:
+            moved = _whole_input(usage) >= _whole_input(held)
             for name in _Usage.__struct_fields__:
-                if (value := getattr(usage, name)) is not None:
-                    setattr(held, name, value)
+                value, before = getattr(usage, name), getattr(held, name)
+                if value is None or (
+                    before is not None and _is_nothing(value) and not (moved and name in _INPUT)
+                ):
+                    continue
+                setattr(held, name, value)
         return UsageSeen(_normal(held, source))
 
     def stop(
@@ -215,6 +244,10 @@ def _normal(usage: _Usage, source: UsageSource) -> Usage:
     if thinking > output:
         notes.append(f"thinking_tokens {thinking} of {output} output_tokens")
         thinking = output
+    tools = usage.server_tool_use
+    searches = (
+        tools.web_search_requests if tools else None
+    ) or 0  # pages fetched are charged as tokens alone
     return Usage(
         input=usage.input_tokens or 0,
         cache_read=usage.cache_read_input_tokens or 0,
@@ -225,6 +258,7 @@ def _normal(usage: _Usage, source: UsageSource) -> Usage:
         source=source,
         # Fast mode has prices of its own, in whatever tier.
         service_tier=service_tier_of(usage.speed) or service_tier_of(usage.service_tier),
+        fees=(("web_search", searches),) if searches > 0 else (),
         note="; ".join(notes),
     )
 

@@ -97,7 +97,7 @@ def classify(label: str, status: int, error: GoogleError, headers: Headers) -> U
     reasons = {detail.reason for detail in error.details or () if detail.reason}
     if status == 429:
         return _rate_limited(told, error, headers)
-    if status >= 500 or status in (408, 499):
+    if status >= 500 or status in (408, 425, 499):
         wait = retry_after_s(headers, time.time())
         return UpstreamFault(told, upstream_status=status, retry_after_s=wait)
     if status in (401, 402, 403) or any(reason.startswith("API_KEY_") for reason in reasons):
@@ -109,11 +109,11 @@ def classify(label: str, status: int, error: GoogleError, headers: Headers) -> U
         return UpstreamTooLarge(told, upstream_status=status)
     if "exceeds the maximum number of tokens" in words:
         return UpstreamBadRequest(
-            told, code="context_length_exceeded", upstream_status=status, falls_back=True
+            told, code="context_length_exceeded", status=status, upstream_status=status, falls_back=True
         )
     # FAILED_PRECONDITION is about our account (region, billing), not about the request: another provider may do.
     elsewhere = error.status == "FAILED_PRECONDITION"
-    return UpstreamBadRequest(told, upstream_status=status, falls_back=elsewhere)
+    return UpstreamBadRequest(told, status=status, upstream_status=status, falls_back=elsewhere)
 
 
 def _rate_limited(told: str, error: GoogleError, headers: Headers) -> UpstreamRateLimited:

@@ -32,6 +32,7 @@ from penstock.base.events import (
 )
 from penstock.base.usage import Usage, UsageSource, service_tier_of
 from penstock.dialects.gemini.errors import clean, read_inner_error
+from penstock.dialects.gemini.grounding import Grounding
 from penstock.dialects.gemini.history import FORMAT
 from penstock.wire.sse import SseReader
 
@@ -68,6 +69,7 @@ class _Candidate(Struct, rename="camel", gc=False):
     finish_reason: str | None = None
     finish_message: str | None = None
     index: int | None = None
+    grounding_metadata: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Feedback(Struct, rename="camel", gc=False):
@@ -155,8 +157,10 @@ class GeminiReader:
         "_answered",
         "_blocked",
         "_body",
+        "_counts",
         "_failure",
         "_finish",
+        "_grounding",
         "_label",
         "_mode",
         "_reply_id",
@@ -181,6 +185,8 @@ class GeminiReader:
         self._blocked = ""
         self._reply_id = ""
         self._tools = 0
+        self._counts: Counts | None = None
+        self._grounding: Grounding | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Events completed by ``data``. An error behind good events is raised by the next call: they are not lost."""
@@ -303,17 +309,25 @@ class GeminiReader:
             self._started = True
             self._reply_id = reply.response_id or ""
             out.append(Started(reply.model_version or "", self._reply_id))
-        finish = ""
+        finish, grounded = "", False
         if reply.candidates:
             candidate = reply.candidates[0]
             if candidate.content is not None and candidate.content.parts:
                 for part in candidate.content.parts:
                     self._part(part, out)
             finish = candidate.finish_reason or ""
+            if candidate.grounding_metadata:
+                grounded = True
+                self._grounding = self._grounding or Grounding()
+                self._grounding.see(bytes(candidate.grounding_metadata))
         counts = reply.usage_metadata
         # Vertex says the traffic type on every chunk and the counts on the last: no count is not a count of 0.
-        if counts is not None and (counts.prompt_token_count is not None or counts.total_token_count):
-            out.append(UsageSeen(read_usage(counts, self._source)))
+        counted = counts is not None and (counts.prompt_token_count is not None or counts.total_token_count)
+        if counted:
+            self._counts = counts
+        if (counted or grounded) and self._counts is not None:
+            fees = self._grounding.fees if self._grounding is not None else ()
+            out.append(UsageSeen(read_usage(self._counts, self._source, fees)))
         if finish:
             self._finish = finish
             if finish in FAILED and not self._answered:
@@ -388,7 +402,7 @@ def _naked_json(raw: bytes) -> bytes | None:
     return text if text[:1] in (b"{", b"[") else None
 
 
-def read_usage(counts: Counts, source: UsageSource) -> Usage:
+def read_usage(counts: Counts, source: UsageSource, fees: tuple[tuple[str, int], ...] = ()) -> Usage:
     """Google's inclusive counts -> the disjoint vector. A negative count is none, and said."""
     prompt = max(counts.prompt_token_count or 0, 0)
     tool_use = max(counts.tool_use_prompt_token_count or 0, 0)
@@ -406,6 +420,9 @@ def read_usage(counts: Counts, source: UsageSource) -> Usage:
         cached = min(cached, prompt)
         audio = min(max(audio, 0), prompt - cached)
         image = min(max(image, 0), prompt - cached - audio)
+    cached_audio = 0
+    if cached and counts.cache_tokens_details:
+        cached_audio = min(max(_of(counts.cache_tokens_details, "AUDIO"), 0), cached)
     out_audio = out_image = 0
     if _mixed(counts.candidates_tokens_details):
         out_audio = min(_of(counts.candidates_tokens_details, "AUDIO"), candidates)
@@ -421,6 +438,8 @@ def read_usage(counts: Counts, source: UsageSource) -> Usage:
         output_image=out_image,
         source=source,
         service_tier=_served(counts),
+        fees=fees,
+        cache_read_audio=cached_audio,
         note=note,
     )
 

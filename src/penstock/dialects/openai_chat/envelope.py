@@ -189,6 +189,7 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
         options is not None and options.include_usage is True,
         max_tokens=cap,
         input_bytes=size,
+        messages=messages,
     )
     if envelope.n is not None:
         if envelope.n < 1:

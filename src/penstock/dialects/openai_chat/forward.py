@@ -89,31 +89,53 @@ def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
 def _at_once(ask: Ask, target: Target) -> bytes | None:
     """The body with its one edit, or as it is; None if only a closer look can tell (``spans``).
 
+    Only what stands around the conversation is searched: that is nearly all of the body, and none of our business.
     In JSON the bytes ``"model"`` can only be that whole string, and a key without ``\\u`` has no other spelling. So a
-    key that stands there once, anywhere, is the one that was read, and cannot be repeated.
+    key that stands there once is the one that was read, and cannot be repeated.
     """
-    body = ask.body
+    body, start = ask.body, _conversation(ask)
+    if start < 0:
+        return None
+    end = start + len(ask.messages)
+    around = body[:start] + body[end:]
     want_usage = ask.stream and not ask.include_usage
     find = (
-        body.find
+        around.find
     )  # not "in", for which CPython first takes the needle for an int and words an error about it
     at = find(b'"model"')
-    backslash = find(b"\\")
     if (
         at < 0
         or find(b'"model"', at + 1) >= 0
-        or (backslash >= 0 and find(b"\\u", backslash) >= 0)
-        or body.count(b'"messages"') != 1
-        or body.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
-        or (find(b'"max_') >= 0 and _caps_need_a_look(body, target))
+        or find(b"\\u") >= 0
+        or around.count(b'"messages"') != 1
+        or around.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
+        or (find(b'"max_') >= 0 and _caps_need_a_look(around, target))
     ):
         return None
     if ask.model == target.model and not want_usage:
         return body
+    if at > start:
+        at += end - start
     for old, new in _model_edits(ask.model, target.model, want_usage):
         if body.startswith(old, at):
             return b"".join((body[:at], new, body[at + len(old) :]))
     return None
+
+
+def _conversation(ask: Ask) -> int:
+    """Where ``messages`` begins in the body; -1 if that is not plain to see.
+
+    The first ``"messages"`` may be another field's word: then what follows it is not what was read, or the true one
+    stands outside of it, and the caller looks closer.
+    """
+    body = ask.body
+    at = body.find(b'"messages":')
+    if at < 0:
+        return -1
+    start = at + len(b'"messages":')
+    if body[start : start + 1] == b" ":
+        start += 1
+    return start if Raw(body[start : start + len(ask.messages)]) == ask.messages else -1
 
 
 @lru_cache(maxsize=1024)

@@ -27,6 +27,7 @@ from penstock.dialects.openai_chat.shapes import (
     Choice,
     Chunk,
     Piece,
+    cites_pages,
     is_error,
     present,
     read_chunk,
@@ -48,6 +49,8 @@ class _Reading(Struct, eq=False):
     upstream_id: str = ""
     finished: bool = False
     _served: str | None = None
+    _cites: bool = False
+    _billed: tuple[UsageField, UsageSource] | None = None
 
     def __repr__(self) -> str:
         """Without what it holds of the reply: people's words."""
@@ -77,7 +80,14 @@ class _Reading(Struct, eq=False):
         self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def _bill(self, seen: UsageField, source: UsageSource) -> None:
-        self.usage = read_usage(seen, source, self._served)
+        self._billed = (seen, source)
+        self.usage = read_usage(seen, source, self._served, cites=self._cites)
+
+    def _cite(self) -> None:
+        """The answer cites pages of the web. Usage may stand before the citations."""
+        self._cites = True
+        if self._billed is not None:
+            self._bill(*self._billed)
 
     def _stop(self, choice: Choice) -> None:
         """The first choice's reason is the reply's. Raises for OpenRouter's finish_reason "error"."""
@@ -183,6 +193,8 @@ class StreamRelay(_Reading):
                     or piece.function_call
                 ):
                     self._read_piece(piece)
+                if piece.annotations and cites_pages(piece.annotations):
+                    self._cite()
             if choice.finish_reason or (choice.error and present(choice.error)):
                 self._stop(choice)
                 self._open[choice.index] = False
@@ -258,6 +270,8 @@ class WholeRelay(_Reading):
                     or piece.function_call
                 ):
                     self._read_piece(piece)
+                if piece.annotations and cites_pages(piece.annotations):
+                    self._cite()
             self._stop(choice)
         self.finished = True
         return body

@@ -41,12 +41,13 @@ from penstock.dialects.openai_chat.shapes import (
     Function,
     Piece,
     ToolPiece,
+    cites_pages,
     is_error,
     present,
     read_chunk,
     stop_reason,
 )
-from penstock.dialects.openai_chat.usage import read_usage
+from penstock.dialects.openai_chat.usage import UsageField, read_usage
 from penstock.wire.sse import SseEvent, SseReader
 
 AUDIO_MIME = "audio/*"
@@ -65,12 +66,14 @@ class _Call(Struct):
 class _Making:
     """Chunks -> events of the first choice."""
 
-    __slots__ = ("_by_index", "_calls", "_served", "_source", "_started", "stopped")
+    __slots__ = ("_by_index", "_calls", "_cites", "_served", "_source", "_started", "_usage", "stopped")
 
     def __init__(self, source: UsageSource) -> None:
         self._source: UsageSource = source
         self._started: Started | None = None
         self._served: str | None = None
+        self._usage: UsageField | None = None
+        self._cites = False
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self.stopped = False
@@ -87,6 +90,7 @@ class _Making:
             self._started = Started(chunk.model or "", chunk.id or "")
             events.append(self._started)
         self._served = chunk.service_tier or self._served
+        cited = False
         for choice in chunk.choices or ():
             check_choice(choice)
             if choice.index != 0:
@@ -98,10 +102,16 @@ class _Making:
                 if made and self.stopped:
                     raise UpstreamMalformed("The upstream sent content after its finish reason.")
                 events.extend(made)
+                cited = cited or (bool(piece.annotations) and cites_pages(piece.annotations))
             if choice.finish_reason and not self.stopped:
                 events.append(self._stop(choice.finish_reason, choice.native_finish_reason))
         if chunk.usage is not None:
-            events.append(UsageSeen(read_usage(chunk.usage, self._source, self._served)))
+            self._usage = chunk.usage
+        self._cites = self._cites or cited
+        # Citations may follow the usage, and say that there is more to pay.
+        if self._usage is not None and (cited or chunk.usage is not None):
+            usage = read_usage(self._usage, self._source, self._served, cites=self._cites)
+            events.append(UsageSeen(usage))
         return events
 
     def end(self) -> list[Event]:

@@ -52,6 +52,7 @@ class Piece(Struct, gc=False):
     function_call: Function | None = None
     audio: AudioPiece | None = None
     images: Raw = _NONE
+    annotations: Raw = _NONE
 
 
 class Choice(Struct, gc=False):
@@ -78,6 +79,16 @@ class Chunk(Struct, gc=False):
 
 _decode = msgspec.json.Decoder(Chunk).decode
 _decode_any = msgspec.json.Decoder().decode
+_TOKENS = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "prompt_cache_hit_tokens",
+    }
+)
 
 _STOPS: dict[str, StopReason] = {
     "stop": "stop",
@@ -129,6 +140,11 @@ def present(raw: Raw) -> bool:
     return raw is not _NONE and bytes(raw) not in (b"", b"null", b"false", b'""', b"{}", b"[]")
 
 
+def cites_pages(annotations: Raw) -> bool:
+    """True for a message that cites pages of the web: its model has searched."""
+    return b'"url_citation"' in bytes(annotations)
+
+
 def _read_with_halves(data: bytes) -> Chunk:
     """JSON with half a surrogate pair in it, which Python's and JavaScript's encoders write, but no strict reader
     takes. It is read as "?"; anything else is malformed."""
@@ -155,11 +171,19 @@ def _straightened(body: dict[str, Any]) -> dict[str, Any]:
         straight["error"] = Raw(msgspec.json.encode(body["error"]))
     if isinstance(body.get("choices"), list):
         straight["choices"] = [_straight_choice(as_object(choice)) for choice in as_list(body["choices"])]
-    try:
-        straight["usage"] = msgspec.convert(body.get("usage"), UsageField | None, strict=False)
-    except msgspec.ValidationError:
-        straight["usage"] = None
+    straight["usage"] = _straight_usage(body.get("usage"))
     return straight
+
+
+def _straight_usage(usage: Any) -> UsageField | None:
+    """All of it; or its tokens alone, where what stands beside them is odd; or nothing."""
+    tokens = {name: value for name, value in as_object(usage).items() if name in _TOKENS}
+    for tried in (usage, tokens or None):
+        try:
+            return msgspec.convert(tried, UsageField | None, strict=False)
+        except msgspec.ValidationError:
+            continue
+    return None
 
 
 def _straight_choice(choice: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +208,7 @@ def _straight_piece(piece: dict[str, Any]) -> dict[str, Any]:
         words, thoughts = _of_parts(as_list(piece["content"]))
         straight["content"] = words
         straight["reasoning"] = thoughts or straight["reasoning"]
-    for name in ("reasoning_details", "images"):
+    for name in ("reasoning_details", "images", "annotations"):
         if isinstance(piece.get(name), list):
             straight[name] = Raw(msgspec.json.encode(piece[name]))
     if piece.get("audio"):

@@ -2,6 +2,10 @@
 
 OpenAI counts inclusively: cached, written and audio tokens are part of ``prompt_tokens``, reasoning is part of
 ``completion_tokens``. Some providers (xAI) leave reasoning out of ``completion_tokens``; their total shows it.
+
+Searches of the web are charged beside tokens. OpenRouter counts them (``server_tool_use``), so does Perplexity's deep
+research (``num_search_queries``); its other models charge once a call, by ``search_context_size``; xAI charges by source
+(``num_sources_used``); OpenAI's search models charge once a call and show it only by the ``url_citation`` annotations.
 """
 
 from typing import Any
@@ -29,6 +33,12 @@ class CompletionDetails(Struct, gc=False):
     image_tokens: int | None = None
 
 
+class ServerTools(Struct, gc=False):
+    """What the provider's own tools did, as OpenRouter counts it."""
+
+    web_search_requests: int | None = None
+
+
 class UsageField(Struct, gc=False):
     """``usage`` as a provider sends it. ``prompt_cache_hit_tokens`` is DeepSeek's spelling of cached."""
 
@@ -38,6 +48,12 @@ class UsageField(Struct, gc=False):
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
+    server_tool_use: ServerTools | None = None
+    server_tool_use_details: ServerTools | None = None
+    num_search_queries: int | None = None
+    search_context_size: str | None = None
+    citation_tokens: int | None = None
+    num_sources_used: int | None = None
 
 
 _NO_PROMPT_DETAILS = PromptDetails()
@@ -63,18 +79,22 @@ class _Share:
         return taken
 
 
-def read_usage(seen: UsageField, source: UsageSource, served: str | None = None) -> Usage:
+def read_usage(
+    seen: UsageField, source: UsageSource, served: str | None = None, *, cites: bool = False
+) -> Usage:
     """The disjoint vector. Figures that contradict each other are clamped, and ``note`` says so.
 
-    ``served``: the ``service_tier`` that stands beside the usage.
+    ``served``: the ``service_tier`` that stands beside the usage. ``cites``: the answer cites pages of the web.
     """
     tier = service_tier_of(served)
+    fees = _fees(seen, cites=cites) if cites or _may_have_fees(seen) else ()
     if _is_plain(seen):
         return Usage(
             input=seen.prompt_tokens or 0,
             output=seen.completion_tokens or 0,
             source=source,
             service_tier=tier,
+            fees=fees,
         )
     notes: list[str] = []
     given_prompt, given_completion = seen.prompt_tokens or 0, seen.completion_tokens or 0
@@ -115,8 +135,36 @@ def read_usage(seen: UsageField, source: UsageSource, served: str | None = None)
         output_image=image_out,
         source=source,
         service_tier=tier,
+        fees=fees,
         note="; ".join(notes),
     )
+
+
+def _may_have_fees(seen: UsageField) -> bool:
+    """Most replies have none: this is asked for each, so it asks for little."""
+    return (
+        seen.server_tool_use is not None
+        or seen.search_context_size is not None
+        or seen.num_search_queries is not None
+        or seen.num_sources_used is not None
+        or seen.server_tool_use_details is not None
+        or seen.citation_tokens is not None
+    )
+
+
+def _fees(seen: UsageField, *, cites: bool) -> tuple[tuple[str, int], ...]:
+    tools = seen.server_tool_use or seen.server_tool_use_details
+    searches = seen.num_search_queries if tools is None else tools.web_search_requests
+    size = seen.search_context_size
+    if searches is None and (size or (cites and not seen.num_sources_used)):
+        searches = 1
+    unit = f"web_search:{size}" if size else "web_search"
+    fees = (
+        (unit, searches),
+        ("search_source", seen.num_sources_used),
+        ("citation", seen.citation_tokens),
+    )
+    return tuple([(unit, quantity) for unit, quantity in fees if quantity is not None and quantity > 0])
 
 
 def _is_plain(seen: UsageField) -> bool:
