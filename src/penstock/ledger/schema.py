@@ -4,7 +4,7 @@ Rules
 - A migration that was released is never edited: a change is a new one. ``user_version`` counts them.
 - A file is ours if its ``application_id`` says so; a file of anyone else is never touched.
 - One statement writes many rows in one step (decision 001). ``OR IGNORE`` by id makes a repeated batch harmless.
-- An index holds only what no other index finds: most bodies and traces carry their call's own id.
+- An index holds only what no other index finds: a body or a trace often carries its call's own id.
 
 Does not: rows of Entry.lines as a table of its own; the view ``lines`` unfolds them.
 """
