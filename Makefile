@@ -23,6 +23,7 @@ demo: $(BIN)/penstock
 	$(BIN)/penstock demo
 
 test: $(VENV)/.test
+	@scripts/install_servers.sh
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.test

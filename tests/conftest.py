@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.testing import no_network
+from tests.servers import PostgresServer, RedisServer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +13,25 @@ def _this_machine_only() -> Iterator[None]:
     """A test that connects anywhere but to loopback fails with NetworkForbidden."""
     with no_network():
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL for the whole run. Who stops it starts it again."""
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis, or Valkey, for the whole run. Who stops it starts it again."""
+    server = RedisServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty database, password and all."""
+    return postgres_server.database()
