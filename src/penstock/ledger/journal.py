@@ -20,62 +20,44 @@ Rules
 """
 
 import queue
-import sqlite3
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from copy import copy
-from itertools import chain
 from typing import Any, cast
 
 import msgspec
 
 from penstock.base.errors import OurFault
 from penstock.ledger.entry import Call, Entry, Line, Record
-from penstock.ledger.rows import NULL, call_values, encode, entry_values, read_record, unknown_type
-from penstock.ledger.schema import (
-    CALL_COLUMNS,
-    ENTRY_COLUMNS,
-    INSERT_CALLS,
-    INSERT_ENTRIES,
-    STATEMENT_ROWS,
-    open_reader,
-    open_writer,
-)
+from penstock.ledger.rows import call_values, encode, entry_values, unknown_type
+from penstock.ledger.store import SLICE_RECORDS, Row, SqliteStore, Store
 
 MAX_BATCH_RECORDS = 10_000
 """Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
-_SLICE_RECORDS = STATEMENT_ROWS[-1]
 _RETIRE_PER_ADD = 4
-_BEHIND_RECORDS = 2 * _SLICE_RECORDS
+_BEHIND_RECORDS = 2 * SLICE_RECORDS
 _GIVE_WAY_EVERY = 16
 _GIVE_WAY_S = 0.00005
 """As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
-_UNBINDABLE = (UnicodeEncodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-"""Half a surrogate pair, an integer beyond 64 bits, an object that is no value (in 3.11; in 3.10)."""
-
-_Row = tuple[Record, list[Any], list[Any]]
-"""A record, its call's values, its entries' values one after the other."""
-_CALL_NULLS = [NULL] * len(CALL_COLUMNS)
-_ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
 
 class Journal:
-    """One SQLite ledger and its writer thread. ``add``, ``find`` and ``full`` belong to the loop thread."""
+    """One ledger and its writer thread: a file of SQLite's, or another ``store``. ``add``, ``find`` and ``full`` belong to the loop thread."""
 
-    def __init__(self, path: str, *, flush_ms: int = 50, max_queue: int = 200_000) -> None:
+    def __init__(
+        self, path: str = "", *, flush_ms: int = 50, max_queue: int = 200_000, store: Store | None = None
+    ) -> None:
         """Open or create the ledger at ``path``; raises ConfigFault where that cannot be."""
-        self.path = path
         self.fault: str | None = None
         """Why the last batch could not be written, until one could."""
         self._max_queue = max_queue
         # A record that just missed a batch waits for that one's write, a gather and its own write, all in flush_ms.
         self._gather_s = flush_ms / 2000
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._pending: dict[str, Record] = {}
         self._stored: deque[Record] = deque()
         self._asleep = False
@@ -84,13 +66,7 @@ class Journal:
         self._written = 0
         self._closing = False
         self._abandon_at_s = float("inf")
-        self._writer = open_writer(path)
-        try:
-            self._reader = open_reader(path)
-        except BaseException:
-            self._writer.close()
-            raise
-        self._reading = threading.Lock()
+        self._store = SqliteStore(path) if store is None else store
         self._thread = threading.Thread(target=self._run, name="penstock-ledger", daemon=True)
         self._thread.start()
 
@@ -129,14 +105,20 @@ class Journal:
 
         Answered from the queue where it is not yet stored. From the database, ``call.explain`` is plain data.
         """
-        if not any_id:
-            return None
+        record = self.recent(any_id, virtual_key=virtual_key)
+        return self.read(any_id, virtual_key=virtual_key) if record is None and any_id else record
+
+    def recent(self, any_id: str, *, virtual_key: str | None = None) -> Record | None:
+        """What ``find`` looks at first: the record where it may not be stored yet. Never waits."""
         self._retire(MAX_BATCH_RECORDS)
-        record = self._pending.get(any_id)
+        record = self._pending.get(any_id) if any_id else None
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
             return record
-        with self._reading:
-            return read_record(self._reader, any_id, virtual_key=virtual_key)
+        return None
+
+    def read(self, any_id: str, *, virtual_key: str | None = None) -> Record | None:
+        """The record where it is stored. Waits for the database: for any thread."""
+        return self._store.read(any_id, virtual_key)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything added so far is stored; False if that took longer than ``timeout_s``."""
@@ -152,13 +134,10 @@ class Journal:
             self._closing = True
             self._bell.put(None)
         self._thread.join()
-        # The writer last: only who may write can fold the WAL into the file when the last connection goes.
-        with self._reading:
-            self._reader.close()
-        self._writer.close()
+        self._store.close()
         if self._rows:
             raise OurFault(
-                f"{len(self._rows)} calls could not be written to the ledger {self.path!r}: {self.fault}",
+                f"{len(self._rows)} calls could not be written to the ledger {self._store.name}: {self.fault}",
                 code="ledger_not_written",
             )
 
@@ -203,16 +182,16 @@ class Journal:
             return
 
     def _write_batch(self) -> bool:
-        batch = self._rows[:MAX_BATCH_RECORDS]
+        batch, store = self._rows[:MAX_BATCH_RECORDS], self._store
         try:
             try:
-                self._store(batch)
-            except _UNBINDABLE:
+                store.write(batch)
+            except store.unbindable:
                 batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage(row[0]) for row in batch]
                 self._rows[: len(batch)] = batch
-                self._store(batch)
-        except sqlite3.Error as error:
-            self.fault = f"The ledger {self.path!r} cannot be written: {error}."
+                store.write(batch)
+        except store.faults as error:
+            self.fault = store.why(error)
             return False
         self.fault = None
         self._stored.extend(record for record, _, _ in batch)
@@ -221,33 +200,6 @@ class Journal:
             self._written += len(batch)
             self._progress.notify_all()
         return True
-
-    def _store(self, batch: list[_Row]) -> None:
-        """Write a batch in one transaction, which the first statement begins."""
-        writer = self._writer
-        try:
-            for start in range(0, len(batch), _SLICE_RECORDS):
-                _, calls, entries = zip(*batch[start : start + _SLICE_RECORDS], strict=True)
-                self._insert(INSERT_CALLS, list(chain.from_iterable(calls)), _CALL_NULLS)
-                self._insert(INSERT_ENTRIES, list(chain.from_iterable(entries)), _ENTRY_NULLS)
-            writer.commit()
-        except BaseException:
-            writer.rollback()
-            raise
-
-    def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
-        """Write rows that stand one after the other, in as few statements as can hold them."""
-        width, most = len(nulls), STATEMENT_ROWS[-1]
-        rows = len(values) // width
-        while rows > most:
-            self._writer.executemany(statements[most], [values[: most * width]])
-            del values[: most * width]
-            rows -= most
-        if rows:
-            room = STATEMENT_ROWS[bisect_left(STATEMENT_ROWS, rows)]
-            values += nulls * (room - rows)
-            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
-            self._writer.executemany(statements[room], [values])
 
     def _retire(self, count: int) -> None:
         """Forget up to ``count`` records that are stored: the database answers for them now."""
@@ -262,13 +214,13 @@ class Journal:
                 del pending[call.body_id]
 
 
-def _row(record: Record, call: Call, entries: tuple[Entry, ...]) -> _Row:
+def _row(record: Record, call: Call, entries: tuple[Entry, ...]) -> Row:
     if len(entries) == 1:
         return record, call_values(call), entry_values(entries[0])
     return record, call_values(call), [value for entry in entries for value in entry_values(entry)]
 
 
-def _salvage(record: Record) -> _Row:
+def _salvage(record: Record) -> Row:
     """The row of a record that cannot be stored as it is: broken characters replaced, impossible numbers unknown."""
     call = copy(record.call)
     call.explain = None

@@ -1,11 +1,12 @@
 """A running gateway's figures at a glance, read from the ledger alone: for the demo and for anyone who watches."""
 
-import sqlite3
 from statistics import median
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from penstock.ledger.sql import Reading, Sql, sql_of
 
 HEALTH_CODES = frozenset({"open", "dropped", "keys-cooling", "keys-exhausted"})
 """Refusals for a provider's or its keys' state: another time the target would have been asked (routing)."""
@@ -57,16 +58,17 @@ class _Happening(Struct):
 
 _TOLD = msgspec.json.Decoder(_Told)
 _QUOTED = [f'"{code}"' for code in sorted(HEALTH_CODES)]
-# The explain is only read where it may matter: after one attempt, with a refusal in it.
-_CALLS = (
-    "SELECT status, attempts, gateway_us, CASE WHEN status < 400 AND attempts = 1 "  # noqa: S608 - our own words
-    f"AND ({' OR '.join('instr(explain, ?)' for _ in _QUOTED)}) THEN explain END FROM calls WHERE at_ms >= ?"
-)
+def _calls(sql: Sql) -> str:
+    # The explain is only read where it may matter: after one attempt, with a refusal in it.
+    return (
+        "SELECT status, attempts, gateway_us, CASE WHEN status < 400 AND attempts = 1 "  # noqa: S608 - our own words
+        f"AND ({' OR '.join(sql.explain_has for _ in _QUOTED)}) THEN explain END FROM calls WHERE at_ms >= ?"
+    )
 
 
-def pulse(connection: sqlite3.Connection, since_ms: int = 0) -> Pulse:
+def pulse(connection: Reading, since_ms: int = 0) -> Pulse:
     """Read the figures. One pass over the calls and one over the entries."""
-    calls = connection.execute(_CALLS, (*_QUOTED, since_ms)).fetchall()
+    calls = connection.execute(_calls(sql_of(connection)), (*_QUOTED, since_ms)).fetchall()
     own = sorted(row[2] for row in calls if row[2] is not None)
     entries = connection.execute(
         "SELECT provider, class, cost_nusd, ttft_ms FROM entries WHERE at_ms >= ?", (since_ms,)

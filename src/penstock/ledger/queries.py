@@ -1,13 +1,12 @@
 """Questions to the ledger: what was spent, by whom, on what; and what happened on one call.
 
-Pure functions over a read-only connection (``schema.open_reader``).
+Pure functions over a read-only connection (``opening.open_ledger``), SQLite's or PostgreSQL's.
 
 Rules
 - A sum is of what is known; how many attempts have no known price stands beside it, always.
 - ``meta:<key>`` is the caller's own metadata, as a dimension and as a filter. Days are UTC.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
 from penstock.ledger.entry import Call, Entry
 from penstock.ledger.rows import ids_of, read_record
+from penstock.ledger.sql import SQLITE, Reading, Sql, sql_of
 
 DIMENSIONS: dict[str, str] = {
     "provider": "provider",
@@ -25,14 +25,14 @@ DIMENSIONS: dict[str, str] = {
     "virtual_key": "virtual_key",
     "provider_key": "provider || '.' || provider_key",
     "route": "route",
-    "day": "strftime('%Y-%m-%d', at_ms / 1000, 'unixepoch')",
+    "day": SQLITE.day,
     "class": "class",
     "stage": "stage",
     "trace": "trace_id",
     "dialect": "dialect",
     "error": "coalesce(error_code, '')",
 }
-"""What entries can be grouped and filtered by, and its SQL."""
+"""What entries can be grouped and filtered by, and its SQL (for a day: SQLite's)."""
 
 _META = "meta:"
 
@@ -64,7 +64,7 @@ class Explained(Struct, frozen=True):
 
 
 def cost(
-    connection: sqlite3.Connection,
+    connection: Reading,
     *,
     by: str,
     since_ms: int | None = None,
@@ -72,7 +72,8 @@ def cost(
     where: Mapping[str, str] | None = None,
 ) -> list[CostRow]:
     """Spending grouped by one dimension: days in order, all else the dearest first."""
-    key, bound = _dimension(by)
+    sql = sql_of(connection)
+    key, bound = _dimension(by, sql)
     conditions: list[str] = []
     filters: list[Any] = []
     if since_ms is not None:
@@ -82,7 +83,7 @@ def cost(
         conditions.append("at_ms < ?")
         filters.append(until_ms)
     for name, value in (where or {}).items():
-        condition, more = _condition(name, value)
+        condition, more = _condition(name, value, sql)
         conditions.append(condition)
         filters += more
     sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
@@ -90,7 +91,7 @@ def cost(
         f"SELECT {key}, count(DISTINCT request_id), count(*), coalesce(sum(cost_nusd), 0), "  # noqa: S608 - our own names; values are bound
         f"count(*) - count(cost_nusd), {sums} FROM entries "
         f"{'WHERE ' + ' AND '.join(conditions) if conditions else ''} "
-        f"GROUP BY 1 ORDER BY {'1' if by == 'day' else '4 DESC, 1'}",
+        f"GROUP BY 1 ORDER BY {'1' if by == 'day' else '4 DESC, 1'} NULLS FIRST",
         [*bound, *filters],
     )
     return [
@@ -98,15 +99,15 @@ def cost(
             None if row[0] is None else str(row[0]),
             row[1],
             row[2],
-            dict(zip(TOKEN_UNITS, row[5:], strict=True)),
-            row[3],
+            {unit: int(count) for unit, count in zip(TOKEN_UNITS, row[5:], strict=True)},
+            int(row[3]),
             row[4],
         )
         for row in rows
     ]
 
 
-def explain(connection: sqlite3.Connection, request_id: str) -> Explained | None:
+def explain(connection: Reading, request_id: str) -> Explained | None:
     """The call of a request id, or of a reply's body id."""
     record = read_record(connection, request_id)
     if record is None:
@@ -121,23 +122,19 @@ def explain(connection: sqlite3.Connection, request_id: str) -> Explained | None
     )
 
 
-def _condition(name: str, value: str) -> tuple[str, list[Any]]:
+def _condition(name: str, value: str, sql: Sql) -> tuple[str, list[Any]]:
     if name == "trace":
-        return _OF_TRACE, [value, *ids_of(value), value]
-    expression, bound = _dimension(name)
+        # A trace is several calls, whose entries are in an index of their own, or one call of that id, or both.
+        return sql.of_trace, [value, *ids_of(value), value]
+    expression, bound = _dimension(name, sql)
     return f"{expression} = ?", [*bound, value]
 
 
-_OF_TRACE = (
-    "rowid IN (SELECT rowid FROM entries WHERE trace_id = ? AND trace_id <> request_id "
-    "UNION ALL SELECT rowid FROM entries WHERE id >= ? AND id < ? AND trace_id = request_id AND trace_id = ?)"
-)
-"""A trace is several calls, whose entries are in the index ``entries_trace``, or one call of that id, or both."""
-
-
-def _dimension(name: str) -> tuple[str, list[Any]]:
+def _dimension(name: str, sql: Sql) -> tuple[str, list[Any]]:
     if name.startswith(_META) and len(name) > len(_META):
-        return "(SELECT m.value FROM json_each(entries.meta) m WHERE m.key = ?)", [name[len(_META) :]]
+        return sql.meta, [name[len(_META) :]]
+    if name == "day":
+        return sql.day, []
     if name in DIMENSIONS:
         return DIMENSIONS[name], []
     raise BadRequest(

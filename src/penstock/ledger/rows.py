@@ -1,6 +1,5 @@
 """The nouns of the ledger -> values of its rows, and back."""
 
-import sqlite3
 from typing import Any
 
 import msgspec
@@ -8,6 +7,7 @@ from msgspec.structs import astuple
 
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
+from penstock.ledger.sql import Reading
 
 NULL = float("nan")
 """SQLite stores it as NULL. ``None`` is stored as NULL too, but ``sqlite3`` looks for an adapter first: ten times an int."""
@@ -82,9 +82,7 @@ _BODY = "body_id = ? AND body_id <> '' AND body_id <> request_id"
 """The words of the index ``calls_body``: SQLite uses a partial index only where it reads its condition."""
 
 
-def read_record(
-    connection: sqlite3.Connection, any_id: str, *, virtual_key: str | None = None
-) -> Record | None:
+def read_record(connection: Reading, any_id: str, *, virtual_key: str | None = None) -> Record | None:
     """The call whose request id or body id is ``any_id``, newest first where several bodies share an id."""
     mine = "" if virtual_key is None else " AND virtual_key = ?"
     bound = (any_id,) if virtual_key is None else (any_id, virtual_key)
@@ -98,7 +96,7 @@ def read_record(
     return None
 
 
-def entries_of(connection: sqlite3.Connection, request_id: str) -> tuple[Entry, ...]:
+def entries_of(connection: Reading, request_id: str) -> tuple[Entry, ...]:
     """The attempts of a call, in order."""
     rows = connection.execute(
         f"{SELECT_ENTRIES} WHERE id >= ? AND id < ? AND request_id = ? ORDER BY attempt, id",

@@ -1,0 +1,54 @@
+"""Which ledger is meant, by its place: a file's path is SQLite's, ``postgresql://`` is PostgreSQL's.
+
+What PostgreSQL needs (``penstock[postgres]``) is imported only where such a place is named.
+"""
+
+from penstock.base.errors import ConfigFault
+from penstock.ledger.journal import Journal
+from penstock.ledger.schema import open_reader
+from penstock.ledger.sql import Reading
+
+SCHEMES = ("postgresql://", "postgres://")
+
+
+def is_postgres(place: str) -> bool:
+    """True for a URL of PostgreSQL."""
+    return place.startswith(SCHEMES)
+
+
+def open_journal(place: str, *, flush_ms: int, max_queue: int) -> Journal:
+    """The journal at ``place``, made or migrated where needed. Raises ConfigFault with a sentence."""
+    if not is_postgres(place):
+        return Journal(place, flush_ms=flush_ms, max_queue=max_queue)
+    try:
+        from penstock.ledger.postgres.store import PostgresStore
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return Journal(flush_ms=flush_ms, max_queue=max_queue, store=PostgresStore(place))
+
+
+def open_ledger(place: str) -> Reading:
+    """The ledger at ``place``, to be read only. Raises ConfigFault where there is none."""
+    if not is_postgres(place):
+        return open_reader(place)
+    try:
+        from penstock.ledger.postgres.reader import PostgresReader
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return PostgresReader(place)
+
+
+def shown(place: str) -> str:
+    """The place for people: of a URL only what is no secret."""
+    if not is_postgres(place):
+        return place
+    rest = place.partition("://")[2].partition("?")[0]
+    return f"postgresql://{rest.rpartition('@')[2]}"
+
+
+def _not_installed(error: ImportError) -> ConfigFault:
+    return ConfigFault(
+        f"A ledger in PostgreSQL needs packages that are not installed ({error.name} is missing).",
+        path="$.ledger.url",
+        hint="Run pip install 'penstock[postgres]'.",
+    )

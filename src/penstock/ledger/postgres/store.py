@@ -1,0 +1,246 @@
+"""The journal's store in PostgreSQL: batches go by COPY.
+
+Once, exactly
+- A batch is one transaction. Where it is not known whether a commit came through, the batch is written again.
+- An entry of ours is made once, with its id and its time: (id, at_ms) is the key of its month's partition, so a second
+  writing finds the first. COPY knows no "or ignore": it runs straight into the table, and only where something repeats
+  is the batch taken back and merged through a temporary table.
+- An entry from outside (class ``own_cost``) carries its sender's id, and may come again with another time, in another
+  month, where no partition's key would see it: ``own_ids`` keeps all such ids, and the first one counts.
+
+While the server is away the journal keeps its rows and says why; each attempt opens a new connection.
+"""
+
+import re
+import threading
+import time
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq
+
+from penstock.base.errors import OurFault, PenstockError
+from penstock.ledger.entry import Record
+from penstock.ledger.postgres.address import Address
+from penstock.ledger.postgres.reader import PostgresReader
+from penstock.ledger.postgres.schema import SESSION, make_months, prepare
+from penstock.ledger.rows import read_record
+from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
+from penstock.ledger.store import Row
+
+_MONTHS_EVERY_S = 3600.0
+_READ_TIMEOUT_MS = 5_000
+_INTEGERS = frozenset(
+    "at_ms status stream attempts gateway_us attempt input cache_read cache_write_5m cache_write_1h input_audio "
+    "input_image output reasoning output_audio output_image cost_nusd".split()
+)
+_FLOATS = frozenset(("latency_ms", "ttft_ms", "tokens_per_s", "connect_ms", "joules"))
+_NEVER_NULL = {"id": "", "request_id": "", "class": "", "at_ms": 0}
+_CLASS = ENTRY_COLUMNS.index("class")
+_META = ENTRY_COLUMNS.index("meta")
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""A zero byte as JSON writes it. PostgreSQL reads no such text."""
+
+_UNFIT = (
+    UnicodeEncodeError,
+    OverflowError,
+    psycopg.DataError,
+    psycopg.ProgrammingError,
+    errors.NotNullViolation,
+)
+"""Half a surrogate pair, a zero byte, an integer beyond 64 bits, an object that is no value, no time."""
+
+
+class PostgresStore:
+    """A database of PostgreSQL's. Raises ConfigFault where it cannot be opened."""
+
+    faults: tuple[type[BaseException], ...] = (psycopg.Error, PenstockError, UnicodeEncodeError, OverflowError)
+    unbindable: tuple[type[BaseException], ...] = ()
+    """What a column cannot hold is mended here: the types are PostgreSQL's own matter."""
+
+    def __init__(self, url: str) -> None:
+        self._address = address = Address(url)
+        self.name = address.shown
+        self._looking: PostgresReader | None = None
+        self._look = threading.Lock()
+        self._months_at_s = 0.0
+        prepare(address)
+        try:
+            self._connection = address.connect(settings=SESSION)
+        except psycopg.Error as error:
+            raise address.fault(error, "opened") from error
+
+    def write(self, batch: list[Row]) -> None:
+        """Write a batch in one transaction."""
+        if self._connection.closed:
+            # Also after a fail-over: whoever answers now must have the tables.
+            prepare(self._address)
+            self._connection = self._address.connect(settings=SESSION)
+            self._months_at_s = 0.0
+        try:
+            self._make_months(self._connection)
+            calls, ours, theirs = _tables(batch)
+            try:
+                self._put(calls, ours, theirs)
+            except _UNFIT:
+                self._connection.rollback()
+                fitting = [_fitting(CALL_COLUMNS, row) for row in calls]
+                self._put(fitting, *([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs)))
+            self._connection.commit()
+        except BaseException:
+            _let_go(self._connection)
+            raise
+
+    def _put(self, calls: list[list[Any]], ours: list[list[Any]], theirs: list[list[Any]]) -> None:
+        connection = self._connection
+        try:
+            _copy(connection, "calls", CALL_COLUMNS, calls)
+            _copy(connection, "entries", ENTRY_COLUMNS, ours)
+        except errors.UniqueViolation:
+            connection.rollback()
+            _merge(connection, "calls", CALL_COLUMNS, calls)
+            _merge(connection, "entries", ENTRY_COLUMNS, ours)
+        _merge_theirs(connection, theirs)
+
+    def why(self, error: BaseException) -> str:
+        """A fault as a sentence."""
+        if isinstance(error, PenstockError):
+            return error.public()
+        return f"The ledger {self.name} cannot be written: {self._address.words(error)}."
+
+    def read(self, any_id: str, virtual_key: str | None) -> Record | None:
+        """The record of a request id or a body id. Raises OurFault (503) where the server does not answer."""
+        with self._look:
+            # A connection that idled through a restart of the server is dead: one more, and no more.
+            if self._looking is not None:
+                try:
+                    return read_record(self._looking, any_id, virtual_key=virtual_key)
+                except PenstockError:
+                    self._looking.close()
+                    self._looking = None
+            try:
+                self._looking = PostgresReader(self._address, timeout_ms=_READ_TIMEOUT_MS)
+                return read_record(self._looking, any_id, virtual_key=virtual_key)
+            except PenstockError as error:
+                raise OurFault(error.message, code="ledger_fault", status=503) from error
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        with self._look:
+            if self._looking is not None:
+                self._looking.close()
+        self._connection.close()
+
+    def _make_months(self, connection: "psycopg.Connection[Any]") -> None:
+        """Partitions ahead, now and then. Where one cannot be made just now, its rows go to ``*_other`` and move later."""
+        now_s = time.monotonic()
+        if now_s < self._months_at_s:
+            return
+        try:
+            make_months(connection, time.time_ns() // 1_000_000)
+            self._months_at_s = now_s + _MONTHS_EVERY_S
+        except (errors.LockNotAvailable, errors.DeadlockDetected, errors.InsufficientPrivilege):
+            connection.rollback()
+            self._months_at_s = now_s + _MONTHS_EVERY_S / 60
+
+
+def _let_go(connection: "psycopg.Connection[Any]") -> None:
+    """Back to a connection that can be used, or to none."""
+    if connection.closed or connection.info.transaction_status == pq.TransactionStatus.UNKNOWN:
+        connection.close()
+        return
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
+def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[list[Any]]]:
+    """The rows of calls, of our entries, and of entries from outside."""
+    calls: list[list[Any]] = []
+    ours: list[list[Any]] = []
+    theirs: list[list[Any]] = []
+    width = len(ENTRY_COLUMNS)
+    for _, call, values in batch:
+        if call:
+            calls.append(_nulls(call))
+        for start in range(0, len(values), width):
+            row = _nulls(values[start : start + width])
+            meta = row[_META]
+            if meta is not None and "\\u0000" in meta:
+                row[_META] = _NUL.sub(r"\1\\ufffd", meta)
+            (theirs if row[_CLASS] == "own_cost" else ours).append(row)
+    return calls, ours, theirs
+
+
+def _nulls(values: list[Any]) -> list[Any]:
+    """``rows.NULL`` is no number: it is not equal to itself."""
+    return [None if value != value else value for value in values]  # noqa: PLR0124 - what NaN is
+
+
+def _copy(
+    connection: "psycopg.Connection[Any]", table: str, columns: tuple[str, ...], rows: list[list[Any]]
+) -> None:
+    if not rows:
+        return
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy,
+    ):
+        write = copy.write_row
+        for row in rows:
+            write(row)
+
+
+def _merge(
+    connection: "psycopg.Connection[Any]", table: str, columns: tuple[str, ...], rows: list[list[Any]]
+) -> None:
+    """The same, passing over what is there."""
+    if not rows:
+        return
+    _set_down(connection, table, columns, rows)
+    names = ", ".join(columns)
+    connection.execute(
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM pg_temp.new_{table} ON CONFLICT DO NOTHING".encode()  # noqa: S608 - our own names
+    )
+
+
+def _merge_theirs(connection: "psycopg.Connection[Any]", rows: list[list[Any]]) -> None:
+    """Entries from outside: an id that was ever taken is passed over, whatever its time."""
+    if not rows:
+        return
+    _set_down(connection, "entries", ENTRY_COLUMNS, rows)
+    names = ", ".join(ENTRY_COLUMNS)
+    connection.execute(
+        "WITH first AS (SELECT DISTINCT ON (id) * FROM pg_temp.new_entries ORDER BY id, ctid), "  # noqa: S608 - our own names
+        "fresh AS (INSERT INTO own_ids (id, at_ms) SELECT id, at_ms FROM first ON CONFLICT DO NOTHING RETURNING id) "
+        f"INSERT INTO entries ({names}) SELECT {names} FROM first WHERE id IN (SELECT id FROM fresh) "
+        "ON CONFLICT DO NOTHING".encode()
+    )
+
+
+def _set_down(
+    connection: "psycopg.Connection[Any]", table: str, columns: tuple[str, ...], rows: list[list[Any]]
+) -> None:
+    """Rows in a temporary table that the commit empties."""
+    connection.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS new_{table} (LIKE penstock.{table}) ON COMMIT DELETE ROWS".encode()
+    )
+    connection.execute(f"TRUNCATE pg_temp.new_{table}".encode())
+    _copy(connection, f"pg_temp.new_{table}", columns, rows)
+
+
+def _fitting(columns: tuple[str, ...], values: list[Any]) -> list[Any]:
+    return [_fit(columns[index % len(columns)], value) for index, value in enumerate(values)]
+
+
+def _fit(column: str, value: Any) -> Any:
+    """``value`` as this column can hold it."""
+    if value is None or value != value:  # noqa: PLR0124 - what NaN is
+        return _NEVER_NULL.get(column)
+    if column in _INTEGERS:
+        fits = isinstance(value, int) and -(2**63) <= value < 2**63
+        return int(value) if fits else _NEVER_NULL.get(column)
+    if column in _FLOATS:
+        return float(value) if isinstance(value, int | float) and abs(value) < 2**1000 else None
+    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,117 @@
+"""Where the journal's batches lie: the port, and SQLite behind it. PostgreSQL's is ``ledger.postgres.store``."""
+
+import sqlite3
+import threading
+from bisect import bisect_left
+from itertools import chain
+from typing import Any, Protocol
+
+from penstock.ledger.entry import Record
+from penstock.ledger.rows import NULL, read_record
+from penstock.ledger.schema import (
+    CALL_COLUMNS,
+    ENTRY_COLUMNS,
+    INSERT_CALLS,
+    INSERT_ENTRIES,
+    STATEMENT_ROWS,
+    open_reader,
+    open_writer,
+)
+
+Row = tuple[Record, list[Any], list[Any]]
+"""A record, its call's values, its entries' values one after the other."""
+SLICE_RECORDS = STATEMENT_ROWS[-1]
+_CALL_NULLS = [NULL] * len(CALL_COLUMNS)
+_ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
+
+
+class Store(Protocol):
+    """A ledger's tables. ``write`` belongs to the writer thread, ``read`` to any, ``close`` comes after both."""
+
+    name: str
+    """The ledger, in words for people: no secret."""
+    faults: tuple[type[BaseException], ...]
+    """What ``write`` raises where the batch is to be tried again."""
+    unbindable: tuple[type[BaseException], ...]
+    """What ``write`` raises where a value of the batch cannot be stored as it is."""
+
+    def write(self, batch: list[Row]) -> None:
+        """Write a batch in one transaction; what is there already is passed over."""
+        ...
+
+    def why(self, error: BaseException) -> str:
+        """A fault as a sentence."""
+        ...
+
+    def read(self, any_id: str, virtual_key: str | None) -> Record | None:
+        """The record of a request id or a body id."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        ...
+
+
+class SqliteStore:
+    """A file of SQLite's. Raises ConfigFault where it cannot be opened."""
+
+    faults: tuple[type[BaseException], ...] = (sqlite3.Error,)
+    unbindable: tuple[type[BaseException], ...] = (
+        UnicodeEncodeError,
+        OverflowError,
+        sqlite3.ProgrammingError,
+        sqlite3.InterfaceError,
+    )
+    """Half a surrogate pair, an integer beyond 64 bits, an object that is no value (in 3.11; in 3.10)."""
+
+    def __init__(self, path: str) -> None:
+        self.name = repr(path)
+        self._writer = open_writer(path)
+        try:
+            self._reader = open_reader(path)
+        except BaseException:
+            self._writer.close()
+            raise
+        self._reading = threading.Lock()
+
+    def write(self, batch: list[Row]) -> None:
+        """Write a batch in one transaction, which the first statement begins."""
+        writer = self._writer
+        try:
+            for start in range(0, len(batch), SLICE_RECORDS):
+                _, calls, entries = zip(*batch[start : start + SLICE_RECORDS], strict=True)
+                self._insert(INSERT_CALLS, list(chain.from_iterable(calls)), _CALL_NULLS)
+                self._insert(INSERT_ENTRIES, list(chain.from_iterable(entries)), _ENTRY_NULLS)
+            writer.commit()
+        except BaseException:
+            writer.rollback()
+            raise
+
+    def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
+        """Write rows that stand one after the other, in as few statements as can hold them."""
+        width, most = len(nulls), STATEMENT_ROWS[-1]
+        rows = len(values) // width
+        while rows > most:
+            self._writer.executemany(statements[most], [values[: most * width]])
+            del values[: most * width]
+            rows -= most
+        if rows:
+            room = STATEMENT_ROWS[bisect_left(STATEMENT_ROWS, rows)]
+            values += nulls * (room - rows)
+            # executemany of one: it gives the GIL away once less than execute does (CPython 3.11).
+            self._writer.executemany(statements[room], [values])
+
+    def why(self, error: BaseException) -> str:
+        """A fault as a sentence."""
+        return f"The ledger {self.name} cannot be written: {error}."
+
+    def read(self, any_id: str, virtual_key: str | None) -> Record | None:
+        """The record of a request id or a body id."""
+        with self._reading:
+            return read_record(self._reader, any_id, virtual_key=virtual_key)
+
+    def close(self) -> None:
+        """The writer last: only who may write can fold the WAL into the file when the last connection goes."""
+        with self._reading:
+            self._reader.close()
+        self._writer.close()
