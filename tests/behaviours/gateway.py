@@ -386,8 +386,8 @@ class Gateway:
         rows = self.inside(lambda: list(self.house.journal._pending.values()))
         if rows:
             return rows[-1]
-        with self.house.journal._reading:
-            row = self.house.journal._reader.execute(
+        with self.house.journal._store._reading:
+            row = self.house.journal._store._reader.execute(
                 "SELECT request_id FROM calls ORDER BY at_ms DESC, request_id DESC LIMIT 1"
             ).fetchone()
         return self.ledger(row[0])

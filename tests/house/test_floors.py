@@ -17,6 +17,8 @@ LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
     "penstock.cli.serve": "--help answers without loading the house",
+    "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
+    "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }

@@ -70,6 +70,7 @@ FROZEN = [
     "server.keep_alive_ms",
     "server.max_connections",
     "ledger.path",
+    "ledger.url",
     "ledger.flush_ms",
     "ledger.max_queue",
     "TARGET.model",

@@ -206,8 +206,8 @@ def test_flush_says_when_it_could_not(path):
 def test_a_full_disk_is_said_and_nothing_is_lost(path):
     """While there is no space the fault is said and calls are kept; when space returns they are all written."""
     journal = Journal(path)
-    pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
-    journal._writer.execute(f"PRAGMA max_page_count = {pages + 20}")
+    pages = journal._store._writer.execute("PRAGMA page_count").fetchone()[0]
+    journal._store._writer.execute(f"PRAGMA max_page_count = {pages + 20}")
     for number in range(2000):
         journal.add(record(f"r{number}"))
     deadline = time.monotonic() + 20
@@ -219,7 +219,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(path):
     calls, entries, _ = stored(path)
     assert calls == entries  # of no batch is one half there
     assert journal.find("r1999").call.request_id == "r1999"
-    journal._writer.execute("PRAGMA max_page_count = 1000000")
+    journal._store._writer.execute("PRAGMA max_page_count = 1000000")
     assert journal.flush(20)
     assert journal.fault is None
     journal.close()
@@ -229,8 +229,8 @@ def test_a_full_disk_is_said_and_nothing_is_lost(path):
 def test_close_says_what_it_could_not_write(path):
     """A ledger that cannot be written until the end is an error with the number of calls, not silence."""
     journal = Journal(path)
-    pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
-    journal._writer.execute(f"PRAGMA max_page_count = {pages}")
+    pages = journal._store._writer.execute("PRAGMA page_count").fetchone()[0]
+    journal._store._writer.execute(f"PRAGMA max_page_count = {pages}")
     for number in range(500):
         journal.add(record(f"r{number}"))
     with pytest.raises(OurFault, match="could not be written") as caught:
@@ -243,7 +243,7 @@ def test_close_says_what_it_could_not_write(path):
 def test_a_dead_writer_is_a_fault(path, monkeypatch):
     """A bug in the writer thread does not end in silence: the fault is said, and close counts what is left."""
     journal = Journal(path, flush_ms=1)
-    monkeypatch.setattr(journal, "_store", lambda batch: len(batch) / 0)
+    monkeypatch.setattr(journal._store, "write", lambda batch: len(batch) / 0)
     journal.add(record("r1"))
     assert journal.flush(0.5) is False
     assert "ZeroDivisionError" in journal.fault

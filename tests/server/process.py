@@ -42,7 +42,8 @@ class GatewayProcess:
         self.folder = folder
         self.config = folder / "penstock.yaml"
         self.config.write_text(config, encoding="utf-8")
-        self.db = folder / "penstock.db"
+        self.db: Path | None = folder / "penstock.db"
+        """None: where the configuration says."""
         self.env = env or {}
         self.options = options
         self.url = ""
@@ -65,7 +66,8 @@ class GatewayProcess:
 
     def start(self) -> None:
         """Start it; ``__enter__`` also waits until it listens."""
-        words = ["serve", "--config", str(self.config), "--port", "0", "--db", str(self.db), "--json"]
+        words = ["serve", "--config", str(self.config), "--port", "0", "--json"]
+        words += [] if self.db is None else ["--db", str(self.db)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "penstock", *words, *self.options],
             env=environment(self.env),

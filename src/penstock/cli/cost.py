@@ -18,9 +18,10 @@ from rich.table import Table
 from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
+from penstock.cli.place import LEDGER_HELP, ledger_at
 from penstock.cli.screen import screen
+from penstock.ledger.opening import open_ledger
 from penstock.ledger.queries import DIMENSIONS, CostRow, cost
-from penstock.ledger.schema import open_reader
 
 UNKNOWN = "unknown price"
 _FIGURES = ("calls", "attempts", "prompt", "cached", "completion", "reasoning")
@@ -35,7 +36,7 @@ _SPAN_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument(
-        "--db", default="penstock.db", metavar="FILE", help="the ledger (default: penstock.db)"
+        "--db", default="penstock.db", metavar="LEDGER", help=f"{LEDGER_HELP} (default: penstock.db)"
     )
     parser.add_argument(
         "--by",
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         since_ms = None if args.since is None else moment_ms(args.since, "--since")
         until_ms = None if args.until is None else moment_ms(args.until, "--until")
         where = dict(_pair(text) for text in args.where)
-        connection = open_reader(args.db)
+        connection = open_ledger(ledger_at(args.db))
         try:
             rows = cost(connection, by=args.by, since_ms=since_ms, until_ms=until_ms, where=where)
         finally:

@@ -21,9 +21,10 @@ from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.ledger.journal import Journal
+from penstock.ledger.opening import is_postgres, state
 from penstock.net.google_token import GoogleTokens
 from penstock.observe.log import OperatorLog
-from penstock.wiring.build import Shared, build
+from penstock.wiring.build import Shared, build, ledger_place
 
 LIBRARIES = (
     "uvloop",
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         if not loaded.faults:
             checks.append(Check("configuration", True, f"{args.config} has no faults"))
             if not args.offline:
+                checks += _ledger(loaded)
                 with TemporaryDirectory(prefix="penstock-doctor-") as folder:
                     checks += uvloop.run(_reach(loaded, catalogue, f"{folder}/ledger.db"))
     if args.json:
@@ -99,6 +101,17 @@ def _versions(catalogue: Catalogue) -> list[Check]:
         except PackageNotFoundError:
             checks.append(Check(library, False, "not installed: run pip install penstock again"))
     return checks
+
+
+def _ledger(loaded: Loaded) -> list[Check]:
+    """Does the ledger's server answer? A file is looked at when it is opened."""
+    place = ledger_place(loaded)
+    if not is_postgres(place):
+        return []
+    try:
+        return [Check("reach the ledger", True, state(place))]
+    except PenstockError as error:
+        return [Check("reach the ledger", False, error.public())]
 
 
 async def _reach(loaded: Loaded, catalogue: Catalogue, ledger: str) -> list[Check]:

@@ -21,11 +21,12 @@ from rich.tree import Tree
 
 from penstock.base.errors import NotFound, PenstockError
 from penstock.base.money import usd_text
+from penstock.cli.place import LEDGER_HELP, ledger_at
 from penstock.cli.screen import screen
 from penstock.config.catalogue import UNITS
 from penstock.ledger.entry import Call, Entry, Line
+from penstock.ledger.opening import open_ledger, shown
 from penstock.ledger.queries import Explained, explain
-from penstock.ledger.schema import open_reader
 
 UNKNOWN = "unknown price"
 _CLASS_STYLE = {"delivered": "green", "cache_hit": "green", "billed_not_delivered": "yellow", "failed": "red"}
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("request_id", metavar="REQUEST_ID", help="the reply's x-request-id, or its body's id")
     parser.add_argument(
-        "--db", default="penstock.db", metavar="FILE", help="the ledger (default: penstock.db)"
+        "--db", default="penstock.db", metavar="LEDGER", help=f"{LEDGER_HELP} (default: penstock.db)"
     )
     parser.add_argument("--json", action="store_true", help="the whole record as JSON")
 
@@ -49,14 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the call; 0, or 1 with a sentence on stderr."""
     try:
-        connection = open_reader(args.db)
+        connection = open_ledger(ledger_at(args.db))
         try:
             explained = explain(connection, args.request_id)
         finally:
             connection.close()
         if explained is None:
             raise NotFound(
-                f"The ledger {args.db!r} has no call {args.request_id!r}.",
+                f"The ledger {shown(args.db)!r} has no call {args.request_id!r}.",
                 hint="Use the reply's x-request-id or its body's id; another ledger is named with --db.",
             )
     except PenstockError as error:

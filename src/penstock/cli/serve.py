@@ -5,7 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from penstock.base.errors import ConfigFault
 from penstock.cli.arguments import port
+from penstock.cli.place import LEDGER_HELP, ledger_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", help="address to listen on (server.host, 127.0.0.1)")
     parser.add_argument("--port", type=port, help="port, 0 for a free one (server.port, 8080)")
-    parser.add_argument("--db", help="the ledger's SQLite file (ledger.path, penstock.db)")
+    parser.add_argument("--db", help=f"{LEDGER_HELP} (ledger.url, ledger.path, penstock.db)")
     parser.add_argument("--open", action="store_true", help="allow other than loopback without virtual keys")
     parser.add_argument("--json", action="store_true", help="log as JSON lines")
 
@@ -30,5 +32,11 @@ def run(args: argparse.Namespace) -> int:
     # A waiting thread (the ledger's writer) asks for the GIL every interval: shorter than the default 5 ms keeps its
     # rare Python moments from being paid for in the calls' tail latency.
     sys.setswitchinterval(0.001)
-    options = ServeOptions(config=args.config, host=args.host, port=args.port, db=args.db, open=args.open)
-    return uvloop.run(serve(options, os.environ, OperatorLog(json_lines=args.json)))
+    log = OperatorLog(json_lines=args.json)
+    try:
+        db = None if args.db is None else ledger_at(args.db)
+    except ConfigFault as error:
+        log.fault("config.fault", fault=f"{error.path}: {error.public()}")
+        return 1
+    options = ServeOptions(config=args.config, host=args.host, port=args.port, db=db, open=args.open)
+    return uvloop.run(serve(options, os.environ, log))

@@ -111,6 +111,8 @@ def references(config: Config) -> list[tuple[str, str]]:
     found += [(f"$.virtual_keys[{i}].key", key.key) for i, key in enumerate(config.virtual_keys)]
     if config.server.admin_key is not None:
         found.append(("$.server.admin_key", config.server.admin_key))
+    if config.ledger.url is not None and is_reference(config.ledger.url):
+        found.append(("$.ledger.url", config.ledger.url))
     return found
 
 

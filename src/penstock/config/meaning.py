@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +20,7 @@ SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex"})
 """Dialects of this version."""
 LATER = frozenset({"stability"})
 """Dialects whose providers load now and are served by a later version."""
+_LEDGER_URL = "postgresql://user@host:5432/database"
 NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
 """Parameters that a target cannot replace: the gateway itself decides them."""
 
@@ -35,7 +37,30 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += _chain_faults(config)
     faults += _virtual_key_faults(config)
     faults += _price_faults(config)
+    if config.ledger.url is not None and not is_reference(config.ledger.url):
+        faults += _ledger_faults(config.ledger.url, plain=True)
     return faults
+
+
+def _ledger_faults(url: str, *, plain: bool) -> Iterator[Fault]:
+    """Of ``ledger.url``. What stands in it is not repeated: it may be a password."""
+    path = "$.ledger.url"
+    try:
+        parts = urlsplit(url)
+        secret = parts.password is not None or "password=" in parts.query
+    except ValueError:
+        yield Fault(path, "This is no URL (it is not repeated here).", f"Write {_LEDGER_URL}.")
+        return
+    if parts.scheme not in ("postgresql", "postgres"):
+        yield Fault(
+            path, "The ledger's URL is not PostgreSQL's.", f"Write {_LEDGER_URL}, or path: for a SQLite file."
+        )
+    elif plain and secret:
+        yield Fault(
+            path,
+            "A password must not stand in the configuration (it is not repeated here).",
+            "Write env.NAME or file:PATH, and keep the whole URL there.",
+        )
 
 
 def _provider_faults(name: str, provider: ProviderConfig, catalogue: Catalogue) -> Iterator[Fault]:
@@ -340,6 +365,9 @@ def _header_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault
 
 
 def _resolved_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault]:
+    ledger = secrets.get(config.ledger.url or "")
+    if ledger is not None:
+        yield from _ledger_faults(ledger.reveal(), plain=False)
     for name, provider in config.providers.items():
         path = f"$.providers.{name}"
         credentials = secrets.get(provider.credentials or "")

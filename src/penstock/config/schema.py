@@ -192,6 +192,12 @@ class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The record of every attempt."""
 
     path: Annotated[str, _doc("SQLite file; --db overrides it.")] = "penstock.db"
+    url: Annotated[
+        str | None,
+        _doc(
+            "postgresql://host/database instead of a file; with a password: env.NAME or file:PATH for the whole URL."
+        ),
+    ] = None
     flush_ms: Annotated[int, Meta(ge=1, le=1000), _doc("Longest wait before a batch is written.")] = 50
     max_queue: Annotated[Positive, _doc("Entries waiting to be written before new calls are refused.")] = (
         200_000

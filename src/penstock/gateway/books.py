@@ -72,6 +72,14 @@ class Books:
         self.flush()
         return self._journal.find(any_id, virtual_key=virtual_key)
 
+    async def look_up(self, any_id: str, *, virtual_key: str) -> Record | None:
+        """The same. A database may be far away: another thread waits for it."""
+        self.flush()
+        record = self._journal.recent(any_id, virtual_key=virtual_key)
+        if record is not None or not any_id:
+            return record
+        return await asyncio.to_thread(self._journal.read, any_id, virtual_key=virtual_key)
+
     @property
     def waiting(self) -> int:
         """Calls not yet stored."""

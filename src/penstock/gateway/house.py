@@ -79,6 +79,10 @@ class BooksPort(Protocol):
         """A call of this key, wherever it is by now."""
         ...
 
+    async def look_up(self, any_id: str, *, virtual_key: str) -> Record | None:
+        """The same, without holding up anybody while the database is asked."""
+        ...
+
     def flush(self) -> None:
         """Write up what is here."""
         ...

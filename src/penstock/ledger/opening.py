@@ -21,7 +21,7 @@ def open_journal(place: str, *, flush_ms: int, max_queue: int) -> Journal:
     if not is_postgres(place):
         return Journal(place, flush_ms=flush_ms, max_queue=max_queue)
     try:
-        from penstock.ledger.postgres.store import PostgresStore
+        from penstock.ledger.postgres.store import PostgresStore  # noqa: PLC0415 - see tests/house/test_floors.py
     except ImportError as error:
         raise _not_installed(error) from error
     return Journal(flush_ms=flush_ms, max_queue=max_queue, store=PostgresStore(place))
@@ -32,10 +32,19 @@ def open_ledger(place: str) -> Reading:
     if not is_postgres(place):
         return open_reader(place)
     try:
-        from penstock.ledger.postgres.reader import PostgresReader
+        from penstock.ledger.postgres.reader import PostgresReader  # noqa: PLC0415 - see tests/house/test_floors.py
     except ImportError as error:
         raise _not_installed(error) from error
     return PostgresReader(place)
+
+
+def state(place: str) -> str:
+    """How it stands with a ledger in PostgreSQL, changing nothing. Raises ConfigFault where it cannot be reached."""
+    try:
+        from penstock.ledger.postgres.schema import state_of  # noqa: PLC0415 - see tests/house/test_floors.py
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return state_of(place)
 
 
 def shown(place: str) -> str:

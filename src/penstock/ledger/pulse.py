@@ -58,6 +58,8 @@ class _Happening(Struct):
 
 _TOLD = msgspec.json.Decoder(_Told)
 _QUOTED = [f'"{code}"' for code in sorted(HEALTH_CODES)]
+
+
 def _calls(sql: Sql) -> str:
     # The explain is only read where it may matter: after one attempt, with a refusal in it.
     return (

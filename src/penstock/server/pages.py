@@ -157,7 +157,7 @@ class _Pages:
             raise BadRequest(
                 "The query parameter id is missing.", param="id", hint="Send ?id=<x-request-id>."
             )
-        record = self._app.house.books.find(wanted, virtual_key=principal.name)
+        record = await self._app.house.books.look_up(wanted, virtual_key=principal.name)
         if record is None:
             raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
         return _json(generation(record))

@@ -87,6 +87,17 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     )
 
 
+def ledger_place(loaded: Loaded) -> str:
+    """Where the ledger is: the URL, password and all, or the file. Not to be shown: ``ledger.opening.shown``."""
+    if loaded.config is None:
+        raise ConfigFault("The configuration has faults.", path="$")
+    ledger = loaded.config.ledger
+    if ledger.url is None:
+        return ledger.path
+    secret = loaded.secrets.get(ledger.url)
+    return ledger.url if secret is None else secret.reveal()
+
+
 def read_ahead(loaded: Loaded) -> None:
     """Read what a house of this configuration will want from files (trust in certificates, some 20 ms each), so that
     ``build`` finds it in memory. Touches nothing that runs: made for another thread."""

@@ -15,12 +15,12 @@ from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
-from penstock.ledger.journal import Journal
+from penstock.ledger.opening import open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.server.app import App
 from penstock.server.pages import build_pages
-from penstock.wiring.build import Shared, build, read_ahead, retire
+from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -64,8 +64,8 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
-            journal = Journal(
-                self._options.db or loaded.config.ledger.path,
+            journal = open_journal(
+                self._options.db or ledger_place(loaded),
                 flush_ms=loaded.config.ledger.flush_ms,
                 max_queue=loaded.config.ledger.max_queue,
             )

@@ -64,13 +64,29 @@ def prepare(address: Address) -> None:
         migrate(address)
 
 
+def state_of(url: str) -> str:
+    """How the database stands, in words; nothing is changed."""
+    address = Address(url)
+    try:
+        with address.connect(autocommit=True) as connection:
+            server, version = connection.info.server_version // 10_000, version_of(connection)
+    except psycopg.Error as error:
+        raise address.fault(error, "opened") from error
+    refuse_newer(address, version)
+    if version == HEAD:
+        ledger = f"schema {version}"
+    else:
+        ledger = f"schema {version or 'none yet'}; the next start brings it to {HEAD}"
+    return f"{address.shown}: PostgreSQL {server}, {ledger}"
+
+
 def migrate(address: Address, to: str = HEAD) -> None:
     """Run the migrations up to ``to``, under the lock."""
-    from alembic import command
-    from alembic.config import Config
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.exc import DBAPIError
-    from sqlalchemy.pool import NullPool
+    from alembic import command  # noqa: PLC0415 - see tests/house/test_floors.py
+    from alembic.config import Config  # noqa: PLC0415 - see tests/house/test_floors.py
+    from sqlalchemy import create_engine, text  # noqa: PLC0415 - see tests/house/test_floors.py
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see tests/house/test_floors.py
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - see tests/house/test_floors.py
 
     def connect() -> "psycopg.Connection[Any]":
         # Whoever waits for another's migration waits for as long as that takes.
@@ -136,8 +152,10 @@ def _make(connection: "psycopg.Connection[Any]", table: str, name: str, bounds: 
     for statement in (
         f"CREATE TABLE penstock.{name} (LIKE penstock.{table} INCLUDING ALL)",
         f"LOCK TABLE penstock.{table}_other IN ACCESS EXCLUSIVE MODE",
-        f"WITH moved AS (DELETE FROM penstock.{table}_other WHERE at_ms >= {first} AND at_ms < {beyond} RETURNING *) "  # noqa: S608 - our own names and numbers
-        f"INSERT INTO penstock.{name} SELECT * FROM moved",
+        (
+            f"WITH moved AS (DELETE FROM penstock.{table}_other WHERE at_ms >= {first} AND at_ms < {beyond} RETURNING *) "  # noqa: S608 - our own names and numbers
+            f"INSERT INTO penstock.{name} SELECT * FROM moved"
+        ),
         f"ALTER TABLE penstock.{table} ATTACH PARTITION penstock.{name} FOR VALUES FROM ({first}) TO ({beyond})",
     ):
         connection.execute(statement.encode())

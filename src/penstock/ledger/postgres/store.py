@@ -30,9 +30,27 @@ from penstock.ledger.store import Row
 
 _MONTHS_EVERY_S = 3600.0
 _READ_TIMEOUT_MS = 5_000
+_AWAY_S = 1.0
 _INTEGERS = frozenset(
-    "at_ms status stream attempts gateway_us attempt input cache_read cache_write_5m cache_write_1h input_audio "
-    "input_image output reasoning output_audio output_image cost_nusd".split()
+    [
+        "at_ms",
+        "status",
+        "stream",
+        "attempts",
+        "gateway_us",
+        "attempt",
+        "input",
+        "cache_read",
+        "cache_write_5m",
+        "cache_write_1h",
+        "input_audio",
+        "input_image",
+        "output",
+        "reasoning",
+        "output_audio",
+        "output_image",
+        "cost_nusd",
+    ]
 )
 _FLOATS = frozenset(("latency_ms", "ttft_ms", "tokens_per_s", "connect_ms", "joules"))
 _NEVER_NULL = {"id": "", "request_id": "", "class": "", "at_ms": 0}
@@ -44,6 +62,9 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _UNFIT = (
     UnicodeEncodeError,
     OverflowError,
+    TypeError,
+    ValueError,
+    AttributeError,
     psycopg.DataError,
     psycopg.ProgrammingError,
     errors.NotNullViolation,
@@ -54,7 +75,12 @@ _UNFIT = (
 class PostgresStore:
     """A database of PostgreSQL's. Raises ConfigFault where it cannot be opened."""
 
-    faults: tuple[type[BaseException], ...] = (psycopg.Error, PenstockError, UnicodeEncodeError, OverflowError)
+    faults: tuple[type[BaseException], ...] = (
+        psycopg.Error,
+        PenstockError,
+        UnicodeEncodeError,
+        OverflowError,
+    )
     unbindable: tuple[type[BaseException], ...] = ()
     """What a column cannot hold is mended here: the types are PostgreSQL's own matter."""
 
@@ -63,6 +89,7 @@ class PostgresStore:
         self.name = address.shown
         self._looking: PostgresReader | None = None
         self._look = threading.Lock()
+        self._away_until_s = 0.0
         self._months_at_s = 0.0
         prepare(address)
         try:
@@ -85,7 +112,9 @@ class PostgresStore:
             except _UNFIT:
                 self._connection.rollback()
                 fitting = [_fitting(CALL_COLUMNS, row) for row in calls]
-                self._put(fitting, *([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs)))
+                self._put(
+                    fitting, *([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs))
+                )
             self._connection.commit()
         except BaseException:
             _let_go(self._connection)
@@ -111,6 +140,9 @@ class PostgresStore:
     def read(self, any_id: str, virtual_key: str | None) -> Record | None:
         """The record of a request id or a body id. Raises OurFault (503) where the server does not answer."""
         with self._look:
+            if time.monotonic() < self._away_until_s:
+                # Many may ask at once: they do not each wait for a server that has just not answered.
+                raise OurFault(f"The ledger {self.name} does not answer.", code="ledger_fault", status=503)
             # A connection that idled through a restart of the server is dead: one more, and no more.
             if self._looking is not None:
                 try:
@@ -122,6 +154,7 @@ class PostgresStore:
                 self._looking = PostgresReader(self._address, timeout_ms=_READ_TIMEOUT_MS)
                 return read_record(self._looking, any_id, virtual_key=virtual_key)
             except PenstockError as error:
+                self._away_until_s = time.monotonic() + _AWAY_S
                 raise OurFault(error.message, code="ledger_fault", status=503) from error
 
     def close(self) -> None:
@@ -175,7 +208,7 @@ def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[li
 
 def _nulls(values: list[Any]) -> list[Any]:
     """``rows.NULL`` is no number: it is not equal to itself."""
-    return [None if value != value else value for value in values]  # noqa: PLR0124 - what NaN is
+    return [None if value != value else value for value in values]
 
 
 def _copy(
@@ -185,8 +218,11 @@ def _copy(
         return
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)".encode()) as copy,
     ):
+        copy.set_types(
+            ["int8" if name in _INTEGERS else "float8" if name in _FLOATS else "text" for name in columns]
+        )
         write = copy.write_row
         for row in rows:
             write(row)
@@ -236,7 +272,7 @@ def _fitting(columns: tuple[str, ...], values: list[Any]) -> list[Any]:
 
 def _fit(column: str, value: Any) -> Any:
     """``value`` as this column can hold it."""
-    if value is None or value != value:  # noqa: PLR0124 - what NaN is
+    if value is None or value != value:
         return _NEVER_NULL.get(column)
     if column in _INTEGERS:
         fits = isinstance(value, int) and -(2**63) <= value < 2**63

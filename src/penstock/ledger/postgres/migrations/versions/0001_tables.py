@@ -99,11 +99,11 @@ def upgrade() -> None:
     for statement in (
         CALLS,
         "CREATE TABLE penstock.calls_other PARTITION OF penstock.calls DEFAULT",
-        "CREATE INDEX calls_at ON penstock.calls (at_ms)",
+        "CREATE INDEX calls_at ON penstock.calls USING brin (at_ms) WITH (pages_per_range = 32, autosummarize = on)",
         "CREATE INDEX calls_body ON penstock.calls (body_id) WHERE body_id <> '' AND body_id <> request_id",
         ENTRIES,
         "CREATE TABLE penstock.entries_other PARTITION OF penstock.entries DEFAULT",
-        "CREATE INDEX entries_at ON penstock.entries (at_ms)",
+        "CREATE INDEX entries_at ON penstock.entries USING brin (at_ms) WITH (pages_per_range = 32, autosummarize = on)",
         "CREATE INDEX entries_trace ON penstock.entries (trace_id) WHERE trace_id <> request_id",
         OWN_IDS,
         LINES,
