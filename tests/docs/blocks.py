@@ -115,7 +115,7 @@ class Reader:
         if text.startswith("# scenario.yaml"):
             msgspec.convert(yaml.safe_load(text), Scenario)
             return
-        self.env |= secrets_of(text)
+        self.env = secrets_of(text) | self.env
         if "file:vertex-key.json" in text and not (self.folder / "vertex-key.json").exists():
             self.simulator.make_service_account(self.folder, "vertex-key")
         fields = yaml.load(text, Loader=Loader)

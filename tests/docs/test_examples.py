@@ -39,15 +39,28 @@ def keys(outputs):
     assert any("gemini-2.5-pro" in out and "models" in out for out in outputs)
 
 
-PROMISES = {"first-call.md": tutorial, "see-what-it-costs.md": costs, "give-out-virtual-keys.md": keys}
+def shared(outputs):
+    """The doctor has seen the server, and the call can be asked for."""
+    assert any("PostgreSQL" in out for out in outputs)
+    assert "openai/gpt-4o-mini" in outputs[-1]
+
+
+PROMISES = {
+    "share-a-ledger-in-postgresql.md": shared,
+    "first-call.md": tutorial,
+    "see-what-it-costs.md": costs,
+    "give-out-virtual-keys.md": keys,
+}
 """What a page must have shown at its end, beside that nothing failed."""
 
 
 @needs_shell
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_page_works_as_written(page, tmp_path):
+def test_the_page_works_as_written(page, tmp_path, request):
     """A reader who types every block, in order, into an empty folder gets no error."""
     with running_simulator() as simulator, reading(tmp_path, simulator) as reader:
+        if "env.PENSTOCK_LEDGER" in page.read_text(encoding="utf-8"):
+            reader.env["PENSTOCK_LEDGER"] = request.getfixturevalue("postgres_url")
         for block in blocks(page):
             reader.do(block)
         check = PROMISES.get(page.name)
