@@ -101,6 +101,11 @@ class Exchange(Struct, eq=False):
     done: bool = False
     error: BaseException | None = None
     sink: Sink | None = None
+    shortcut: Callable[[bytes], bool] | None = None
+    """Set by who pumps: tried first on bytes that begin where a chunk begins. True: they were whole chunks and no last
+    one, and are dealt with. Not asked while a body is being decoded."""
+    plain: bool = False
+    """Its pieces go to the sink as they came on the wire."""
     phase: TimeoutPhase = "connect"
     touched: bool = False
     brakes: int = 0
@@ -163,7 +168,7 @@ class Exchange(Struct, eq=False):
             self.abort()
             raise
         finally:
-            self.sink = None
+            self.sink = self.shortcut = None
 
     def pause(self) -> None:
         """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still."""
@@ -305,6 +310,7 @@ class Exchange(Struct, eq=False):
             decoder = self._decoder
             if decoder is None:
                 self.sink = sink
+                self.plain = True
                 sink(piece)
                 return
 
