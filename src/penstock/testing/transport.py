@@ -46,6 +46,8 @@ class ScriptedExchange:
         self.connect_ms = 0.0
         self.aborted = False
         """``abort`` was called while the reply was not complete: its socket would have been closed."""
+        self.shortcut: Callable[[bytes], bool] | None = None
+        """Never asked: a script has no chunks."""
         self.complete = False
         self.paused = False
         self.error: BaseException | None = None
