@@ -112,6 +112,8 @@ def test_the_same_events_from_many_at_once(gateway):
 def test_a_ledger_that_cannot_be_written_says_503(tmp_path):
     """Not yet stored, when to try again, and no entry twice when it can be written again."""
     with GatewayProcess(tmp_path, RATES) as gateway:
+        page = gateway.ask(PATH, event(1), headers={"origin": "https://elsewhere.example"})
+        assert page.status == 403  # no key is needed here: a web page could write
         held = sqlite3.connect(gateway.db, isolation_level=None)
         held.execute("BEGIN IMMEDIATE")
         try:
