@@ -45,11 +45,19 @@ def shared(outputs):
     assert "openai/gpt-4o-mini" in outputs[-1]
 
 
+def metered(outputs):
+    """The python blocks and the posts are in the ledger, each event once."""
+    assert '{"accepted":1,"duplicates":0}' in outputs[2]
+    assert '{"accepted":2,"duplicates":1}' in outputs[3]
+    assert all(stage in outputs[-1] for stage in ("denoise", "upscale", "encode", "keep", "deliver", "title"))
+
+
 PROMISES = {
     "share-a-ledger-in-postgresql.md": shared,
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,
     "give-out-virtual-keys.md": keys,
+    "meter-a-service.md": metered,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

@@ -162,6 +162,27 @@ def test_a_foreign_id_counts_once_in_whatever_month(postgres_url):
     assert rows == [("event/a", 7), ("event/b", 1)]
 
 
+def test_groups_are_told_what_was_new(postgres_url):
+    """Within a group, between two of one batch, and after a restart: an id is new once."""
+    told = []
+
+    def group(*names):
+        journal.add_entries(tuple(own(name).entries[0] for name in names), told.append)
+
+    journal = opened(postgres_url)
+    group("a", "b", "a")
+    group("b", "c")
+    assert journal.flush(WAIT_S), journal.fault
+    journal.close()
+    journal = opened(postgres_url)
+    group("a", "b", "c")
+    group("d")
+    journal.close()
+    assert told == [2, 1, 0, 1]
+    assert counted(postgres_url) == 4
+    assert counted(postgres_url, "calls") == 0
+
+
 def test_what_a_column_cannot_hold_costs_its_text_never_its_money(postgres_url):
     """Zero bytes, half a surrogate pair, numbers beyond 64 bits, a wrong type: all are stored, and the sum is right."""
     journal = opened(postgres_url)

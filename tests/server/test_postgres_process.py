@@ -115,6 +115,25 @@ def test_a_gateway_killed_in_mid_write_keeps_what_was_stored(sim, postgres_url, 
     assert torn == 0
 
 
+def test_an_acknowledged_post_outlives_kill_9(sim, postgres_url, tmp_path):
+    """The answer comes once the rows are committed: killed right after it, they are there, and a repetition is none."""
+    for turn in range(3):
+        with gateway(tmp_path / str(turn), sim, postgres_url) as one:
+            entries = [
+                {"id": f"e{number}", "trace": "t", "unit": "renders", "quantity": 1, "usd_per_unit": "0.5"}
+                for number in range(turn + 2)
+            ]
+            reply = one.ask("/v1/ledger/entries", {"entries": entries})
+            one._process.kill()
+            assert json.loads(reply.body) == {
+                "accepted": 2 if turn == 0 else 1,
+                "duplicates": turn and turn + 1,
+            }
+            with psycopg.connect(postgres_url) as connection:
+                kept = connection.execute("SELECT count(*), sum(cost_nusd) FROM penstock.entries").fetchone()
+            assert kept == (turn + 2, (turn + 2) * 500_000_000)
+
+
 def test_the_start_says_that_the_server_cannot_be_reached(sim, tmp_path):
     """A fault with its path and remedy, not a traceback, and no password."""
     one = gateway(tmp_path, sim, "postgresql://penstock:hush-hush@127.0.0.1:1/ledger")

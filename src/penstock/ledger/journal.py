@@ -16,13 +16,16 @@ Rules
   from ``max_queue`` records on ``full`` is True and admission refuses new calls.
 - A batch is one transaction of calls and entries together; ``id`` makes a repetition harmless.
 - A record that cannot be encoded or bound costs its text, never its money (``_salvage``).
-- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``flush`` and ``close`` to any.
+- Entries without a call (``add_entries``) come with a callback: it is called once they are committed, and says how many
+  were new. The store counts them.
+- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``add_entries``, ``flush`` and ``close`` to any.
 """
 
 import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from copy import copy
 from typing import Any, cast
 
@@ -31,7 +34,7 @@ import msgspec
 from penstock.base.errors import OurFault
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.rows import call_values, encode, entry_values, unknown_type
-from penstock.ledger.store import SLICE_RECORDS, Row, SqliteStore, Store
+from penstock.ledger.store import SLICE_RECORDS, Group, Row, SqliteStore, Store
 
 MAX_BATCH_RECORDS = 10_000
 """Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
@@ -86,6 +89,22 @@ class Journal:
         waiting = len(self._rows)
         if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
             time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
+
+    def add_entries(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+        """Take entries that belong to no call; never fails, and never waits for the disk. From any thread.
+
+        ``stored`` is called in the writer's thread, must not raise, and is given how many of them were not there before:
+        an id that is there stays as it is. It is called only after their commit.
+        """
+        group = Group(entries, stored)
+        try:
+            values = [value for entry in entries for value in entry_values(entry)]
+        except _UNENCODABLE:
+            values = [value for entry in entries for value in entry_values(_salvaged(entry))]
+        self._rows.append((group, [], values))
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -187,18 +206,21 @@ class Journal:
             try:
                 store.write(batch)
             except store.unbindable:
-                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage(row[0]) for row in batch]
+                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage_row(row) for row in batch]
                 self._rows[: len(batch)] = batch
                 store.write(batch)
         except store.faults as error:
             self.fault = store.why(error)
             return False
         self.fault = None
-        self._stored.extend(record for record, _, _ in batch)
+        self._stored.extend(record for record, _, _ in batch if isinstance(record, Record))
+        groups = [group for group, _, _ in batch if isinstance(group, Group)]
         with self._progress:
             del self._rows[: len(batch)]
             self._written += len(batch)
             self._progress.notify_all()
+        for group in groups:
+            group.stored(group.new)
         return True
 
     def _retire(self, count: int) -> None:
@@ -230,12 +252,21 @@ def _salvage(record: Record) -> Row:
         encode(call.explain)
     except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
-    entries = tuple(
-        Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
-    )
-    for made in (call, *entries):
-        made.at_ms = made.at_ms or 0  # a row without a time would not be taken
-    return _row(record, call, entries)
+    call.at_ms = call.at_ms or 0  # a row without a time would not be taken
+    return _row(record, call, tuple(_salvaged(entry) for entry in record.entries))
+
+
+def _salvage_row(row: Row) -> Row:
+    owner = row[0]
+    if isinstance(owner, Record):
+        return _salvage(owner)
+    return owner, [], [value for entry in owner.entries for value in entry_values(_salvaged(entry))]
+
+
+def _salvaged(entry: Entry) -> Entry:
+    made = Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__))
+    made.at_ms = made.at_ms or 0
+    return made
 
 
 def _fits(values: list[Any]) -> bool:

@@ -3,10 +3,11 @@
 import sqlite3
 import threading
 from bisect import bisect_left
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Protocol
 
-from penstock.ledger.entry import Record
+from penstock.ledger.entry import Entry, Record
 from penstock.ledger.rows import NULL, read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
@@ -18,8 +19,20 @@ from penstock.ledger.schema import (
     open_writer,
 )
 
-Row = tuple[Record, list[Any], list[Any]]
-"""A record, its call's values, its entries' values one after the other."""
+
+class Group:
+    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed."""
+
+    __slots__ = ("entries", "new", "stored")
+
+    def __init__(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+        self.entries = entries
+        self.stored = stored
+        self.new = 0
+
+
+Row = tuple[Record | Group, list[Any], list[Any]]
+"""A record, its call's values (a group has none), its entries' values one after the other."""
 SLICE_RECORDS = STATEMENT_ROWS[-1]
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
 _ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
@@ -36,7 +49,7 @@ class Store(Protocol):
     """What ``write`` raises where a value of the batch cannot be stored as it is."""
 
     def write(self, batch: list[Row]) -> None:
-        """Write a batch in one transaction; what is there already is passed over."""
+        """Write a batch in one transaction; what is there already is passed over. Groups are told what was ``new``."""
         ...
 
     def why(self, error: BaseException) -> str:
@@ -79,13 +92,28 @@ class SqliteStore:
         writer = self._writer
         try:
             for start in range(0, len(batch), SLICE_RECORDS):
-                _, calls, entries = zip(*batch[start : start + SLICE_RECORDS], strict=True)
+                owners, calls, entries = zip(*batch[start : start + SLICE_RECORDS], strict=True)
+                if any(isinstance(owner, Group) for owner in owners):
+                    entries = self._groups(owners, entries)
                 self._insert(INSERT_CALLS, list(chain.from_iterable(calls)), _CALL_NULLS)
                 self._insert(INSERT_ENTRIES, list(chain.from_iterable(entries)), _ENTRY_NULLS)
             writer.commit()
         except BaseException:
             writer.rollback()
             raise
+
+    def _groups(self, owners: tuple[Record | Group, ...], entries: tuple[list[Any], ...]) -> list[list[Any]]:
+        """Write each group by itself, for only so SQLite can say what was new; the entries of records are left."""
+        left: list[list[Any]] = []
+        for owner, values in zip(owners, entries, strict=True):
+            if isinstance(owner, Group):
+                before = self._writer.total_changes
+                # A copy: a failed batch is written again.
+                self._insert(INSERT_ENTRIES, [*values], _ENTRY_NULLS)
+                owner.new = self._writer.total_changes - before
+            else:
+                left.append(values)
+        return left
 
     def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
         """Write rows that stand one after the other, in as few statements as can hold them."""

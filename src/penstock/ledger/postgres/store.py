@@ -26,7 +26,7 @@ from penstock.ledger.postgres.reader import PostgresReader
 from penstock.ledger.postgres.schema import SESSION, make_months, prepare
 from penstock.ledger.rows import read_record
 from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
-from penstock.ledger.store import Row
+from penstock.ledger.store import Group, Row
 
 _MONTHS_EVERY_S = 3600.0
 _READ_TIMEOUT_MS = 5_000
@@ -54,6 +54,7 @@ _INTEGERS = frozenset(
 )
 _FLOATS = frozenset(("latency_ms", "ttft_ms", "tokens_per_s", "connect_ms", "joules"))
 _NEVER_NULL = {"id": "", "request_id": "", "class": "", "at_ms": 0}
+_ID = ENTRY_COLUMNS.index("id")
 _CLASS = ENTRY_COLUMNS.index("class")
 _META = ENTRY_COLUMNS.index("meta")
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -108,19 +109,21 @@ class PostgresStore:
             self._make_months(self._connection)
             calls, ours, theirs = _tables(batch)
             try:
-                self._put(calls, ours, theirs)
+                fresh = self._put(calls, ours, theirs)
             except _UNFIT:
                 self._connection.rollback()
                 fitting = [_fitting(CALL_COLUMNS, row) for row in calls]
-                self._put(
+                fresh = self._put(
                     fitting, *([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs))
                 )
             self._connection.commit()
+            _tell(batch, fresh)
         except BaseException:
             _let_go(self._connection)
             raise
 
-    def _put(self, calls: list[list[Any]], ours: list[list[Any]], theirs: list[list[Any]]) -> None:
+    def _put(self, calls: list[list[Any]], ours: list[list[Any]], theirs: list[list[Any]]) -> set[str]:
+        """Write the rows; gives the ids from outside that were new."""
         connection = self._connection
         try:
             _copy(connection, "calls", CALL_COLUMNS, calls)
@@ -129,7 +132,7 @@ class PostgresStore:
             connection.rollback()
             _merge(connection, "calls", CALL_COLUMNS, calls)
             _merge(connection, "entries", ENTRY_COLUMNS, ours)
-        _merge_theirs(connection, theirs)
+        return _merge_theirs(connection, theirs)
 
     def why(self, error: BaseException) -> str:
         """A fault as a sentence."""
@@ -194,7 +197,7 @@ def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[li
     ours: list[list[Any]] = []
     theirs: list[list[Any]] = []
     width = len(ENTRY_COLUMNS)
-    for _, call, values in batch:
+    for owner, call, values in batch:
         if call:
             calls.append(_nulls(call))
         for start in range(0, len(values), width):
@@ -202,7 +205,7 @@ def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[li
             meta = row[_META]
             if meta is not None and "\\u0000" in meta:
                 row[_META] = _NUL.sub(r"\1\\ufffd", meta)
-            (theirs if row[_CLASS] == "own_cost" else ours).append(row)
+            (theirs if isinstance(owner, Group) or row[_CLASS] == "own_cost" else ours).append(row)
     return calls, ours, theirs
 
 
@@ -241,18 +244,29 @@ def _merge(
     )
 
 
-def _merge_theirs(connection: "psycopg.Connection[Any]", rows: list[list[Any]]) -> None:
-    """Entries from outside: an id that was ever taken is passed over, whatever its time."""
+def _merge_theirs(connection: "psycopg.Connection[Any]", rows: list[list[Any]]) -> set[str]:
+    """Entries from outside: an id that was ever taken is passed over, whatever its time. Gives the new ones."""
     if not rows:
-        return
+        return set()
     _set_down(connection, "entries", ENTRY_COLUMNS, rows)
     names = ", ".join(ENTRY_COLUMNS)
-    connection.execute(
+    new = connection.execute(
         "WITH first AS (SELECT DISTINCT ON (id) * FROM pg_temp.new_entries ORDER BY id, ctid), "  # noqa: S608 - our own names
         "fresh AS (INSERT INTO own_ids (id, at_ms) SELECT id, at_ms FROM first ON CONFLICT DO NOTHING RETURNING id) "
         f"INSERT INTO entries ({names}) SELECT {names} FROM first WHERE id IN (SELECT id FROM fresh) "
-        "ON CONFLICT DO NOTHING".encode()
+        "ON CONFLICT DO NOTHING RETURNING id".encode()
     )
+    return {str(row[0]) for row in new}
+
+
+def _tell(batch: list[Row], fresh: set[str]) -> None:
+    """Each group how many of its entries were new; of two with one id, the first."""
+    width = len(ENTRY_COLUMNS)
+    for owner, _, values in batch:
+        if isinstance(owner, Group):
+            own = {str(values[start + _ID]) for start in range(0, len(values), width)} & fresh
+            owner.new = len(own)
+            fresh -= own
 
 
 def _set_down(
