@@ -50,6 +50,7 @@ UNITS: tuple[str, ...] = (
     "output_image",
     "output_video",
     "citation",
+    "grounded_input",
 )
 """Units of tokens, in the order in which they are shown; base.usage.TOKEN_UNITS is among them."""
 
