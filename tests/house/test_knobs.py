@@ -59,6 +59,7 @@ FROZEN = [
     "semantic_cache.ttl_seconds",
     "prices[].model",
     "prices[].usd_per_million",
+    "prices[].from",
     "server.host",
     "server.port",
     "server.admin_key",

@@ -199,10 +199,17 @@ class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class PriceOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A price of your own, in decimal dollars per million tokens; it wins over the catalogue."""
+    """A price of your own, in decimal dollars per million tokens; it wins over the catalogue. ``starts`` is ``from``."""
 
     model: Annotated[str, _doc("provider/model")]
     usd_per_million: Annotated[dict[str, str], _doc("Unit (input, cache_read, output, ...) -> decimal text.")]
+    starts: Annotated[
+        str | None,
+        _doc(
+            "ISO date or date-time from which it holds (UTC unless it says otherwise); default: always. "
+            "A model may have several prices with different starts."
+        ),
+    ] = field(name="from", default=None)
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Usage x prices -> lines and their sum, in integers.
 
 Rules
+- Prices have dates (``row_at``): one call has one row, the one in force when its attempt began.
 - One line for each class of tokens with a quantity; one for the call itself where the row has a price per request;
   one for each fee that the reply reports (``Usage.fees``), unknown where the row has no price for it.
 - A fee whose kind the reply does not say ("web_search" beside prices for "web_search:low" and "web_search:high") has a
@@ -78,6 +79,17 @@ def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], i
             lines.append(line)
             total = None if total is None or line.cost_nusd is None else total + line.cost_nusd
     return tuple(lines), total
+
+
+def row_at(row: PriceRow | None, at_ms: int) -> PriceRow | None:
+    """The prices in force at that moment: a call is priced by when it began, not by when it was written up."""
+    if row is None or not row.later:
+        return row
+    found = row
+    for successor in row.later:
+        if successor.from_ms <= at_ms:
+            found = successor
+    return found
 
 
 def _fee_lines(usage: Usage, units: Mapping[str, Price | None], version: str) -> Iterator[Line]:
