@@ -39,7 +39,17 @@ def keys(outputs):
     assert any("gemini-2.5-pro" in out and "models" in out for out in outputs)
 
 
-PROMISES = {"first-call.md": tutorial, "see-what-it-costs.md": costs, "give-out-virtual-keys.md": keys}
+def bill(outputs):
+    """A bill of a million tokens is not that of one small call; within a wide tolerance it is."""
+    assert any("tokens-differ" in out and "they differ: exit 1" in out for out in outputs)
+
+
+PROMISES = {
+    "first-call.md": tutorial,
+    "see-what-it-costs.md": costs,
+    "give-out-virtual-keys.md": keys,
+    "reconcile-with-the-bill.md": bill,
+}
 """What a page must have shown at its end, beside that nothing failed."""
 
 
