@@ -44,11 +44,19 @@ def bill(outputs):
     assert any("tokens-differ" in out and "they differ: exit 1" in out for out in outputs)
 
 
+def metered(outputs):
+    """The python blocks and the posts are in the ledger, each event once."""
+    assert '{"accepted":1,"duplicates":0}' in outputs[2]
+    assert '{"accepted":2,"duplicates":1}' in outputs[3]
+    assert all(stage in outputs[-1] for stage in ("denoise", "upscale", "encode", "keep", "deliver", "title"))
+
+
 PROMISES = {
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,
     "give-out-virtual-keys.md": keys,
     "reconcile-with-the-bill.md": bill,
+    "meter-a-service.md": metered,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 
