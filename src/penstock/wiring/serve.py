@@ -242,7 +242,6 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
             log.fault("config.fault", fault=fault)
         return 1
     settle_memory()
-    log.event("listening", url=running.url, config=str(options.config))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[list[str]]] = set()
@@ -266,6 +265,8 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hup)
+    # Not before: who reads it may send a signal at once, which without its handler would end the process.
+    log.event("listening", url=running.url, config=str(options.config))
     await stop.wait()
     calls = running.app.inflight if running.app is not None else 0
     hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}
