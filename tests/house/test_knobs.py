@@ -62,6 +62,7 @@ FROZEN = [
     "semantic_cache.ttl_seconds",
     "prices[].model",
     "prices[].usd_per_million",
+    "prices[].from",
     "compute.NAME.usd_per_hour",
     "compute.NAME.owned",
     "storage.NAME.usd_per_gb_month",

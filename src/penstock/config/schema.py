@@ -205,6 +205,13 @@ class PriceOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     model: Annotated[str, _doc("provider/model")]
     usd_per_million: Annotated[dict[str, str], _doc("Unit (input, cache_read, output, ...) -> decimal text.")]
+    starts: Annotated[
+        str | None,
+        _doc(
+            "ISO date or date-time from which it holds (UTC unless it says otherwise); default: always. "
+            "A model may have several prices with different starts."
+        ),
+    ] = field(name="from", default=None)
 
 
 class ComputeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
