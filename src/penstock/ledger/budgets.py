@@ -310,6 +310,11 @@ class Budgets:
         bucket.committed += spent_nusd - bucket.spent
         bucket.spent = spent_nusd
 
+    def held(self, rid: str) -> tuple[Bucket, ...]:
+        """Where a running call holds money; nowhere if it does not run."""
+        held = self._live.get(rid)
+        return () if held is None else held.buckets
+
     def live(self) -> int:
         """How many reservations run."""
         return len(self._live)

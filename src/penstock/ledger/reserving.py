@@ -6,10 +6,12 @@ must then stop. A call that cannot be cut holds its maximum; where that does not
 ``max_tokens`` that still does.
 """
 
+from typing import Protocol
+
 from msgspec import Struct
 
 from penstock.base.money import Price
-from penstock.ledger.budgets import Bucket, Budgets, Path, Refused, Reservation, refusal
+from penstock.ledger.budgets import Bucket, Path, Refused, Reservation, refusal
 
 _ASK_AT_PERCENT = 80
 
@@ -51,12 +53,20 @@ def fit_max_tokens(
     return Offer(fits, input_nusd + most_nusd(fits, output), lowered=True)
 
 
+class Extends(Protocol):
+    """``Budgets``, or ``Slices`` of shared ones."""
+
+    def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
+        """Hold more for a running call."""
+        ...
+
+
 class Guard:
     """Watches one streamed call. ``chunk_nusd`` is what an extension asks for; half and so on if it is refused."""
 
     __slots__ = ("_budgets", "_chunk", "_held", "_slack", "refused")
 
-    def __init__(self, budgets: Budgets, held: Reservation, chunk_nusd: int, slack_nusd: int = 0) -> None:
+    def __init__(self, budgets: Extends, held: Reservation, chunk_nusd: int, slack_nusd: int = 0) -> None:
         self._budgets = budgets
         self._held = held
         self._chunk = max(1, chunk_nusd)
