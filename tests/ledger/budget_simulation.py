@@ -18,7 +18,7 @@ INPUT, OUTPUT = Price(pico_usd=3_000_000), Price(pico_usd=15_000_000)
 TICK_S, TOKENS_A_TICK = 0.25, 20
 MAX_TOKENS = 4096
 WHO = ("chat", "model", "key")
-START_S = 1_795_262_400.0 + 8 * 3600
+START_S = 1_795_219_200.0 + 8 * 3600
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from penstock.ledger.budgets import Bucket, Budget, Budgets, Node, Reservation
 from penstock.ledger.leases import Ask, Grant, Pool, Short, Slices
 
-START_S = 1_795_262_400.0 + 8 * 3600
+START_S = 1_795_219_200.0 + 8 * 3600
 TICK_S = 0.05
 BUDGETS = (Budget("day", 1_000_000, "day", "Europe/Berlin"),)
 
@@ -63,10 +63,6 @@ class Process:
         for call in ready:
             asks += self.try_call(call, now_s, source)
         return asks + self.slices.asks(now_s)
-
-    @property
-    def spent(self) -> int:
-        return sum(bucket.spent for bucket in self.buckets)
 
     @property
     def committed(self) -> int:
@@ -138,7 +134,7 @@ class Cluster:
             share = a_second * TICK_S / len(self.alive)
             new = int(share) + (self.random.random() < share % 1)
             for _ in range(new):
-                if len(process.waiting) < 40:
+                if len(process.waiting) < 12:
                     process.waiting.append(Call(self.random.randint(400, 3000), self.now_s))
 
     def drain(self) -> None:
@@ -156,3 +152,7 @@ class Cluster:
     @property
     def committed(self) -> int:
         return sum(process.committed for process in (*self.alive, *self.dead))
+
+    @property
+    def spent(self) -> int:
+        return self.committed - sum(process.reserved for process in self.alive)
