@@ -181,11 +181,12 @@ def test_what_is_remembered_is_bounded():
     """A settlement repeated after very many others is unknown, not double."""
     budgets = Budgets([Node("k", None, (Budget("b", 1000),))], remember=2)
     path = budgets.path("k")
-    for rid in "abc":
+    for rid in "abcd":
         budgets.reserve(path, rid, 1, NOW)
         budgets.settle(rid, 1)
     assert budgets.settle("a", 1) is None
-    assert budgets.settle("b", 1) == Settled(1, again=True)
+    assert budgets.settle("c", 1) == Settled(1, again=True)
+    assert budgets.settle("d", 1) == Settled(1, again=True)
 
 
 PRICE = Price(pico_usd=15, per=1)

@@ -174,7 +174,7 @@ class Reservation:
         self.spent = 0
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """``spent_nusd`` stands in the budgets. ``again``: it did already. ``over_nusd``: that much above its hold."""
 
     spent_nusd: int
@@ -187,10 +187,20 @@ class Budgets:
     """The tree and its live reservations. Not thread-safe: one event loop owns it.
 
     ``fed``: limits come as slices from a shared store (``leases``) and not from the budgets' own figures.
-    ``remember``: how many ended reservations are known, for repeated and late settlements.
+    ``remember``: at least so many ended reservations are known, for repeated and late settlements.
     """
 
-    __slots__ = ("_ended", "_fed", "_lease_s", "_live", "_nodes", "_paths", "_remember", "accounts")
+    __slots__ = (
+        "_ended",
+        "_ended_before",
+        "_fed",
+        "_lease_s",
+        "_live",
+        "_nodes",
+        "_paths",
+        "_remember",
+        "accounts",
+    )
 
     def __init__(
         self, nodes: Iterable[Node], *, lease_s: float = 600.0, remember: int = 16_384, fed: bool = False
@@ -199,6 +209,7 @@ class Budgets:
         self._paths: dict[str, Path] = {}
         self._live: dict[str, Reservation] = {}
         self._ended: dict[str, Reservation] = {}
+        self._ended_before: dict[str, Reservation] = {}
         self._lease_s = lease_s
         self._remember = remember
         self._fed = fed
@@ -235,7 +246,7 @@ class Budgets:
             raise ValueError("A reservation is not negative.")
         if rid in self._live:
             return self._live[rid]
-        if rid in self._ended:
+        if rid in self._ended or rid in self._ended_before:
             return Refused("lease-ended", "", "", amount_nusd, 0, now_s, None)
         buckets = path.at(now_s)
         for bucket in buckets:
@@ -276,7 +287,7 @@ class Budgets:
             held.spent = spent_nusd
             self._end(held)
             return Settled(spent_nusd, max(0, back))
-        held = self._ended.get(rid)
+        held = self._known(rid)
         if held is None:
             return None
         if held.state == "settled":
@@ -320,9 +331,13 @@ class Budgets:
         return len(self._live)
 
     def _end(self, held: Reservation) -> None:
+        # Two generations: dropping the oldest of one dict, one by one, would walk over those dropped before.
         self._ended[held.id] = held
-        if len(self._ended) > self._remember:
-            del self._ended[next(iter(self._ended))]
+        if len(self._ended) >= self._remember:
+            self._ended_before, self._ended = self._ended, {}
+
+    def _known(self, rid: str) -> Reservation | None:
+        return self._ended.get(rid) or self._ended_before.get(rid)
 
 
 def refusal(buckets: tuple[Bucket, ...], amount_nusd: int, now_s: float, *, running: bool = False) -> Refused:
