@@ -148,7 +148,9 @@ class Simulation:
 
 def main() -> None:
     """The page's table: the worst of ten seeds."""
-    print("| calls | a second | highest ever | spent at the end, least | cut, most | refusals before that |")
+    print(
+        "| calls | a second | highest ever | spent at the end, least | cut, most | spent at the first refusal, least |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, more in (
         ("streamed, hard", {}),
@@ -159,8 +161,9 @@ def main() -> None:
             runs = [Simulation(per_s, seed, **more).play() for seed in range(10)]
             high = max(run.most_nusd for run in runs) / LIMIT_NUSD
             low = min(run.spent_nusd for run in runs) / LIMIT_NUSD
-            cut, refused = max(run.counts["cut"] for run in runs), max(run.counts["refused"] for run in runs)
-            print(f"| {name} | {per_s} | {high:.2%} | {low:.2%} | {cut} | {refused:,} |")
+            cut = max(run.counts["cut"] / (run.counts["cut"] + run.counts["whole"]) for run in runs)
+            first = min(run.first_refused_nusd or 0 for run in runs) / LIMIT_NUSD
+            print(f"| {name} | {per_s} | {high:.2%} | {low:.2%} | {cut:.1%} | {first:.1%} |")
 
 
 if __name__ == "__main__":

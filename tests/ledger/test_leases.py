@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.ledger.budgets import Budget, Budgets, Node, Refused, Reservation
-from penstock.ledger.leases import Ask, Pool, Short, Slices, slice_nusd
+from penstock.ledger.leases import Claim, Pool, Short, Slices, slice_nusd
 from penstock.ledger.periods import window_at
 from tests.ledger.lease_network import BUDGETS, START_S, Call, Cluster
 
 DAY = window_at("day", ZoneInfo("Europe/Berlin"), START_S).start_s
-BOOK = ("key", "day", DAY)
+POT = ("key", "day", DAY)
 
 
 @pytest.mark.parametrize("nodes", [3, 10])
@@ -60,7 +60,7 @@ def test_crashes_and_lost_doubled_and_late_messages_never_overshoot(seed, nodes,
         assert cluster.committed <= cluster.limit
     cluster.drain()
     assert cluster.limit * 95 // 100 <= cluster.committed <= cluster.limit
-    spent, loose = cluster.pool.status(BOOK)
+    spent, loose = cluster.pool.status(POT)
     assert spent + loose <= cluster.limit
     assert spent == cluster.committed, "at rest the pool knows what was spent"
 
@@ -68,28 +68,28 @@ def test_crashes_and_lost_doubled_and_late_messages_never_overshoot(seed, nodes,
 def test_a_silent_holder_is_counted_as_having_spent_all_and_is_put_right_when_it_speaks():
     """Five seconds after its last word."""
     pool = Pool(lambda _node, _name: BUDGETS[0])
-    grant = pool.exchange(Ask("a", BOOK, 1, 0, 0, want=True), START_S)
+    grant = pool.exchange(Claim("a", POT, 1, 0, 0, want=True), START_S)
     assert grant.granted == 20_000, "2 % of what is left"
     assert pool.expire(START_S + 4.9) == []
-    assert pool.status(BOOK) == (0, 20_000)
-    assert pool.expire(START_S + 5) == [(BOOK, "a")]
-    assert pool.status(BOOK) == (20_000, 0)
-    assert pool.exchange(Ask("b", BOOK, 1, 0, 0), START_S + 6).left == 980_000
-    pool.exchange(Ask("a", BOOK, 2, 7_000, 3_000), START_S + 7)
-    assert pool.status(BOOK) == (7_000, 10_000)
-    pool.exchange(Ask("a", BOOK, 3, 7_500, 3_000, final=True), START_S + 8)
-    assert pool.status(BOOK) == (7_500, 0)
+    assert pool.status(POT) == (0, 20_000)
+    assert pool.expire(START_S + 5) == [(POT, "a")]
+    assert pool.status(POT) == (20_000, 0)
+    assert pool.exchange(Claim("b", POT, 1, 0, 0), START_S + 6).left == 980_000
+    pool.exchange(Claim("a", POT, 2, 7_000, 3_000), START_S + 7)
+    assert pool.status(POT) == (7_000, 10_000)
+    pool.exchange(Claim("a", POT, 3, 7_500, 3_000, final=True), START_S + 8)
+    assert pool.status(POT) == (7_500, 0)
 
 
 def test_a_doubled_or_late_message_changes_nothing():
     """A number is granted once, and an old one is not heard."""
     pool = Pool(lambda _node, _name: BUDGETS[0])
-    first = Ask("a", BOOK, 1, 0, 0, want=True, need=50_000)
+    first = Claim("a", POT, 1, 0, 0, want=True, need=50_000)
     assert pool.exchange(first, START_S).granted == 50_000
     assert pool.exchange(first, START_S).granted == 50_000
-    pool.exchange(Ask("a", BOOK, 3, 10, 20_000), START_S)
-    assert pool.exchange(Ask("a", BOOK, 2, 5, 0, want=True, need=1), START_S).granted == 50_000
-    assert pool.status(BOOK) == (10, 29_990)
+    pool.exchange(Claim("a", POT, 3, 10, 20_000), START_S)
+    assert pool.exchange(Claim("a", POT, 2, 5, 0, want=True, need=1), START_S).granted == 50_000
+    assert pool.status(POT) == (10, 29_990)
 
 
 def test_slices_shrink_with_what_is_left_and_faster_near_the_limit():
@@ -102,7 +102,7 @@ def test_slices_shrink_with_what_is_left_and_faster_near_the_limit():
 
 
 def test_who_is_short_makes_others_return_what_lies_idle():
-    """Whole or not at all; and the short one is told to ask again soon."""
+    """Whole or not at all; and the short one is told to claim again soon."""
     budget = Budget("day", 1000, "day", "Europe/Berlin")
     pool = Pool(lambda _node, _name: budget)
     a, b = (Slices(name, Budgets([Node("key", None, (budget,))], fed=True)) for name in "ab")
@@ -110,31 +110,31 @@ def test_who_is_short_makes_others_return_what_lies_idle():
     for holder, amount in ((a, 600), (b, 300)):
         short = holder.reserve(holder.budgets.path("key"), "big", amount, now_s)
         assert isinstance(short, Short)
-        exchange(pool, holder, short.asks, now_s)
-        held = holder.reserve(holder.budgets.path("key"), "big", amount, now_s, asked=True)
+        exchange(pool, holder, short.claims, now_s)
+        held = holder.reserve(holder.budgets.path("key"), "big", amount, now_s, claimed=True)
         assert isinstance(held, Reservation)
         holder.budgets.release("big")
     path = b.budgets.path("key")
-    exchange(pool, b, b.reserve(path, "r", 700, now_s).asks, now_s)
-    refused = b.reserve(path, "r", 700, now_s, asked=True)
+    exchange(pool, b, b.reserve(path, "r", 700, now_s).claims, now_s)
+    refused = b.reserve(path, "r", 700, now_s, claimed=True)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.retry_after_s) == ("budget-held", 1.0)
     for _ in range(3):
         now_s += 1
         for holder in (a, b):
-            exchange(pool, holder, holder.asks(now_s), now_s)
-    exchange(pool, b, b.reserve(path, "r", 700, now_s).asks, now_s)
-    assert isinstance(b.reserve(path, "r", 700, now_s, asked=True), Reservation)
+            exchange(pool, holder, holder.claims(now_s), now_s)
+    exchange(pool, b, b.reserve(path, "r", 700, now_s).claims, now_s)
+    assert isinstance(b.reserve(path, "r", 700, now_s, claimed=True), Reservation)
     never = b.reserve(path, "s", 1001, now_s)
     assert (never.code, never.retry_after_s) == ("budget-too-small", None)
     b.budgets.settle("r", 700)
-    exchange(pool, b, b.reserve(path, "t", 400, now_s).asks, now_s)
-    assert b.reserve(path, "t", 400, now_s, asked=True).code == "budget-exhausted"
+    exchange(pool, b, b.reserve(path, "t", 400, now_s).claims, now_s)
+    assert b.reserve(path, "t", 400, now_s, claimed=True).code == "budget-exhausted"
 
 
-def exchange(pool, holder, asks, now_s):
-    for ask in asks:
-        holder.learn(pool.exchange(ask, now_s), now_s)
+def exchange(pool, holder, claims, now_s):
+    for claim in claims:
+        holder.learn(pool.exchange(claim, now_s), now_s)
 
 
 def test_only_a_running_call_may_use_a_shared_soft_budgets_overdraft():
@@ -143,16 +143,16 @@ def test_only_a_running_call_may_use_a_shared_soft_budgets_overdraft():
     pool = Pool(lambda _node, _name: budget)
     one = Slices("a", Budgets([Node("key", None, (budget,))], fed=True))
     path = one.budgets.path("key")
-    exchange(pool, one, one.reserve(path, "r", 1000, START_S).asks, START_S)
+    exchange(pool, one, one.reserve(path, "r", 1000, START_S).claims, START_S)
     assert isinstance(one.reserve(path, "r", 1000, START_S), Reservation)
     assert isinstance(one.extend("r", 100, START_S), Refused)
-    exchange(pool, one, one.asks(START_S), START_S)
+    exchange(pool, one, one.claims(START_S), START_S)
     assert isinstance(one.extend("r", 100, START_S), Reservation)
     assert isinstance(one.extend("r", 1, START_S), Refused)
-    exchange(pool, one, one.asks(START_S), START_S)
+    exchange(pool, one, one.claims(START_S), START_S)
     assert isinstance(one.extend("r", 1, START_S), Refused)
-    exchange(pool, one, one.reserve(path, "s", 1, START_S).asks, START_S)
-    assert isinstance(one.reserve(path, "s", 1, START_S, asked=True), Refused)
+    exchange(pool, one, one.reserve(path, "s", 1, START_S).claims, START_S)
+    assert isinstance(one.reserve(path, "s", 1, START_S, claimed=True), Refused)
 
 
 def test_a_window_that_is_over_is_reported_until_it_is_heard_and_again_if_it_changes():
@@ -160,19 +160,19 @@ def test_a_window_that_is_over_is_reported_until_it_is_heard_and_again_if_it_cha
     pool = Pool(lambda _node, _name: BUDGETS[0])
     one = Slices("a", Budgets([Node("key", None, BUDGETS)], fed=True, lease_s=1e9))
     path, tomorrow = one.budgets.path("key"), DAY + 86_400
-    exchange(pool, one, one.reserve(path, "late", 5000, tomorrow - 1).asks, tomorrow - 1)
+    exchange(pool, one, one.reserve(path, "late", 5000, tomorrow - 1).claims, tomorrow - 1)
     assert isinstance(one.reserve(path, "late", 5000, tomorrow - 1), Reservation)
     short = one.reserve(path, "new", 10, tomorrow + 1)
-    assert [ask.book[2] for ask in short.asks] == [tomorrow]
+    assert [claim.pot[2] for claim in short.claims] == [tomorrow]
     one.budgets.settle("late", 4000)
-    lost = [ask for ask in one.asks(tomorrow + 2) if ask.final]
-    assert [(ask.book, ask.spent) for ask in lost] == [(BOOK, 4000)]
-    assert [ask for ask in one.asks(tomorrow + 2.1) if ask.final] == []
-    exchange(pool, one, one.asks(tomorrow + 3), tomorrow + 3)
-    assert pool.status(BOOK) == (4000, 0)
-    assert [ask for ask in one.asks(tomorrow + 10) if ask.final] == []
+    lost = [claim for claim in one.claims(tomorrow + 2) if claim.final]
+    assert [(claim.pot, claim.spent) for claim in lost] == [(POT, 4000)]
+    assert [claim for claim in one.claims(tomorrow + 2.1) if claim.final] == []
+    exchange(pool, one, one.claims(tomorrow + 3), tomorrow + 3)
+    assert pool.status(POT) == (4000, 0)
+    assert [claim for claim in one.claims(tomorrow + 10) if claim.final] == []
     pool.forget(tomorrow)
-    assert list(pool._books) == [("key", "day", tomorrow)]
+    assert list(pool._pots) == [("key", "day", tomorrow)]
 
 
 def test_a_clean_stop_gives_everything_unspent_back():
@@ -180,13 +180,13 @@ def test_a_clean_stop_gives_everything_unspent_back():
     pool = Pool(lambda _node, _name: BUDGETS[0])
     one = Slices("a", Budgets([Node("key", None, BUDGETS)], fed=True))
     path = one.budgets.path("key")
-    exchange(pool, one, one.reserve(path, "r", 500, START_S).asks, START_S)
+    exchange(pool, one, one.reserve(path, "r", 500, START_S).claims, START_S)
     one.reserve(path, "r", 500, START_S)
     exchange(pool, one, one.leave(START_S), START_S)
-    assert pool.status(BOOK) == (0, 500)
+    assert pool.status(POT) == (0, 500)
     one.budgets.settle("r", 300)
     exchange(pool, one, one.leave(START_S), START_S)
-    assert pool.status(BOOK) == (300, 0)
+    assert pool.status(POT) == (300, 0)
 
 
 def test_a_call_that_cost_more_than_it_held_is_in_the_pools_figures():
@@ -194,10 +194,10 @@ def test_a_call_that_cost_more_than_it_held_is_in_the_pools_figures():
     pool = Pool(lambda _node, _name: BUDGETS[0])
     one = Slices("a", Budgets([Node("key", None, BUDGETS)], fed=True))
     path = one.budgets.path("key")
-    exchange(pool, one, one.reserve(path, "r", 30_000, START_S).asks, START_S)
+    exchange(pool, one, one.reserve(path, "r", 30_000, START_S).claims, START_S)
     one.reserve(path, "r", 30_000, START_S)
     one.budgets.settle("r", 31_000)
-    exchange(pool, one, one.asks(START_S + 2), START_S + 2)
-    assert pool.status(BOOK)[0] == 31_000
+    exchange(pool, one, one.claims(START_S + 2), START_S + 2)
+    assert pool.status(POT)[0] == 31_000
     assert isinstance(one.reserve(path, "s", 1, START_S + 2), Short | Reservation)
-    assert sum(pool.status(BOOK)) >= one.budgets.path("key").at(START_S)[0].committed
+    assert sum(pool.status(POT)) >= one.budgets.path("key").at(START_S)[0].committed

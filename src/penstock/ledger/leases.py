@@ -2,13 +2,14 @@
 
 Theory
 ------
-A *book* is one budget in one window. A *holder* is one run of one process; its name is never used again. For each
+A *pot* is one budget in one window. A *holder* is one run of one process; its name is never used again. For each
 holder the pool keeps money leased to it so far (``granted``), given back so far (``returned``) and reported as spent.
 ``granted - returned`` is taken out of the limit, so all holders together can never spend more than the limit,
 whatever they do and whatever becomes of messages.
 
 Rules
-- Figures in messages are totals, not changes: a message that is lost, doubled or late does no harm. An ``Ask`` has
+- A pool's figures are stored before it answers: one that forgot what it granted would grant it again.
+- Figures in messages are totals, not changes: a message that is lost, doubled or late does no harm. An ``Claim`` has
   a number; the pool grants once a number.
 - A holder lowers its own limit before it tells of a return, and raises it only when the grant has come.
 - A holder that is silent for its lease is counted as having spent all it holds: a crash gives nothing back. If it
@@ -32,18 +33,18 @@ _NEAR_PERCENT = 10
 """Below this part of the limit slices shrink, in proportion, from 2 % of what is left to 0.1 %."""
 _CLOSED_KEPT = 256
 
-Book = tuple[str, str, float]
+Pot = tuple[str, str, float]
 """Node, budget, start of the window."""
 
 
-class Ask(Struct, frozen=True):
+class Claim(Struct, frozen=True):
     """A holder's totals, and what it wants: a slice (``want``), at least ``need`` for a call that waits.
 
-    ``running``: for an extension, which may use a soft budget's overdraft. ``final``: it will not use the book again.
+    ``running``: for an extension, which may use a soft budget's overdraft. ``final``: it will not use the pot again.
     """
 
     holder: str
-    book: Book
+    pot: Pot
     seq: int
     spent: int
     returned: int
@@ -59,7 +60,7 @@ class Grant(Struct, frozen=True):
     ``return_idle``: another holder is short.
     """
 
-    book: Book
+    pot: Pot
     seq: int
     granted: int
     left: int
@@ -71,8 +72,8 @@ class Grant(Struct, frozen=True):
 class SliceStore(Protocol):
     """The port: ``Pool`` behind a socket, or a script in a shared store."""
 
-    async def exchange(self, asks: list[Ask]) -> list[Grant]:
-        """All at once; what could not be asked is left out, and is asked again."""
+    async def exchange(self, claims: list[Claim]) -> list[Grant]:
+        """All at once; what could not be sent is left out, and is claimed again."""
         ...
 
 
@@ -101,82 +102,82 @@ class _Shared(Struct):
 class Pool:
     """The decision of the shared store. ``spec`` gives the budget of a node and a name (KeyError: there is none)."""
 
-    __slots__ = ("_books", "_lease_s", "_spec")
+    __slots__ = ("_lease_s", "_pots", "_spec")
 
     def __init__(self, spec: Callable[[str, str], Budget], lease_s: float = LEASE_S) -> None:
-        self._books: dict[Book, _Shared] = {}
+        self._pots: dict[Pot, _Shared] = {}
         self._lease_s = lease_s
         self._spec = spec
 
-    def exchange(self, ask: Ask, now_s: float) -> Grant:
+    def exchange(self, claim: Claim, now_s: float) -> Grant:
         """Take a holder's report, and grant what it wants if that is left."""
-        book = self._book(ask.book)
-        mine = book.holdings.get(ask.holder)
+        pot = self._pot(claim.pot)
+        mine = pot.holdings.get(claim.holder)
         if mine is None:
-            mine = book.holdings[ask.holder] = _Holding()
-        if ask.seq > mine.seq:
-            mine.seq = ask.seq
+            mine = pot.holdings[claim.holder] = _Holding()
+        if claim.seq > mine.seq:
+            mine.seq = claim.seq
             mine.until_s = now_s + self._lease_s
-            self._report(book, mine, ask)
-            if ask.want and not ask.final:
-                self._grant(book, mine, ask, now_s)
-        left = max(0, book.limit - book.taken)
-        loose = book.taken - sum(one.spent for one in book.holdings.values())
-        pressed = now_s < book.short_until_s and book.short != ask.holder
-        return Grant(ask.book, ask.seq, mine.granted, left, loose, mine.until_s, pressed)
+            self._report(pot, mine, claim)
+            if claim.want and not claim.final:
+                self._grant(pot, mine, claim, now_s)
+        left = max(0, pot.limit - pot.taken)
+        loose = pot.taken - sum(one.spent for one in pot.holdings.values())
+        pressed = now_s < pot.short_until_s and pot.short != claim.holder
+        return Grant(claim.pot, claim.seq, mine.granted, left, loose, mine.until_s, pressed)
 
-    def expire(self, now_s: float) -> list[tuple[Book, str]]:
+    def expire(self, now_s: float) -> list[tuple[Pot, str]]:
         """Holders whose lease has ended: what they hold is counted as spent until they say otherwise."""
-        silent: list[tuple[Book, str]] = []
-        for key, book in self._books.items():
-            for holder, one in book.holdings.items():
+        silent: list[tuple[Pot, str]] = []
+        for key, pot in self._pots.items():
+            for holder, one in pot.holdings.items():
                 if one.state == "live" and one.until_s <= now_s:
                     one.state = "expired"
                     one.spent = one.taken
                     silent.append((key, holder))
         return silent
 
-    def status(self, book: Book) -> tuple[int, int]:
+    def status(self, pot: Pot) -> tuple[int, int]:
         """Spent as far as is known, and leased beyond that."""
-        shared = self._book(book)
+        shared = self._pot(pot)
         spent = sum(one.spent for one in shared.holdings.values())
         return spent, shared.taken - spent
 
     def forget(self, before_s: float) -> None:
-        """Drop books whose window began before; their figures are in the ledger."""
-        self._books = {key: book for key, book in self._books.items() if key[2] >= before_s}
+        """Drop pots whose window began before; their figures are in the ledger."""
+        self._pots = {key: pot for key, pot in self._pots.items() if key[2] >= before_s}
 
-    def _book(self, key: Book) -> _Shared:
-        book = self._books.get(key)
+    def _pot(self, key: Pot) -> _Shared:
+        pot = self._pots.get(key)
         spec = self._spec(key[0], key[1])
         percent = spec.overdraft_percent if spec.mode == "soft" else 0
         ceiling = spec.limit_nusd + spec.limit_nusd * percent // 100
-        if book is None:
-            book = self._books[key] = _Shared(spec.limit_nusd, ceiling, {})
-        book.limit, book.ceiling = spec.limit_nusd, ceiling
-        return book
+        if pot is None:
+            pot = self._pots[key] = _Shared(spec.limit_nusd, ceiling, {})
+        pot.limit, pot.ceiling = spec.limit_nusd, ceiling
+        return pot
 
-    def _report(self, book: _Shared, mine: _Holding, ask: Ask) -> None:
+    def _report(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
         before = mine.taken
-        mine.spent = ask.spent
-        mine.state = "final" if ask.final else "live"
-        mine.returned = mine.granted - ask.spent if ask.final else max(mine.returned, ask.returned)
-        if mine.taken < ask.spent:  # a call cost more than it held: that money is gone, whoever granted it
-            mine.granted += ask.spent - mine.taken
-        book.taken += mine.taken - before
+        mine.spent = claim.spent
+        mine.state = "final" if claim.final else "live"
+        mine.returned = mine.granted - claim.spent if claim.final else max(mine.returned, claim.returned)
+        if mine.taken < claim.spent:  # a call cost more than it held: that money is gone, whoever granted it
+            mine.granted += claim.spent - mine.taken
+        pot.taken += mine.taken - before
 
-    def _grant(self, book: _Shared, mine: _Holding, ask: Ask, now_s: float) -> None:
-        left = (book.ceiling if ask.running else book.limit) - book.taken
-        if left < max(1, ask.need):
-            if ask.need:
-                book.short, book.short_until_s = ask.holder, now_s + self._lease_s
+    def _grant(self, pot: _Shared, mine: _Holding, claim: Claim, now_s: float) -> None:
+        left = (pot.ceiling if claim.running else pot.limit) - pot.taken
+        if left < max(1, claim.need):
+            if claim.need:
+                pot.short, pot.short_until_s = claim.holder, now_s + self._lease_s
             return
-        pressed = now_s < book.short_until_s and book.short != ask.holder
-        if pressed and not ask.need:
+        pressed = now_s < pot.short_until_s and pot.short != claim.holder
+        if pressed and not claim.need:
             return
-        size = ask.need if pressed else min(left, max(slice_nusd(left, book.limit), ask.need))
+        size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
         mine.granted += size
-        book.taken += size
+        pot.taken += size
 
 
 def slice_nusd(left: int, limit: int) -> int:
@@ -188,22 +189,37 @@ def slice_nusd(left: int, limit: int) -> int:
 
 
 class Short(Struct, frozen=True):
-    """This process lacks money that the pool may have: exchange ``asks``, ``learn`` the grants, reserve again."""
+    """This process lacks money that the pool may have: exchange ``claims``, ``learn`` the grants, reserve again."""
 
-    asks: list[Ask]
+    claims: list[Claim]
 
 
 class _Share:
-    """One book as this holder has it."""
+    """One pot as this holder has it."""
 
     __slots__ = (
-        "acked", "book", "bucket", "closed", "granted", "left", "loose", "renew_at_s", "returned", "running", "seen",
-        "sent_s", "seq", "size", "told_returned", "told_spent", "wanted",
+        "acked",
+        "bucket",
+        "closed",
+        "granted",
+        "left",
+        "loose",
+        "pot",
+        "renew_at_s",
+        "returned",
+        "running",
+        "seen",
+        "sent_s",
+        "seq",
+        "size",
+        "told_returned",
+        "told_spent",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.book: Book = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
+        self.pot: Pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
         self.granted = self.returned = self.seq = self.acked = self.size = 0
         self.told_returned = self.told_spent = 0
         self.left = self.loose = 0
@@ -218,7 +234,7 @@ class _Share:
         return self.bucket.limit - self.bucket.committed
 
     def give_back(self) -> None:
-        """Lower the own limit by what lies idle; the next ask says so."""
+        """Lower the own limit by what lies idle; the next claim says so."""
         idle = max(0, self.idle)
         self.returned += idle
         self.fit()
@@ -230,22 +246,22 @@ class _Share:
 class Slices:
     """Budgets of one process within what it has leased: reserving costs no round trip while a slice lasts.
 
-    Call ``asks`` from time to time (some tens of milliseconds), exchange them, and ``learn`` what comes back.
+    Call ``claims`` from time to time (some tens of milliseconds), exchange them, and ``learn`` what comes back.
     """
 
-    __slots__ = ("_books", "_closed", "_shares", "budgets", "holder")
+    __slots__ = ("_closed", "_pots", "_shares", "budgets", "holder")
 
     def __init__(self, holder: str, budgets: Budgets) -> None:
         self.holder = holder
         self.budgets = budgets
         self._shares: dict[Bucket, _Share] = {}
-        self._books: dict[Book, _Share] = {}
+        self._pots: dict[Pot, _Share] = {}
         self._closed: dict[Bucket, None] = {}
 
     def reserve(
-        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, asked: bool = False
+        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: bool = False
     ) -> Reservation | Refused | Short:
-        """As ``Budgets.reserve``; ``Short`` where the pool must be asked first. ``asked``: it has been, refuse now."""
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard, so refuse now."""
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if isinstance(answer, Reservation) or answer.code == "lease-ended":
             return answer
@@ -253,14 +269,14 @@ class Slices:
         for share in short:
             if amount_nusd > share.bucket.account.spec.limit_nusd:
                 return self._refused(share, amount_nusd, now_s)
-        if asked:
+        if claimed:
             return max(
                 (self._refused(one, amount_nusd, now_s) for one in short), key=lambda r: r.retry_after_s or 0
             )
-        return Short([self._ask(share, now_s, need=amount_nusd - share.idle) for share in short])
+        return Short([self._claim(share, now_s, need=amount_nusd - share.idle) for share in short])
 
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
-        """As ``Budgets.extend``; what is refused is asked of the pool by the next ``asks``."""
+        """As ``Budgets.extend``; what is refused is claimed of the pool by the next ``claims``."""
         answer = self.budgets.extend(rid, more_nusd, now_s)
         if isinstance(answer, Refused) and answer.code != "lease-ended":
             for bucket in self.budgets.held(rid):
@@ -269,9 +285,9 @@ class Slices:
                     share.wanted, share.running = more_nusd, True
         return answer
 
-    def asks(self, now_s: float) -> list[Ask]:
+    def claims(self, now_s: float) -> list[Claim]:
         """What is due: shortages, slices that run low, returns, renewals, windows that are over."""
-        due: list[Ask] = []
+        due: list[Claim] = []
         for share in list(self._shares.values()):
             bucket = share.bucket
             if share.closed or (now_s >= bucket.end_s and not bucket.reserved):
@@ -282,22 +298,22 @@ class Slices:
                 need = share.wanted - share.idle
                 share.wanted = 0
                 if need > 0:
-                    due.append(self._ask(share, now_s, need=need))
+                    due.append(self._claim(share, now_s, need=need))
                     continue
             now = (bucket.spent, bucket.committed)
             low = share.idle * 2 < share.size and now != share.seen
             if now_s >= share.renew_at_s:
                 if now == share.seen:
                     share.give_back()
-                due.append(self._ask(share, now_s, want=low))
+                due.append(self._claim(share, now_s, want=low))
                 share.seen = now
             elif not waiting and (low or (share.acked == share.seq and share.told_returned < share.returned)):
-                due.append(self._ask(share, now_s, want=low))
+                due.append(self._claim(share, now_s, want=low))
         return due
 
     def learn(self, grant: Grant, now_s: float) -> None:
-        """What the pool said. Of a book that is over, or that is not known, nothing is taken."""
-        share = self._books.get(grant.book)
+        """What the pool said. Of a pot that is over, or that is not known, nothing is taken."""
+        share = self._pots.get(grant.pot)
         if share is None:
             return
         if grant.seq > share.acked:
@@ -313,39 +329,39 @@ class Slices:
             share.give_back()
             share.size = 0  # no slices ahead while another is short
 
-    def leave(self, now_s: float) -> list[Ask]:
+    def leave(self, now_s: float) -> list[Claim]:
         """At a clean stop: everything unspent goes back, but for what a call still holds."""
-        asks: list[Ask] = []
+        claims: list[Claim] = []
         for share in self._shares.values():
             share.closed = not share.bucket.reserved
             share.give_back()
-            asks.append(self._ask(share, now_s, final=share.closed))
-        return asks
+            claims.append(self._claim(share, now_s, final=share.closed))
+        return claims
 
-    def _close(self, share: _Share, due: list[Ask], now_s: float) -> None:
+    def _close(self, share: _Share, due: list[Claim], now_s: float) -> None:
         """Say what was spent in a window that is over; again if that was not heard, or a late settlement changed it."""
         if not share.closed:
             share.closed = True
             self._closed[share.bucket] = None
         elif share.acked == share.seq and share.told_spent == share.bucket.spent:
             if len(self._closed) > _CLOSED_KEPT:
-                del self._closed[share.bucket], self._shares[share.bucket], self._books[share.book]
+                del self._closed[share.bucket], self._shares[share.bucket], self._pots[share.pot]
             return
         elif share.acked < share.seq and now_s - share.sent_s < _RETRY_S:
             return
-        due.append(self._ask(share, now_s, final=True))
+        due.append(self._claim(share, now_s, final=True))
 
-    def _ask(
+    def _claim(
         self, share: _Share, now_s: float, *, want: bool = False, need: int = 0, final: bool = False
-    ) -> Ask:
+    ) -> Claim:
         share.seq += 1
         share.sent_s = now_s
         share.renew_at_s = now_s + _RENEW_S
         share.told_returned, share.told_spent = share.returned, share.bucket.spent
         running, share.running = share.running, False
-        return Ask(
+        return Claim(
             self.holder,
-            share.book,
+            share.pot,
             share.seq,
             share.bucket.spent,
             share.returned,
@@ -359,7 +375,7 @@ class Slices:
         share = self._shares.get(bucket)
         if share is None:
             share = self._shares[bucket] = _Share(bucket)
-            self._books[share.book] = share
+            self._pots[share.pot] = share
         return share
 
     def _refused(self, share: _Share, amount_nusd: int, now_s: float) -> Refused:

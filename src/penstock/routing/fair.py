@@ -4,7 +4,8 @@ Theory
 ------
 Deficit round robin (Shreedhar and Varghese, 1995): keys with waiting calls stand in a ring. Each turn adds ``quantum``
 tokens to a key's deficit; its calls leave as long as the deficit pays for them. So keys get equal tokens over time,
-whatever the sizes of their calls, for O(1) a call; two keys that wait never differ by more than two quanta and two of the largest calls.
+whatever the sizes of their calls, for O(1) a call; two keys that wait never differ by more than two quanta and two of
+the largest calls.
 
 Rules
 - Priority classes share by weight, in the same way: an interactive turn is worth ``interactive_share`` batch turns in
