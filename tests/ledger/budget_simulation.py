@@ -50,10 +50,13 @@ class Run:
 class Simulation:
     """One budget of $10 a day. ``cuttable``: streamed and guarded; else each call holds its maximum."""
 
-    def __init__(self, per_s: int, seed: int, *, cuttable: bool = True, mode: Mode = "hard") -> None:
+    def __init__(
+        self, per_s: int, seed: int, *, cuttable: bool = True, mode: Mode = "hard", prior: int | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.per_s = per_s
         self.cuttable = cuttable
+        self.prior = prior
         self.budgets = Budgets(
             [Node("org"), Node("key", "org", (Budget("ten", LIMIT_NUSD, "day", "Europe/Berlin", mode, 5),))]
         )
@@ -95,7 +98,7 @@ class Simulation:
     def admit(self, call: Call, now_s: float) -> bool:
         input_nusd = most_nusd(call.input_tokens, INPUT)
         if self.cuttable:
-            expected = self.sizes.expect(WHO, MAX_TOKENS)
+            expected = self.sizes.expect(WHO, MAX_TOKENS, self.prior)
             assert expected is not None
             amount = input_nusd + most_nusd(max(expected, 2 * TOKENS_A_TICK), OUTPUT)
         else:
@@ -154,6 +157,7 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|")
     for name, more in (
         ("streamed, hard", {}),
+        ("streamed, hard, prior 1,000", {"prior": 1000}),
         ("streamed, soft 5 %", {"mode": "soft"}),
         ("cannot be cut, hard", {"cuttable": False}),
     ):

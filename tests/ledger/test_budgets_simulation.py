@@ -26,7 +26,15 @@ def test_a_soft_budget_stays_within_its_overdraft(per_s):
 
 
 def test_reserving_the_expected_output_admits_more_before_the_first_refusal():
-    """Why not every call holds its maximum: at 100 a second the first refusal would come with little spent."""
-    expected = Simulation(100, 3).play().first_refused_nusd
-    maximum = Simulation(100, 3, cuttable=False).play().first_refused_nusd
-    assert expected >= maximum
+    """Why not every call holds its maximum: most of the budget would be held when little of it is spent."""
+    expected = Simulation(20, 3).play().first_refused_nusd
+    maximum = Simulation(20, 3, cuttable=False).play().first_refused_nusd
+    assert expected > 3 * maximum
+
+
+def test_a_prior_is_used_until_enough_answers_were_seen():
+    """At 100 a second the budget is met before the first answers have ended: only a prior can help then."""
+    assert (
+        Simulation(100, 3, prior=1000).play().first_refused_nusd
+        > 3 * Simulation(100, 3).play().first_refused_nusd
+    )
