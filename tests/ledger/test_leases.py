@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.ledger.budgets import Budget, Budgets, Node, Refused, Reservation
-from penstock.ledger.leases import Claim, Pool, Short, Slices, slice_nusd
+from penstock.ledger.leases import Claim, Grant, Pool, Short, Slices, slice_nusd
 from penstock.ledger.periods import window_at
 from tests.ledger.lease_network import BUDGETS, START_S, Call, Cluster
 
@@ -201,3 +201,41 @@ def test_a_call_that_cost_more_than_it_held_is_in_the_pools_figures():
     assert pool.status(POT)[0] == 31_000
     assert isinstance(one.reserve(path, "s", 1, START_S + 2), Short | Reservation)
     assert sum(pool.status(POT)) >= one.budgets.path("key").at(START_S)[0].committed
+
+
+def granted(pool, name="a"):
+    one = Slices(name, Budgets([Node("key", None, BUDGETS)], fed=True))
+    path = one.budgets.path("key")
+    exchange(pool, one, one.reserve(path, "first", 500, START_S).claims, START_S)
+    assert isinstance(one.reserve(path, "first", 500, START_S), Reservation)
+    return one, path
+
+
+def test_an_idle_process_returns_its_slice_at_its_renewal_without_being_told():
+    """What a running call holds stays."""
+    pool = Pool(lambda _node, _name: BUDGETS[0])
+    one, _ = granted(pool)
+    for after_s in (2, 4, 6):
+        exchange(pool, one, one.claims(START_S + after_s), START_S + after_s)
+    assert pool.status(POT) == (0, 500)
+
+
+def test_a_busy_process_returns_what_lies_idle_when_another_is_short():
+    """And is granted no slices ahead while that is so."""
+    pool = Pool(lambda _node, _name: BUDGETS[0])
+    one, path = granted(pool)
+    pool.exchange(Claim("b", POT, 1, 0, 0, want=True, need=990_000), START_S + 1)
+    one.reserve(path, "second", 100, START_S + 2)
+    exchange(pool, one, one.claims(START_S + 2), START_S + 2)
+    exchange(pool, one, one.claims(START_S + 2.1), START_S + 2.1)
+    assert pool.status(POT) == (0, 600)
+    assert pool.exchange(Claim("b", POT, 2, 0, 0, want=True, need=990_000), START_S + 3).granted == 990_000
+
+
+def test_an_old_grant_that_comes_late_lowers_nothing():
+    """Totals only grow."""
+    pool = Pool(lambda _node, _name: BUDGETS[0])
+    one, path = granted(pool)
+    limit = path.at(START_S)[0].limit
+    one.learn(Grant(POT, 0, 100, 0, 0, START_S), START_S)
+    assert path.at(START_S)[0].limit == limit == 20_000
