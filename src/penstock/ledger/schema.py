@@ -114,6 +114,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX calls_body ON calls (body_id) WHERE body_id <> '' AND body_id <> request_id",
         "CREATE INDEX entries_trace ON entries (trace_id) WHERE trace_id <> request_id",
     ),
+    ("ALTER TABLE entries ADD COLUMN joules REAL",),
 )
 
 CALL_COLUMNS: tuple[str, ...] = Call.__struct_fields__
