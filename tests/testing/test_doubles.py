@@ -104,6 +104,35 @@ def test_replies_and_errors_come_in_order_and_requests_are_kept():
     asyncio.run(run())
 
 
+def test_what_is_begun_is_gathered_for_its_listener():
+    """Without anybody who awaits: the status is known once the head is here, the body or the error when it is over."""
+
+    async def run() -> None:
+        late = ScriptedReply((b"a", b"b"), 201, head_after_s=0.001)
+        cut = ScriptedReply((b"a", UpstreamTruncated("cut")), 500)
+        transport = ScriptedTransport([late, cut, UpstreamUnreachable("down")])
+        told: asyncio.Queue[None] = asyncio.Queue()
+        for _ in range(3):
+            connection = transport.borrow(0.0)
+            assert connection is not None
+            exchange = transport.begin(connection, REQUEST, DEADLINES, lambda: told.put_nowait(None), 10)
+            assert (exchange.status, told.qsize()) == (0, 0)
+            async with asyncio.timeout(5):
+                await told.get()
+            assert exchange.done
+        first, second, third = transport.exchanges
+        assert (first.status, first.whole(10), await first.read(10)) == (201, b"ab", b"ab")
+        assert second.status == 500
+        with pytest.raises(UpstreamTruncated):
+            await second.read(10)
+        assert third.status == 0
+        with pytest.raises(UpstreamUnreachable):
+            third.whole(10)
+        assert (transport.in_use, transport.borrow(0.0)) == (0, None)
+
+    asyncio.run(run())
+
+
 def test_a_body_over_the_limit_is_malformed_and_an_error_breaks_off():
     async def run() -> None:
         transport = ScriptedTransport(

@@ -176,7 +176,11 @@ class Transport:
         ``listener`` is called when the exchange is over, well or not: see ``Exchange.whole``.
         """
         assert self._loop is not None
-        exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+        try:
+            exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+        except BaseException:
+            self.released(connection)
+            raise
         exchange.listener = listener
         exchange.reading, exchange.limit = True, max_bytes
         self.reused_total += 1
