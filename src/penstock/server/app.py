@@ -173,7 +173,10 @@ class App:
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
-        respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
+        echo = echoed(
+            list(request.told.items())
+        )  # the lane lets go of ``headers``, and so does a head like the last
+        respond(reply, error, caller_of(request.url), self.request_id(), echo)
 
     def _without_post(
         self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str
@@ -213,7 +216,8 @@ class App:
             else:
                 respond(reply, error, caller, request_id, echoed(request.headers))
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-            respond(reply, self._bug(error, request_id), caller, request_id, echoed(request.headers))
+            echo = echoed(list(request.told.items()))
+            respond(reply, self._bug(error, request_id), caller, request_id, echo)
         finally:
             self.inflight -= 1
 
