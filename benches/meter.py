@@ -11,9 +11,10 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from tests.server.process import GatewayProcess
+
 import penstock
 from benches.machine import identity, write
-from tests.server.process import GatewayProcess
 
 RATES = "compute: {h100: {usd_per_hour: 2.49}}\n"
 
