@@ -61,7 +61,9 @@ def store(path, rows, start=0):
 def comparable(facts: Facts):
     """Facts in one order; a stage without traces is as good as none."""
     return (
-        sorted((cell.stage, cell.klass, cell.provider, cell.model, cell) for cell in facts.cells if cell.entries),
+        sorted(
+            (cell.stage, cell.klass, cell.provider, cell.model, cell) for cell in facts.cells if cell.entries
+        ),
         {stage: count for stage, count in facts.traces.items() if count},
         facts.traces_all,
         facts.delivered,

@@ -36,9 +36,7 @@ def fold(path: str, *, from_rows: int = FOLD_FROM, chunk: int = CHUNK) -> int:
     """Fold what is new, if it is at least ``from_rows`` entries. How many were folded; 0 where that cannot be."""
     try:
         with closing(
-            sqlite3.connect(
-                f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None
-            )
+            sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None)
         ) as connection:
             if not has_rollups(connection):
                 return 0

@@ -70,7 +70,7 @@ def first_ms(connection: sqlite3.Connection) -> int | None:
 
 def scanned_facts(connection: sqlite3.Connection, window: Window, where: Mapping[str, str]) -> Facts:
     """From the entries alone: right for every filter, slow for many entries."""
-    held, bound = _conditions(window, where)
+    held, bound = conditions(window, where)
     cells = connection.execute(
         f"SELECT {STAGE}, class, {PROVIDER}, {MODEL}, count(*), coalesce(sum(attempt = 1), 0), "  # noqa: S608 - our own names
         f"count(*) - count(cost_nusd), coalesce(sum(cost_nusd), 0), sum({WALL_US}) "
@@ -131,7 +131,8 @@ def stands(connection: sqlite3.Connection, state: State) -> bool:
     return row is not None and row[0] == state.last_id
 
 
-def _conditions(window: Window, where: Mapping[str, str]) -> tuple[str, list[Any]]:
+def conditions(window: Window, where: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """The SQL of a window and filters over entries, and what is bound to it."""
     since_ms, until_ms = window
     held, bound = ["1"], list[Any]()
     if since_ms is not None:
@@ -168,7 +169,7 @@ class _Count:
     def take_hours(self, hours: Window, where: Mapping[str, str]) -> None:
         """The cells of whole hours, and the traces that touch them."""
         low, high = hours
-        held, bound = _conditions((None, None), where)
+        held, bound = conditions((None, None), where)
         rows = self._connection.execute(
             "SELECT cell, stage, class, provider, model, entries, calls, unpriced, cost_nusd, wall_us "  # noqa: S608 - our own names
             f"FROM rollup_cells WHERE {held} AND hour >= ? AND hour < ?",
@@ -191,7 +192,7 @@ class _Count:
         """Entries of a window, one by one. ``rows`` says which: those up to the watermark, or those after it."""
         if window[0] is not None and window[0] == window[1]:
             return
-        held, bound = _conditions(window, where)
+        held, bound = conditions(window, where)
         # After the watermark there are few: do not look for them by time.
         table = "entries NOT INDEXED" if rows.startswith("rowid >") else "entries"
         found = self._connection.execute(
@@ -216,7 +217,7 @@ class _Count:
                 if before:
                     masks[before] -= 1
                 masks[mask | before] = masks.get(mask | before, 0) + 1
-        traces = {stage: 0 for stage in self._bits}
+        traces = dict.fromkeys(self._bits, 0)
         for mask, number in masks.items():
             for stage, bit in self._bits.items():
                 if mask & bit:
@@ -229,9 +230,7 @@ class _Count:
         )
 
     def _mask_in_sets(self, trace: str) -> int:
-        row = self._connection.execute(
-            "SELECT cells FROM rollup_traces WHERE trace = ?", (trace,)
-        ).fetchone()
+        row = self._connection.execute("SELECT cells FROM rollup_traces WHERE trace = ?", (trace,)).fetchone()
         return 0 if row is None else self._sets.get(row[0], 0)
 
     def _mask(self, stage: str, klass: str) -> int:

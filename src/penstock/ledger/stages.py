@@ -130,9 +130,7 @@ def stage_table(
                     borne[stage] = borne.get(stage, 0) + part
         elif every:
             nobody += pool.idle_nusd
-    rows = [
-        _row(stage, facts, borne.get(stage, 0)) for stage in sorted({cell.stage for cell in facts.cells})
-    ]
+    rows = [_row(stage, facts, borne.get(stage, 0)) for stage in sorted({cell.stage for cell in facts.cells})]
     rows.sort(key=lambda row: -row.loaded_nusd)
     if nobody:
         rows.append(StageRow(None, 0, 0, 0, 0, 0, 0, 0, nobody))
