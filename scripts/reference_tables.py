@@ -57,6 +57,13 @@ API_PATHS: dict[str, str] = {
         "`?id=`: one call's record in OpenRouter's shape. The id is the reply's `x-request-id` or its body's `id`; only "
         "the key that made the call may read it, from the reply's last byte on."
     ),
+    "POST /v1/ledger/entries": (
+        'Costs from outside the gateway, one or `{"entries": [...]}` of at most 1,000: `id` (the same when sent again), '
+        "`trace`, `stage`, `at` (Unix seconds or ISO 8601), `duration_ms`, `joules`, `meta`, and one of `compute` (with "
+        "`gpu_seconds`, else `duration_ms`), `storage` with `gb_months`, `egress` with `gb`, `unit` with `quantity` and "
+        '`usd_per_unit`. Answered `{"accepted": n, "duplicates": m}` once stored; 400 lists every fault in `faults`, and '
+        "nothing of the batch is stored. See [meter a service](../how-to/meter-a-service.md)."
+    ),
     "GET /health": "200 while the process lives.",
     "GET /ready": "200 while calls can be served and recorded; else 503 with the reason.",
     "GET /metrics": "Prometheus text: see [metrics](metrics.md).",
@@ -73,7 +80,7 @@ CLASSES: dict[str, str] = {
     "audit": "reserved",
     "shadow": "reserved",
     "embedding": "reserved",
-    "own_cost": "reserved",
+    "own_cost": "is none: a cost of your own, posted to `/v1/ledger/entries`",
 }
 """Classes of a ledger entry (ledger.entry.EntryClass)."""
 

@@ -114,11 +114,16 @@ def msgspec_takes(knob: Knob, value: Any) -> bool:
     return True
 
 
+DOLLARS = ("usd_per_hour", "usd_per_gb_month", "usd_per_gb")
+
+
 @each_knob
 def test_every_knob_refuses_another_kind(knob: Knob):
     """A list where a scalar is wanted, numbers as text, text as numbers, true for 1."""
     wrong: list[Any] = [[1], {"a": {"b": 1}}]
     match knob.info:
+        case inspect.StrType() | inspect.FloatType() if knob.path.rpartition(".")[2] in DOLLARS:
+            wrong += [True]  # a number or its decimal text
         case inspect.StrType():
             wrong = [[1], 7, 1.5, True]
         case inspect.IntType():

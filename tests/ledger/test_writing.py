@@ -144,7 +144,7 @@ def test_values_have_the_types_that_sql_can_reckon_with(path):
     entries = types("entries", "r1")
     assert {name for name, kind in entries.items() if kind == "null"} == {
         "error_code", "error", "finish_reason", "native_finish_reason", "usage_source", "cost_nusd", "price_version",
-        "ttft_ms", "tokens_per_s", "connect_ms", "meta", "service_tier",
+        "ttft_ms", "tokens_per_s", "connect_ms", "meta", "service_tier", "joules",
     }  # fmt: skip
     assert {name for name, kind in entries.items() if kind == "integer"} == {
         "attempt", "at_ms", "stream", "status", "input", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio",

@@ -11,6 +11,7 @@ import msgspec
 from penstock.base.endpoint import parse_base_url, parse_proxy
 from penstock.config.catalogue import Catalogue, ProviderFacts, own_price
 from penstock.config.fault import Fault, shown
+from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
 from penstock.config.secrets import Secret, is_reference, local_path, reference_name
 from penstock.config.shape import nearest
@@ -35,6 +36,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += _chain_faults(config)
     faults += _virtual_key_faults(config)
     faults += _price_faults(config)
+    faults += rate_faults(config)
     return faults
 
 

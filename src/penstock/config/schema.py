@@ -10,6 +10,8 @@ from msgspec import Meta, Struct, field
 
 DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
 Positive = Annotated[int, Meta(ge=1)]
+Usd = float | str
+"""Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
 
 
 def _doc(text: str) -> Meta:
@@ -212,6 +214,27 @@ class PriceOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     usd_per_million: Annotated[dict[str, str], _doc("Unit (input, cache_read, output, ...) -> decimal text.")]
 
 
+class ComputeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Compute of your own, by the name that posted costs and meters use."""
+
+    usd_per_hour: Annotated[Usd, _doc("What one of them costs an hour, in decimal dollars.")]
+    owned: Annotated[
+        int, Meta(ge=0), _doc("How many are paid for around the clock: what they do not use is idle cost.")
+    ] = 0
+
+
+class StorageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Storage of your own, by the name that posted costs use."""
+
+    usd_per_gb_month: Annotated[Usd, _doc("What a gigabyte (10^9 bytes) costs a month, in decimal dollars.")]
+
+
+class EgressConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Traffic that you pay for, by the name that posted costs use."""
+
+    usd_per_gb: Annotated[Usd, _doc("What a gigabyte (10^9 bytes) costs, in decimal dollars.")]
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration file."""
 
@@ -227,6 +250,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = ()
     semantic_cache: Annotated[SemanticCacheConfig | None, _doc("Kept for its own version.")] = None
     prices: Annotated[tuple[PriceOverride, ...], _doc("Own prices.")] = ()
+    compute: Annotated[dict[str, ComputeConfig], _doc("Compute of your own, by name.")] = field(
+        default_factory=dict[str, ComputeConfig]
+    )
+    storage: Annotated[dict[str, StorageConfig], _doc("Storage of your own, by name.")] = field(
+        default_factory=dict[str, StorageConfig]
+    )
+    egress: Annotated[dict[str, EgressConfig], _doc("Traffic that you pay for, by name.")] = field(
+        default_factory=dict[str, EgressConfig]
+    )
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
@@ -235,9 +267,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 __all__ = [
+    "ComputeConfig",
     "Config",
     "CurrencyConfig",
     "DialectName",
+    "EgressConfig",
     "FallbackConfig",
     "KeyConfig",
     "LedgerConfig",
@@ -249,7 +283,9 @@ __all__ = [
     "RouteConfig",
     "SemanticCacheConfig",
     "ServerConfig",
+    "StorageConfig",
     "TargetConfig",
     "TargetRef",
+    "Usd",
     "VirtualKeyConfig",
 ]

@@ -25,7 +25,8 @@ EntryClass = Literal[
     "embedding",
     "own_cost",
 ]
-"""Why the money was spent. The first three are written by the chat path; the others come with their features."""
+"""Why the money was spent. The first three are written by the chat path, ``own_cost`` is posted; the others come with
+their features."""
 
 
 class Line(Struct, frozen=True, array_like=True, gc=False):
@@ -51,6 +52,9 @@ class Entry(Struct, array_like=True, gc=False):
     ``model`` is what was asked of the provider, ``model_served`` what it says it used, ``route`` what the caller
     asked for. ``status`` is the upstream's HTTP status, 0 where none came. The ten token counts are the disjoint
     vector of base.usage; ``usage_source`` None says that nothing is known of them.
+
+    An own cost (``own_costs``) is an entry without a call: ``provider`` is "own", ``model`` the name of what it was spent on,
+    ``latency_ms`` the wall time of its stage, ``joules`` the energy where it was measured.
     """
 
     id: str
@@ -94,6 +98,7 @@ class Entry(Struct, array_like=True, gc=False):
     connect_ms: float | None = None
     meta: dict[str, str] | None = None
     service_tier: str | None = None
+    joules: float | None = None
 
     @property
     def prompt_tokens(self) -> int:

@@ -16,7 +16,9 @@ Rules
   from ``max_queue`` records on ``full`` is True and admission refuses new calls.
 - A batch is one transaction of calls and entries together; ``id`` makes a repetition harmless.
 - A record that cannot be encoded or bound costs its text, never its money (``_salvage``).
-- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``flush`` and ``close`` to any.
+- Entries without a call (``add_entries``) come with a callback: it is called once they are committed, and says how many
+  were new. They are written one group at a time, because only so SQLite can say it.
+- ``add``, ``find`` and ``full`` belong to one thread, the loop's; ``add_entries``, ``flush`` and ``close`` to any.
 """
 
 import queue
@@ -25,6 +27,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from copy import copy
 from itertools import chain
 from typing import Any, cast
@@ -58,8 +61,20 @@ _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, Recurs
 _UNBINDABLE = (UnicodeEncodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 """Half a surrogate pair, an integer beyond 64 bits, an object that is no value (in 3.11; in 3.10)."""
 
-_Row = tuple[Record, list[Any], list[Any]]
-"""A record, its call's values, its entries' values one after the other."""
+
+class _Group:
+    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed."""
+
+    __slots__ = ("entries", "new", "stored")
+
+    def __init__(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+        self.entries = entries
+        self.stored = stored
+        self.new = 0
+
+
+_Row = tuple[Record | _Group, list[Any], list[Any]]
+"""A record, its call's values (a group has none), its entries' values one after the other."""
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
 _ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
@@ -110,6 +125,22 @@ class Journal:
         waiting = len(self._rows)
         if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
             time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
+
+    def add_entries(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+        """Take entries that belong to no call; never fails, and never waits for the disk. From any thread.
+
+        ``stored`` is called in the writer's thread, must not raise, and is given how many of them were not there before:
+        an id that is there stays as it is. It is called only after their commit.
+        """
+        group = _Group(entries, stored)
+        try:
+            values = [value for entry in entries for value in entry_values(entry)]
+        except _UNENCODABLE:
+            values = [value for entry in entries for value in entry_values(_salvaged(entry))]
+        self._rows.append((group, [], values))
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -208,18 +239,21 @@ class Journal:
             try:
                 self._store(batch)
             except _UNBINDABLE:
-                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage(row[0]) for row in batch]
+                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage_row(row) for row in batch]
                 self._rows[: len(batch)] = batch
                 self._store(batch)
         except sqlite3.Error as error:
             self.fault = f"The ledger {self.path!r} cannot be written: {error}."
             return False
         self.fault = None
-        self._stored.extend(record for record, _, _ in batch)
+        self._stored.extend(record for record, _, _ in batch if isinstance(record, Record))
+        groups = [group for group, _, _ in batch if isinstance(group, _Group)]
         with self._progress:
             del self._rows[: len(batch)]
             self._written += len(batch)
             self._progress.notify_all()
+        for group in groups:
+            group.stored(group.new)
         return True
 
     def _store(self, batch: list[_Row]) -> None:
@@ -227,13 +261,31 @@ class Journal:
         writer = self._writer
         try:
             for start in range(0, len(batch), _SLICE_RECORDS):
-                _, calls, entries = zip(*batch[start : start + _SLICE_RECORDS], strict=True)
+                owners, calls, entries = zip(*batch[start : start + _SLICE_RECORDS], strict=True)
+                if any(isinstance(owner, _Group) for owner in owners):
+                    entries = self._store_groups(owners, entries)
                 self._insert(INSERT_CALLS, list(chain.from_iterable(calls)), _CALL_NULLS)
                 self._insert(INSERT_ENTRIES, list(chain.from_iterable(entries)), _ENTRY_NULLS)
             writer.commit()
         except BaseException:
             writer.rollback()
             raise
+
+    def _store_groups(
+        self, owners: tuple[Record | _Group, ...], entries: tuple[list[Any], ...]
+    ) -> list[list[Any]]:
+        """Write each group by itself, and count what was new; the entries of records are left."""
+        left: list[list[Any]] = []
+        for owner, values in zip(owners, entries, strict=True):
+            if isinstance(owner, _Group):
+                before = self._writer.total_changes
+                self._insert(
+                    INSERT_ENTRIES, [*values], _ENTRY_NULLS
+                )  # a copy: a failed batch is written again
+                owner.new = self._writer.total_changes - before
+            else:
+                left.append(values)
+        return left
 
     def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
         """Write rows that stand one after the other, in as few statements as can hold them."""
@@ -278,12 +330,21 @@ def _salvage(record: Record) -> _Row:
         encode(call.explain)
     except _UNENCODABLE as error:
         call.explain = {"unreadable": f"What was decided could not be kept: {type(error).__name__}."}
-    entries = tuple(
-        Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__)) for entry in record.entries
-    )
-    for made in (call, *entries):
-        made.at_ms = made.at_ms or 0  # a row without a time would not be taken
-    return _row(record, call, entries)
+    call.at_ms = call.at_ms or 0  # a row without a time would not be taken
+    return _row(record, call, tuple(_salvaged(entry) for entry in record.entries))
+
+
+def _salvage_row(row: _Row) -> _Row:
+    owner = row[0]
+    if isinstance(owner, Record):
+        return _salvage(owner)
+    return owner, [], [value for entry in owner.entries for value in entry_values(_salvaged(entry))]
+
+
+def _salvaged(entry: Entry) -> Entry:
+    made = Entry(*(_plain(getattr(entry, name)) for name in Entry.__struct_fields__))
+    made.at_ms = made.at_ms or 0
+    return made
 
 
 def _fits(values: list[Any]) -> bool:

@@ -57,6 +57,8 @@ def entry_values(entry: Entry) -> list[Any]:
         row[37] = NULL
     if row[38] is None:  # connect_ms
         row[38] = NULL
+    if row[41] is None:  # joules
+        row[41] = NULL
     return row
 
 

@@ -1,6 +1,7 @@
-"""Everything off the hot path, as one ASGI app: models, generation, health, readiness, metrics, admin."""
+"""Everything off the hot path, as one ASGI app: models, generation, own costs, health, readiness, metrics, admin."""
 
 import hmac
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from penstock.ledger.generation import generation
 from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.app import App, caller_of
+from penstock.server.postings import BadEntries, post
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -41,6 +43,9 @@ def build_pages(app: App, reload: Reload, admin_key: str | None) -> Starlette:
     routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
+    routes += [
+        Route(f"{prefix}/ledger/entries", pages.ledger_entries, methods=["POST"]) for prefix in PREFIXES
+    ]
     routes += [
         Route("/health", pages.health),
         Route("/ready", pages.ready),
@@ -63,7 +68,12 @@ def _json(value: Any, status: int = 200) -> Response:
 def _error(request: Request, error: PenstockError) -> Response:
     request_id = request.scope.get("penstock.request_id", "")
     body = caller_of(request.scope["raw_path"]).write_error(error, request_id)
-    return Response(body, status_code=error.status, media_type="application/json")
+    if isinstance(error, BadEntries):
+        body = _encode({**msgspec.json.decode(body), "faults": error.faults})
+    answer = Response(body, status_code=error.status, media_type="application/json")
+    if error.retry_after_s is not None:
+        answer.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    return answer
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -161,6 +171,11 @@ class _Pages:
         if record is None:
             raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
         return _json(generation(record))
+
+    async def ledger_entries(self, request: Request) -> Response:
+        """Costs from outside the gateway, for the presented key; answered when they are stored."""
+        principal = self._principal(request)
+        return _json(await post(self._app.house, await request.body(), principal.name))
 
     async def health(self, _request: Request) -> Response:
         """The process lives."""
