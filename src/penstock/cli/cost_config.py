@@ -3,16 +3,15 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from penstock.base.errors import BadRequest, ConfigFault
-from penstock.base.money import price_from_usd_text
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import load
+from penstock.config.rates import usd_price
 from penstock.config.schema import Config
-from penstock.ledger.currency import DOLLARS, Rate, rate_of
+from penstock.ledger.currency import DOLLARS, Rate, rates_of
 from penstock.ledger.stages import Pool
 
 
@@ -54,12 +53,6 @@ def told_by(path: str | None) -> Told:
 
 def pools_of(config: Config) -> tuple[Pool, ...]:
     """Compute of one's own."""
-    compute: dict[str, Any] = getattr(config, "compute", {})
     return tuple(
-        Pool(name, price_from_usd_text(str(pool.usd_per_hour)), pool.owned) for name, pool in compute.items()
+        Pool(name, usd_price(pool.usd_per_hour), pool.owned) for name, pool in config.compute.items()
     )
-
-
-def rates_of(config: Config) -> tuple[Rate, ...]:
-    """Other currencies."""
-    return tuple(rate_of(code, rate.usd, rate.date) for code, rate in config.currencies.items())

@@ -203,7 +203,7 @@ class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class CurrencyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Another currency to show costs in; the ledger itself stays in dollars."""
 
-    usd: Annotated[float | str, _doc("Dollars for one unit of it, in decimals: EUR: {usd: 1.08}.")]
+    usd: Annotated[Usd, _doc("Dollars for one unit of it, in decimals: EUR: {usd: 1.08}.")]
     date: Annotated[str, _doc("The day of the rate, shown beside every figure: 2026-11-20.")]
 
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 from msgspec import Struct
 
 from penstock.base.money import div_half_even, usd_text
+from penstock.config.currencies import rate_text
+from penstock.config.schema import Config
 
 
 class Rate(Struct, frozen=True):
@@ -31,13 +33,6 @@ class Rate(Struct, frozen=True):
 DOLLARS = Rate("USD", "1", "")
 
 
-def rate_of(code: str, usd: str | float, date: str) -> Rate:
-    """A rate as the configuration has it; a number counts as its shortest text. Raises ValueError."""
-    text = usd if isinstance(usd, str) else repr(usd)
-    try:
-        value = Decimal(text.strip())
-    except ArithmeticError as error:
-        raise ValueError(f"not a decimal rate: {text!r}") from error
-    if not value.is_finite() or value <= 0:
-        raise ValueError(f"not a rate above 0: {text!r}")
-    return Rate(code, text.strip(), date)
+def rates_of(config: Config) -> tuple[Rate, ...]:
+    """The rates of a configuration that was checked."""
+    return tuple(Rate(code, rate_text(rate.usd), rate.date) for code, rate in config.currencies.items())

@@ -41,6 +41,7 @@ _CELL_WHERE: dict[str, str] = {
     "stage": STAGE,
 }
 """Filters that a cell can answer."""
+_FEW = 100_000
 _ANY, _DELIVERED = 1, 2
 """The first bits of a trace's mask; then one for each stage."""
 
@@ -193,8 +194,10 @@ class _Count:
         if window[0] is not None and window[0] == window[1]:
             return
         held, bound = conditions(window, where)
-        # After the watermark there are few: do not look for them by time.
-        table = "entries NOT INDEXED" if rows.startswith("rowid >") else "entries"
+        # Of an open window, or a few entries after the watermark, all are read; else they are looked for by time.
+        newest = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM entries").fetchone()[0]
+        in_order = rows.startswith("rowid >") and (window[0] is None or newest - upto < _FEW)
+        table = "entries NOT INDEXED" if in_order else "entries"
         found = self._connection.execute(
             f"SELECT {TRACE}, {STAGE}, class, {PROVIDER}, {MODEL}, coalesce(attempt = 1, 0), cost_nusd, {WALL_US} "  # noqa: S608 - our own names
             f"FROM {table} WHERE {rows} AND {held}",
