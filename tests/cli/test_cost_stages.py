@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from pyarrow import parquet
 
 from penstock.cli.main import run
 from penstock.ledger.entry import Line
@@ -195,7 +196,6 @@ def test_csv_of_the_stages(db, capsys):
 
 def test_parquet(db, tmp_path, capsys):
     """The rows of the table, integers as integers."""
-    parquet = pytest.importorskip("pyarrow.parquet")
     path = str(tmp_path / "stages.parquet")
     assert run(["cost", "--db", db, "--by", "stage", "--parquet", path]) == 0
     assert "3 rows" in capsys.readouterr().err
