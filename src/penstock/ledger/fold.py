@@ -1,7 +1,8 @@
 """Folds new entries into the rollups (ledger.rollup), in the reader's process and on the reader's time.
 
 Rules
-- Reads without a lock, in chunks; writes each chunk in one short transaction, if nothing has changed since it was read.
+- Reads in chunks, without keeping anyone from writing; writes each chunk in one short transaction, if the rollups are still
+  what they were when it was read.
 - A ledger that cannot be written, or is busy, stays as it is: the answer is exact without, only slower.
 """
 
@@ -25,40 +26,54 @@ from penstock.ledger.rollup import (
 FOLD_FROM = 20_000
 """Entries beyond the watermark that are cheaper read than folded."""
 CHUNK = 50_000
+ALL = 2**62
 _BUSY_S = 1.0
 _TRIES = 20
+
+_RANGE = "rowid > ? AND rowid <= ?"
+_E_TRACE = TRACE.replace("trace_id", "e.trace_id").replace("request_id", "e.request_id")
+_SAME_CELL = (
+    f"n.hour = {HOUR.replace('at_ms', 'e.at_ms')} AND n.class = e.class AND n.stage = {STAGE.replace('stage', 'e.stage')} "
+    f"AND n.provider = {PROVIDER.replace('provider', 'e.provider')} AND n.model = {MODEL.replace('model', 'e.model')}"
+)
+_NOW = (
+    "CREATE TEMP TABLE IF NOT EXISTS now (hour INTEGER, stage TEXT, class TEXT, provider TEXT, model TEXT, cell INTEGER, "
+    "PRIMARY KEY (hour, stage, class, provider, model)) WITHOUT ROWID"
+)
+"""The cells of a chunk, for SQLite to look up."""
 
 _Key = tuple[int, str, str, str, str]
 """Hour, stage, class, provider, model."""
 
 
-def fold(path: str, *, from_rows: int = FOLD_FROM, chunk: int = CHUNK) -> int:
-    """Fold what is new, if it is at least ``from_rows`` entries. How many were folded; 0 where that cannot be."""
+def fold(path: str, *, from_rows: int = FOLD_FROM, most: int = ALL, chunk: int = CHUNK) -> int:
+    """Fold what is new, if it is at least ``from_rows`` entries, about ``most`` of them. How many were folded; 0 where that
+    cannot be."""
     try:
         with closing(
             sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None)
         ) as connection:
             if not has_rollups(connection):
                 return 0
-            return _catch_up(connection, from_rows, chunk)
+            return _catch_up(connection, from_rows, most, chunk)
     except sqlite3.Error:
         return 0
 
 
-def _catch_up(connection: sqlite3.Connection, from_rows: int, chunk: int) -> int:
+def _catch_up(connection: sqlite3.Connection, from_rows: int, most: int, chunk: int) -> int:
     folded = lost = 0
     folder = _Folder(connection)
     newest = int(connection.execute("SELECT coalesce(max(rowid), 0) FROM entries").fetchone()[0])
     if newest - max(0, folder.state.upto) < from_rows and not folder.void:
         return 0
-    while lost < _TRIES:
+    while lost < _TRIES and folded < most:
         if folder.void:
             folder.clear()
         else:
             rows = folder.read(chunk)
-            if not rows:
-                return folded
-            if folder.write():
+            if rows == 0:
+                break
+            if rows and folder.write():
                 folded += rows
                 continue
         lost += 1  # another reader was quicker, or an entry was changed: what is known here is old
@@ -71,6 +86,7 @@ class _Folder:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        connection.execute(_NOW)
         connection.execute("BEGIN")
         try:
             self.state = state_of(connection)
@@ -96,39 +112,83 @@ class _Folder:
         self._moves: dict[int, int] = {}
         self._traces: dict[str, int] = {}
 
-    def read(self, chunk: int) -> int:
-        """What the next entries change; how many they are."""
+    def read(self, chunk: int) -> int | None:
+        """What the next entries change; how many they are; None if the rollups are not what they were.
+
+        SQLite does the work by row: it does not hold the GIL.
+        """
+        self._connection.execute("BEGIN")  # one snapshot
+        try:
+            return self._read(chunk) if state_of(self._connection) == self.state else None
+        finally:
+            self._connection.execute("COMMIT")
+
+    def _read(self, chunk: int) -> int:
         self._sums, self._made, self._moves, self._traces = {}, [], {}, {}
-        upto, last_id, rows = self.state.upto, self.state.last_id, 0
-        touched: dict[str, set[int]] = {}
-        for rowid, entry_id, trace, first, cost_nusd, wall_us, *key in self._connection.execute(
-            f"SELECT rowid, id, {TRACE}, coalesce(attempt = 1, 0), cost_nusd, {WALL_US}, "  # noqa: S608 - our own names
-            f"{HOUR}, {STAGE}, class, {PROVIDER}, {MODEL} "
-            "FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?",
-            (upto, chunk),
-        ):
-            upto, last_id = rowid, entry_id
-            rows += 1
-            cell = self._cell(tuple(key))
-            sums = self._sums.get(cell)
-            if sums is None:
-                sums = self._sums[cell] = [0, 0, 0, 0, 0]
-            sums[0] += 1
-            sums[1] += first
-            if cost_nusd is None:
-                sums[2] += 1
-            else:
-                sums[3] += cost_nusd
-            sums[4] += wall_us
-            of_trace = touched.get(trace)
-            if of_trace is None:
-                touched[trace] = {cell}
-            else:
-                of_trace.add(cell)
+        connection, after = self._connection, self.state.upto
+        upto, rows = connection.execute(
+            "SELECT coalesce(max(rowid), 0), count(*) FROM (SELECT rowid FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?)",
+            (after, chunk),
+        ).fetchone()
+        if not rows:
+            return 0
+        (last_id,) = connection.execute("SELECT id FROM entries WHERE rowid = ?", (upto,)).fetchone()
         self._last = State(upto, last_id, self.state.changes)
-        for trace, cells in touched.items():
-            self._move(trace, cells)
+        for hour, stage, klass, provider, model, *sums in connection.execute(
+            f"SELECT {HOUR}, {STAGE}, class, {PROVIDER}, {MODEL}, count(*), coalesce(sum(attempt = 1), 0), "  # noqa: S608 - our own names
+            f"count(*) - count(cost_nusd), coalesce(sum(cost_nusd), 0), sum({WALL_US}) "
+            f"FROM entries NOT INDEXED WHERE {_RANGE} GROUP BY 1, 2, 3, 4, 5",
+            (after, upto),
+        ).fetchall():
+            self._sums[self._cell((hour, stage, klass, provider, model))] = sums
+        self._sort_traces(after, upto)
         return rows
+
+    def _sort_traces(self, after: int, upto: int) -> None:
+        """Which set of cells each trace of these entries had, and has now."""
+        connection = self._connection
+        connection.execute("DELETE FROM temp.now")
+        connection.executemany(
+            "INSERT INTO temp.now VALUES (?, ?, ?, ?, ?, ?)",
+            [(*key, cell) for key, cell in self._cells.items() if cell in self._sums],
+        )
+        before = dict(
+            connection.execute(
+                f"SELECT trace, cells FROM rollup_traces WHERE trace IN (SELECT {TRACE} FROM entries NOT INDEXED "  # noqa: S608 - our own names
+                f"WHERE {_RANGE})",
+                (after, upto),
+            )
+            if after
+            else ()
+        )
+        numbers: dict[tuple[str, int | None], int] = {}
+        for trace, cells in connection.execute(
+            f"SELECT {_E_TRACE}, group_concat(DISTINCT n.cell) FROM entries e NOT INDEXED CROSS JOIN temp.now n "  # noqa: S608 - our own names
+            f"ON {_SAME_CELL} WHERE e.{_RANGE} GROUP BY 1",
+            (after, upto),
+        ):
+            old = before.get(trace)
+            number = numbers.get((cells, old))
+            if number is None:
+                number = numbers[cells, old] = self._joined(cells, old)
+            if number != old:
+                self._moves[number] = self._moves.get(number, 0) + 1
+                self._traces[trace] = number
+                if old is not None:
+                    self._moves[old] = self._moves.get(old, 0) - 1
+
+    def _joined(self, cells: str, old: int | None) -> int:
+        """The set of these cells and of what was there before."""
+        joined = {int(cell) for cell in cells.split(",")}
+        if old is not None:
+            joined.update(int(cell) for cell in self._texts[old].split(","))
+        text = ",".join(map(str, sorted(joined)))
+        number = self._sets.get(text)
+        if number is None:
+            number = self._sets[text] = self._next_set
+            self._texts[number] = text
+            self._next_set += 1
+        return number
 
     def write(self) -> bool:
         """Store it; False, and nothing is stored, if the rollups or an entry have changed since."""
@@ -190,25 +250,3 @@ class _Folder:
             self._next_cell += 1
             self._made.append((cell, key))
         return cell
-
-    def _move(self, trace: str, cells: set[int]) -> None:
-        """A trace leaves the set that it had for the one that it has now."""
-        row = None
-        if self.state.upto:
-            row = self._connection.execute(
-                "SELECT cells FROM rollup_traces WHERE trace = ?", (trace,)
-            ).fetchone()
-        if row is not None:
-            before = {int(cell) for cell in self._texts[row[0]].split(",")}
-            if cells <= before:
-                return
-            cells = cells | before
-            self._moves[row[0]] = self._moves.get(row[0], 0) - 1
-        text = ",".join(map(str, sorted(cells)))
-        number = self._sets.get(text)
-        if number is None:
-            number = self._sets[text] = self._next_set
-            self._texts[number] = text
-            self._next_set += 1
-        self._moves[number] = self._moves.get(number, 0) + 1
-        self._traces[trace] = number

@@ -2,6 +2,7 @@
 
 Rules
 - Read when metrics are asked for, at most once in ``FRESH_S``, in a thread: SQLite sums without the GIL, and no call waits.
+- Where metrics are scraped, what is new is folded into the rollups afterwards, in that thread's time.
 - At most ``MAX_STAGES`` series for a currency; stages are named by callers, and the cheapest are "other" together.
 - A ledger that cannot be read gives no series: not known is not 0.
 """
@@ -14,6 +15,7 @@ from contextlib import closing
 from penstock.base.errors import PenstockError
 from penstock.config.schema import Config
 from penstock.ledger.currency import DOLLARS, Rate, rates_of
+from penstock.ledger.fold import fold
 from penstock.ledger.rollup import scanned_facts
 from penstock.ledger.schema import open_reader
 from penstock.ledger.stages import StageTable, stage_table
@@ -22,6 +24,8 @@ from penstock.observe.names import COST_PER_RENDER
 
 WINDOW_MS = 3_600_000
 FRESH_S = 30.0
+FOLD_MOST = 100_000
+"""Entries folded after one reading: a second or less, and more than three thousand calls a second leave in ``FRESH_S``."""
 MAX_STAGES = 50
 NO_STAGE = "none"
 
@@ -32,6 +36,7 @@ class RenderCosts:
     def __init__(self) -> None:
         self._read_s = -FRESH_S
         self._reading = asyncio.Lock()
+        self._folding: asyncio.Future[None] | None = None
 
     async def refresh(self, metrics: Metrics, path: str, config: Config) -> None:
         """Set the gauge, unless that was done a moment ago."""
@@ -42,6 +47,13 @@ class RenderCosts:
             self._read_s = now_s
             series = await asyncio.to_thread(read, path, round(time.time() * 1000), rates_of(config))
             metrics.set_texts(COST_PER_RENDER, series)
+            if self._folding is None or self._folding.done():
+                # So that who asks for a table later finds little left to fold. Nobody waits for it.
+                self._folding = asyncio.ensure_future(asyncio.to_thread(_fold_some, path))
+
+
+def _fold_some(path: str) -> None:
+    fold(path, most=FOLD_MOST)
 
 
 def read(path: str, now_ms: int, rates: tuple[Rate, ...]) -> dict[tuple[str, ...], str]:
