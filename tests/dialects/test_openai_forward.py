@@ -50,6 +50,29 @@ def test_a_body_that_needs_no_change_is_the_caller_s_own() -> None:
     assert spliced(body).body is body
 
 
+@pytest.mark.parametrize(
+    "name", ["Model", "MODEL", "Messages", "meſſages", "Stream", "STREAM_options", "Max_Tokens"]
+)
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("asked", ["openai/gpt-4o-mini", "gpt-4o-mini"])
+def test_a_field_that_some_readers_take_for_another_is_refused(name: str, first: bool, asked: str) -> None:
+    """Go's decoder ignores case: one model would be billed, and another one served."""
+    fields: dict[str, Any] = {
+        "model": asked,
+        "messages": [{"role": "user", "content": "Hello there, friend"}],
+    }
+    body = {name: "gpt-4o", **fields} if first else {**fields, name: "gpt-4o"}
+    with pytest.raises(BadRequest) as caught:
+        spliced(body, target(overrides={"x": 1}) if "ſ" in name else None)
+    assert (caught.value.code, caught.value.param) == ("duplicate_field", name)
+
+
+def test_upper_case_elsewhere_is_no_matter() -> None:
+    body = b'{"model":"Org/MODEL","messages":[{"role":"user","content":"\\"Model\\""}],"X":{"Model":"a"},"user":"Model"}'
+    assert b'"gpt-4o-mini"' in spliced(body).body
+    assert b'"X":{"Model":"a"},"user":"Model"' in spliced(body).body
+
+
 def test_headers() -> None:
     request = spliced(BODY)
     assert header(request.headers, b"authorization") == b"Bearer sk-secret"

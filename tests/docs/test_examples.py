@@ -39,7 +39,19 @@ def keys(outputs):
     assert any("gemini-2.5-pro" in out and "models" in out for out in outputs)
 
 
-PROMISES = {"first-call.md": tutorial, "see-what-it-costs.md": costs, "give-out-virtual-keys.md": keys}
+def metered(outputs):
+    """The python blocks and the posts are in the ledger, each event once."""
+    assert '{"accepted":1,"duplicates":0}' in outputs[2]
+    assert '{"accepted":2,"duplicates":1}' in outputs[3]
+    assert all(stage in outputs[-1] for stage in ("denoise", "upscale", "encode", "keep", "deliver", "title"))
+
+
+PROMISES = {
+    "first-call.md": tutorial,
+    "see-what-it-costs.md": costs,
+    "give-out-virtual-keys.md": keys,
+    "meter-a-service.md": metered,
+}
 """What a page must have shown at its end, beside that nothing failed."""
 
 

@@ -84,6 +84,9 @@ class KeptReply:
         self.pieces.append(data)
         self.at_s.append(time.monotonic() - self.began_s)
 
+    def forwarder(self) -> None:
+        """It keeps pieces, not chunks."""
+
     def end(self, last: bytes = b"") -> None:
         assert self.started
         assert not self.ended

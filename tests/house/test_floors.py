@@ -11,7 +11,7 @@ FLOORS: dict[str, int] = {
     "wiring": 6, "simulate": 6, "testing": 6,
     "cli": 7,
 }  # fmt: skip
-ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}}
+ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 """Rooms that may know even less than their floor allows."""
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""

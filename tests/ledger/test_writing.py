@@ -354,3 +354,22 @@ def test_an_index_holds_only_what_no_other_finds(path):
         )
     )
     assert sizes == {"calls_body": 1, "entries_trace": 1}
+
+
+def test_a_batch_that_fails_half_way_leaves_nothing_and_locks_nobody_out(path, monkeypatch):
+    """The calls are in, the entries are refused: neither is stored, others may write, and the next try stores both."""
+    journal = Journal(path, flush_ms=1)
+    with monkeypatch.context() as patched:
+        patched.setitem(
+            INSERT_ENTRIES, 1, "INSERT INTO nowhere VALUES (" + ", ".join("?" * len(ENTRY_COLUMNS)) + ")"
+        )
+        journal.add(record("r1"))
+        assert journal.flush(0.5) is False
+        assert "nowhere" in journal.fault
+        assert ask(path, "SELECT count(*) FROM calls") == [(0,)]
+        with Held(path):  # raises where the writer keeps its lock
+            pass
+    assert journal.flush(20)
+    assert journal.fault is None
+    journal.close()
+    assert ask(path, "SELECT count(*) FROM calls JOIN entries USING (request_id)") == [(1,)]

@@ -43,6 +43,25 @@ def test_a_connection_is_used_again(loop):
     loop(main())
 
 
+def test_a_connection_that_was_borrowed_in_vain_ages():
+    """A caller who is refused again and again does not make a connection look younger than its server sees it."""
+
+    async def main():
+        async with RawServer(always(OK)) as server:
+            transport = server.transport()
+            await fetch(transport)
+            expires_s = transport._idle[0].expires_s
+            connection = transport.borrow(expires_s - 1)
+            assert connection is not None
+            transport.returned(connection)
+            assert (transport.idle, transport._idle[0].expires_s) == (1, expires_s)
+            assert transport.borrow(expires_s) is None
+            await settle()
+            assert nothing_left(transport)
+
+    asyncio.run(main())
+
+
 def test_the_connection_used_last_is_used_first():
     numbers = []
 

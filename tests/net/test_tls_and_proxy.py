@@ -68,6 +68,46 @@ def test_tls_is_verified_reused_and_closed(loop, ca_file):
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("tls", [False, True])
+def test_chunks_go_past_the_parser_on_a_real_socket(loop, tls, ca_file):
+    """Each loop's reads are bytes, with and without TLS, and begin where a chunk begins."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunks = [b"%x\r\n%b\r\n" % (number, b"d" * number) for number in range(1, 30)]
+
+    async def script(link):
+        await link.request()
+        await link.send(head, *chunks, b"0\r\n\r\n", gap_s=0.005)
+        await link.gone()
+
+    async def main():
+        context = server_tls("127.0.0.1") if tls else None
+        async with RawServer(script, tls=context) as server:
+            transport = server.transport(ca_file=ca_file)
+            exchange = await ask(transport)
+            taken, parsed = [], []
+
+            def take(data):
+                assert type(data) is bytes
+                if data not in chunks:
+                    return False
+                taken.append(data)
+                return True
+
+            def sink(piece):
+                parsed.append(piece)
+                exchange.shortcut = take
+
+            await exchange.pump(sink)
+            assert transport.idle == 1
+            await transport.aclose()
+            return taken, parsed
+
+    taken, parsed = loop(main())
+    assert len(taken) > 5  # several may come in one read on a busy machine
+    assert sum(map(len, parsed)) + sum(len(chunk.split(b"\r\n")[1]) for chunk in taken) == sum(range(30))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_large_body_both_ways_over_tls(loop, ca_file):
     size = 12_000_000
     big = bytes(size)

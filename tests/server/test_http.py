@@ -110,6 +110,22 @@ def closed(sock: socket.socket) -> bool:
 # Connections.
 
 
+def test_a_refusal_names_the_callers_own_id_though_its_head_was_let_go(gateway, sock):
+    """After calls on the short lane, whose headers are not kept, a head like the last one is refused."""
+    gateway.post(body())  # makes the plan that the short lane goes by
+    message = request_bytes("POST", CHAT, body(), {"x-request-id": "mine"})
+    for _ in range(2):
+        sock.sendall(message)
+        assert replies(sock, 1)[0].status == 200
+    gateway.inside(lambda: setattr(gateway.running.app, "draining", True))
+    try:
+        sock.sendall(message)
+        (reply,) = replies(sock, 1)
+    finally:
+        gateway.inside(lambda: setattr(gateway.running.app, "draining", False))
+    assert (reply.status, reply.headers["x-client-request-id"]) == (503, "mine")
+
+
 def test_a_connection_serves_many_requests(sock, gateway):
     """Keep-alive: chats, pages, errors, streams, one after another on one socket."""
     for number in range(3):

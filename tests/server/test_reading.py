@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -91,6 +92,38 @@ def test_a_head_like_the_one_before_changes_nothing(
         if plain.seen and isinstance(plain.seen[-1], str | tuple) and len(plain.seen[-1]) < 4:
             break  # refused or unreadable: the connection would read no more
     assert remembering.seen == plain.seen
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"POST /x HTTP/1.1\r\nauthorization: Bearer other\r\nx: ", HEAD % 3 + b"abc"),
+        (b"POST /x HTTP/1.1\r\ncontent-length: 150\r\n\r\n" + b"j" * 41, HEAD % 150 + b"y" * 41),
+        (b"POST /x HTTP/1.1\r\ncontent-length: 23\r\n\r\n", b"POST /y HTTP/1.1\r\nf: 1 " + HEAD % 3 + b"abc"),
+    ],
+    ids=["the end of a head", "the end of a body", "a body and the next request"],
+)
+def test_what_only_looks_like_a_head_is_not_remembered(pieces: tuple[bytes, bytes]):
+    """A piece may end a request and look like a whole one: the credential of that request is not the next one's."""
+    plain, remembering = Kept(remembers=False), Kept(remembers=True)
+    shown = pieces[1][: pieces[1].index(b"\r\n\r\n") + 4].replace(b"150", b"3")
+    for piece in (*pieces, shown + b"abc", HEAD % 4 + b"abcd"):
+        plain.feed(piece)
+        remembering.feed(piece)
+    assert len(plain.seen) >= 3
+    assert remembering.seen == plain.seen
+
+
+def test_a_long_head_is_not_kept_for_an_idle_connection():
+    """Whoever opens connections could have all of them hold their longest head."""
+    connection = Kept(remembers=True)
+    for _ in range(3):
+        connection.feed(b"POST /x HTTP/1.1\r\nx: %b\r\ncontent-length: 1\r\n\r\na" % (b"y" * 20_000))
+    assert connection.by_hand == 0
+    assert len(connection.seen) == 3
 
 
 def test_the_memory_is_used():

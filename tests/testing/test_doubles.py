@@ -66,7 +66,7 @@ def test_the_clock_moves_only_when_told():
 def test_the_scripted_transport_offers_what_the_real_one_offers():
     """Every method of the seam is there with the same parameters."""
     for double, real, names in (
-        (ScriptedTransport, Transport, ("send", "warm", "aclose", "borrow", "begin", "released")),
+        (ScriptedTransport, Transport, ("send", "warm", "aclose", "borrow", "begin", "returned")),
         (testing.ScriptedExchange, Exchange, ("read", "whole", "pump", "pause", "resume", "abort")),
     ):
         for name in names:
@@ -100,6 +100,35 @@ def test_replies_and_errors_come_in_order_and_requests_are_kept():
         assert await transport.warm() is None
         await transport.aclose()
         assert transport.closed
+
+    asyncio.run(run())
+
+
+def test_what_is_begun_is_gathered_for_its_listener():
+    """Without anybody who awaits: the status is known once the head is here, the body or the error when it is over."""
+
+    async def run() -> None:
+        late = ScriptedReply((b"a", b"b"), 201, head_after_s=0.001)
+        cut = ScriptedReply((b"a", UpstreamTruncated("cut")), 500)
+        transport = ScriptedTransport([late, cut, UpstreamUnreachable("down")])
+        told: asyncio.Queue[None] = asyncio.Queue()
+        for _ in range(3):
+            connection = transport.borrow(0.0)
+            assert connection is not None
+            exchange = transport.begin(connection, REQUEST, DEADLINES, lambda: told.put_nowait(None), 10)
+            assert (exchange.status, told.qsize()) == (0, 0)
+            async with asyncio.timeout(5):
+                await told.get()
+            assert exchange.done
+        first, second, third = transport.exchanges
+        assert (first.status, first.whole(10), await first.read(10)) == (201, b"ab", b"ab")
+        assert second.status == 500
+        with pytest.raises(UpstreamTruncated):
+            await second.read(10)
+        assert third.status == 0
+        with pytest.raises(UpstreamUnreachable):
+            third.whole(10)
+        assert (transport.in_use, transport.borrow(0.0)) == (0, None)
 
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import CallerGone, PenstockError, UpstreamError
+from penstock.base.errors import CallerGone, UpstreamError
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, remembered
@@ -53,11 +53,7 @@ class Host(Protocol):
         ...
 
     def carry_on(self, call: "LaneCall", made: Attempted) -> Cancels:
-        """Serve the rest of the call on the long way."""
-        ...
-
-    def broken(self, call: "LaneCall", error: Exception) -> None:
-        """A bug: log it, and answer."""
+        """Serve the rest of the call on the long way, and count it no longer when that is over."""
         ...
 
 
@@ -74,6 +70,7 @@ class LaneCall(Struct, eq=False):
     outcome: Outcome
     secret: str
     relay: Relay
+    adjusted: tuple[str, ...]
     exchange: Exchange | None = None
     task: Cancels | None = None
     gone: bool = False
@@ -90,10 +87,13 @@ class LaneCall(Struct, eq=False):
         if self.gone:
             return
         self.gone = True
-        if self.exchange is not None:
-            self.exchange.abort()
         self.host.inflight -= 1
-        settle(self.house, self.facts, CallerGone("The caller hung up."))
+        exchange, facts = self.exchange, self.facts
+        facts.waited_s = time.monotonic() - self.outcome.start_s
+        if exchange is not None:
+            self._began(exchange.status)
+            exchange.abort()
+        settle(self.house, facts, CallerGone("The caller hung up."))
 
     def over(self) -> None:
         """The provider has answered, or will not."""
@@ -104,45 +104,53 @@ class LaneCall(Struct, eq=False):
         try:
             now_s = time.monotonic()
             facts.waited_s = now_s - outcome.start_s
-            status = outcome.status = exchange.status
-            if not _OK <= status < _REDIRECT:
-                self._carry_on(exchange, exchange.error)
+            if not self._began(exchange.status):
+                # A status alone is an answer: what became of its body is nothing to the long way.
+                self.carry_on(None if exchange.status else exchange.error)
                 return
-            relay = outcome.relay = self.relay
             try:
                 body = exchange.whole(MAX_REPLY_BYTES)
                 outcome.content_s = now_s
-                relay.feed(body)
-                out = relay.close()
+                self.relay.feed(body)
+                out = self.relay.close()
             except UpstreamError as error:
-                self._carry_on(exchange, error)
+                self.carry_on(error)
                 return
             outcome.delivered = True
             end_attempt(self.house, self.provider, outcome, facts.ask)
             facts.note("delivered", outcome)
             settle(self.house, facts, None)
-            self.gone = True
-            self.host.inflight -= 1
             self.reply.send(_OK, reply_head(facts, outcome, stream=False), out)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-            self.gone = True
-            self.host.inflight -= 1
-            self.host.broken(self, error)
-
-    def _carry_on(self, exchange: Exchange, error: BaseException | None) -> None:
+            self.carry_on(error)
+            return
         self.gone = True
-        made = Attempted(self.planned, self.outcome, self.secret, exchange, error)
+        self.host.inflight -= 1
+
+    def _began(self, status: int) -> bool:
+        """Whether a reply that can be delivered has begun; its facts are the call's from then on."""
+        if not _OK <= status < _REDIRECT:
+            return False
+        self.outcome.status = status
+        self.outcome.relay = self.relay
+        self.facts.adjusted = self.adjusted
+        return True
+
+    def carry_on(self, error: BaseException | None) -> None:
+        """The rest is not for the lane: ``error`` went wrong, or None: the provider's status says what."""
+        self.gone = True
+        made = Attempted(self.planned, self.outcome, self.secret, self.exchange, error)
         self.task = self.host.carry_on(self, made)
 
 
 def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall | None:
-    """Begin the call, if it is one for the short lane; else None, and nothing has happened but ``inbound.ask``."""
+    """Begin the call, if it is one for the short lane.
+
+    Else None, or an error that the long way will find again: then nothing has happened but ``inbound.ask``.
+    """
     unix_s = house.clock.unix_s()
-    try:
-        principal = house.doors.admit(inbound.told, inbound.known, unix_s)
-        ask = inbound.ask = inbound.caller.read_request(inbound.body)
-    except PenstockError:
-        return None  # the long way finds it again, and says it
+    principal = house.doors.admit(inbound.told, inbound.known, unix_s)
+    ask = inbound.ask = inbound.caller.read_request(inbound.body)
     if ask.stream or house.books.full:
         return None
     kept = remembered(house, ask, principal.patterns, inbound.caller.family)
@@ -164,23 +172,28 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     limits = principal.limits
     try:
         request = dialect.splice_request(ask, target, secret)
-    except PenstockError:
-        request = None
-    if request is None or (limits is not None and limits.admit(tokens, now_s) is not None):
-        transport.released(connection)
-        return None
-    facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
-    facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
-    if limits is not None:
-        facts.estimated_tokens = tokens
-    told_by_caller(facts, inbound.told, ask)
-    outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
-    facts.outcomes.append(outcome)
-    facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
-    facts.adjusted = request.adjusted
-    relay = dialect.relay(ask, stream=False)
-    call = LaneCall(host, house, inbound, reply, facts, planned, provider, outcome, secret, relay)
-    deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
+        relay = dialect.relay(ask, stream=False)
+        facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
+        facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
+        told_by_caller(facts, inbound.told, ask)
+        outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
+        facts.outcomes.append(outcome)
+        facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
+        if limits is not None:  # last of all: from here on the call is charged
+            if limits.admit(tokens, now_s) is not None:
+                transport.returned(connection)
+                return None
+            facts.estimated_tokens = tokens
+        call = LaneCall(
+            host, house, inbound, reply, facts, planned, provider, outcome, secret, relay, request.adjusted
+        )
+    except BaseException:
+        transport.returned(connection)
+        raise
     host.inflight += 1
-    call.exchange = transport.begin(connection, request, deadlines, call.over, MAX_REPLY_BYTES)
+    deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
+    try:
+        call.exchange = transport.begin(connection, request, deadlines, call.over, MAX_REPLY_BYTES)
+    except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+        call.carry_on(error)
     return call

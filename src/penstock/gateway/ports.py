@@ -87,6 +87,10 @@ class Reply(Protocol):
         """One piece of a stream, flushed at once."""
         ...
 
+    def forwarder(self) -> Callable[[bytes], None] | None:
+        """What writes pieces of this stream that are chunks already; None if it does not leave in chunks."""
+        ...
+
     def end(self, last: bytes = b"") -> None:
         """The stream's proper end."""
         ...

@@ -27,6 +27,8 @@ from penstock.wire.ports import CallerDialect, Identity, PassThroughDialect, Rel
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
+_SAME_S = 1e-6
+"""A call's first attempt begins after the call: where both may take equally long, it is the call's time that runs out."""
 MIN_SECRET_CHARS = 8
 """Shorter ones are words that local servers take for a key ("ollama", "EMPTY"), and may stand in any sentence."""
 _OK = 200
@@ -117,8 +119,9 @@ class Attempted(Struct):
     planned: Planned
     outcome: Outcome
     secret: str
-    exchange: Exchange
+    exchange: Exchange | None
     error: BaseException | None
+    """None: the reply's status is the error."""
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -127,6 +130,7 @@ class Attempted(Struct):
     async def failure(self, provider: Provider) -> UpstreamError:
         """What went wrong. What is nobody upstream's fault is raised."""
         if self.error is None:
+            assert self.exchange is not None
             return await refusal(provider, self.exchange)
         if not isinstance(self.error, UpstreamError):
             raise self.error
@@ -191,7 +195,7 @@ def attempt_failed(
         provider.tokens.forget(credential)
     hide_secrets(error, provider, credential)
     outcome.error = error
-    outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s
+    outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s + _SAME_S
     outcome.status = outcome.status or error.upstream_status or 0
     end_attempt(house, provider, outcome, facts.ask)
     facts.note("failed", outcome, reason=error.message, code=error.code)

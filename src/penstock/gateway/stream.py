@@ -3,7 +3,8 @@
 Theory
 ------
 The provider's bytes are pushed (``sink``) straight from its socket's callback through the relay to the caller's
-socket: no task wakes up for an event. Until the first content event nothing is written, so that an early failure can
+socket: no task wakes up for an event. Once content has passed, events that are like the last but for their text do not
+even come here (gateway.shortcut). Until the first content event nothing is written, so that an early failure can
 still fall back (behaviours 1, 9). After ``hold_back_ms`` 200 goes out all the same and comments keep it alive.
 
 Rules
@@ -20,8 +21,10 @@ from collections.abc import Callable
 from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
+from penstock.gateway.shortcut import Shortcut
 from penstock.net.transport import Exchange
 from penstock.wire.ports import Relay
+from penstock.wire.sse import Mould
 
 TICK_S = 5.0
 DRAIN_S = 1.0
@@ -42,6 +45,7 @@ class Delivery:
         "_loop",
         "_mark",
         "_mark_s",
+        "_mould",
         "_outcome",
         "_relay",
         "_reply",
@@ -79,6 +83,7 @@ class Delivery:
         self._hold_until_s = self._mark_s + hold_back_s
         self._stuck: UpstreamError | None = None
         self._committed = False
+        self._mould: Mould | None = None
         self.done = False
 
     async def run(self) -> None:
@@ -108,14 +113,24 @@ class Delivery:
         elif self._committed:
             if out:
                 self._reply.write(out)
+            if relay.mould is not self._mould:
+                self._shorten(relay.mould)
         elif relay.content_seen:
             self._outcome.content_s = time.monotonic()
             self._committed = True
             self._commit(out)
+            self._shorten(relay.mould)
         elif self._reply.started:
             self._reply.write(out)
         else:
             self._held.append(out)
+
+    def _shorten(self, mould: Mould | None) -> None:
+        """From now on events in this mould go past us, or no longer."""
+        self._mould = mould
+        forward = None if mould is None else self._reply.forwarder()
+        shortcut = None if mould is None or forward is None else Shortcut(mould, forward).take
+        self._exchange.shortcut = shortcut
 
     def _commit(self, out: bytes) -> None:
         if self._reply.started:
@@ -128,6 +143,7 @@ class Delivery:
     def _end(self, out: bytes) -> None:
         """All is here: settle, then let the last bytes go."""
         self.done = True
+        self._exchange.shortcut = None
         relay = self._relay
         if relay.content_seen and not self._outcome.content_s:
             self._outcome.content_s = time.monotonic()

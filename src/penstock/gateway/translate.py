@@ -21,6 +21,7 @@ from penstock.base.events import (
 )
 from penstock.base.usage import Usage
 from penstock.wire.ports import ReplyReader, ReplyWriter
+from penstock.wire.sse import Mould
 
 
 class Translation:
@@ -37,6 +38,7 @@ class Translation:
         "content_seen",
         "finished",
         "model",
+        "mould",
         "native_stop",
         "stopped",
         "upstream_id",
@@ -52,6 +54,7 @@ class Translation:
         self._failure: UpstreamFault | None = None
         self.content_seen = False
         self.content_bytes = 0
+        self.mould: Mould | None = None  # no event goes through as it came
         self.usage: Usage | None = None
         self.stopped: str | None = None
         self.native_stop = ""

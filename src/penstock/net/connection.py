@@ -3,6 +3,10 @@
 Theory. A Connection is an asyncio.Protocol that carries one exchange after another. What arrived in one read of the
 socket is handed on in one call, so that a burst of chunks costs one pass of the reader and not fifty.
 
+The shortcut. Who takes the pieces may know whole chunks better than the parser does. While the parser stands exactly
+between two chunks, what comes is offered to the exchange's ``shortcut`` first: if that takes it, it was so many whole
+chunks, and the parser need not know of them; if not, the parser has missed nothing.
+
 The keep-alive race. A server may close an idle connection in the moment in which we write to it. When a *reused*
 connection ends before any byte of the reply, and soon after the request (``RACE_S``), the request is sent once more
 over a fresh connection. Later than that the server was probably at work on it (and perhaps bills for it): then it is
@@ -15,6 +19,8 @@ Rules
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol, cast
 
@@ -71,6 +77,8 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_pieces",
         "_pool",
+        "_seam",
+        "_shortcut",
         "_write_paused",
         "alive",
         "exchange",
@@ -78,6 +86,8 @@ class Connection(asyncio.Protocol):
         "keep_s",
         "lost",
         "on_body",
+        "on_chunk_complete",
+        "on_chunk_header",
         "pooled",
         "transport",
     )
@@ -106,7 +116,14 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._outbox: memoryview | None = None
         self._write_paused = False
+        # The last callback was the end of a chunk. The parser calls these without a Python frame, too.
+        self._seam = False
+        self.on_chunk_header = partial(setattr, self, "_seam", False)
+        self.on_chunk_complete = partial(setattr, self, "_seam", True)
+        # The exchange's, while the parser stands between two chunks.
+        self._shortcut: Callable[[bytes], bool] | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        del self.on_chunk_header, self.on_chunk_complete  # the parser has them; here they would be a cycle
 
     # The way out.
 
@@ -117,7 +134,7 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         self._began_s = now = monotonic()
         self._barren = 0
-        self._in_body = self._framed = self._complete = self._keep = False
+        self._in_body = self._framed = self._complete = self._keep = self._seam = False
         exchange.begun(self, now, reused=reused)
         transport.write(exchange.head)
         if exchange.body:
@@ -153,7 +170,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes. The hot path."""
-        exchange, parser = self.exchange, self._parser
+        exchange, shortcut = self.exchange, self._shortcut
+        if shortcut is not None and exchange is not None:
+            try:
+                taken = shortcut(data)
+            except BaseException as error:
+                exchange.fail(error)
+                if not isinstance(error, Exception):
+                    raise
+                return
+            if taken:
+                if not exchange.touched:
+                    exchange.touched = True
+                return
+        parser = self._parser
         if exchange is None or parser is None:
             self.close()
             return
@@ -181,6 +211,9 @@ class Connection(asyncio.Protocol):
                 return
         if self._complete:
             self._finish(exchange)
+        elif exchange.shortcut is not None or self._shortcut is not None:
+            between = self._seam and exchange.plain and data.endswith(b"\r\n")
+            self._shortcut = exchange.shortcut if between else None
 
     def _deliver(self, exchange: Exchange, pieces: list[bytes]) -> None:
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -210,7 +243,7 @@ class Connection(asyncio.Protocol):
         exchange.fail(cause if isinstance(cause, PenstockError) else malformed(error, self._pool.where))
 
     def _finish(self, exchange: Exchange) -> None:
-        self.exchange = None
+        self.exchange = self._shortcut = None
         if exchange.brakes and self.transport is not None:
             self.transport.resume_reading()
         exchange.completed()
@@ -252,7 +285,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         self.transport = None
         self._outbox = None
-        self._parser = None  # it holds our bound methods: a cycle
+        self._parser = self._shortcut = None  # they hold our bound methods, and the exchange's user: cycles
         if self.alive:
             self.alive = False
             self._pool.dropped(self)

@@ -8,7 +8,8 @@ Rules
 - An exception never travels in the future (nobody may be left to retrieve it): it is kept in ``error`` and raised by
   who awaits. Whoever is cancelled while awaiting closes the socket at once.
 - Where bytes arrive no clock is read: ``touched`` asks the sweeper to move ``due`` on.
-- A body that nobody reads yet is held up to ``HOLD_BYTES``; then the socket waits.
+- A body that nobody reads yet is held up to ``HOLD_BYTES``; then the socket waits. So much of an error page is gathered
+  for a listener; more is a failure, and the connection closes.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from penstock.wire.http import Headers, header
 
 HOLD_BYTES: Final = 1024 * 1024
 
+_OK: Final = 200
+_REDIRECT: Final = 300
 _PAUSED: Final = 1  # by who takes the pieces
 _UNREAD: Final = 2  # by the bound on what is held
 
@@ -101,6 +104,11 @@ class Exchange(Struct, eq=False):
     done: bool = False
     error: BaseException | None = None
     sink: Sink | None = None
+    shortcut: Callable[[bytes], bool] | None = None
+    """Set by who pumps: tried first on bytes that begin where a chunk begins. True: they were whole chunks and no last
+    one, and are dealt with. Not asked while a body is being decoded."""
+    plain: bool = False
+    """Its pieces go to the sink as they came on the wire."""
     phase: TimeoutPhase = "connect"
     touched: bool = False
     brakes: int = 0
@@ -163,7 +171,7 @@ class Exchange(Struct, eq=False):
             self.abort()
             raise
         finally:
-            self.sink = None
+            self.sink = self.shortcut = None
 
     def pause(self) -> None:
         """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still."""
@@ -204,6 +212,8 @@ class Exchange(Struct, eq=False):
         if encoding is not None:
             self._decoder = decode.declared(encoding, self._owner.where)
         self.status = status
+        if self.reading and not _OK <= status < _REDIRECT:
+            self.limit = min(self.limit, HOLD_BYTES)
         self._raw_head = raw_head
         self.head = self.body = b""  # no replay from here on: let go of the credential and of a large body
         self.phase = "idle"
@@ -305,6 +315,7 @@ class Exchange(Struct, eq=False):
             decoder = self._decoder
             if decoder is None:
                 self.sink = sink
+                self.plain = True
                 sink(piece)
                 return
 

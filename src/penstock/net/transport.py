@@ -176,7 +176,11 @@ class Transport:
         ``listener`` is called when the exchange is over, well or not: see ``Exchange.whole``.
         """
         assert self._loop is not None
-        exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+        try:
+            exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+        except BaseException:
+            self.returned(connection)
+            raise
         exchange.listener = listener
         exchange.reading, exchange.limit = True, max_bytes
         self.reused_total += 1
@@ -270,6 +274,12 @@ class Transport:
             connection.expires_s = monotonic() + connection.keep_s
             self._idle.append(connection)
 
+    def returned(self, connection: Connection) -> None:
+        """Borrowed, and not used: its server has heard nothing of it, and will close it when it would have."""
+        expires_s = connection.expires_s
+        self.released(connection)
+        connection.expires_s = expires_s
+
     def dropped(self, connection: Connection) -> None:
         """A connection is closed: its slot is free."""
         if connection.pooled:
@@ -293,7 +303,7 @@ class Transport:
     # Inside.
 
     def borrow(self, now: float) -> Connection | None:
-        """The connection used last of those that are open and free, for ``begin`` or ``released``; or None."""
+        """The connection used last of those that are open and free, for ``begin`` or ``returned``; or None."""
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport

@@ -7,9 +7,10 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 
-from penstock.base.errors import MethodNotAllowed, NotFound, OurFault, PenstockError
+from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
 from penstock.gateway.heads import refusal_headers
@@ -17,7 +18,7 @@ from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
-from penstock.gateway.settle import CallFacts, begin_facts
+from penstock.gateway.settle import CallFacts, begin_facts, settle
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import BREAKER, CONNECTIONS, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE, TURNED_AWAY
 from penstock.server.asgi import AsgiApp, run_asgi
@@ -127,30 +128,37 @@ class App:
         inbound = request.inbound = Inbound(
             caller, request.told, request.body, request.received_s, reply.known
         )
-        call = take(self, self.house, inbound, reply)
+        try:
+            call = take(self, self.house, inbound, reply)
+        except PenstockError:
+            return None  # ``handle`` finds it again, and says it
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.log.failure("lane.failed", error)
+            return None
         if call is not None:
             request.headers = []  # all that is read of them is in ``told``; forty small objects less for as long as it lasts
         return call
 
     def carry_on(self, call: LaneCall, made: Attempted) -> Cancels:
         """What went wrong on the short lane goes on on the long way (gateway.lane)."""
-        return asyncio.get_running_loop().create_task(self._carry_on(call, made))
+        task = asyncio.get_running_loop().create_task(self._carry_on(call, made))
+        task.add_done_callback(partial(self._carried, call))
+        return task
 
     async def _carry_on(self, call: LaneCall, made: Attempted) -> None:
-        long = ChatCall(call.house, call.inbound, call.reply, call.facts)
+        inbound, reply, facts = call.inbound, call.reply, call.facts
         try:
-            await long.run(made)
+            await ChatCall(call.house, inbound, reply, facts).run(made)
         except PenstockError as error:
-            self._answer(error, call.inbound, call.reply, call.facts)
+            self._answer(error, inbound, reply, facts)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-            self.broken(call, error)
-        finally:
-            self.inflight -= 1
+            fault = self._bug(error, facts.request_id)
+            respond(reply, fault, inbound.caller, facts.request_id, echoed(list(inbound.told.items())))
 
-    def broken(self, call: LaneCall, error: Exception) -> None:
-        """A bug on the short lane: a line in the log, and an answer."""
-        fault = self._bug(error, call.facts.request_id)
-        self._answer(fault, call.inbound, call.reply, call.facts)
+    def _carried(self, call: LaneCall, _task: "asyncio.Task[None]") -> None:
+        """Here and not in the task, which a hang-up may cancel before its first step: then nobody has settled the call."""
+        self.inflight -= 1
+        settle(call.house, call.facts, CallerGone("The caller hung up."))
 
     def _bug(self, error: Exception, request_id: str) -> OurFault:
         self.log.failure("request.failed", error, request_id=request_id)
@@ -165,7 +173,10 @@ class App:
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""
-        respond(reply, error, caller_of(request.url), self.request_id(), echoed(request.headers))
+        echo = echoed(
+            list(request.told.items())
+        )  # the lane lets go of ``headers``, and so does a head like the last
+        respond(reply, error, caller_of(request.url), self.request_id(), echo)
 
     def _without_post(
         self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str
@@ -205,7 +216,8 @@ class App:
             else:
                 respond(reply, error, caller, request_id, echoed(request.headers))
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-            respond(reply, self._bug(error, request_id), caller, request_id, echoed(request.headers))
+            echo = echoed(list(request.told.items()))
+            respond(reply, self._bug(error, request_id), caller, request_id, echo)
         finally:
             self.inflight -= 1
 

@@ -106,8 +106,14 @@ class HttpReply(Struct, eq=False):
 
     def write(self, data: bytes) -> None:
         """One chunk, flushed at once."""
-        if data:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        transport = self._connection.transport
+        if data and transport is not None:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def forwarder(self) -> Callable[[bytes], None] | None:
+        """The transport's own ``write``, without a frame between: for pieces that are chunks already."""
+        transport = self._connection.transport
+        return transport.write if self._chunked and transport is not None else None
 
     def end(self, last: bytes = b"") -> None:
         """The proper end of a chunked reply."""

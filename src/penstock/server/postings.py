@@ -19,7 +19,8 @@ from penstock.ledger.journal import Journal
 from penstock.ledger.own_costs import decode, rates_of, read_entries
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-COMMIT_WAIT_S = 10.0
+COMMIT_WAIT_S = 6.0
+"""Longer than SQLite itself waits for another program's lock: the answer then says why."""
 _INLINE_BYTES = 4096
 """Some ten entries, a fraction of a millisecond: less than going to another thread and back."""
 _TOLD_FAULTS = 5

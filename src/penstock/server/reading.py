@@ -24,6 +24,8 @@ _SMALL_BYTES = 1024
 _READ = TOLD | {b"connection"}
 _MAX_MISSES = 4
 """After so many heads in a row that were not the one before, a connection's heads are no longer remembered."""
+_MAX_LIKE_BYTES = 8 * 1024
+"""Longer heads are not remembered: an idle connection would hold them for as long as it is kept."""
 _MAX_DIGITS = 12
 _LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)([0-9]+)(?=\r\n)", re.IGNORECASE)
 
@@ -102,6 +104,7 @@ class RequestReader:
         "_parser",
         "_prefix",
         "_suffix",
+        "_torn",
         "_urls",
         "feed",
         "on_url",
@@ -124,6 +127,8 @@ class RequestReader:
         self._prefix = self._suffix = b""
         """What stands before and after the digits of content-length in the head of ``_like``."""
         self._misses = 0
+        self._torn = False
+        """The last piece ended within a request: what the next one begins with is no head of its own."""
 
     def again(self, data: bytes) -> bool:
         """Take ``data``, if it is one whole request with the head of the one before, but for its content-length."""
@@ -147,8 +152,9 @@ class RequestReader:
     def remember(self, data: bytes) -> None:
         """``data`` has just been read by the parser: where it was one whole request, the next one may be like it."""
         request, self.taken = self.taken, None
-        if request is None or self._misses > _MAX_MISSES:
-            return
+        torn, self._torn = self._torn, self.reading is not None
+        if request is None or torn or self._misses > _MAX_MISSES:
+            return  # the end of one that came in pieces may look like a whole one, and be half a head, or a body
         self._misses += 1
         self._like = None
         body = request.body
@@ -158,7 +164,7 @@ class RequestReader:
             or request.upgrades
             or request.refused is not None
             or self.reading is not None
-            or len(head) > MAX_HEADER_BYTES
+            or len(head) > _MAX_LIKE_BYTES
             or head.find(b"\r\n\r\n") != len(head) - 4
             or not head.startswith(request.method + b" ")
             or b"expect" in request.told

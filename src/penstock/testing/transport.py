@@ -46,10 +46,13 @@ class ScriptedExchange:
         self.connect_ms = 0.0
         self.aborted = False
         """``abort`` was called while the reply was not complete: its socket would have been closed."""
+        self.shortcut: Callable[[bytes], bool] | None = None
+        """Never asked: a script has no chunks."""
         self.complete = False
         self.paused = False
         self.error: BaseException | None = None
         """What ended it, where it was begun with a listener."""
+        self._gathered = False
         self._body = b""
         self._pieces = reply.pieces
         self._abort = asyncio.Event()
@@ -64,10 +67,12 @@ class ScriptedExchange:
     @property
     def done(self) -> bool:
         """Over, well or not."""
-        return self.complete or self.aborted
+        return self.complete or self.aborted or self.error is not None
 
     async def read(self, max_bytes: int) -> bytes:
         """The whole body. UpstreamMalformed where it is longer than ``max_bytes``."""
+        if self._gathered:
+            return self.whole(max_bytes)
         body: list[bytes] = []
         await self.pump(body.append)
         whole = b"".join(body)
@@ -92,14 +97,20 @@ class ScriptedExchange:
             raise
         self.complete = True
 
-    async def gather(self, listener: Callable[[], None], max_bytes: int, head_after_s: float) -> None:
+    async def gather(
+        self, listener: Callable[[], None], max_bytes: int, answer: "ScriptedReply | UpstreamError"
+    ) -> None:
         """The whole body or what went wrong, and then ``listener``: what ``Transport.begin`` does."""
         try:
-            if head_after_s:
-                await self.wait(head_after_s)
+            if isinstance(answer, UpstreamError):
+                raise answer
+            if answer.head_after_s:
+                await self.wait(answer.head_after_s)
+            self.status = answer.status
             self._body = await self.read(max_bytes)
         except UpstreamError as error:
             self.error = error
+        self._gathered = True
         listener()
 
     def whole(self, max_bytes: int) -> bytes:
@@ -177,10 +188,10 @@ class ScriptedTransport:
         return sum(not exchange.done for exchange in self.exchanges)
 
     def borrow(self, now: float) -> "ScriptedTransport | None":
-        """A connection, as long as the next answer of the script is a reply."""
-        return self if self.script and isinstance(self.script[0], ScriptedReply) else None
+        """A connection, as long as the script has answers."""
+        return self if self.script else None
 
-    def released(self, connection: object) -> None:
+    def returned(self, connection: object) -> None:
         """One that was borrowed comes back unused."""
         self.returned += 1
 
@@ -195,12 +206,10 @@ class ScriptedTransport:
         """The next answer of the script, gathered whole for ``listener``."""
         self.sent.append((request, deadlines))
         answer = self.script.pop(0)
-        assert isinstance(answer, ScriptedReply), "begin follows borrow"
-        exchange = ScriptedExchange(answer)
+        exchange = ScriptedExchange(ScriptedReply() if isinstance(answer, UpstreamError) else answer)
+        exchange.status = 0  # until the head is here
         self.exchanges.append(exchange)
-        task = asyncio.get_running_loop().create_task(
-            exchange.gather(listener, max_bytes, answer.head_after_s)
-        )
+        task = asyncio.get_running_loop().create_task(exchange.gather(listener, max_bytes, answer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return exchange

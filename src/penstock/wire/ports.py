@@ -15,6 +15,7 @@ from penstock.base.events import Event
 from penstock.base.models import Target
 from penstock.base.usage import Usage
 from penstock.wire.http import Headers, WireRequest
+from penstock.wire.sse import Mould
 
 
 class Identity(Struct, frozen=True):
@@ -62,8 +63,6 @@ class Relay(Protocol):
 
     content_seen: bool
     """A content event has passed (behaviour 1): 200 may be sent."""
-    content_bytes: int
-    """UTF-8 bytes of text, thinking and tool arguments so far: for estimates when usage never came."""
     usage: Usage | None
     stopped: str | None
     """The neutral StopReason, once known."""
@@ -72,6 +71,15 @@ class Relay(Protocol):
     """The model that the provider says it used."""
     upstream_id: str
     finished: bool
+    mould: Mould | None
+    """What is around the text of the event that this stream repeats, while ``feed`` holds nothing back. Such an event,
+    its text without escapes, may go to the caller past ``feed`` once content was seen: nothing but ``content_bytes``
+    would come of it, which counts it all the same."""
+
+    @property
+    def content_bytes(self) -> int:
+        """UTF-8 bytes of text, thinking and tool arguments so far: for estimates when usage never came."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Bytes for the caller, possibly none. Raises UpstreamError when the reply itself reports failure."""

@@ -35,6 +35,28 @@ class SseEvent(NamedTuple):
     raw: bytes
 
 
+class Mould:
+    """The bytes around the text of an event that a stream repeats, blank line included.
+
+    With ``filler`` the text ends where it begins, and letters and digits that mean nothing come between it and
+    ``closing``. Who lets such an event pass its reader adds the length of its text to ``passed_bytes``.
+    """
+
+    __slots__ = ("closing", "filler", "opening", "passed_bytes")
+
+    def __init__(self, opening: bytes, closing: bytes, filler: bytes = b"") -> None:
+        self.opening = opening
+        self.closing = closing
+        self.filler = filler
+        self.passed_bytes = 0
+
+    def surrounds(self, raw: bytes) -> bool:
+        """Whether an event begins and ends so, whatever is between."""
+        if not (raw.startswith(self.opening) and raw.endswith(self.closing)):
+            return False
+        return raw.find(self.filler) >= 0
+
+
 class SseReader:
     """Bytes -> whole events.
 

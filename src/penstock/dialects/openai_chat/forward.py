@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from penstock.base.chat import Ask, Reasoning
+from penstock.base.errors import BadRequest
 from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
 from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
@@ -28,6 +29,10 @@ _REPORTED = frozenset({"transforms", "plugins", "cache_control"})
 _PROVIDER_UNDERSTOOD = frozenset({"order", "only", "ignore", "allow_fallbacks", "require_parameters"})
 # Overrides that would break what the gateway itself decides.
 _NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
+# Some readers (Go's, and so Ollama's) take a key in any case for the one that they know, and the last of them counts.
+_ONE_SPELLING = frozenset(
+    {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"}
+)
 _REASONING = ("reasoning", "include_reasoning", "reasoning_effort")
 
 
@@ -56,7 +61,7 @@ class _Edits(Struct):
 
 
 def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
-    """The call to ``target``. Raises BadRequest for a body with a repeated key."""
+    """The call to ``target``. Raises BadRequest for a body with a repeated key, or one that some readers mistake."""
     if not target.overrides and not ask.gateway_fields:
         out = _at_once(ask, target)
         if out is not None:
@@ -65,6 +70,7 @@ def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:
     found = ask.spans
     if found is None:
         found = ask.spans = spans(body)
+        _refuse_lookalikes(found)
     adjusted: tuple[str, ...] = ()
     want_usage = ask.stream and not ask.include_usage
     if (
@@ -110,6 +116,7 @@ def _at_once(ask: Ask, target: Target) -> bytes | None:
         or around.count(b'"messages"') != 1
         or around.count(b'"stream') > (2 if ask.include_usage and ask.stream else 1)
         or (find(b'"max_') >= 0 and _caps_need_a_look(around, target))
+        or _other_case(around)
     ):
         return None
     if ask.model == target.model and not want_usage:
@@ -120,6 +127,26 @@ def _at_once(ask: Ask, target: Target) -> bytes | None:
         if body.startswith(old, at):
             return b"".join((body[:at], new, body[at + len(old) :]))
     return None
+
+
+def _refuse_lookalikes(found: dict[str, Span]) -> None:
+    """``Model`` beside ``model`` would have one model served and another one billed."""
+    for name in found:
+        if name not in _ONE_SPELLING and name.casefold() in _ONE_SPELLING:
+            raise BadRequest(
+                f"The field {name!r} is not {name.casefold()!r}, but some readers take it for that.",
+                code="duplicate_field",
+                param=name,
+                hint="Write field names in lower case.",
+            )
+
+
+def _other_case(around: bytes) -> bool:
+    """Some of what the gateway acts on may be there in another case."""
+    lower = around.lower()
+    return lower != around and any(
+        lower.count(key) != around.count(key) for key in (b'"model"', b'"messages"', b'"stream', b'"max_')
+    )
 
 
 def _conversation(ask: Ask) -> int:

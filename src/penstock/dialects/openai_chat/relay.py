@@ -23,6 +23,7 @@ from penstock.dialects.openai_chat.ends import (
     read_whole,
 )
 from penstock.dialects.openai_chat.errors import read_error_in_200
+from penstock.dialects.openai_chat.repeats import Repeats
 from penstock.dialects.openai_chat.shapes import (
     Choice,
     Chunk,
@@ -34,20 +35,21 @@ from penstock.dialects.openai_chat.shapes import (
     stop_reason,
 )
 from penstock.dialects.openai_chat.usage import UsageField, read_usage
-from penstock.wire.sse import SseEvent, SseReader, completed
+from penstock.wire.sse import Mould, SseEvent, SseReader, completed
 
 
 class _Reading(Struct, eq=False):
     """What both relays learn of a reply: the attributes of wire.ports.Relay. A Struct: made without a Python frame."""
 
     content_seen: bool = False
-    content_bytes: int = 0
+    _said_bytes: int = 0
     usage: Usage | None = None
     stopped: str | None = None
     native_stop: str = ""
     model: str = ""
     upstream_id: str = ""
     finished: bool = False
+    mould: Mould | None = None
     _served: str | None = None
     _cites: bool = False
     _billed: tuple[UsageField, UsageSource] | None = None
@@ -55,6 +57,11 @@ class _Reading(Struct, eq=False):
     def __repr__(self) -> str:
         """Without what it holds of the reply: people's words."""
         return f"<{type(self).__name__} {self.upstream_id}>"
+
+    @property
+    def content_bytes(self) -> int:
+        """Of all that was read."""
+        return self._said_bytes
 
     def _read_piece(self, piece: Piece) -> None:
         """Content beyond plain text: refusals, tools, media, opaque reasoning."""
@@ -77,7 +84,7 @@ class _Reading(Struct, eq=False):
 
     def _say(self, text: str) -> None:
         self.content_seen = True
-        self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self._said_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def _bill(self, seen: UsageField, source: UsageSource) -> None:
         self._billed = (seen, source)
@@ -104,10 +111,18 @@ class StreamRelay(_Reading):
 
     keep_usage: bool = True
     _sse: SseReader = field(default_factory=SseReader)
+    _repeats: Repeats = field(default_factory=Repeats)
     _open: dict[int, bool] = {}
     _begun: bool = False
     _page: Page | None = None
     _failed: UpstreamError | None = None
+
+    @property
+    def content_bytes(self) -> int:
+        """Of all that was read, and of all that passed."""
+        repeats = self._repeats
+        passed_bytes = 0 if repeats.mould is None else repeats.mould.passed_bytes
+        return self._said_bytes + repeats.past_bytes + passed_bytes
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -118,15 +133,21 @@ class StreamRelay(_Reading):
             return b""
         if self._failed is not None:
             raise self._failed
-        events = self._sse.feed(data)
-        if len(events) != 1:
-            return self._see_all(events) if events else b""
-        event = events[0]
-        try:
-            return event.raw if self._see(event) else b""
-        except UpstreamError as error:
-            self._failed = error
-            raise
+        sse = self._sse
+        self.mould = None
+        events = sse.feed(data)
+        if len(events) == 1:
+            event = events[0]
+            try:
+                out = event.raw if self._see(event) else b""
+            except UpstreamError as error:
+                self._failed = error
+                raise
+        else:
+            out = self._see_all(events) if events else b""
+        if not (sse.pending or self.finished or self._failed):
+            self.mould = self._repeats.mould
+        return out
 
     def close(self) -> bytes:
         """EOF: the last event even without its blank line (behaviour 3), or UpstreamTruncated."""
@@ -169,7 +190,7 @@ class StreamRelay(_Reading):
         if data[:1] != b"{":
             return self._see_odd(event, data)
         chunk = read_chunk(data)
-        choices = chunk.choices
+        choices, before = chunk.choices, self._said_bytes
         keep = True
         if not choices or chunk.usage is not None or chunk.error:
             keep = self._see_rare(event, data, chunk)
@@ -200,6 +221,8 @@ class StreamRelay(_Reading):
                 self._open[choice.index] = False
             elif choice.index not in self._open:
                 self._open[choice.index] = True
+        if self._said_bytes != before and self.upstream_id:
+            self._repeats.see(event, chunk)
         return keep
 
     def _see_rare(self, event: SseEvent, data: bytes, chunk: Chunk) -> bool:

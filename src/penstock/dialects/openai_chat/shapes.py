@@ -124,6 +124,14 @@ def read_chunk(data: bytes) -> Chunk:
         return _read_with_halves(data)
 
 
+def reread(data: bytes) -> Chunk | None:
+    """The same, for a second look: None for what is no JSON or strays."""
+    try:
+        return _decode(data)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def is_error(data: bytes, name: bytes) -> bool:
     """True for an error in another shape than ``{"error": ...}``, in a body that has no choices.
 
