@@ -79,7 +79,8 @@ def _by_stage(table: StageTable) -> dict[str, int]:
     for row in known[:MAX_STAGES]:
         per_render = table.per_render(row.cost_nusd)
         if per_render is not None:
-            found[row.stage or NO_STAGE] = per_render
+            name = row.stage or NO_STAGE  # which a caller may have used as a name, too
+            found[name] = found.get(name, 0) + per_render
     rest = table.per_render(sum(row.cost_nusd for row in known[MAX_STAGES:]))
     if len(known) > MAX_STAGES and rest is not None:
         found[OTHER] = found.get(OTHER, 0) + rest
