@@ -26,7 +26,6 @@ from penstock.cli.models_text import (
 )
 from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import UNITS, Catalogue, lifecycle_note
-from penstock.config.load import load
 
 _SHOWN = 40
 _FEW = 3
@@ -77,6 +76,8 @@ def _print_history(catalogue: Catalogue, args: argparse.Namespace) -> int:
     """The rows of one model, of the catalogue and the configuration; 1 where there is none."""
     now = datetime.now(tz=UTC)
     if args.config is not None:
+        from penstock.config.load import load  # noqa: PLC0415 - YAML only where there is a file to read
+
         loaded = load(args.config, os.environ, catalogue, now.date().isoformat())
         if loaded.config is None:
             print(f"{args.config} has faults: see penstock check {args.config}", file=sys.stderr)
