@@ -16,6 +16,7 @@ ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
+    "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",

@@ -15,6 +15,7 @@ FROZEN = [
     "egress",
     "server",
     "ledger",
+    "currencies",
     "providers.NAME.keys",
     "providers.NAME.dialect",
     "providers.NAME.models",
@@ -80,6 +81,8 @@ FROZEN = [
     "ledger.path",
     "ledger.flush_ms",
     "ledger.max_queue",
+    "currencies.NAME.usd",
+    "currencies.NAME.date",
     "TARGET.model",
     "TARGET.params",
 ]

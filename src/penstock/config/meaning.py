@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.base.endpoint import parse_base_url, parse_proxy
 from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, starts_ms
+from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
@@ -37,6 +38,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += _virtual_key_faults(config)
     faults += _price_faults(config)
     faults += rate_faults(config)
+    faults += currency_faults(config)
     return faults
 
 

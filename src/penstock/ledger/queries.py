@@ -82,8 +82,8 @@ def cost(
         conditions.append("at_ms < ?")
         filters.append(until_ms)
     for name, value in (where or {}).items():
-        condition, more = _condition(name, value)
-        conditions.append(condition)
+        held, more = condition(name, value)
+        conditions.append(held)
         filters += more
     sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
     rows = connection.execute(
@@ -121,7 +121,8 @@ def explain(connection: sqlite3.Connection, request_id: str) -> Explained | None
     )
 
 
-def _condition(name: str, value: str) -> tuple[str, list[Any]]:
+def condition(name: str, value: str) -> tuple[str, list[Any]]:
+    """The SQL of one filter, and what is bound to it. Raises BadRequest for a dimension that there is not."""
     if name == "trace":
         return _OF_TRACE, [value, *ids_of(value), value]
     expression, bound = _dimension(name)

@@ -31,6 +31,7 @@ from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.app import App, caller_of
 from penstock.server.postings import BadEntries, post
+from penstock.server.render_costs import RenderCosts
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -126,6 +127,7 @@ class _Pages:
         self._app = app
         self._reload = reload
         self._admin_key = admin_key
+        self._render_costs = RenderCosts()
 
     def _principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
         house = self._app.house
@@ -193,8 +195,10 @@ class _Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus text."""
-        self._app.house.books.flush()
+        house = self._app.house
+        house.books.flush()
         self._app.take_gauges()
+        await self._render_costs.refresh(house.metrics, house.journal.path, house.config)
         return Response(
             self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
