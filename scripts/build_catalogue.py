@@ -175,6 +175,7 @@ def apply_overlay(rows: Rows, rules: list[dict[str, Any]]) -> None:
                 continue
             hits += 1
             draft.facts |= rule["set"]
+            draft.then = rule.get("then", draft.then)
             draft.capabilities -= set(rule.get("without", []))
             draft.capabilities |= set(rule.get("with", []))
             draft.notes.append(rule["source"])
@@ -253,7 +254,7 @@ def row_json(draft: Draft, number: dict[str, int]) -> str:
         letters(draft.modalities_in),
         letters(draft.modalities_out),
         "".join(sorted(draft.capabilities)) if draft.capabilities_known else "?",
-        price_text(draft.prices),
+        price_text(draft.prices) + (f" {draft.then}" if draft.then else ""),
         [number[note] for note in draft.all_notes()],
         draft.date,
         facts.get("retires", draft.retires),

@@ -36,6 +36,7 @@ class Draft:
     regional: bool = False
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    then: str = ""
 
     @property
     def limits_known(self) -> bool:

@@ -50,7 +50,7 @@ def _walk(struct: type[msgspec.Struct], place: str, found: list[Section]) -> Non
     inner: list[tuple[type[msgspec.Struct], str]] = []
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        name = f"{place}.{field.name}" if place else field.name
+        name = f"{place}.{field.encode_name}" if place else field.encode_name
         bare, metas = _unwrap(hints[field.name])
         meaning = " ".join(meta.description for meta in metas if meta.description)
         section.knobs.append(Knob(name, _kind(bare, metas), _default(field), meaning))

@@ -64,7 +64,7 @@ def test_a_field_that_some_readers_take_for_another_is_refused(name: str, first:
     body = {name: "gpt-4o", **fields} if first else {**fields, name: "gpt-4o"}
     with pytest.raises(BadRequest) as caught:
         spliced(body, target(overrides={"x": 1}) if "ſ" in name else None)
-    assert (caught.value.code, caught.value.param) == ("duplicate_field", name)
+    assert (caught.value.code, caught.value.param) == ("ambiguous_field", name)
 
 
 def test_upper_case_elsewhere_is_no_matter() -> None:

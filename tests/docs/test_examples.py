@@ -45,6 +45,11 @@ def shared(outputs):
     assert "openai/gpt-4o-mini" in outputs[-1]
 
 
+def bill(outputs):
+    """A bill of a million tokens is not that of one small call; within a wide tolerance it is."""
+    assert any("tokens-differ" in out and "they differ: exit 1" in out for out in outputs)
+
+
 def metered(outputs):
     """The python blocks and the posts are in the ledger, each event once."""
     assert '{"accepted":1,"duplicates":0}' in outputs[2]
@@ -57,6 +62,7 @@ PROMISES = {
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,
     "give-out-virtual-keys.md": keys,
+    "reconcile-with-the-bill.md": bill,
     "meter-a-service.md": metered,
 }
 """What a page must have shown at its end, beside that nothing failed."""

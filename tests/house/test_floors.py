@@ -16,6 +16,8 @@ ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
+    "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
+    "penstock.cli.models": "YAML is loaded only where a configuration is to be read",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",

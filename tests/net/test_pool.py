@@ -53,7 +53,7 @@ def test_a_connection_that_was_borrowed_in_vain_ages():
             expires_s = transport._idle[0].expires_s
             connection = transport.borrow(expires_s - 1)
             assert connection is not None
-            transport.returned(connection)
+            transport.released(connection, used=False)
             assert (transport.idle, transport._idle[0].expires_s) == (1, expires_s)
             assert transport.borrow(expires_s) is None
             await settle()

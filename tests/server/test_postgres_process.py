@@ -57,6 +57,9 @@ def test_two_gateways_share_one_ledger(sim, postgres_url, tmp_path):
         reply = one.ask(f"/v1/generation?id={made[-1]}")
         assert (reply.status, json.loads(reply.body)["data"]["request_id"]) == (200, made[-1])
         assert two.ask("/v1/generation?id=nobody").status == 404
+        measured = one.ask("/metrics")
+        assert (measured.status, b"penstock_cost_per_render{" in measured.body) == (200, False)
+        assert b"penstock_requests_total{" in measured.body
         assert two.terminate() == 0
     assert PASSWORD not in "\n".join([*one.lines, *two.lines])
     env = {"LEDGER_URL": postgres_url}

@@ -66,7 +66,7 @@ def test_the_clock_moves_only_when_told():
 def test_the_scripted_transport_offers_what_the_real_one_offers():
     """Every method of the seam is there with the same parameters."""
     for double, real, names in (
-        (ScriptedTransport, Transport, ("send", "warm", "aclose", "borrow", "begin", "returned")),
+        (ScriptedTransport, Transport, ("send", "warm", "aclose", "borrow", "begin", "released")),
         (testing.ScriptedExchange, Exchange, ("read", "whole", "pump", "pause", "resume", "abort")),
     ):
         for name in names:

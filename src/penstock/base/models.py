@@ -36,6 +36,8 @@ class PriceRow(Struct, frozen=True):
     ``version`` changes with every change of a figure. ``service`` holds batch, flex, priority and
     off_peak figures by name; where such a class has tiers, also ``"batch>200000"`` (the class, above that prompt).
     More units than the token vector's may stand here (config.catalogue.UNITS, OTHER_UNITS).
+    ``from_ms`` is when it came or comes into force (unix milliseconds, 0: always was), ``later`` what follows it, the
+    earliest first; each is whole, and takes nothing over from the row before it (ledger.prices.row_at).
     """
 
     version: str
@@ -44,6 +46,8 @@ class PriceRow(Struct, frozen=True):
     service: dict[str, dict[str, Price]] = {}
     source: str = ""
     date: str = ""
+    from_ms: int = 0
+    later: "tuple[PriceRow, ...]" = ()
 
 
 class ModelFacts(Struct, frozen=True):

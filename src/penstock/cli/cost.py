@@ -1,34 +1,31 @@
 """``penstock cost``: what was spent, by provider, model, key, route, day or the callers' own metadata."""
 
 import argparse
-import csv
 import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import msgspec
-from rich.cells import cell_len
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import Any, get_args
 
 from penstock.base.errors import BadRequest, PenstockError
-from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
+from penstock.cli.columns import cost_text, print_columns, print_rate
+from penstock.cli.cost_config import told_by
+from penstock.cli.cost_out import Shown, print_csv, print_json, rate_fields, write_parquet
+from penstock.cli.cost_stages import stages_shown
+from penstock.cli.cost_trace import trace_shown
 from penstock.cli.place import LEDGER_HELP, ledger_at
 from penstock.cli.screen import screen
+from penstock.ledger.currency import Rate
+from penstock.ledger.entry import EntryClass
 from penstock.ledger.opening import open_ledger
 from penstock.ledger.queries import DIMENSIONS, CostRow, cost
 
-UNKNOWN = "unknown price"
 _FIGURES = ("calls", "attempts", "prompt", "cached", "completion", "reasoning")
 _GIVEN_UP = ("reasoning", "cached", "attempts", "completion", "prompt", "calls")
 """Columns that a narrow terminal loses, first to last."""
-_NAME_MIN = 24
-"""A longer name in the first column is folded before a figure is given up."""
 _SPAN = re.compile(r"(\d+)\s*([smhdw])")
 _SPAN_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -53,32 +50,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="only these entries: a dimension or meta:KEY; may be repeated",
     )
+    parser.add_argument(
+        "--class",
+        dest="klass",
+        metavar="CLASS",
+        choices=get_args(EntryClass),
+        help="only entries of this class, such as billed_not_delivered: --where class=CLASS",
+    )
+    parser.add_argument(
+        "--trace", metavar="ID", help="one render, entry by entry, as it went, instead of a sum"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="the configuration: its owned compute and its currencies"
+    )
+    parser.add_argument(
+        "--currency", metavar="CODE", help="show this currency, by the configuration's dated rate"
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="JSON for programs")
     output.add_argument("--csv", action="store_true", help="CSV for spreadsheets")
+    output.add_argument(
+        "--parquet", metavar="PATH", help="write a Parquet file (needs the extra penstock[parquet])"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; 0, or 1 with a sentence on stderr."""
     try:
-        since_ms = None if args.since is None else moment_ms(args.since, "--since")
-        until_ms = None if args.until is None else moment_ms(args.until, "--until")
-        where = dict(_pair(text) for text in args.where)
-        connection = open_ledger(ledger_at(args.db))
-        try:
-            rows = cost(connection, by=args.by, since_ms=since_ms, until_ms=until_ms, where=where)
-        finally:
-            connection.close()
+        table = _asked(args)
+        if args.parquet is not None:
+            print(write_parquet(args.parquet, table.rows), file=sys.stderr)
+        elif args.json:
+            print_json(table.document)
+        elif args.csv:
+            print_csv(table.rows, table.fields)
+        else:
+            table.show()
     except PenstockError as error:
         print(error.public(), file=sys.stderr)
         return 1
-    if args.json:
-        print(msgspec.json.format(msgspec.json.encode([row_fields(row, args.by) for row in rows])).decode())
-    elif args.csv:
-        _print_csv(rows, args.by)
-    else:
-        _print_table(rows, args.by)
     return 0
+
+
+def _asked(args: argparse.Namespace) -> Shown:
+    since_ms = None if args.since is None else moment_ms(args.since, "--since")
+    until_ms = None if args.until is None else moment_ms(args.until, "--until")
+    window = (since_ms, until_ms)
+    where = dict(_pair(text) for text in args.where)
+    if args.klass is not None:
+        where["class"] = args.klass
+    told = told_by(args.config)
+    rate = told.rate(args.currency)
+    place = ledger_at(args.db)
+    if args.trace is not None:
+        return trace_shown(place, args.trace, window, where, rate)
+    if args.by == "stage":
+        return stages_shown(place, window, where, told.pools, rate, now_ms=round(time.time() * 1000))
+    with closing(open_ledger(place)) as connection:
+        found = cost(connection, by=args.by, since_ms=since_ms, until_ms=until_ms, where=where)
+    rows = [row_fields(row, args.by, rate) for row in found]
+    none = CostRow("", 0, 0, dict.fromkeys(TOKEN_UNITS, 0), 0, 0)
+    return Shown(
+        rows, rows, list(row_fields(none, args.by, rate)), lambda: _print_table(found, args.by, rate)
+    )
 
 
 def moment_ms(text: str, option: str, *, now_s: Callable[[], float] = time.time) -> int:
@@ -100,7 +134,7 @@ def moment_ms(text: str, option: str, *, now_s: Callable[[], float] = time.time)
     return round(moment.timestamp() * 1000)
 
 
-def row_fields(row: CostRow, by: str) -> dict[str, Any]:
+def row_fields(row: CostRow, by: str, rate: Rate) -> dict[str, Any]:
     """A row as programs read it: every figure an integer, dollars as exact text."""
     return {
         by: row.key,
@@ -109,16 +143,9 @@ def row_fields(row: CostRow, by: str) -> dict[str, Any]:
         **row.tokens,
         "cost_nusd": row.cost_nusd,
         "cost_usd": row.cost_usd,
+        **rate_fields(rate, {"cost": row.cost_nusd}),
         "entries_with_unknown_price": row.unknown_price,
     }
-
-
-def cost_text(cost_nusd: int, unknown: int, entries: int) -> str:
-    """Dollars as known, and always what is not: an unknown price is never shown as 0."""
-    if unknown and unknown == entries:
-        return UNKNOWN
-    dollars = f"${usd_text(cost_nusd)}"
-    return f"{dollars} + {unknown} with {UNKNOWN}" if unknown else dollars
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -132,63 +159,17 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _print_csv(rows: list[CostRow], by: str) -> None:
-    fields = [by, "calls", "entries", *TOKEN_UNITS, "cost_nusd", "cost_usd", "entries_with_unknown_price"]
-    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row_fields(row, by) for row in rows)
-
-
-def _print_table(rows: list[CostRow], by: str) -> None:
+def _print_table(rows: list[CostRow], by: str, rate: Rate) -> None:
     console = screen()
     if not rows:
         console.print("The ledger has no entries for this.")
         return
-    lines = [["-" if row.key is None else row.key or "(none)", *_cells(row)] for row in rows]
+    lines = [["-" if row.key is None else row.key or "(none)", *_cells(row, rate)] for row in rows]
     if len(rows) > 1:
         # No total of calls: one call may stand in several groups.
-        lines.append(["total", "", *_cells(_sum(rows))[1:]])
-    titles = [by, *_FIGURES, "cost"]
-    kept, needed = fitting(titles, lines, console.width)
-    table = Table(title=None, header_style="bold")
-    for index in kept:
-        first = index == 0
-        table.add_column(
-            titles[index],
-            justify="left" if first else "right",
-            overflow="fold",
-            no_wrap=not first,
-            min_width=None if first else _width(lines, titles, index),
-        )
-    for line in lines:
-        total = len(rows) > 1 and line is lines[-1]
-        if total:
-            table.add_section()
-        table.add_row(*(escape(line[index]) for index in kept), style="bold" if total else None)
-    # A line that is wider than the terminal is wrapped by it: better than money with an end cut off.
-    Console(width=max(console.width, needed)).print(table)
-    left_out = [title for index, title in enumerate(titles) if index not in kept]
-    if left_out:
-        console.print(f"hint: no room for {', '.join(left_out)}; widen the terminal, or use --json or --csv.")
-
-
-def fitting(titles: list[str], lines: list[list[str]], width: int) -> tuple[list[int], int]:
-    """Which columns fit into ``width``, and how wide they are: the name may fold, counts may go, money stays whole."""
-    kept = list(range(len(titles)))
-
-    def needed() -> int:
-        name = min(_width(lines, titles, 0), _NAME_MIN)
-        return name + sum(_width(lines, titles, index) for index in kept[1:]) + 3 * len(kept) + 1
-
-    for title in _GIVEN_UP:
-        if needed() <= width:
-            break
-        kept.remove(titles.index(title))
-    return kept, needed()
-
-
-def _width(lines: list[list[str]], titles: list[str], index: int) -> int:
-    return max(cell_len(text) for text in (titles[index], *(line[index] for line in lines)))
+        lines.append(["total", "", *_cells(_sum(rows), rate)[1:]])
+    print_columns(console, [by, *_FIGURES, "cost"], lines, _GIVEN_UP, total=len(rows) > 1)
+    print_rate(console, rate)
 
 
 def _sum(rows: list[CostRow]) -> CostRow:
@@ -202,7 +183,7 @@ def _sum(rows: list[CostRow]) -> CostRow:
     )
 
 
-def _cells(row: CostRow) -> list[str]:
+def _cells(row: CostRow, rate: Rate) -> list[str]:
     tokens = row.tokens
     cached = tokens["cache_read"]
     written = tokens["cache_write_5m"] + tokens["cache_write_1h"]
@@ -215,5 +196,5 @@ def _cells(row: CostRow) -> list[str]:
         f"{cached:,}",
         f"{completion:,}",
         f"{tokens['reasoning']:,}",
-        cost_text(row.cost_nusd, row.unknown_price, row.entries),
+        cost_text(row.cost_nusd, row.unknown_price, row.entries, rate),
     ]

@@ -5,15 +5,25 @@ Prices are dollars per million tokens unless they say otherwise. A price that is
 """
 
 import argparse
+import os
 import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
-from penstock.base.models import ModelFacts
+from penstock.base.models import ModelFacts, PriceRow
 from penstock.base.money import Price
-from penstock.cli.models_text import LEGEND, PER_MILLION, print_block, print_overview, print_rows, usd
+from penstock.cli.models_text import (
+    LEGEND,
+    PER_MILLION,
+    print_block,
+    print_history,
+    print_overview,
+    print_rows,
+    usd,
+)
 from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import UNITS, Catalogue, lifecycle_note
 
@@ -28,11 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--details", action="store_true", help="all that is known of each, every price class")
     parser.add_argument("--json", action="store_true", help="print every hit as JSON")
     parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} models")
+    parser.add_argument(
+        "--price-history", metavar="MODEL", help="every price of provider/model, with its dates"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="with --price-history: its own prices too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the hits; 1 if there are none."""
     catalogue = Catalogue.load()
+    if args.price_history:
+        return _print_history(catalogue, args)
     words = " ".join(args.filter)
     today = datetime.now(tz=UTC).date()
     hits = catalogue.find(words)
@@ -51,6 +69,32 @@ def run(args: argparse.Namespace) -> int:
         hits.sort(key=lambda facts: _place(facts, words.lower(), today))
         _print_hits(console, hits, words.lower(), today, args)
     _print_age(console, max(facts.date for facts in hits), catalogue.version, today)
+    return 0
+
+
+def _print_history(catalogue: Catalogue, args: argparse.Namespace) -> int:
+    """The rows of one model, of the catalogue and the configuration; 1 where there is none."""
+    now = datetime.now(tz=UTC)
+    if args.config is not None:
+        from penstock.config.load import load  # noqa: PLC0415 - YAML only where there is a file to read
+
+        loaded = load(args.config, os.environ, catalogue, now.date().isoformat())
+        if loaded.config is None:
+            print(f"{args.config} has faults: see penstock check {args.config}", file=sys.stderr)
+            return 1
+        catalogue = Catalogue(loaded.config.prices)
+    provider, _, model = args.price_history.partition("/")
+    price = catalogue.facts(provider, model).price
+    if price is None:
+        near = catalogue.nearest(args.price_history)
+        said = f"; near: {', '.join(near)}" if near else ""
+        print(f"no price is known of {args.price_history!r}{said}", file=sys.stderr)
+        return 1
+    if args.json:
+        rows = [_row_json(row) for row in (price, *price.later)]
+        sys.stdout.write(msgspec.json.encode({"model": args.price_history, "prices": rows}).decode() + "\n")
+        return 0
+    print_history(screen(), args.price_history, price, int(now.timestamp() * 1000))
     return 0
 
 
@@ -107,16 +151,19 @@ def as_json(facts: ModelFacts, today: date) -> dict[str, object]:
         "lifecycle": lifecycle_note(facts, today) or None,
         "price": None
         if price is None
-        else {
-            "version": price.version,
-            "usd": units_json(price.units),
-            "tiers": [
-                {"above_tokens": tier.above_tokens, "usd": units_json(tier.prices)} for tier in price.tiers
-            ],
-            "service": {name: units_json(units) for name, units in price.service.items()},
-        },
+        else {**_row_json(price), "later": [_row_json(r) for r in price.later]},
         "source": facts.source,
         "date": facts.date,
+    }
+
+
+def _row_json(row: PriceRow) -> dict[str, object]:
+    return {
+        "version": row.version,
+        "from": datetime.fromtimestamp(row.from_ms // 1000, UTC).isoformat() if row.from_ms else None,
+        "usd": units_json(row.units),
+        "tiers": [{"above_tokens": tier.above_tokens, "usd": units_json(tier.prices)} for tier in row.tiers],
+        "service": {name: units_json(units) for name, units in row.service.items()},
     }
 
 

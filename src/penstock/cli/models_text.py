@@ -7,7 +7,7 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from rich.cells import cell_len
@@ -181,6 +181,8 @@ def _block(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     else:
         yield "price", f"$ per million tokens, version {facts.price.version}"
         yield from _classes(facts.price)
+        for row in facts.price.later:
+            yield f"  from {_moment(row.from_ms)}", units_text(row.units)
     yield "source", facts.source.replace("https://", "")
     yield "figures of", facts.date
 
@@ -197,6 +199,30 @@ def _budget(budget: BudgetRange) -> str:
     words = f"{budget.minimum:,} to {budget.maximum:,} tokens"
     words += ", 0 turns it off" if budget.off else ", cannot be turned off"
     return words + (", -1 leaves it to the model" if budget.dynamic else "")
+
+
+def print_history(console: Console, name: str, price: PriceRow, now_ms: int) -> None:
+    """Every row that a model's calls were, are or will be priced by; the one in force is marked."""
+    rows = [price, *price.later]
+    current = max((row for row in rows if row.from_ms <= now_ms), key=lambda row: row.from_ms)
+    put(console, Text(name, "bold"))
+    for place, row in enumerate(rows):
+        until = f", until {_moment(rows[place + 1].from_ms)}" if place + 1 < len(rows) else ""
+        began = f"from {_moment(row.from_ms)}" if row.from_ms else "from the beginning"
+        mark = "  (in force)" if row is current else ""
+        put(console, Text(f"  {began}{until}{mark}", "" if row is current else "dim"))
+        words = [("    version", row.version), ("    source", row.source.replace("https://", "") or "none")]
+        if row.units:
+            words[1:1] = [(f"  {label}", text) for label, text in _classes(row)]
+        else:
+            words[1:1] = [("    price", "unknown")]
+        labelled(console, words)
+
+
+def _moment(at_ms: int) -> str:
+    """A day, or the minute where it is none; UTC."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%d}" if at_ms % 86_400_000 == 0 else f"{moment:%Y-%m-%dT%H:%M}Z"
 
 
 def _classes(price: PriceRow) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ Theory
 - A price line is ``unit=usd ...``, then ``>N`` (tier: prompts longer than N tokens), ``~name`` (service class) or
   ``~name>N`` (both), each followed by its own units. ``PriceRow.service`` has the last kind under the key
   ``"name>N"``.
+- ``@2026-12-01`` in a price line begins the prices from that day (UTC) on, whole: ``PriceRow.later``.
 - Unknown is None and is said; a 0 is a 0 that the vendor means (see scripts/build_catalogue.py).
 
 Rules
@@ -17,7 +18,7 @@ Rules
 
 import hashlib
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,15 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from penstock.base.models import BudgetRange, CapName, ModelFacts, PriceRow, PriceTier, ReasoningStyle
+from penstock.base.models import (
+    UNKNOWN_VERSION,
+    BudgetRange,
+    CapName,
+    ModelFacts,
+    PriceRow,
+    PriceTier,
+    ReasoningStyle,
+)
 from penstock.base.money import Price, price_from_usd_text
 from penstock.config.model_names import NameIndex, spellings, undated
 from penstock.config.schema import PriceOverride
@@ -50,6 +59,7 @@ UNITS: tuple[str, ...] = (
     "output_image",
     "output_video",
     "citation",
+    "grounded_input",
 )
 """Units of tokens, in the order in which they are shown; base.usage.TOKEN_UNITS is among them."""
 
@@ -172,8 +182,10 @@ class Catalogue:
         self._tables, self._providers, digest = _tables()
         self._by_name = {name: row for row in self._providers for name in (row.name, *row.aliases)}
         self._makers = {author: row.name for row in self._providers for author in row.authors}
-        self._own = {own.model: own_price(own) for own in overrides}
-        own = "".join(sorted(f"{model} {row.version}" for model, row in self._own.items()))
+        self._own: dict[str, list[PriceRow]] = {}
+        for override in sorted(overrides, key=lambda override: starts_ms(override.starts)):
+            self._own.setdefault(override.model, []).append(own_price(override))
+        own = "".join(sorted(f"{model} {row.version}" for model, rows in self._own.items() for row in rows))
         self.version = digest if not own else f"{digest}-own-{_short_hash(own)}"
         self._ready: dict[tuple[str, str], ModelFacts] = {}
         self._names: dict[str, NameIndex] = {}
@@ -217,7 +229,7 @@ class Catalogue:
             facts = self._by_spelling(name, model) or ModelFacts(
                 name, model, cap_name=known.cap_name if known else None
             )
-        return facts if own is None else msgspec.structs.replace(facts, price=own)
+        return facts if own is None else msgspec.structs.replace(facts, price=_succeeded(facts.price, own))
 
     def _fact(self, provider: str, model: str, row: Row) -> ModelFacts:
         """The row as ModelFacts, made once."""
@@ -371,8 +383,47 @@ def _facts(
     )
 
 
+def _succeeded(row: PriceRow | None, own: list[PriceRow]) -> PriceRow:
+    """Own prices over the catalogue's: from the first of them on, none of its figures holds any more."""
+    first = own[0]
+    if not first.from_ms:
+        return msgspec.structs.replace(first, later=tuple(own[1:]))
+    row = row or PriceRow(version=UNKNOWN_VERSION, units={})
+    before = [successor for successor in row.later if successor.from_ms < first.from_ms]
+    return msgspec.structs.replace(row, later=(*before, *own))
+
+
 def parse_prices(line: str, source: str, date: str) -> PriceRow:
     """A price line (see the module's docstring) as a PriceRow; its version is a hash of figures and date."""
+    line, *dated = line.split(" @")
+    row = _parse_row(line, source, date)
+    if not dated:
+        return row
+    later: list[PriceRow] = []
+    for words in dated:
+        day, _, prices = words.partition(" ")
+        successor = _parse_row(prices, source, date)
+        later.append(msgspec.structs.replace(successor, from_ms=starts_ms(day)))
+    return msgspec.structs.replace(row, later=tuple(sorted(later, key=lambda one: one.from_ms)))
+
+
+def starts_ms(text: str | None) -> int:
+    """A date or a date-time, UTC unless it says otherwise, as unix milliseconds; None is 0. ValueError for none."""
+    if text is None:
+        return 0
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no date: write 2026-12-01") from error
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    span = aware - _EPOCH
+    return (span.days * 86_400 + span.seconds) * 1000 + span.microseconds // 1000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _parse_row(line: str, source: str, date: str) -> PriceRow:
     parts: dict[tuple[str, int], dict[str, Price]] = {("", 0): {}}
     units = parts["", 0]
     for word in line.split(" "):
@@ -405,6 +456,7 @@ def own_price(own: PriceOverride) -> PriceRow:
     if "/" not in own.model:
         raise ValueError(f"{own.model!r} names no provider: write provider/model")
     units: dict[str, Price] = {}
+    usd_of: dict[str, Decimal] = {}
     for unit, text in own.usd_per_million.items():
         if unit.partition(":")[0] not in (*UNITS, *OTHER_UNITS):
             raise ValueError(f"{unit!r} is no unit of price; token units are {', '.join(UNITS)}")
@@ -416,10 +468,18 @@ def own_price(own: PriceOverride) -> PriceRow:
             raise ValueError(f"{unit}: {text!r} is no finite, non-negative price")
         if per_million > MAX_OWN_USD_PER_MILLION:
             raise ValueError(f"{unit}: {text!r} is more than {MAX_OWN_USD_PER_MILLION:,} dollars")
-        usd = per_million.scaleb(-6)
-        units[unit] = msgspec.structs.replace(price_from_usd_text(str(usd)), text=str(usd))
-    line = " ".join(f"{unit}={units[unit].text}" for unit in sorted(units))
-    return PriceRow(version=f"own-{_short_hash(line)}", units=units, source="own price")
+        usd_of[unit] = per_million.scaleb(-6)
+        # The text stays as it was written, per million.
+        units[unit] = msgspec.structs.replace(price_from_usd_text(str(usd_of[unit])), text=text.strip())
+    from_ms = starts_ms(own.starts)
+    line = " ".join(f"{unit}={usd_of[unit]}" for unit in sorted(units)) + (f" @{from_ms}" if from_ms else "")
+    return PriceRow(
+        version=f"own-{_short_hash(line)}",
+        units=units,
+        source="own price",
+        date=own.starts or "",
+        from_ms=from_ms,
+    )
 
 
 def _short_hash(text: str) -> str:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock.base.endpoint import parse_base_url, parse_proxy
-from penstock.config.catalogue import Catalogue, ProviderFacts, own_price
+from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, starts_ms
+from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
@@ -39,6 +40,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += _virtual_key_faults(config)
     faults += _price_faults(config)
     faults += rate_faults(config)
+    faults += currency_faults(config)
     if config.ledger.url is not None and not is_reference(config.ledger.url):
         faults += _ledger_faults(config.ledger.url, plain=True)
     return faults
@@ -316,15 +318,23 @@ def _is_moment(text: str) -> bool:
 
 
 def _price_faults(config: Config) -> Iterator[Fault]:
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
     for i, own in enumerate(config.prices):
         path = f"$.prices[{i}]"
+        try:
+            from_ms = starts_ms(own.starts)
+        except ValueError:
+            yield Fault(f"{path}.from", f"{own.starts!r} is no date.", "Write an ISO date, 2026-12-01.")
+            from_ms = -1 - i
         provider, slash, model = own.model.partition("/")
         if not (provider and slash and model):
             yield Fault(f"{path}.model", f"{own.model!r} names no provider.", "Write provider/model.")
-        elif own.model in seen:
-            yield Fault(f"{path}.model", f"{own.model!r} has two prices.", "Make them one.")
-        seen.add(own.model)
+        elif (own.model, from_ms) in seen:
+            what = f"{own.model!r} has two prices" + (" from one moment on." if own.starts else ".")
+            yield Fault(
+                f"{path}.model", what, "Make them one, or say from when each holds (from: 2026-12-01)."
+            )
+        seen.add((own.model, from_ms))
         if not own.usd_per_million:
             yield Fault(
                 f"{path}.usd_per_million", "There is no unit.", 'Write {input: "0.15", output: "0.6"}.'

@@ -206,11 +206,25 @@ class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     )
 
 
+class CurrencyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another currency to show costs in; the ledger itself stays in dollars."""
+
+    usd: Annotated[Usd, _doc("Dollars for one unit of it, in decimals: EUR: {usd: 1.08}.")]
+    date: Annotated[str, _doc("The day of the rate, shown beside every figure: 2026-11-20.")]
+
+
 class PriceOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A price of your own, in decimal dollars per million tokens; it wins over the catalogue."""
 
     model: Annotated[str, _doc("provider/model")]
     usd_per_million: Annotated[dict[str, str], _doc("Unit (input, cache_read, output, ...) -> decimal text.")]
+    starts: Annotated[
+        str | None,
+        _doc(
+            "ISO date or date-time from which it holds (UTC unless it says otherwise); default: always. "
+            "A model may have several prices with different starts."
+        ),
+    ] = field(name="from", default=None)
 
 
 class ComputeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -260,11 +274,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
+    currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
+        default_factory=dict[str, CurrencyConfig]
+    )
 
 
 __all__ = [
     "ComputeConfig",
     "Config",
+    "CurrencyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",

@@ -181,14 +181,14 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
         if limits is not None:  # last of all: from here on the call is charged
             if limits.admit(tokens, now_s) is not None:
-                transport.returned(connection)
+                transport.released(connection, used=False)
                 return None
             facts.estimated_tokens = tokens
         call = LaneCall(
             host, house, inbound, reply, facts, planned, provider, outcome, secret, relay, request.adjusted
         )
     except BaseException:
-        transport.returned(connection)
+        transport.released(connection, used=False)
         raise
     host.inflight += 1
     deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)

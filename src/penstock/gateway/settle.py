@@ -22,13 +22,13 @@ from penstock.base.errors import (
     UpstreamTruncated,
     UpstreamUnreachable,
 )
-from penstock.base.models import Target
+from penstock.base.models import PriceRow, Target
 from penstock.base.usage import Usage
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import ANYONE, Principal
 from penstock.gateway.record import UNPLANNED, Explain, Happening
 from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
-from penstock.ledger.prices import price_lines
+from penstock.ledger.prices import price_lines, row_at
 from penstock.routing.estimate import TokenEstimator
 from penstock.routing.names import MAX_NAME_CHARS
 from penstock.wire.ports import Relay
@@ -58,6 +58,8 @@ class Outcome(Struct):
     usage: Usage | None = None
     lines: tuple[Line, ...] = ()
     cost_nusd: int | None = 0
+    price: PriceRow | None = None
+    """The row in force when it began; set when it ends."""
 
     @property
     def refused(self) -> bool:
@@ -138,6 +140,11 @@ class CallFacts(Struct):
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
     """The attempt is over: price it, and let health and keys learn from it. Once per outcome."""
     outcome.end_s = time.monotonic()
+    row = outcome.target.facts.price
+    if row is not None and row.later:
+        started_s = house.clock.unix_s() - (outcome.end_s - outcome.start_s)
+        row = row_at(row, int(started_s * 1000))
+    outcome.price = row
     _price(outcome, 0 if ask is None else ask.input_bytes, house.estimator)
     _learn(house, provider, outcome)
 
@@ -154,7 +161,7 @@ def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> Non
         usage = _estimated(usage, estimator, model, input_bytes, seen_bytes)
     outcome.usage = usage
     if usage is not None:
-        outcome.lines, outcome.cost_nusd = price_lines(usage, outcome.target.facts.price)
+        outcome.lines, outcome.cost_nusd = price_lines(usage, outcome.price)
 
 
 def _estimated(
@@ -286,7 +293,7 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         None if usage is None else usage.source,
         outcome.lines,
         outcome.cost_nusd,
-        None if target.facts.price is None else target.facts.price.version,
+        None if outcome.price is None else outcome.price.version,
         (outcome.end_s - outcome.start_s) * 1000,
         (outcome.content_s - outcome.start_s) * 1000 if outcome.content_s else None,
         made / writing_s if ask.stream and made and writing_s > 0 else None,

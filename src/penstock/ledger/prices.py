@@ -1,10 +1,12 @@
 """Usage x prices -> lines and their sum, in integers.
 
 Rules
+- Prices have dates (``row_at``): one call has one row, the one in force when its attempt began.
 - One line for each class of tokens with a quantity; one for the call itself where the row has a price per request;
   one for each fee that the reply reports (``Usage.fees``), unknown where the row has no price for it.
 - A fee whose kind the reply does not say ("web_search" beside prices for "web_search:low" and "web_search:high") has a
-  price only where all kinds cost the same. A price "X_prompt" is for the call, however many X it took.
+  price only where all kinds cost the same. A price "X_prompt" is for the call, however many X it took. What a
+  search brought in ("grounded_input") is free where the row does not price it: Google charges for the search alone.
 - A long-context tier holds for the whole request once the whole prompt is longer than its threshold; it overlays
   the row: a unit that the tier does not name keeps its price. Not so the cache's, which are shares of the input's: where
   the tier moves the input's price and does not name them, they are unknown (or move along, where they equal it).
@@ -31,6 +33,8 @@ _BORROWS = {
 }
 _SHARES_OF_INPUT = ("cache_read", "cache_read_audio", "cache_write_5m", "cache_write_1h")
 _NO_PRICES: dict[str, Price | None] = {}
+_GIVEN = {"grounded_input": Price(0, text="0")}
+"""What a seller that charges for the search gives with it, where the row has no price for it."""
 
 
 def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], int | None]:
@@ -77,6 +81,17 @@ def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], i
     return tuple(lines), total
 
 
+def row_at(row: PriceRow | None, at_ms: int) -> PriceRow | None:
+    """The prices in force at that moment: a call is priced by when it began, not by when it was written up."""
+    if row is None or not row.later:
+        return row
+    found = row
+    for successor in row.later:
+        if successor.from_ms <= at_ms:
+            found = successor
+    return found
+
+
 def _fee_lines(usage: Usage, units: Mapping[str, Price | None], version: str) -> Iterator[Line]:
     for unit, times in usage.fees:
         name, quantity = unit, times
@@ -96,7 +111,7 @@ def _fee_lines(usage: Usage, units: Mapping[str, Price | None], version: str) ->
 def _fee_price(units: Mapping[str, Price | None], unit: str) -> Price | None:
     """The price of this kind of it; of it, if kinds are not told apart; or of any kind, if all cost the same."""
     name, _, kind = unit.partition(":")
-    price = units.get(unit) or units.get(name)
+    price = units.get(unit) or units.get(name) or (_GIVEN.get(unit) if units else None)
     if price is not None or kind:
         return price
     kinds = [price for other, price in units.items() if other.startswith(f"{name}:")]

@@ -83,8 +83,8 @@ def cost(
         conditions.append("at_ms < ?")
         filters.append(until_ms)
     for name, value in (where or {}).items():
-        condition, more = _condition(name, value, sql)
-        conditions.append(condition)
+        held, more = condition(name, value, sql)
+        conditions.append(held)
         filters += more
     sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
     rows = connection.execute(
@@ -122,7 +122,8 @@ def explain(connection: Reading, request_id: str) -> Explained | None:
     )
 
 
-def _condition(name: str, value: str, sql: Sql) -> tuple[str, list[Any]]:
+def condition(name: str, value: str, sql: Sql) -> tuple[str, list[Any]]:
+    """One filter in this database's words, and what is bound to it. Raises BadRequest for a dimension that there is not."""
     if name == "trace":
         # A trace is several calls, whose entries are in an index of their own, or one call of that id, or both.
         return sql.of_trace, [value, *ids_of(value), value]

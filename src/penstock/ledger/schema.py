@@ -115,6 +115,44 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX entries_trace ON entries (trace_id) WHERE trace_id <> request_id",
     ),
     ("ALTER TABLE entries ADD COLUMN joules REAL",),
+    (
+        # Filled by whoever reads (ledger.rollup), never by the writer of entries.
+        """
+        CREATE TABLE rollup_state (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            upto INTEGER NOT NULL,
+            last_id TEXT NOT NULL,
+            changes INTEGER NOT NULL
+        )
+        """,
+        "INSERT INTO rollup_state VALUES (1, 0, '', 0)",
+        """
+        CREATE TABLE rollup_cells (
+            cell INTEGER PRIMARY KEY,
+            hour INTEGER NOT NULL,
+            stage TEXT NOT NULL,
+            class TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            model TEXT NOT NULL,
+            entries INTEGER NOT NULL,
+            calls INTEGER NOT NULL,
+            unpriced INTEGER NOT NULL,
+            cost_nusd INTEGER NOT NULL,
+            wall_us INTEGER NOT NULL
+        )
+        """,
+        "CREATE TABLE rollup_sets (id INTEGER PRIMARY KEY, cells TEXT NOT NULL, traces INTEGER NOT NULL)",
+        "CREATE TABLE rollup_traces (trace TEXT PRIMARY KEY NOT NULL, cells INTEGER NOT NULL) WITHOUT ROWID",
+        # Entries are never changed by us; where somebody's tool does, the rollups start anew.
+        """
+        CREATE TRIGGER rollup_deleted AFTER DELETE ON entries
+        BEGIN UPDATE rollup_state SET upto = -1, changes = changes + 1; END
+        """,
+        """
+        CREATE TRIGGER rollup_updated AFTER UPDATE ON entries
+        BEGIN UPDATE rollup_state SET upto = -1, changes = changes + 1; END
+        """,
+    ),
 )
 
 CALL_COLUMNS: tuple[str, ...] = Call.__struct_fields__

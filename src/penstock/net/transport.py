@@ -179,7 +179,7 @@ class Transport:
         try:
             exchange = self._exchange(request, deadlines, monotonic(), self._loop)
         except BaseException:
-            self.returned(connection)
+            self.released(connection, used=False)
             raise
         exchange.listener = listener
         exchange.reading, exchange.limit = True, max_bytes
@@ -263,22 +263,20 @@ class Transport:
             elif exchange in self._waiting:
                 self._waiting.remove(exchange)
 
-    def released(self, connection: Connection) -> None:
-        """To the first in line, or to the idle ones."""
+    def released(self, connection: Connection, *, used: bool = True) -> None:
+        """To the first in line, or to the idle ones.
+
+        Borrowed, and not ``used``: its server has heard nothing of it, and will close it when it would have.
+        """
         if self._waiting:
             self.reused_total += 1
             connection.begin(self._waiting.popleft(), reused=True)
         elif self._closed:
             connection.close()
         else:
-            connection.expires_s = monotonic() + connection.keep_s
+            if used:
+                connection.expires_s = monotonic() + connection.keep_s
             self._idle.append(connection)
-
-    def returned(self, connection: Connection) -> None:
-        """Borrowed, and not used: its server has heard nothing of it, and will close it when it would have."""
-        expires_s = connection.expires_s
-        self.released(connection)
-        connection.expires_s = expires_s
 
     def dropped(self, connection: Connection) -> None:
         """A connection is closed: its slot is free."""
@@ -303,7 +301,7 @@ class Transport:
     # Inside.
 
     def borrow(self, now: float) -> Connection | None:
-        """The connection used last of those that are open and free, for ``begin`` or ``returned``; or None."""
+        """The connection used last of those that are open and free, for ``begin`` or ``released``; or None."""
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport

@@ -100,6 +100,7 @@ class Metrics:
         self._targets: dict[tuple[str, str], _Target] = {}
         self._overhead = _Histogram(names.OVERHEAD_S)
         self._plain: dict[str, dict[tuple[str, ...], float]] = {}
+        self._texts: dict[str, dict[tuple[str, ...], str]] = {}
         self._collectors: list[Callable[[Metrics], None]] = []
         self._own: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
@@ -161,6 +162,10 @@ class Metrics:
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
         self._series(metric, labels)[labels] = value
+
+    def set_texts(self, metric: Metric, series: dict[tuple[str, ...], str]) -> None:
+        """Set all series of a gauge at once, by labels: exact decimals, as money is written."""
+        self._texts[metric.name] = series
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
         """Add to a counter of the table that ``observe`` does not fill."""
@@ -228,6 +233,8 @@ class Metrics:
                 _histogram_lines(out, metric, (), self._overhead)
             case names.INFLIGHT.name:
                 _lines(out, metric, {(): self.inflight})
+            case names.COST_PER_RENDER.name:
+                _lines(out, metric, self._texts.get(metric.name, {}))
             case _:
                 _lines(out, metric, self._plain.get(metric.name, {}))
 

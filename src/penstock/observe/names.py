@@ -131,6 +131,13 @@ KEY_UP = Metric(
     ("provider", "key"),
     "1 if the key may be used, 0 while it cools down.",
 )
+COST_PER_RENDER = Metric(
+    "penstock_cost_per_render",
+    "gauge",
+    ("currency", "stage"),
+    "Cost of the last hour's entries of a stage, failures included, per delivered render (trace) of that hour. Read from "
+    "the ledger, if that is a SQLite file, at most every 30 s; idle time of owned compute is not in it.",
+)
 RELOADS = Metric(
     "penstock_config_reloads_total",
     "counter",
@@ -156,6 +163,7 @@ METRICS: tuple[Metric, ...] = (
     LEDGER_FAULT,
     BREAKER,
     KEY_UP,
+    COST_PER_RENDER,
     RELOADS,
     INFO,
 )

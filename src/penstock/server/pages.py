@@ -31,15 +31,19 @@ from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.app import App, caller_of
 from penstock.server.postings import BadEntries, post
+from penstock.server.render_costs import RenderCosts
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[], Awaitable[Sequence[str]]]
 _encode = msgspec.json.Encoder().encode
 
 
-def build_pages(app: App, reload: Reload, admin_key: str | None) -> Starlette:
-    """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each."""
-    pages = _Pages(app, reload, admin_key)
+def build_pages(app: App, reload: Reload, admin_key: str | None, ledger_file: str | None) -> Starlette:
+    """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each.
+
+    ``ledger_file`` None: the ledger is no SQLite file, and there is no cost per render among the metrics.
+    """
+    pages = _Pages(app, reload, admin_key, ledger_file)
     routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
@@ -122,10 +126,12 @@ def _callable_names(house: House, principal: Principal) -> Callable[[str], bool]
 
 
 class _Pages:
-    def __init__(self, app: App, reload: Reload, admin_key: str | None) -> None:
+    def __init__(self, app: App, reload: Reload, admin_key: str | None, ledger_file: str | None) -> None:
         self._app = app
         self._reload = reload
         self._admin_key = admin_key
+        self._ledger_file = ledger_file
+        self._render_costs = RenderCosts()
 
     def _principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
         house = self._app.house
@@ -193,8 +199,11 @@ class _Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus text."""
-        self._app.house.books.flush()
+        house = self._app.house
+        house.books.flush()
         self._app.take_gauges()
+        if self._ledger_file is not None:
+            await self._render_costs.refresh(house.metrics, self._ledger_file, house.config)
         return Response(
             self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )

@@ -191,7 +191,7 @@ class ScriptedTransport:
         """A connection, as long as the script has answers."""
         return self if self.script else None
 
-    def returned(self, connection: object) -> None:
+    def released(self, connection: object, *, used: bool = True) -> None:
         """One that was borrowed comes back unused."""
         self.returned += 1
 

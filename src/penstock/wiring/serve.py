@@ -15,7 +15,7 @@ from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
-from penstock.ledger.opening import open_journal
+from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.server.app import App
@@ -51,6 +51,8 @@ class Running:
         self.app: App | None = None
         self.shared: Shared | None = None
         self._host = ""
+        self._ledger_file: str | None = None
+        """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -64,8 +66,10 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
+            place = self._options.db or ledger_place(loaded)
+            self._ledger_file = None if is_postgres(place) else place
             journal = open_journal(
-                self._options.db or ledger_place(loaded),
+                place,
                 flush_ms=loaded.config.ledger.flush_ms,
                 max_queue=loaded.config.ledger.max_queue,
             )
@@ -169,7 +173,8 @@ class Running:
     def _mount(self, app: App, loaded: Loaded) -> None:
         config: Config = app.house.config
         key = config.server.admin_key
-        app.pages = build_pages(app, self.reload, None if key is None else loaded.secrets[key].reveal())
+        admin_key = None if key is None else loaded.secrets[key].reveal()
+        app.pages = build_pages(app, self.reload, admin_key, self._ledger_file)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
@@ -242,7 +247,6 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
             log.fault("config.fault", fault=fault)
         return 1
     settle_memory()
-    log.event("listening", url=running.url, config=str(options.config))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[list[str]]] = set()
@@ -266,6 +270,8 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hup)
+    # Not before: who reads it may send a signal at once, which without its handler would end the process.
+    log.event("listening", url=running.url, config=str(options.config))
     await stop.wait()
     calls = running.app.inflight if running.app is not None else 0
     hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}

@@ -58,6 +58,7 @@ class _Part(Struct, rename="camel", gc=False):
     function_call: _Call | None = None
     inline_data: _Blob | None = None
     file_data: _Blob | None = None
+    executable_code: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Content(Struct, gc=False):
@@ -70,6 +71,7 @@ class _Candidate(Struct, rename="camel", gc=False):
     finish_message: str | None = None
     index: int | None = None
     grounding_metadata: msgspec.Raw = msgspec.Raw(b"")
+    url_context_metadata: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Feedback(Struct, rename="camel", gc=False):
@@ -163,6 +165,7 @@ class GeminiReader:
         "_grounding",
         "_label",
         "_mode",
+        "_other_tools",
         "_reply_id",
         "_size",
         "_source",
@@ -187,6 +190,7 @@ class GeminiReader:
         self._tools = 0
         self._counts: Counts | None = None
         self._grounding: Grounding | None = None
+        self._other_tools = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Events completed by ``data``. An error behind good events is raised by the next call: they are not lost."""
@@ -315,7 +319,9 @@ class GeminiReader:
             if candidate.content is not None and candidate.content.parts:
                 for part in candidate.content.parts:
                     self._part(part, out)
+                    self._other_tools = self._other_tools or bool(part.executable_code)
             finish = candidate.finish_reason or ""
+            self._other_tools = self._other_tools or bool(candidate.url_context_metadata)
             if candidate.grounding_metadata:
                 grounded = True
                 self._grounding = self._grounding or Grounding()
@@ -327,7 +333,8 @@ class GeminiReader:
             self._counts = counts
         if (counted or grounded) and self._counts is not None:
             fees = self._grounding.fees if self._grounding is not None else ()
-            out.append(UsageSeen(read_usage(self._counts, self._source, fees)))
+            free = bool(fees) and not self._other_tools
+            out.append(UsageSeen(read_usage(self._counts, self._source, fees, grounded_only=free)))
         if finish:
             self._finish = finish
             if finish in FAILED and not self._answered:
@@ -402,14 +409,26 @@ def _naked_json(raw: bytes) -> bytes | None:
     return text if text[:1] in (b"{", b"[") else None
 
 
-def read_usage(counts: Counts, source: UsageSource, fees: tuple[tuple[str, int], ...] = ()) -> Usage:
-    """Google's inclusive counts -> the disjoint vector. A negative count is none, and said."""
+def read_usage(
+    counts: Counts,
+    source: UsageSource,
+    fees: tuple[tuple[str, int], ...] = (),
+    *,
+    grounded_only: bool = False,
+) -> Usage:
+    """Google's inclusive counts -> the disjoint vector. A negative count is none, and said.
+
+    What a tool brought in is input (pages of url_context, results of code), but for searches: Google charges by query
+    and gives what they found. ``grounded_only``: no other tool was at work, so all of it is theirs, ``grounded_input``.
+    """
     prompt = max(counts.prompt_token_count or 0, 0)
     tool_use = max(counts.tool_use_prompt_token_count or 0, 0)
     thoughts = max(counts.thoughts_token_count or 0, 0)
     candidates, note = _candidates(counts, prompt + tool_use, thoughts)
     if candidates < 0:
         candidates, note = 0, "negative token count"
+    if grounded_only and tool_use:
+        fees, tool_use = (*fees, ("grounded_input", tool_use)), 0
     cached = max(counts.cached_content_token_count or 0, 0)
     audio = image = 0
     if _mixed(counts.prompt_tokens_details):

@@ -135,7 +135,7 @@ def _refuse_lookalikes(found: dict[str, Span]) -> None:
         if name not in _ONE_SPELLING and name.casefold() in _ONE_SPELLING:
             raise BadRequest(
                 f"The field {name!r} is not {name.casefold()!r}, but some readers take it for that.",
-                code="duplicate_field",
+                code="ambiguous_field",
                 param=name,
                 hint="Write field names in lower case.",
             )

@@ -140,6 +140,28 @@ def read_usage(
     )
 
 
+class ResponsesUsage(Struct, gc=False):
+    """``usage`` of the Responses API and of the images endpoint: the same inclusive figures by other names."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens_details: PromptDetails | None = None
+    output_tokens_details: CompletionDetails | None = None
+
+
+def read_responses_usage(seen: ResponsesUsage, source: UsageSource, served: str | None = None) -> Usage:
+    """The disjoint vector of a Responses API reply. What its own tools did stands in its output, not here."""
+    same = UsageField(
+        prompt_tokens=seen.input_tokens,
+        completion_tokens=seen.output_tokens,
+        total_tokens=seen.total_tokens,
+        prompt_tokens_details=seen.input_tokens_details,
+        completion_tokens_details=seen.output_tokens_details,
+    )
+    return read_usage(same, source, served)
+
+
 def _may_have_fees(seen: UsageField) -> bool:
     """Most replies have none: this is asked for each, so it asks for little."""
     return (

@@ -1,0 +1,58 @@
+"""What ``penstock cost`` takes from the configuration: owned compute and rates. Without a file, neither is known."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from penstock.base.errors import BadRequest, ConfigFault
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import load
+from penstock.config.rates import usd_price
+from penstock.config.schema import Config
+from penstock.ledger.currency import DOLLARS, Rate, rates_of
+from penstock.ledger.stages import Pool
+
+
+class Told(Struct, frozen=True):
+    """``pools`` is None where no configuration was named."""
+
+    pools: tuple[Pool, ...] | None = None
+    rates: tuple[Rate, ...] = ()
+
+    def rate(self, code: str | None) -> Rate:
+        """The rate of a currency; dollars for none. Raises BadRequest."""
+        if code is None or code.upper() == DOLLARS.code:
+            return DOLLARS
+        for rate in self.rates:
+            if rate.code == code.upper():
+                return rate
+        known = ", ".join(rate.code for rate in self.rates)
+        hint = f"Known: {known}." if known else "Add currencies: {EUR: {usd: 1.08, date: 2026-11-20}}."
+        if self.pools is None:
+            hint = "Name the configuration that has it with --config."
+        raise BadRequest(f"There is no rate for {code!r}.", param="--currency", hint=hint)
+
+
+def told_by(path: str | None) -> Told:
+    """What a configuration says. Raises ConfigFault with its first fault."""
+    if path is None:
+        return Told()
+    today = datetime.now(UTC).date().isoformat()
+    loaded = load(Path(path), os.environ, Catalogue.load(), today)
+    if loaded.config is None:
+        first = loaded.faults[0]
+        raise ConfigFault(
+            f"{path}: {first.message}",
+            path=first.path,
+            hint=f"{first.remedy} `penstock check` lists all faults.",
+        )
+    return Told(pools_of(loaded.config), rates_of(loaded.config))
+
+
+def pools_of(config: Config) -> tuple[Pool, ...]:
+    """Compute of one's own."""
+    return tuple(
+        Pool(name, usd_price(pool.usd_per_hour), pool.owned) for name, pool in config.compute.items()
+    )

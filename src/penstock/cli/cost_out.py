@@ -1,0 +1,65 @@
+"""The tables of ``penstock cost`` as programs take them: JSON, CSV, Parquet."""
+
+import csv
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.errors import BadRequest
+from penstock.ledger.currency import DOLLARS, Rate
+
+
+class Shown(Struct, frozen=True):
+    """A table in every form: ``rows`` of plain values, the JSON ``document``, the rows' ``fields``, and for people."""
+
+    rows: list[dict[str, Any]]
+    document: Any
+    fields: list[str]
+    show: Callable[[], None]
+
+
+def rate_fields(rate: Rate, sums: Mapping[str, int | None]) -> dict[str, Any]:
+    """Nano-dollars as exact text in another currency, with the rate; nothing where the table is in dollars."""
+    if rate is DOLLARS:
+        return {}
+    code = rate.code.lower()
+    shown = {f"{name}_{code}": None if nusd is None else rate.text(nusd) for name, nusd in sums.items()}
+    return {**shown, f"usd_per_{code}": rate.usd, "rate_date": rate.date}
+
+
+def print_json(document: Any) -> None:
+    """Indented, one document."""
+    print(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+def print_csv(rows: list[dict[str, Any]], fields: list[str]) -> None:
+    """A header and a line for each row; what is not known is empty."""
+    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def write_parquet(path: str, rows: list[dict[str, Any]]) -> str:
+    """A file of these rows; what was done, in a sentence. Raises BadRequest where it cannot be."""
+    try:
+        arrow: Any = import_module("pyarrow")
+        parquet: Any = import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise BadRequest(
+            "Parquet needs pyarrow, which is not installed.",
+            param="--parquet",
+            hint="Install the extra: pip install 'penstock[parquet]'. --csv and --json need nothing.",
+        ) from error
+    try:
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+    except OSError as error:
+        raise BadRequest(
+            f"{path!r} cannot be written: {error}.",
+            param="--parquet",
+            hint="Name a file in a folder that exists.",
+        ) from error
+    return f"{len(rows)} rows written to {path}"

@@ -1,0 +1,391 @@
+"""One budget on several processes: each leases slices of it from a shared pool, and decides alone within them.
+
+Theory
+------
+A *pot* is one budget in one window. A *holder* is one run of one process; its name is never used again. For each
+holder the pool keeps money leased to it so far (``granted``), given back so far (``returned``) and reported as spent.
+``granted - returned`` is taken out of the limit, so all holders together can never spend more than the limit,
+whatever they do and whatever becomes of messages.
+
+Rules
+- A pool's figures are stored before it answers: one that forgot what it granted would grant it again.
+- Figures in messages are totals, not changes: a message that is lost, doubled or late does no harm. An ``Claim`` has
+  a number; the pool grants once a number.
+- A holder lowers its own limit before it tells of a return, and raises it only when the grant has come.
+- A holder that is silent for its lease is counted as having spent all it holds: a crash gives nothing back. If it
+  speaks again, or its successor says from its records what it had spent (``final``), that is put right.
+- A slice is 2 % of what is left, less near the limit; a call that needs more gets what it needs, whole or not at all,
+  so that no two holders starve each other with halves. Who must be refused makes the others return what lies idle.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from penstock.ledger.budgets import Bucket, Budget, Budgets, Path, Refused, Reservation
+
+LEASE_S = 5.0
+_RENEW_S = LEASE_S / 3
+_RETRY_S = 0.5
+_PERMILLE, _LEAST_PERMILLE = 20, 1
+_NEAR_PERCENT = 10
+"""Below this part of the limit slices shrink, in proportion, from 2 % of what is left to 0.1 %."""
+_CLOSED_KEPT = 256
+
+Pot = tuple[str, str, float]
+"""Node, budget, start of the window."""
+
+
+class Claim(Struct, frozen=True):
+    """A holder's totals, and what it wants: a slice (``want``), at least ``need`` for a call that waits.
+
+    ``running``: for an extension, which may use a soft budget's overdraft. ``final``: it will not use the pot again.
+    """
+
+    holder: str
+    pot: Pot
+    seq: int
+    spent: int
+    returned: int
+    want: bool = False
+    need: int = 0
+    running: bool = False
+    final: bool = False
+
+
+class Grant(Struct, frozen=True):
+    """The pool's totals: ``granted`` to this holder so far, ``left`` to lease, ``loose``: leased and not known spent.
+
+    ``return_idle``: another holder is short.
+    """
+
+    pot: Pot
+    seq: int
+    granted: int
+    left: int
+    loose: int
+    until_s: float
+    return_idle: bool = False
+
+
+class SliceStore(Protocol):
+    """The port: ``Pool`` behind a socket, or a script in a shared store."""
+
+    async def exchange(self, claims: list[Claim]) -> list[Grant]:
+        """All at once; what could not be sent is left out, and is claimed again."""
+        ...
+
+
+class _Holding(Struct):
+    granted: int = 0
+    returned: int = 0
+    spent: int = 0
+    seq: int = 0
+    until_s: float = 0.0
+    state: str = "live"
+
+    @property
+    def taken(self) -> int:
+        return self.granted - self.returned
+
+
+class _Shared(Struct):
+    limit: int
+    ceiling: int
+    holdings: dict[str, _Holding]
+    taken: int = 0
+    short_until_s: float = 0.0
+    short: str = ""
+
+
+class Pool:
+    """The decision of the shared store. ``spec`` gives the budget of a node and a name (KeyError: there is none)."""
+
+    __slots__ = ("_lease_s", "_pots", "_spec")
+
+    def __init__(self, spec: Callable[[str, str], Budget], lease_s: float = LEASE_S) -> None:
+        self._pots: dict[Pot, _Shared] = {}
+        self._lease_s = lease_s
+        self._spec = spec
+
+    def exchange(self, claim: Claim, now_s: float) -> Grant:
+        """Take a holder's report, and grant what it wants if that is left."""
+        pot = self._pot(claim.pot)
+        mine = pot.holdings.get(claim.holder)
+        if mine is None:
+            mine = pot.holdings[claim.holder] = _Holding()
+        if claim.seq > mine.seq:
+            mine.seq = claim.seq
+            mine.until_s = now_s + self._lease_s
+            self._report(pot, mine, claim)
+            if claim.want and not claim.final:
+                self._grant(pot, mine, claim, now_s)
+        left = max(0, pot.limit - pot.taken)
+        loose = pot.taken - sum(one.spent for one in pot.holdings.values())
+        pressed = now_s < pot.short_until_s and pot.short != claim.holder
+        return Grant(claim.pot, claim.seq, mine.granted, left, loose, mine.until_s, pressed)
+
+    def expire(self, now_s: float) -> list[tuple[Pot, str]]:
+        """Holders whose lease has ended: what they hold is counted as spent until they say otherwise."""
+        silent: list[tuple[Pot, str]] = []
+        for key, pot in self._pots.items():
+            for holder, one in pot.holdings.items():
+                if one.state == "live" and one.until_s <= now_s:
+                    one.state = "expired"
+                    one.spent = one.taken
+                    silent.append((key, holder))
+        return silent
+
+    def status(self, pot: Pot) -> tuple[int, int]:
+        """Spent as far as is known, and leased beyond that."""
+        shared = self._pot(pot)
+        spent = sum(one.spent for one in shared.holdings.values())
+        return spent, shared.taken - spent
+
+    def forget(self, before_s: float) -> None:
+        """Drop pots whose window began before; their figures are in the ledger."""
+        self._pots = {key: pot for key, pot in self._pots.items() if key[2] >= before_s}
+
+    def _pot(self, key: Pot) -> _Shared:
+        pot = self._pots.get(key)
+        spec = self._spec(key[0], key[1])
+        percent = spec.overdraft_percent if spec.mode == "soft" else 0
+        ceiling = spec.limit_nusd + spec.limit_nusd * percent // 100
+        if pot is None:
+            pot = self._pots[key] = _Shared(spec.limit_nusd, ceiling, {})
+        pot.limit, pot.ceiling = spec.limit_nusd, ceiling
+        return pot
+
+    def _report(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
+        before = mine.taken
+        mine.spent = claim.spent
+        mine.state = "final" if claim.final else "live"
+        mine.returned = mine.granted - claim.spent if claim.final else max(mine.returned, claim.returned)
+        if mine.taken < claim.spent:  # a call cost more than it held: that money is gone, whoever granted it
+            mine.granted += claim.spent - mine.taken
+        pot.taken += mine.taken - before
+
+    def _grant(self, pot: _Shared, mine: _Holding, claim: Claim, now_s: float) -> None:
+        left = (pot.ceiling if claim.running else pot.limit) - pot.taken
+        if left < max(1, claim.need):
+            if claim.need:
+                pot.short, pot.short_until_s = claim.holder, now_s + self._lease_s
+            return
+        pressed = now_s < pot.short_until_s and pot.short != claim.holder
+        if pressed and not claim.need:
+            return
+        size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
+        mine.granted += size
+        pot.taken += size
+
+
+def slice_nusd(left: int, limit: int) -> int:
+    """2 % of what is left; from a tenth of the limit on less, down to 0.1 %; at least 1."""
+    permille = _PERMILLE
+    if left * 100 < limit * _NEAR_PERCENT:
+        permille = max(_LEAST_PERMILLE, _PERMILLE * left * 100 // (limit * _NEAR_PERCENT))
+    return max(1, left * permille // 1000)
+
+
+class Short(Struct, frozen=True):
+    """This process lacks money that the pool may have: exchange ``claims``, ``learn`` the grants, reserve again."""
+
+    claims: list[Claim]
+
+
+class _Share:
+    """One pot as this holder has it."""
+
+    __slots__ = (
+        "acked",
+        "bucket",
+        "closed",
+        "granted",
+        "left",
+        "loose",
+        "pot",
+        "renew_at_s",
+        "returned",
+        "running",
+        "seen",
+        "sent_s",
+        "seq",
+        "size",
+        "told_returned",
+        "told_spent",
+        "wanted",
+    )  # fmt: skip
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.pot: Pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
+        self.granted = self.returned = self.seq = self.acked = self.size = 0
+        self.told_returned = self.told_spent = 0
+        self.left = self.loose = 0
+        self.wanted = 0
+        self.running = False
+        self.closed = False
+        self.seen: tuple[int, int] = (0, 0)
+        self.renew_at_s = self.sent_s = float("-inf")
+
+    @property
+    def idle(self) -> int:
+        return self.bucket.limit - self.bucket.committed
+
+    def give_back(self) -> None:
+        """Lower the own limit by what lies idle; the next claim says so."""
+        idle = max(0, self.idle)
+        self.returned += idle
+        self.fit()
+
+    def fit(self) -> None:
+        self.bucket.limit = self.bucket.ceiling = self.granted - self.returned
+
+
+class Slices:
+    """Budgets of one process within what it has leased: reserving costs no round trip while a slice lasts.
+
+    Call ``claims`` from time to time (some tens of milliseconds), exchange them, and ``learn`` what comes back.
+    """
+
+    __slots__ = ("_closed", "_pots", "_shares", "budgets", "holder")
+
+    def __init__(self, holder: str, budgets: Budgets) -> None:
+        self.holder = holder
+        self.budgets = budgets
+        self._shares: dict[Bucket, _Share] = {}
+        self._pots: dict[Pot, _Share] = {}
+        self._closed: dict[Bucket, None] = {}
+
+    def reserve(
+        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: bool = False
+    ) -> Reservation | Refused | Short:
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard, so refuse now."""
+        answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
+        if isinstance(answer, Reservation) or answer.code == "lease-ended":
+            return answer
+        short = [self._share(one) for one in path.at(now_s) if one.committed + amount_nusd > one.limit]
+        for share in short:
+            if amount_nusd > share.bucket.account.spec.limit_nusd:
+                return self._refused(share, amount_nusd, now_s)
+        if claimed:
+            return max(
+                (self._refused(one, amount_nusd, now_s) for one in short), key=lambda r: r.retry_after_s or 0
+            )
+        return Short([self._claim(share, now_s, need=amount_nusd - share.idle) for share in short])
+
+    def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
+        """As ``Budgets.extend``; what is refused is claimed of the pool by the next ``claims``."""
+        answer = self.budgets.extend(rid, more_nusd, now_s)
+        if isinstance(answer, Refused) and answer.code != "lease-ended":
+            for bucket in self.budgets.held(rid):
+                if bucket.committed + more_nusd > bucket.ceiling:
+                    share = self._share(bucket)
+                    share.wanted, share.running = more_nusd, True
+        return answer
+
+    def claims(self, now_s: float) -> list[Claim]:
+        """What is due: shortages, slices that run low, returns, renewals, windows that are over."""
+        due: list[Claim] = []
+        for share in list(self._shares.values()):
+            bucket = share.bucket
+            if share.closed or (now_s >= bucket.end_s and not bucket.reserved):
+                self._close(share, due, now_s)
+                continue
+            waiting = share.acked < share.seq and now_s - share.sent_s < _RETRY_S
+            if share.wanted:
+                need = share.wanted - share.idle
+                share.wanted = 0
+                if need > 0:
+                    due.append(self._claim(share, now_s, need=need))
+                    continue
+            now = (bucket.spent, bucket.committed)
+            low = share.idle * 2 < share.size and now != share.seen
+            if now_s >= share.renew_at_s:
+                if now == share.seen:
+                    share.give_back()
+                due.append(self._claim(share, now_s, want=low))
+                share.seen = now
+            elif not waiting and (low or (share.acked == share.seq and share.told_returned < share.returned)):
+                due.append(self._claim(share, now_s, want=low))
+        return due
+
+    def learn(self, grant: Grant, now_s: float) -> None:
+        """What the pool said. Of a pot that is over, or that is not known, nothing is taken."""
+        share = self._pots.get(grant.pot)
+        if share is None:
+            return
+        if grant.seq > share.acked:
+            share.acked = grant.seq
+            share.left, share.loose = grant.left, grant.loose
+        if share.closed:
+            return
+        if grant.granted > share.granted:
+            share.size = grant.granted - share.granted
+            share.granted = grant.granted
+            share.fit()
+        if grant.return_idle and grant.seq == share.acked:
+            share.give_back()
+            share.size = 0  # no slices ahead while another is short
+
+    def leave(self, now_s: float) -> list[Claim]:
+        """At a clean stop: everything unspent goes back, but for what a call still holds."""
+        claims: list[Claim] = []
+        for share in self._shares.values():
+            share.closed = not share.bucket.reserved
+            share.give_back()
+            claims.append(self._claim(share, now_s, final=share.closed))
+        return claims
+
+    def _close(self, share: _Share, due: list[Claim], now_s: float) -> None:
+        """Say what was spent in a window that is over; again if that was not heard, or a late settlement changed it."""
+        if not share.closed:
+            share.closed = True
+            self._closed[share.bucket] = None
+        elif share.acked == share.seq and share.told_spent == share.bucket.spent:
+            if len(self._closed) > _CLOSED_KEPT:
+                del self._closed[share.bucket], self._shares[share.bucket], self._pots[share.pot]
+            return
+        elif share.acked < share.seq and now_s - share.sent_s < _RETRY_S:
+            return
+        due.append(self._claim(share, now_s, final=True))
+
+    def _claim(
+        self, share: _Share, now_s: float, *, want: bool = False, need: int = 0, final: bool = False
+    ) -> Claim:
+        share.seq += 1
+        share.sent_s = now_s
+        share.renew_at_s = now_s + _RENEW_S
+        share.told_returned, share.told_spent = share.returned, share.bucket.spent
+        running, share.running = share.running, False
+        return Claim(
+            self.holder,
+            share.pot,
+            share.seq,
+            share.bucket.spent,
+            share.returned,
+            want=want or need > 0,
+            need=need,
+            running=running,
+            final=final,
+        )
+
+    def _share(self, bucket: Bucket) -> _Share:
+        share = self._shares.get(bucket)
+        if share is None:
+            share = self._shares[bucket] = _Share(bucket)
+            self._pots[share.pot] = share
+        return share
+
+    def _refused(self, share: _Share, amount_nusd: int, now_s: float) -> Refused:
+        """What the pool last said decides whether others may still give something back; unheard, it may be so."""
+        bucket, spec = share.bucket, share.bucket.account.spec
+        if amount_nusd > spec.limit_nusd:
+            code, wait_s = "budget-too-small", None
+        elif share.acked < share.seq or amount_nusd <= share.left + share.loose:
+            code, wait_s = "budget-held", min(1.0, max(0.0, bucket.end_s - now_s))
+        else:
+            code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)
+        left = max(0, share.left + share.idle)
+        return Refused(code, bucket.account.node, spec.name, amount_nusd, left, bucket.end_s, wait_s)

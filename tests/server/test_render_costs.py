@@ -1,0 +1,95 @@
+"""The cost of a render as a metric: the ledger's last hour, by stage and currency, and nothing that is not known."""
+
+import asyncio
+import os
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.base.errors import ConfigFault
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import load_text
+from penstock.ledger.currency import Rate
+from penstock.ledger.journal import Journal
+from penstock.observe.metrics import Metrics
+from penstock.server.render_costs import MAX_STAGES, WINDOW_MS, RenderCosts, read
+from tests.ledger.make import AT_MS, entry, record
+
+EUR = Rate("EUR", "1.08", "2026-11-20")
+
+
+def ledger(path, *records):
+    """A ledger with these records."""
+    journal = Journal(path)
+    for one in records:
+        journal.add(one)
+    journal.close()
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two renders of two stages, one older, a call without a stage, one of unknown price."""
+    rows = [
+        entry(f"{stage}{n}", trace_id=f"t{n}", stage=stage) for n in range(2) for stage in ("plan", "denoise")
+    ]
+    rows.append(entry("lost", trace_id="t0", stage="plan", klass="billed_not_delivered"))
+    rows.append(entry("old", trace_id="old", stage="upscale", at_ms=AT_MS - WINDOW_MS))
+    rows.append(entry("free", trace_id="t1", stage="store", row=None))
+    return ledger(str(tmp_path / "penstock.db"), *(record(row.request_id, row) for row in rows))
+
+
+def test_the_last_hour_by_stage_and_currency(path):
+    """Failures are in it; the hour before, and what has no price, are not."""
+    assert read(path, AT_MS + 1, (EUR,)) == {
+        ("USD", "plan"): "0.000405",
+        ("USD", "denoise"): "0.00027",
+        ("EUR", "plan"): "0.000375",
+        ("EUR", "denoise"): "0.00025",
+    }
+    assert read(path, AT_MS + 2 * WINDOW_MS, (EUR,)) == {}
+
+
+def test_a_ledger_that_cannot_be_read_gives_nothing(tmp_path):
+    """Not known is not 0."""
+    assert read(str(tmp_path / "none.db"), AT_MS, ()) == {}
+
+
+def test_postgresql_is_refused():
+    """Said, and what to do; the pages do not ask there."""
+    with pytest.raises(ConfigFault, match="this one is in PostgreSQL") as refused:
+        read("postgresql://penstock:hush-hush@127.0.0.1:1/ledger", AT_MS, ())
+    assert "penstock cost --by trace" in refused.value.public()
+    assert "hush-hush" not in refused.value.public()
+
+
+def test_callers_cannot_fill_the_metrics_with_stages(tmp_path):
+    """The dearest have series of their own, the others one together; the sum stays."""
+    rows = []
+    for n in range(MAX_STAGES + 30):
+        row = entry(f"r{n}", trace_id="t", stage=f"s{n}")
+        row.cost_nusd = 1_000_000 - n
+        rows.append(record(f"r{n}", row))
+    series = read(ledger(str(tmp_path / "penstock.db"), *rows), AT_MS + 1, ())
+    assert len(series) == MAX_STAGES + 1
+    assert series["USD", "s0"] == "0.001"
+    assert series["USD", "other"] == "0.029998065"  # 30 of them: 30,000,000 - (50 + ... + 79) nano-dollars
+
+
+def test_scrapes_read_it_once_in_a_while(tmp_path):
+    """The second scrape finds the first one's figures; Prometheus reads them as they were written."""
+    text = "currencies: {EUR: {usd: 1.08, date: 2026-11-20}}"
+    config = load_text(text, tmp_path, {}, Catalogue.load(), "2026-11-21").config
+    now = entry("now", trace_id="t", stage="plan", at_ms=round(time.time() * 1000) - 1000)
+    path = ledger(str(tmp_path / "penstock.db"), record("now", now))
+    metrics, costs = Metrics(), RenderCosts()
+    asyncio.run(costs.refresh(metrics, path, config))
+    first = metrics.render()
+    assert b'\npenstock_cost_per_render{currency="EUR",stage="plan"} 0.00025\n' in first
+    families = {one.name: one for one in text_string_to_metric_families(first.decode())}
+    samples = families["penstock_cost_per_render"].samples
+    assert {sample.labels["currency"]: sample.value for sample in samples} == {"USD": 0.00027, "EUR": 0.00025}
+    os.unlink(path)
+    asyncio.run(costs.refresh(metrics, path, config))
+    assert metrics.render() == first
