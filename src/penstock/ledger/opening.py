@@ -67,8 +67,10 @@ def shown(place: str) -> str:
     """The place for people: of a URL only what is no secret."""
     if not is_postgres(place):
         return place
-    rest = place.partition("://")[2].partition("?")[0]
-    return f"postgresql://{rest.rpartition('@')[2]}"
+    who, at, where = place.partition("://")[2].rpartition("@")
+    if "?" in who or "@" in who or (not at and "?" in where and "password" in where):
+        return "postgresql://(not shown: its password may stand in an odd place)"
+    return f"postgresql://{where.partition('?')[0]}"
 
 
 def _not_installed(error: ImportError) -> ConfigFault:
