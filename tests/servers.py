@@ -1,7 +1,7 @@
 """Real servers for the tests: PostgreSQL and Redis (or Valkey), each in a temporary folder, ended by their own id.
 
 An installed one is used (``make test`` installs Debian's, scripts/install_servers.sh). Where there is none the tests are
-skipped with the reason, or fail: ``PENSTOCK_NEED_SERVERS=1``, which ``.ci/run`` sets.
+skipped with the reason, or fail: ``PENSTOCK_NEED_SERVERS=1``, for machines that must have them.
 """
 
 import os
