@@ -99,15 +99,16 @@ def middle(runs: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """1 KB completions, zero-delay upstream (nginx static): direct, nginx, penstock in turn."""
+    """1 KB completions, zero-delay upstream (nginx static): direct, nginx, a bare proxy and penstock in turn."""
     lua = folder / "post.lua"
     lua.write_text(LUA.format(key=houses.KEY, body=BODY))
     with (
         houses.nginx(folder, "static") as (upstream, _),
         houses.nginx(folder, "proxy", upstream) as (proxy, _),
+        houses.bare(folder, upstream) as (limit, _),
         houses.penstock(folder, upstream) as (gateway, pid, _),
     ):
-        ways = {"direct": upstream, "nginx": proxy, "penstock": gateway}
+        ways = {"direct": upstream, "nginx": proxy, "bare": limit, "penstock": gateway}
         for port in ways.values():
             wrk(port, lua, 32, 2)
         record: dict[str, Any] = {}
@@ -126,7 +127,7 @@ def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     one = record["connections_1"]
     added = {
         name: {q: round(one[name][q]["median"] - one["direct"][q]["median"], 1) for q in ("p50_us", "p99_us")}
-        for name in ("nginx", "penstock")
+        for name in ("nginx", "bare", "penstock")
     }
     rate = {name: record["connections_32"][name]["requests_per_s"]["median"] for name in ways}
     record["summary"] = {

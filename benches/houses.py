@@ -116,6 +116,16 @@ def penstock(folder: Path, upstream: int, name: str = "penstock"):
 
 
 @contextmanager
+def bare(folder: Path, upstream: int):
+    """The least that a Python gateway costs (benches.bare)."""
+    port = free_port()
+    words = [sys.executable, "-m", "benches.bare", str(port), str(upstream)]
+    with process(*words, output=folder / "bare.log") as started:
+        wait_for(port)
+        yield port, started.pid
+
+
+@contextmanager
 def stream_upstream(folder: Path):
     """The streaming upstream of benches.upstream."""
     port = free_port()
