@@ -62,6 +62,19 @@ class KeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     models: Annotated[tuple[str, ...], _doc("Models this key may be used for; * is a wildcard.")] = ("*",)
 
 
+class QueueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A fair queue before a provider that can only serve so many calls at a time."""
+
+    max_concurrent: Annotated[Positive, _doc("Calls that run at this provider at once; further ones wait.")]
+    max_waiting: Annotated[Positive, _doc("Calls that wait; one more is refused at once.")] = 1_000
+    max_waiting_per_key: Annotated[
+        Positive | None, _doc("Calls of one virtual key that wait; default: max_waiting.")
+    ] = None
+    interactive_share: Annotated[
+        Positive, _doc("Tokens that interactive calls get for each one of batch, while both wait.")
+    ] = 9
+
+
 class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One provider. Known names imply dialect and base_url."""
 
@@ -84,6 +97,10 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    queue: Annotated[
+        QueueConfig | None,
+        _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
+    ] = None
 
 
 class TargetConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -140,23 +157,123 @@ class RateLimitConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ] = None
 
 
-class VirtualKeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A key that callers present."""
+class BudgetConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be spent in one calendar window."""
 
-    name: Annotated[str, _doc("Who it stands for; shown in the ledger.")]
-    key: Annotated[str, _doc("env.NAME or file:PATH.")]
+    limit_usd: Annotated[Usd, _doc("Dollars a window, in decimals.")]
+    period: Annotated[
+        Literal["day", "week", "month"], _doc("Windows begin at local midnight; weeks on Monday.")
+    ] = "month"
+    timezone: Annotated[str, _doc("Whose midnight: an IANA name such as Europe/Berlin.")] = "UTC"
+    mode: Annotated[
+        Literal["hard", "soft"], _doc("hard: never above; soft: running calls may use the overdraft.")
+    ] = "hard"
+    overdraft_percent: Annotated[
+        int, Meta(ge=0, le=100), _doc("Of the limit, for running calls of a soft budget.")
+    ] = 0
+    name: Annotated[str | None, _doc("Told in refusals and alerts; default: the period.")] = None
+
+
+class GovernedConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an organisation, a team, a virtual key or a user may do. What stands above it holds for it as well."""
+
+    budgets: Annotated[tuple[BudgetConfig, ...], _doc("What may be spent; several hold together.")] = ()
+    rate_limit: Annotated[RateLimitConfig | None, _doc("Requests and tokens per minute.")] = None
+    max_concurrent: Annotated[Positive | None, _doc("Calls that may run at once.")] = None
     models: Annotated[
         tuple[str, ...],
         _doc("Models allowed, as provider/model or route id; * is a wildcard; a leading ! denies and wins."),
     ] = ("*",)
+    providers: Annotated[
+        tuple[str, ...], _doc("Providers allowed; * is a wildcard; a leading ! denies and wins.")
+    ] = ("*",)
+    tags: Annotated[
+        dict[str, str],
+        _doc("Kept on every entry's metadata, for grouping; a caller's own words do not replace them."),
+    ] = field(default_factory=dict[str, str])
+
+
+class OrganisationConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The root of a tree of teams."""
+
+    name: Annotated[str, _doc("Shown in the ledger.")]
+
+
+class TeamConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Virtual keys that spend together."""
+
+    name: Annotated[str, _doc("Shown in the ledger.")]
+    organisation: Annotated[str | None, _doc("The organisation that it belongs to.")] = None
+
+
+class UserConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One person below a virtual key: who calls says so in x-penstock-user, or in the body's user."""
+
+    name: Annotated[str, _doc("As the caller says it; * is everybody else, each for himself.")]
+
+
+class PreviousKeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rotated secret that is still taken for a while."""
+
+    key: Annotated[str, _doc("env.NAME, file:PATH, or sha256:HEX.")]
+    until: Annotated[str, _doc("ISO date or date-time from which it is refused.")]
+
+
+class VirtualKeyConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key that callers present."""
+
+    name: Annotated[str, _doc("Who it stands for; shown in the ledger.")]
+    key: Annotated[str, _doc("env.NAME, file:PATH, or sha256:HEX (what `penstock keys new` prints).")]
+    team: Annotated[str | None, _doc("The team that it belongs to.")] = None
     provider_keys: Annotated[
         tuple[str, ...], _doc("provider.key names this virtual key spends on; default: all.")
     ] = ()
-    rate_limit: Annotated[RateLimitConfig | None, _doc("Requests and tokens per minute.")] = None
     expires: Annotated[
         str | None,
         _doc("ISO date or date-time from which the key is refused (UTC unless it says otherwise)."),
     ] = None
+    previous: Annotated[
+        tuple[PreviousKeyConfig, ...], _doc("Secrets before a rotation, until their grace period ends.")
+    ] = ()
+    priority: Annotated[
+        Literal["interactive", "batch"],
+        _doc("Which of two waiting calls goes first; a call may ask for less."),
+    ] = "interactive"
+    users: Annotated[tuple[UserConfig, ...], _doc("Budgets and limits of single users of this key.")] = ()
+
+
+class WebhookConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where alerts are posted, signed and retried."""
+
+    url: Annotated[str, _doc("http(s)://…, or env.NAME or file:PATH where the whole URL stands.")]
+    secret: Annotated[str, _doc("env.NAME or file:PATH: signs the body (HMAC-SHA256).")]
+
+
+class AlertsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a budget runs out, and who is told."""
+
+    at_percent: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=1000)], ...], _doc("Shares of a limit, told once a window.")
+    ] = (50, 80, 95, 100)
+    webhooks: Annotated[
+        tuple[WebhookConfig, ...], _doc("Alerts go to the log and the metrics in any case.")
+    ] = ()
+
+
+class StateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What several nodes share: budgets, limits, key cool-downs."""
+
+    url: Annotated[
+        str | None,
+        _doc("redis://host:6379/0 (Valkey too); with a password: env.NAME or file:PATH for the whole URL."),
+    ] = None
+    prefix: Annotated[str, _doc("Of every name in the shared store.")] = "penstock"
+    limits_fail_mode: Annotated[
+        Literal["local", "closed"],
+        _doc(
+            "Rate limits while the shared store is gone: each node its own, or refuse. Hard budgets always refuse."
+        ),
+    ] = "local"
 
 
 class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,6 +298,9 @@ class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Positive | None, _doc("Ceiling over all targets and retries of a call; default: the chain's sum.")
     ] = None
     keep_alive_ms: Annotated[Positive, _doc("How long an idle caller's connection stays open.")] = 75_000
+    workers: Annotated[
+        int, Meta(ge=1, le=64), _doc("Processes on one port; budgets, limits and key cool-downs are shared.")
+    ] = 1
     max_connections: Annotated[
         Positive,
         _doc(
@@ -200,7 +320,7 @@ class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "postgresql://host/database instead of a file; with a password: env.NAME or file:PATH for the whole URL."
         ),
     ] = None
-    flush_ms: Annotated[int, Meta(ge=1, le=1000), _doc("Longest wait before a batch is written.")] = 50
+    flush_ms: Annotated[int, Meta(ge=1, le=1000), _doc("Longest wait before a batch is written.")] = 20
     max_queue: Annotated[Positive, _doc("Entries waiting to be written before new calls are refused.")] = (
         200_000
     )
@@ -257,6 +377,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fallbacks: Annotated[tuple[FallbackConfig, ...], _doc("Chains for calls that name their primary.")] = ()
     routes: Annotated[tuple[RouteConfig, ...], _doc("Named routes.")] = ()
     mcp: Annotated[tuple[RouteConfig, ...], _doc("Another name for routes.")] = ()
+    organisations: Annotated[tuple[OrganisationConfig, ...], _doc("Roots of teams.")] = ()
+    teams: Annotated[tuple[TeamConfig, ...], _doc("Virtual keys that spend together.")] = ()
     virtual_keys: Annotated[
         tuple[VirtualKeyConfig, ...],
         _doc("Keys that callers present; none configured: any credential is accepted."),
@@ -274,31 +396,43 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
+    alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
+    state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
 
 
 __all__ = [
+    "AlertsConfig",
+    "BudgetConfig",
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",
+    "GovernedConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",
+    "OrganisationConfig",
+    "PreviousKeyConfig",
     "PriceOverride",
     "ProviderConfig",
+    "QueueConfig",
     "RateLimitConfig",
     "RetryConfig",
     "RouteConfig",
     "SemanticCacheConfig",
     "ServerConfig",
+    "StateConfig",
     "StorageConfig",
     "TargetConfig",
     "TargetRef",
+    "TeamConfig",
     "Usd",
+    "UserConfig",
     "VirtualKeyConfig",
+    "WebhookConfig",
 ]
