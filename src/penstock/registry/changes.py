@@ -254,7 +254,9 @@ def _changed(ask: Ask, fields: dict[str, Any]) -> dict[str, Any]:
     _refuse_shape(ask, given)
     struct: type[GovernedConfig] = SORTS[ask.kind].struct
     for name, value in ask.fields.items():
-        if value is None and (name in SECRET_FIELDS or name == "name" or name not in struct.__struct_fields__):
+        if value is None and (
+            name in SECRET_FIELDS or name == "name" or name not in struct.__struct_fields__
+        ):
             close = nearest(name, list(struct.__struct_fields__))
             meant = f"Did you mean {close!r}?" if close and close != name else "Take it out."
             raise BadFields([Fault(f"$.{name}", "This field cannot be set to its default.", meant)])
@@ -276,10 +278,8 @@ def _rotated(ask: Ask, fields: dict[str, Any], now_s: float, new: str) -> dict[s
     # Whoever still uses the key before the last one keeps his own grace period, and no more.
     known: list[dict[str, str]] = fields.get("previous", [])
     kept = [one for one in known if datetime.fromisoformat(one["until"]).timestamp() > now_s]
-    if ask.grace_s:
-        kept = [{"key": str(fields["key"]), "until": ends}, *kept]
-    else:
-        kept = []  # at once: no older key is taken either
+    # Without a grace period no older key is taken either: who asks for that has lost one.
+    kept = [{"key": str(fields["key"]), "until": ends}, *kept] if ask.grace_s else []
     left = {name: value for name, value in fields.items() if name != "previous"}
     return {**left, "key": new, **({"previous": kept} if kept else {})}
 

@@ -50,6 +50,7 @@ SORTS: dict[Kind, Sort] = {
     "team": Sort("team", "teams", TeamConfig, "team", "teams"),
     "key": Sort("key", "virtual_keys", VirtualKeyConfig, "virtual key", "keys"),
 }
+_KIND_OF: dict[str, Kind] = {"organisations": "organisation", "teams": "team", "virtual_keys": "key"}
 SECRET_FIELDS = ("key", "previous")
 """Fields that only making and rotating a key may write."""
 _PATH = re.compile(r"\$\.(organisations|teams|virtual_keys)\[(\d+)\](.*)", re.DOTALL)
@@ -178,7 +179,7 @@ def _whose(
     match = _PATH.fullmatch(fault.path)
     if match is None:
         return None
-    kind = next(kind for kind, sort in SORTS.items() if sort.block == match[1])
+    kind = _KIND_OF[match[1]]
     at = int(match[2]) - len(declared(config, kind))
     if at < 0:
         return None

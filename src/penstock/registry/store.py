@@ -9,7 +9,7 @@ Rules
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -56,7 +56,7 @@ _TABLES = (
 )
 
 
-class Stale(Exception):  # noqa: N818 - it is no fault
+class Stale(Exception):
     """Somebody else has changed something since this was read."""
 
 
@@ -82,9 +82,7 @@ class Store(Protocol):
         """Add to the record alone. Raises OurFault."""
         ...
 
-    def audit(
-        self, *, limit: int, before: int | None, kind: str | None, name: str | None
-    ) -> list[Entry]:
+    def audit(self, *, limit: int, before: int | None, kind: str | None, name: str | None) -> list[Entry]:
         """The record, newest first, below the id ``before``. Raises OurFault."""
         ...
 
@@ -110,9 +108,22 @@ def stored_of(kind: Kind, name: str, fields: str, created_ms: int, updated_ms: i
     return Stored(kind=kind, name=name, fields=read, created_ms=created_ms, updated_ms=updated_ms)
 
 
+def fields_text(one: Stored) -> str:
+    """Its fields as a column."""
+    return msgspec.json.encode(one.fields).decode()
+
+
 def entry_row(entry: Entry) -> tuple[int, str, str, str, str, str | None, str | None]:
     """A change as columns."""
-    return (entry.at_ms, entry.who, entry.action, entry.kind, entry.name, _json(entry.before), _json(entry.after))
+    return (
+        entry.at_ms,
+        entry.who,
+        entry.action,
+        entry.kind,
+        entry.name,
+        _json(entry.before),
+        _json(entry.after),
+    )
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
@@ -159,10 +170,14 @@ class FileStore:
         with self._asked("read from") as connection:
             connection.execute("BEGIN")
             version, closed = _state_of(connection)
-            rows = [] if version == 0 else connection.execute(
-                "SELECT kind, name, fields, created_ms, updated_ms FROM objects "
-                "ORDER BY CASE kind WHEN 'organisation' THEN 0 WHEN 'team' THEN 1 ELSE 2 END, name"
-            ).fetchall()
+            rows = (
+                []
+                if version == 0
+                else connection.execute(
+                    "SELECT kind, name, fields, created_ms, updated_ms FROM objects "
+                    "ORDER BY CASE kind WHEN 'organisation' THEN 0 WHEN 'team' THEN 1 ELSE 2 END, name"
+                ).fetchall()
+            )
             connection.execute("ROLLBACK")
         return Registry(version=version, closed=closed, objects=tuple(stored_of(*row) for row in rows))
 
@@ -175,11 +190,10 @@ class FileStore:
             if after is None:
                 connection.execute("DELETE FROM objects WHERE kind = ? AND name = ?", place)
             else:
-                fields = msgspec.json.encode(after.fields).decode()
                 connection.execute(
                     "INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET "
                     "fields = excluded.fields, updated_ms = excluded.updated_ms",
-                    (after.kind, after.name, fields, after.created_ms, after.updated_ms),
+                    (after.kind, after.name, fields_text(after), after.created_ms, after.updated_ms),
                 )
             connection.execute(
                 "UPDATE state SET version = version + 1, closed = closed OR ?", (int(place[0] == "key"),)
@@ -195,9 +209,7 @@ class FileStore:
                 _add(connection, entry)
                 connection.execute("COMMIT")
 
-    def audit(
-        self, *, limit: int, before: int | None, kind: str | None, name: str | None
-    ) -> list[Entry]:
+    def audit(self, *, limit: int, before: int | None, kind: str | None, name: str | None) -> list[Entry]:
         """The record, newest first."""
         if not os.path.exists(self._path):  # noqa: PTH110
             return []
@@ -231,7 +243,7 @@ class FileStore:
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
-    def _asked(self, doing: str) -> Iterator[sqlite3.Connection]:
+    def _asked(self, doing: str) -> Generator[sqlite3.Connection]:
         try:
             with self._open() as connection:
                 try:
@@ -244,7 +256,7 @@ class FileStore:
             raise cannot(doing, self._path, str(error)) from error
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Generator[sqlite3.Connection]:
         """A connection for one question: changes are rare, and what is not held cannot go stale."""
         try:
             if not os.path.exists(self._path):  # noqa: PTH110

@@ -74,10 +74,11 @@ def object_views(kind: Kind, config: Config, registry: Registry, merged: Merged)
     """All of a kind: the configuration's first, then those made at run time, with those that have no effect."""
     views = [_view(kind, one, None, ()) for one in declared(config, kind)]
     live = {name_of(one): one for one in declared(merged.config, kind)[len(declared(config, kind)) :]}
-    for one in registry.objects:
-        if one.kind == kind:
-            views.append(_view(kind, live.get(one.name), one, merged.left_out.get(one.place, ())))
-    return views
+    return views + [
+        _view(kind, live.get(one.name), one, merged.left_out.get(one.place, ()))
+        for one in registry.objects
+        if one.kind == kind
+    ]
 
 
 def _view(
@@ -125,7 +126,5 @@ def _budgets(whose: dict[str, Any], one: GovernedConfig) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     for budget in one.budgets:
         fields: dict[str, Any] = msgspec.to_builtins(budget)
-        found.append(
-            {**whose, **fields, "name": budget_name(fields), "limit_usd": str(budget.limit_usd)}
-        )
+        found.append({**whose, **fields, "name": budget_name(fields), "limit_usd": str(budget.limit_usd)})
     return found
