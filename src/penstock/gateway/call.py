@@ -15,6 +15,7 @@ from penstock.base.errors import (
     RateLimited,
     UpstreamError,
 )
+from penstock.gateway.books import ledger_full
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, plan_call
@@ -30,6 +31,7 @@ from penstock.gateway.remote import (
 )
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
+from penstock.gateway.waiting import place_now, wait_for_place
 from penstock.net.exchange import NeverSent
 from penstock.routing.plan import Step
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
@@ -51,8 +53,7 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
-                planned = self._admit()
-                await self._serve(planned, time.monotonic(), None)
+                await self._serve(self._admit(), time.monotonic(), None)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
@@ -72,12 +73,7 @@ class ChatCall:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
-            raise OurFault(
-                "The ledger cannot keep up; calls are refused rather than lost.",
-                code="ledger_full",
-                status=503,
-                retry_after_s=1,
-            )
+            raise ledger_full()
         facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
@@ -124,12 +120,19 @@ class ChatCall:
             match schedule.next(now_s):
                 case Try() as attempt:
                     provider = self.house.providers[attempt.step.target.provider]
-                    ready = self._start(attempt, provider, now_s)
-                    if isinstance(ready, Rejected):
-                        schedule.unavailable(ready, now_s)
+                    place = place_now(facts, provider, now_s) or await wait_for_place(
+                        self.house, facts, attempt, self.translator, now_s, deadline_s
+                    )
+                    if isinstance(place, Rejected):
+                        schedule.unavailable(place, time.monotonic())
                         continue
-                    outcome, secret = ready
-                    error = await self._try(attempt.step, provider, outcome, secret, deadline_s)
+                    with place:
+                        ready = self._start(attempt, provider, place.at_s)
+                        if isinstance(ready, Rejected):
+                            schedule.unavailable(ready, place.at_s)
+                            continue
+                        outcome, secret = ready
+                        error = await self._try(attempt.step, provider, outcome, secret, deadline_s)
                     if error is None:
                         return
                     schedule.failed(outcome.key, error, time.monotonic())
@@ -162,12 +165,7 @@ class ChatCall:
                 rejected = self.house.health.admit(target.name, now_s)
                 if rejected is None or attempt.last_resort:
                     outcome = Outcome(
-                        target,
-                        key.name,
-                        attempt.attempt,
-                        rejected is None,
-                        step.pass_through,
-                        now_s,
+                        target, key.name, attempt.attempt, rejected is None, step.pass_through, now_s
                     )
                     facts.outcomes.append(outcome)
                     facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")

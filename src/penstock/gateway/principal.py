@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from penstock.base.errors import Forbidden, Unauthenticated
 from penstock.gateway.ports import CREDENTIALS, Known
+from penstock.routing.fair import Priority
 from penstock.routing.limits import KeyLimits
 
 _PEPPER = os.urandom(16)
@@ -32,6 +33,7 @@ class Principal(Struct, frozen=True):
     provider_keys: dict[str, frozenset[str]] | None = None
     limits: KeyLimits | None = None
     expires_unix_s: float | None = None
+    priority: Priority = "interactive"
 
     def keys_of(self, provider: str) -> frozenset[str] | None:
         """Key names of ``provider`` this holder may spend on; None: any."""

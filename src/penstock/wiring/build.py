@@ -22,6 +22,7 @@ from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors, Principal, digest
+from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.journal import Journal
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
@@ -49,6 +50,7 @@ class Shared:
         self.rng = random.Random(seed)
         self.transports: dict[TransportSettings, Transport] = {}
         self.limits: dict[tuple[str, RateLimitConfig], KeyLimits] = {}
+        self.queues: dict[str, ProviderQueue] = {}
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -69,7 +71,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
-    return House(
+    house = House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
@@ -85,6 +87,8 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         log_once=shared.log.once,
         models=models,
     )
+    _queues(config, providers, shared)
+    return house
 
 
 def ledger_place(loaded: Loaded) -> str:
@@ -151,6 +155,19 @@ def _provider(
         for key in settings.keys
     )
     return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+
+
+def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:
+    """Queues last as long as the process: who waits does not lose its turn by a reload."""
+    for name, provider in providers.items():
+        settings = config.providers[name].queue
+        if settings is None:
+            continue
+        queue = shared.queues.get(name)
+        if queue is None:
+            queue = shared.queues[name] = ProviderQueue(name, settings)
+        queue.change(settings)
+        provider.queue = queue
 
 
 def _transport(
@@ -241,6 +258,7 @@ def _principal(key: VirtualKeyConfig, config: Config, shared: Shared) -> Princip
         provider_keys={p: frozenset(names) for p, names in own.items()} if key.provider_keys else None,
         limits=limits,
         expires_unix_s=None if key.expires is None else _unix_s(key.expires),
+        priority=key.priority,
     )
 
 
