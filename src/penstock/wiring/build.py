@@ -74,7 +74,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=_doors(config, loaded.secrets, shared),
+        doors=_doors(config, loaded, shared),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -214,9 +214,11 @@ class _TargetMaker:
         )
 
 
-def _doors(config: Config, secrets: dict[str, Secret], shared: Shared) -> Doors:
+def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
+    secrets = loaded.secrets
     return Doors(
-        {digest(secrets[key.key].reveal()): _principal(key, config, shared) for key in config.virtual_keys}
+        {digest(secrets[key.key].reveal()): _principal(key, config, shared) for key in config.virtual_keys},
+        closed=loaded.closed,
     )
 
 
