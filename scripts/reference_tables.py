@@ -59,7 +59,7 @@ API_PATHS: dict[str, str] = {
     ),
     "POST /v1/ledger/entries": (
         'Costs from outside the gateway, one or `{"entries": [...]}` of at most 1,000: `id` (the same when sent again), '
-        "`trace`, `stage`, `at` (Unix seconds or ISO 8601), `duration_ms`, `joules`, `meta`, and one of `compute` (with "
+        "`trace`, `stage`, `user`, `at` (Unix seconds or ISO 8601), `duration_ms`, `joules`, `meta`, and one of `compute` (with "
         "`gpu_seconds`, else `duration_ms`), `storage` with `gb_months`, `egress` with `gb`, `unit` with `quantity` and "
         '`usd_per_unit`. Answered `{"accepted": n, "duplicates": m}` once stored; 400 lists every fault in `faults`, and '
         "nothing of the batch is stored. See [meter a service](../how-to/meter-a-service.md)."

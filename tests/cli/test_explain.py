@@ -75,7 +75,8 @@ def db(tmp_path, monkeypatch):
         {"at_ms": 32.0, "what": "failed", "target": "a/b", "reason": "no try", "code": "lost", "attempt": 9},
         {"at_ms": 33.0, "what": "wait", "reason": "until it is well"},
     ]
-    journal.add(record("r4", cut, explain={"happenings": ends}))
+    who = {"organisation": "acme", "team": "vision", "user": "[b]anna"}
+    journal.add(record("r4", cut, explain={"happenings": ends}, **who))
     journal.close()
     return path
 
@@ -147,6 +148,7 @@ def test_no_decision_is_cut(db, screen, columns):
 def test_endings_that_the_ledger_does_not_explain(db, screen):
     """A cut says its class; a try without an entry still says how it ended; what differs is said beside it."""
     lines = [line.lstrip("│├└─ ") for line in screen.lines(None, "explain", "r4", "--db", db)]
+    assert "research for [b]anna (vision of acme) asked for fast" in lines
     assert (
         "cut at +20.0 ms, billed_not_delivered, upstream 200, took 120.5 ms, first token after 40.2 ms, 55.5 tokens/s"
         in lines

@@ -6,7 +6,7 @@ FLOORS: dict[str, int] = {
     "base": 0,
     "observe": 1, "config": 1, "wire": 1, "meter": 1,
     "dialects": 2, "net": 2, "routing": 2, "cache": 2, "ledger": 2,
-    "gateway": 3,
+    "gateway": 3, "state": 3,
     "server": 4,
     "wiring": 6, "simulate": 6, "testing": 6,
     "cli": 7,

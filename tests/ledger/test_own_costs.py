@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.base.money import Price
 from penstock.ledger.journal import Journal
-from penstock.ledger.own_costs import FIELDS, MAX_ENTRIES, Rates, decode, rates_of, read_entries
+from penstock.ledger.own_costs import FIELDS, MAX_ENTRIES, Above, Rates, decode, rates_of, read_entries
 from penstock.ledger.queries import cost
 from penstock.ledger.schema import open_reader
 from tests.config.make import loaded
@@ -89,6 +89,26 @@ def test_an_entry_says_whose_it_is_and_when():
     assert (bare.trace_id, bare.at_ms, bare.joules, bare.meta) == (bare.request_id, NOW_MS, None, None)
     assert one(compute="cpu", gpu_seconds=1, at=1_795_273_200.5).at_ms == 1_795_273_200_500
     assert one(compute="cpu", gpu_seconds=1, at=None, gb=None).at_ms == NOW_MS  # null is not there
+
+
+def test_who_stands_above_the_key_stands_on_its_entries():
+    """Team and organisation, the sender's word for the user; the key's tags go before the sender's own metadata."""
+    document = {
+        "id": "e1",
+        "compute": "cpu",
+        "gpu_seconds": 1,
+        "user": "anna",
+        "meta": {"cost_centre": "mine", "sku": "1"},
+    }
+    above = Above("acme", "vision", {"cost_centre": "4711"})
+    (entry,), faults = read_entries(document, RATES, virtual_key="k", now_ms=NOW_MS, above=above)
+    assert faults == []
+    assert (entry.organisation, entry.team, entry.virtual_key, entry.user) == ("acme", "vision", "k", "anna")
+    assert entry.meta == {"cost_centre": "4711", "sku": "1"}
+    (bare,), _ = read_entries(
+        {"id": "e1", "compute": "cpu", "gpu_seconds": 1}, RATES, virtual_key="k", now_ms=NOW_MS
+    )
+    assert (bare.organisation, bare.team, bare.user, bare.meta) == ("", "", "", None)
 
 
 def test_one_key_s_events_do_not_hide_another_s():

@@ -23,6 +23,7 @@ from penstock.ledger.postgres.store import PostgresStore
 from penstock.ledger.pulse import pulse
 from penstock.ledger.queries import DIMENSIONS, cost, explain
 from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
+from penstock.ledger.spent import spent_by_all, spent_since
 from tests.ledger.make import AT_MS, entry, record
 from tests.servers import PASSWORD
 
@@ -55,6 +56,9 @@ def many(seed=11, count=120):
                 provider=chance.choice(["openai", "anthropic"]),
                 model=chance.choice(words[1:]),
                 virtual_key=chance.choice(words),
+                organisation=chance.choice(["", "acme"]),
+                team=chance.choice(["", "vision", "text"]),
+                user=chance.choice(words),
                 klass=chance.choice(["delivered", "failed", "billed_not_delivered"]),
                 error_code=chance.choice([None, "upstream_fault"]),
                 ttft_ms=chance.choice([None, 12.25]),
@@ -97,10 +101,12 @@ def test_every_question_has_the_same_answer(both):
         {"trace": "t1"},
         {"trace": "r007"},
         {"class": "failed"},
+        {"team": "vision", "organisation": "acme"},
+        {"user": "ключ/Ä ö"},
     ]
     spans = [{}, {"since_ms": AT_MS}, {"since_ms": AT_MS - 9 * DAY_MS, "until_ms": AT_MS + 9 * DAY_MS}]
     asked = 0
-    for by in (*DIMENSIONS, "meta:sku", "meta:nobody"):
+    for by in (*DIMENSIONS, "meta:sku", "tag:sku", "meta:nobody"):
         for where in wheres:
             for span in spans:
                 rows = cost(file, by=by, where=where, **span)
@@ -109,6 +115,17 @@ def test_every_question_has_the_same_answer(both):
     assert asked > 150
     assert pulse(server) == pulse(file)
     assert pulse(server, AT_MS).fell_back == pulse(file, AT_MS).fell_back > 0
+    everybody = spent_by_all(file, AT_MS)
+    assert spent_by_all(server, AT_MS) == everybody
+    for kind, name, user in (
+        ("organisation", "acme", ""),
+        ("team", "text", ""),
+        ("virtual_key", "a", ""),
+        ("user", "🦆", "Z"),
+    ):
+        told = spent_since(file, kind, name, AT_MS, user=user)
+        assert spent_since(server, kind, name, AT_MS, user=user) == told
+        assert kind == "user" or told.calls_nusd > 0
     for one in many():
         told = explain(file, one.call.request_id)
         assert explain(server, one.call.request_id) == told

@@ -325,6 +325,7 @@ def test_a_ledger_of_the_first_version_goes_on(old):
         found = journal.find(any_id, virtual_key="research")
         assert found.call.request_id == f"r{any_id[-1]}"
         assert [one.service_tier for one in found.entries] == [tier]
+        assert [(one.organisation, one.team, one.user) for one in found.entries] == [("", "", "")]
     journal.close()
     assert ask(old, "PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert {
@@ -333,7 +334,7 @@ def test_a_ledger_of_the_first_version_goes_on(old):
     } == {
         "calls_at",
         "calls_body",
-        "entries_at",
+        "entries_spent",
         "entries_trace",
     }
 

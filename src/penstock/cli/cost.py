@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         default="provider",
         metavar="DIMENSION",
-        help=f"{', '.join(DIMENSIONS)}, or meta:KEY (default: provider)",
+        help=f"{', '.join(DIMENSIONS)}, meta:KEY or tag:NAME (default: provider)",
     )
     parser.add_argument("--since", metavar="WHEN", help="7d, 24h, 30m, or a date such as 2026-11-01 (UTC)")
     parser.add_argument("--until", metavar="WHEN", help="the same; entries before it")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only these entries: a dimension or meta:KEY; may be repeated",
+        help="only these entries: a dimension, meta:KEY or tag:NAME; may be repeated",
     )
     parser.add_argument(
         "--class",

@@ -112,6 +112,9 @@ def _add_call(root: Tree, call: Call) -> None:
     at = datetime.fromtimestamp(call.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
     outcome = str(call.status) + (f" {call.error_code}" if call.error_code else "")
     who = call.virtual_key or "anyone (no virtual keys)"
+    who += f" for {call.user}" if call.user else ""
+    above = " of ".join(filter(None, (call.team, call.organisation)))
+    who += f" ({above})" if above else ""
     asked = root.add(_text(f"{who} asked for {call.asked_model}{' (stream)' if call.stream else ''}"))
     asked.add(_text(f"at {at.replace('+00:00', ' UTC')}, configuration {call.config_version or '-'}"))
     asked.add(

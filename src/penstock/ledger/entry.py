@@ -53,6 +53,9 @@ class Entry(Struct, array_like=True, gc=False):
     asked for. ``status`` is the upstream's HTTP status, 0 where none came. The ten token counts are the disjoint
     vector of base.usage; ``usage_source`` None says that nothing is known of them.
 
+    ``organisation``, ``team`` and ``user`` say who stood above and below the virtual key when it was spent; "" is nobody.
+    The key's tags are among ``meta``.
+
     An own cost (``own_costs``) is an entry without a call: ``provider`` is "own", ``model`` the name of what it was spent on,
     ``latency_ms`` the wall time of its stage, ``joules`` the energy where it was measured.
     """
@@ -99,6 +102,9 @@ class Entry(Struct, array_like=True, gc=False):
     meta: dict[str, str] | None = None
     service_tier: str | None = None
     joules: float | None = None
+    organisation: str = ""
+    team: str = ""
+    user: str = ""
 
     @property
     def prompt_tokens(self) -> int:
@@ -140,6 +146,9 @@ class Call(Struct, array_like=True, gc=False):
     adjusted: tuple[str, ...]
     explain: Any
     config_version: str
+    organisation: str = ""
+    team: str = ""
+    user: str = ""
 
 
 class Record(Struct, gc=False):

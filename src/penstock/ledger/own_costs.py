@@ -50,7 +50,7 @@ _MAX_STORED = 2**63
 _MAX_NEAR = 100
 _NO_TOKENS = token_counts(Usage())
 
-COMMON = ("id", "trace", "stage", "at", "duration_ms", "joules", "meta")
+COMMON = ("id", "trace", "stage", "user", "at", "duration_ms", "joules", "meta")
 KINDS: dict[str, tuple[str, ...]] = {
     "compute": ("gpu_seconds",),
     "storage": ("gb_months",),
@@ -77,6 +77,17 @@ class Rates(Struct, frozen=True):
     version: str
 
 
+class Above(Struct, frozen=True):
+    """Who stands above the virtual key, and its tags: they go before the sender's own metadata."""
+
+    organisation: str = ""
+    team: str = ""
+    tags: Mapping[str, str] = {}
+
+
+NOBODY = Above()
+
+
 def rates_of(config: Config, version: str) -> Rates:
     """The prices of a configuration that has been checked."""
     return Rates(
@@ -88,7 +99,7 @@ def rates_of(config: Config, version: str) -> Rates:
 
 
 def read_entries(
-    document: Any, rates: Rates, *, virtual_key: str, now_ms: int
+    document: Any, rates: Rates, *, virtual_key: str, now_ms: int, above: Above = NOBODY
 ) -> tuple[list[Entry], list[Fault]]:
     """The entries of a decoded body (one object, or ``{"entries": [...]}``), or every fault of it."""
     if not isinstance(document, dict):
@@ -102,7 +113,7 @@ def read_entries(
     entries: list[Entry] = []
     for path, item in given:
         reader = _EntryReader(item, path, rates, near)
-        entry = reader.read(virtual_key, now_ms)
+        entry = reader.read(virtual_key, now_ms, above)
         faults += reader.faults
         if entry is not None:
             entries.append(entry)
@@ -154,7 +165,7 @@ class _EntryReader:
             fields = cast("dict[str, Any]", item)
             self._given = {name: value for name, value in fields.items() if value is not None}
 
-    def read(self, virtual_key: str, now_ms: int) -> Entry | None:
+    def read(self, virtual_key: str, now_ms: int, above: Above) -> Entry | None:
         """The entry, or None where there are faults."""
         given = self._given
         if given is None:
@@ -173,7 +184,7 @@ class _EntryReader:
         event = self._text("id", MAX_ID_CHARS)
         if not event and given.get("id", "") == "":
             self._wrong("id", "The event id is missing.", "Add one that is the same when it is sent again.")
-        trace, stage = self._text("trace"), self._text("stage")
+        trace, stage, user = self._text("trace"), self._text("stage"), self._text("user")
         at_ms, meta = self._at_ms(now_ms), self._meta()
         duration_ms, joules = self._number("duration_ms"), self._number("joules")
         name, line = self._line(duration_ms)
@@ -185,8 +196,11 @@ class _EntryReader:
             "", virtual_key, "", "", False, 0, None, None, None, None, "", *_NO_TOKENS,
             "counted", (line,), line.cost_nusd, line.price_version,
             float(duration_ms) if duration_ms is not None else 0.0,
-            meta=meta or None,
+            meta={**meta, **above.tags} or None,
             joules=None if joules is None else float(joules),
+            organisation=above.organisation,
+            team=above.team,
+            user=user,
         )  # fmt: skip
 
     def _line(self, duration_ms: Decimal | None) -> tuple[str, Line | None]:

@@ -4,7 +4,9 @@ Pure functions over a read-only connection (``opening.open_ledger``), SQLite's o
 
 Rules
 - A sum is of what is known; how many attempts have no known price stands beside it, always.
-- ``meta:<key>`` is the caller's own metadata, as a dimension and as a filter. Days are UTC.
+- ``meta:<key>`` is the caller's own metadata, as a dimension and as a filter; ``tag:<name>`` is the same place under the
+  operator's word for it: a virtual key's tags are kept there, and no caller replaces them. Days are UTC.
+- A user is told with the virtual key, ``key/user``: the same name under two keys is two people.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,10 @@ from penstock.ledger.sql import SQLITE, Reading, Sql, sql_of
 DIMENSIONS: dict[str, str] = {
     "provider": "provider",
     "model": "provider || '/' || model",
+    "organisation": "coalesce(organisation, '')",
+    "team": "coalesce(team, '')",
     "virtual_key": "virtual_key",
+    "user": "CASE WHEN coalesce(end_user, '') = '' THEN '' ELSE virtual_key || '/' || end_user END",
     "provider_key": "provider || '.' || provider_key",
     "route": "route",
     "day": SQLITE.day,
@@ -34,7 +39,7 @@ DIMENSIONS: dict[str, str] = {
 }
 """What entries can be grouped and filtered by, and its SQL (for a day: SQLite's)."""
 
-_META = "meta:"
+_META = ("meta", "tag")
 
 
 class CostRow(Struct, frozen=True):
@@ -132,8 +137,9 @@ def condition(name: str, value: str, sql: Sql) -> tuple[str, list[Any]]:
 
 
 def _dimension(name: str, sql: Sql) -> tuple[str, list[Any]]:
-    if name.startswith(_META) and len(name) > len(_META):
-        return sql.meta, [name[len(_META) :]]
+    prefix, _, key = name.partition(":")
+    if prefix in _META and key:
+        return sql.meta, [key]
     if name == "day":
         return sql.day, []
     if name in DIMENSIONS:
@@ -141,5 +147,5 @@ def _dimension(name: str, sql: Sql) -> tuple[str, list[Any]]:
     raise BadRequest(
         f"The ledger has no dimension {name!r}.",
         param=name,
-        hint=f"Use one of {', '.join(DIMENSIONS)}, or meta:<key>.",
+        hint=f"Use one of {', '.join(DIMENSIONS)}, meta:<key> or tag:<name>.",
     )

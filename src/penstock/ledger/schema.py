@@ -153,12 +153,34 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN UPDATE rollup_state SET upto = -1, changes = changes + 1; END
         """,
     ),
+    (
+        *(
+            # Not NOT NULL: a row that breaks such a rule would be passed over like one that is there.
+            f"ALTER TABLE {table} ADD COLUMN {column} TEXT DEFAULT ''"
+            for table in ("calls", "entries")
+            for column in ("organisation", "team", "end_user")
+        ),
+        # In place of an index of the times alone: what anyone has spent since a moment is read from it, and nothing else
+        # (ledger.spent). Its keys come in the order of time, so that a batch still touches its last page only.
+        "DROP INDEX entries_at",
+        """
+        CREATE INDEX entries_spent ON entries (
+            at_ms, virtual_key, end_user, team, organisation, class, cost_nusd
+        )
+        """,
+    ),
 )
 
-CALL_COLUMNS: tuple[str, ...] = Call.__struct_fields__
-ENTRY_COLUMNS: tuple[str, ...] = tuple(
-    "class" if name == "klass" else name for name in Entry.__struct_fields__
-)
+_COLUMNS = {"klass": "class", "user": "end_user"}
+"""Fields whose column has another name: PostgreSQL reads ``user`` as who is connected."""
+
+
+def _columns(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_COLUMNS.get(name, name) for name in fields)
+
+
+CALL_COLUMNS: tuple[str, ...] = _columns(Call.__struct_fields__)
+ENTRY_COLUMNS: tuple[str, ...] = _columns(Entry.__struct_fields__)
 
 STATEMENT_ROWS: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """How many rows one statement can take. Steps of a third: what a batch leaves empty costs little, and SQLite keeps every
