@@ -87,7 +87,9 @@ class ProviderQueue:
         return True
 
     async def enter(self, key: str, tokens: int, priority: Priority, left_s: float) -> Rejected | None:
-        """Wait for a place, at most ``left_s``. Refused at once where the queue is full."""
+        """A place, after at most ``left_s`` in line. Refused at once where the queue is full."""
+        if self.enter_now():
+            return None
         began_s = time.monotonic()
         one = self._fair.offer(_Waiter(asyncio.get_running_loop().create_future()), key, tokens, priority)
         if isinstance(one, Rejected):
