@@ -14,6 +14,8 @@ Rules
 - A holder lowers its own limit before it tells of a return, and raises it only when the grant has come.
 - A holder that is silent for its lease is counted as having spent all it holds: a crash gives nothing back. If it
   speaks again, or its successor says from its records what it had spent (``final``), that is put right.
+- A pool that has forgotten (its store came back empty, or older than it was) is told what it had granted by those who
+  hold it, and what all had taken by the last who heard of it. What stands in the ledger is taken too, whoever knows of it.
 - A slice is 2 % of what is left, less near the limit; a call that needs more gets what it needs, whole or not at all,
   so that no two holders starve each other with halves. Who must be refused makes the others return what lies idle.
 """
@@ -41,6 +43,8 @@ class Claim(Struct, frozen=True):
     """A holder's totals, and what it wants: a slice (``want``), at least ``need`` for a call that waits.
 
     ``running``: for an extension, which may use a soft budget's overdraft. ``final``: it will not use the pot again.
+    ``granted``: as far as it has heard; ``floor``: what all together had taken when it last heard, or have spent as the
+    ledger says. A pool that knows the holder needs neither.
     """
 
     holder: str
@@ -52,12 +56,17 @@ class Claim(Struct, frozen=True):
     need: int = 0
     running: bool = False
     final: bool = False
+    granted: int = 0
+    floor: int = 0
+    limit: int = 0
+    """The budget's, as the holder has it configured: a pool without ``spec`` knows no other."""
+    ceiling: int = 0
 
 
 class Grant(Struct, frozen=True):
     """The pool's totals: ``granted`` to this holder so far, ``left`` to lease, ``loose``: leased and not known spent.
 
-    ``return_idle``: another holder is short.
+    ``return_idle``: another holder is short. ``taken``: by all holders together.
     """
 
     pot: Pot
@@ -67,13 +76,25 @@ class Grant(Struct, frozen=True):
     loose: int
     until_s: float
     return_idle: bool = False
+    taken: int = 0
 
 
 class SliceStore(Protocol):
-    """The port: ``Pool`` behind a socket, or a script in a shared store."""
+    """The port: ``Pool`` on a disk, behind a socket, or as a script in a shared store."""
+
+    fault: str | None
+    """Why the last exchange did not succeed, as a sentence; None: it did."""
 
     async def exchange(self, claims: list[Claim]) -> list[Grant]:
-        """All at once; what could not be sent is left out, and is claimed again."""
+        """All at once; what could not be sent is left out, and is claimed again. Raises nothing but cancellation."""
+        ...
+
+    async def standing(self, pots: list[Pot]) -> list[tuple[int, int]]:
+        """Of each pot what was spent as far as is known, and what is leased beyond that; () where it does not answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of it. What was exchanged stays."""
         ...
 
 
@@ -95,16 +116,21 @@ class _Shared(Struct):
     ceiling: int
     holdings: dict[str, _Holding]
     taken: int = 0
+    past: int = 0
+    """Taken by holders that are not known any more; part of ``taken``."""
     short_until_s: float = 0.0
     short: str = ""
 
 
 class Pool:
-    """The decision of the shared store. ``spec`` gives the budget of a node and a name (KeyError: there is none)."""
+    """The decision of the shared store. ``spec`` gives the budget of a node and a name (KeyError: there is none).
+
+    Without it limits are what the claims say: then a pool needs no configuration.
+    """
 
     __slots__ = ("_lease_s", "_pots", "_spec")
 
-    def __init__(self, spec: Callable[[str, str], Budget], lease_s: float = LEASE_S) -> None:
+    def __init__(self, spec: Callable[[str, str], Budget] | None = None, lease_s: float = LEASE_S) -> None:
         self._pots: dict[Pot, _Shared] = {}
         self._lease_s = lease_s
         self._spec = spec
@@ -112,9 +138,12 @@ class Pool:
     def exchange(self, claim: Claim, now_s: float) -> Grant:
         """Take a holder's report, and grant what it wants if that is left."""
         pot = self._pot(claim.pot)
+        if self._spec is None and claim.seq:
+            pot.limit, pot.ceiling = claim.limit, claim.ceiling
         mine = pot.holdings.get(claim.holder)
         if mine is None:
             mine = pot.holdings[claim.holder] = _Holding()
+            self._meet(pot, mine, claim)
         if claim.seq > mine.seq:
             mine.seq = claim.seq
             mine.until_s = now_s + self._lease_s
@@ -122,9 +151,9 @@ class Pool:
             if claim.want and not claim.final:
                 self._grant(pot, mine, claim, now_s)
         left = max(0, pot.limit - pot.taken)
-        loose = pot.taken - sum(one.spent for one in pot.holdings.values())
+        loose = pot.taken - pot.past - sum(one.spent for one in pot.holdings.values())
         pressed = now_s < pot.short_until_s and pot.short != claim.holder
-        return Grant(claim.pot, claim.seq, mine.granted, left, loose, mine.until_s, pressed)
+        return Grant(claim.pot, claim.seq, mine.granted, left, loose, mine.until_s, pressed, pot.taken)
 
     def expire(self, now_s: float) -> list[tuple[Pot, str]]:
         """Holders whose lease has ended: what they hold is counted as spent until they say otherwise."""
@@ -139,9 +168,20 @@ class Pool:
 
     def status(self, pot: Pot) -> tuple[int, int]:
         """Spent as far as is known, and leased beyond that."""
-        shared = self._pot(pot)
-        spent = sum(one.spent for one in shared.holdings.values())
+        shared = self._pots.get(pot)
+        if shared is None:
+            return 0, 0
+        spent = shared.past + sum(one.spent for one in shared.holdings.values())
         return spent, shared.taken - spent
+
+    def figures(self, pot: Pot, holder: str) -> tuple[int, int]:
+        """What must outlive a crash: taken by this holder, and by those that are not known any more."""
+        shared = self._pots[pot]
+        return shared.holdings[holder].taken, shared.past
+
+    def restore(self, pot: Pot, past: int) -> None:
+        """At start: what holders of earlier runs had taken in a pot is counted as spent."""
+        self._pots[pot] = _Shared(0, 0, {}, taken=past, past=past)
 
     def forget(self, before_s: float) -> None:
         """Drop pots whose window began before; their figures are in the ledger."""
@@ -149,16 +189,26 @@ class Pool:
 
     def _pot(self, key: Pot) -> _Shared:
         pot = self._pots.get(key)
-        spec = self._spec(key[0], key[1])
-        percent = spec.overdraft_percent if spec.mode == "soft" else 0
-        ceiling = spec.limit_nusd + spec.limit_nusd * percent // 100
+        spec = None if self._spec is None else self._spec(key[0], key[1])
         if pot is None:
-            pot = self._pots[key] = _Shared(spec.limit_nusd, ceiling, {})
-        pot.limit, pot.ceiling = spec.limit_nusd, ceiling
+            pot = self._pots[key] = _Shared(0, 0, {})
+        if spec is not None:
+            pot.limit, pot.ceiling = spec.limit_nusd, ceiling_nusd(spec)
         return pot
+
+    def _meet(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
+        """A holder that is new, or that this pool has forgotten: then what it has is in ``past``, or nowhere."""
+        mine.granted, mine.returned = claim.granted, claim.returned
+        back = min(pot.past, mine.taken)
+        pot.past -= back
+        pot.taken += mine.taken - back
+        if claim.floor > pot.taken:
+            pot.past += claim.floor - pot.taken
+            pot.taken = claim.floor
 
     def _report(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
         before = mine.taken
+        mine.granted = max(mine.granted, claim.granted)  # a pool that has forgotten only this grant
         mine.spent = claim.spent
         mine.state = "final" if claim.final else "live"
         mine.returned = mine.granted - claim.spent if claim.final else max(mine.returned, claim.returned)
@@ -178,6 +228,12 @@ class Pool:
         size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
         mine.granted += size
         pot.taken += size
+
+
+def ceiling_nusd(spec: Budget) -> int:
+    """The limit of a running call: a soft budget's has the overdraft in it."""
+    percent = spec.overdraft_percent if spec.mode == "soft" else 0
+    return spec.limit_nusd + spec.limit_nusd * percent // 100
 
 
 def slice_nusd(left: int, limit: int) -> int:
@@ -212,6 +268,7 @@ class _Share:
         "sent_s",
         "seq",
         "size",
+        "taken",
         "told_returned",
         "told_spent",
         "wanted",
@@ -222,7 +279,7 @@ class _Share:
         self.pot: Pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
         self.granted = self.returned = self.seq = self.acked = self.size = 0
         self.told_returned = self.told_spent = 0
-        self.left = self.loose = 0
+        self.left = self.loose = self.taken = 0
         self.wanted = 0
         self.running = False
         self.closed = False
@@ -232,6 +289,16 @@ class _Share:
     @property
     def idle(self) -> int:
         return self.bucket.limit - self.bucket.committed
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is held beyond what was spent, and the pool has heard so."""
+        told = (
+            self.acked == self.seq
+            and self.told_returned == self.returned
+            and self.told_spent == self.bucket.spent
+        )
+        return told and self.granted - self.returned == self.bucket.spent
 
     def give_back(self) -> None:
         """Lower the own limit by what lies idle; the next claim says so."""
@@ -249,7 +316,7 @@ class Slices:
     Call ``claims`` from time to time (some tens of milliseconds), exchange them, and ``learn`` what comes back.
     """
 
-    __slots__ = ("_closed", "_pots", "_shares", "budgets", "holder")
+    __slots__ = ("_closed", "_pots", "_shares", "budgets", "holder", "known")
 
     def __init__(self, holder: str, budgets: Budgets) -> None:
         self.holder = holder
@@ -257,6 +324,8 @@ class Slices:
         self._shares: dict[Bucket, _Share] = {}
         self._pots: dict[Pot, _Share] = {}
         self._closed: dict[Bucket, None] = {}
+        self.known: dict[Pot, int] = {}
+        """What the ledger says was spent in a pot before this run, by anybody; to be set before its first claim."""
 
     def reserve(
         self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: bool = False
@@ -305,6 +374,8 @@ class Slices:
             if now_s >= share.renew_at_s:
                 if now == share.seen:
                     share.give_back()
+                    if share.settled:
+                        continue  # it holds nothing that a lease would be for
                 due.append(self._claim(share, now_s, want=low))
                 share.seen = now
             elif not waiting and (low or (share.acked == share.seq and share.told_returned < share.returned)):
@@ -318,7 +389,7 @@ class Slices:
             return
         if grant.seq > share.acked:
             share.acked = grant.seq
-            share.left, share.loose = grant.left, grant.loose
+            share.left, share.loose, share.taken = grant.left, grant.loose, grant.taken
         if share.closed:
             return
         if grant.granted > share.granted:
@@ -359,6 +430,7 @@ class Slices:
         share.renew_at_s = now_s + _RENEW_S
         share.told_returned, share.told_spent = share.returned, share.bucket.spent
         running, share.running = share.running, False
+        spec = share.bucket.account.spec
         return Claim(
             self.holder,
             share.pot,
@@ -369,6 +441,10 @@ class Slices:
             need=need,
             running=running,
             final=final,
+            granted=share.granted,
+            floor=share.taken or self.known.get(share.pot, 0),
+            limit=spec.limit_nusd,
+            ceiling=ceiling_nusd(spec),
         )
 
     def _share(self, bucket: Bucket) -> _Share:
