@@ -85,7 +85,9 @@ def _key_faults(path: str, key: VirtualKeyConfig, teams: list[str]) -> Iterator[
     yield from _parent(f"{path}.team", "team", key.team, teams)
     if _USER_OF in key.name:
         yield Fault(
-            f"{path}.name", f'A key\'s name does not hold "{_USER_OF.strip()}", as its users\' do.', "Rename it."
+            f"{path}.name",
+            f"A key's name does not hold \"{_USER_OF.strip()}\", as its users' do.",
+            "Rename it.",
         )
     yield from _hash_faults(f"{path}.key", key.key)
     seen = {key.key}
@@ -135,7 +137,11 @@ def governed_faults(path: str, governed: GovernedConfig) -> Iterator[Fault]:
         place = f"{path}.budgets[{i}]"
         name = budget_name(budget)
         if not name or name != name.strip():
-            yield Fault(f"{place}.name", "The name of a budget is not empty, and has no spaces around it.", "Rename it.")
+            yield Fault(
+                f"{place}.name",
+                "The name of a budget is not empty, and has no spaces around it.",
+                "Rename it.",
+            )
         elif name in names:
             yield Fault(
                 f"{place}.name",
@@ -155,7 +161,9 @@ def _budget_faults(path: str, budget: BudgetConfig) -> Iterator[Fault]:
     try:
         usd_price(budget.limit_usd)
     except ValueError as error:
-        yield Fault(f"{path}.limit_usd", f"{str(error).replace('price', 'limit')}.", "Write dollars, 10 or 2.50.")
+        yield Fault(
+            f"{path}.limit_usd", f"{str(error).replace('price', 'limit')}.", "Write dollars, 10 or 2.50."
+        )
     try:
         ZoneInfo(budget.timezone)
     except (KeyError, ValueError, OSError):  # not known; no name of a file; a folder
@@ -166,7 +174,9 @@ def _budget_faults(path: str, budget: BudgetConfig) -> Iterator[Fault]:
         )
     if budget.overdraft_percent and budget.mode == "hard":
         yield Fault(
-            f"{path}.overdraft_percent", "A hard budget has no overdraft.", "Write mode: soft, or take it out."
+            f"{path}.overdraft_percent",
+            "A hard budget has no overdraft.",
+            "Write mode: soft, or take it out.",
         )
 
 
@@ -177,4 +187,3 @@ def is_moment(text: str) -> bool:
     except ValueError:
         return False
     return True
-

@@ -13,6 +13,7 @@ Rules
 """
 
 from math import ceil
+from typing import Protocol
 
 from penstock.base.decisions import Rejected
 
@@ -92,13 +93,19 @@ class Gcra:
 
 
 class KeyLimits:
-    """Both limits of one virtual key. ``burst`` is in requests; tokens burst with one minute's worth."""
+    """Both limits of one virtual key, or of what stands above or below it. ``burst`` is in requests; tokens burst with
+    one minute's worth. ``holder`` begins the sentence of a refusal."""
 
-    __slots__ = ("_requests", "_requests_limit", "_tokens", "_tokens_limit")
+    __slots__ = ("_holder", "_requests", "_requests_limit", "_tokens", "_tokens_limit")
 
     def __init__(
-        self, requests_per_minute: int | None, tokens_per_minute: int | None, burst: int | None
+        self,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        burst: int | None,
+        holder: str = "This key",
     ) -> None:
+        self._holder = holder
         self._requests = None if requests_per_minute is None else Gcra(requests_per_minute, burst)
         self._tokens = None if tokens_per_minute is None else Gcra(tokens_per_minute)
         self._requests_limit = _limit_header(b"requests", self._requests)
@@ -124,14 +131,14 @@ class KeyLimits:
         if requests_wait_s >= tokens_wait_s and requests is not None:
             return Rejected(
                 "rate-limited-requests",
-                f"This key may make {requests.per_minute} requests per minute; "
+                f"{self._holder} may make {requests.per_minute} requests per minute; "
                 f"the next one is free in {requests_wait_s:.2f} s.",
                 retry_after_s=requests_wait_s,
             )
         limit = 0 if bucket is None else bucket.per_minute
         return Rejected(
             "rate-limited-tokens",
-            f"This key may use {limit} tokens per minute; "
+            f"{self._holder} may use {limit} tokens per minute; "
             f"this call's {tokens} (estimated) are free in {tokens_wait_s:.2f} s.",
             retry_after_s=tokens_wait_s,
         )
@@ -140,6 +147,26 @@ class KeyLimits:
         """Correct the tokens by what the estimate missed. A negative balance delays the next call."""
         if self._tokens is not None and actual != estimated:
             self._tokens.correct(actual - estimated, now_s)
+
+    def give_back(self, mark: tuple[int | None, int | None]) -> None:
+        """Undo the admission since ``mark``; only within one decision, before anything else was admitted."""
+        if self._requests is not None:
+            self._requests.restore(mark[0])
+        if self._tokens is not None:
+            self._tokens.restore(mark[1])
+
+    def mark(self) -> tuple[int | None, int | None]:
+        """The state, for ``give_back``."""
+        requests, tokens = self._requests, self._tokens
+        return None if requests is None else requests.mark(), None if tokens is None else tokens.mark()
+
+    def tightness(self, now_s: float) -> float:
+        """How much of it is used: 0 is nothing, 1 all. Of both limits, the one with less left."""
+        used = 0.0
+        for bucket in (self._requests, self._tokens):
+            if bucket is not None:
+                used = max(used, 1 - bucket.remaining(now_s) / bucket.burst)
+        return used
 
     def headers(self, now_s: float) -> list[_Header]:
         """OpenAI's ``x-ratelimit-*``: limit is what passes from idle, reset is a Go duration until full again."""
@@ -159,6 +186,53 @@ class KeyLimits:
                 (b"x-ratelimit-reset-tokens", go_duration(reset_s)),
             )
         return headers
+
+
+class Limits(Protocol):
+    """The limits that one call must keep: one level's, or a whole path's."""
+
+    def admit(self, tokens: int, now_s: float) -> Rejected | None:
+        """Take one request and ``tokens`` of all, or of none."""
+        ...
+
+    def settle(self, estimated: int, actual: int, now_s: float) -> None:
+        """Correct the tokens by what the estimate missed."""
+        ...
+
+    def headers(self, now_s: float) -> list[_Header]:
+        """OpenAI's ``x-ratelimit-*``."""
+        ...
+
+
+class PathLimits:
+    """The limits of several levels of the tree; a call must keep all of them, nearest first."""
+
+    __slots__ = ("levels",)
+
+    def __init__(self, levels: tuple[KeyLimits, ...]) -> None:
+        self.levels = levels
+
+    def admit(self, tokens: int, now_s: float) -> Rejected | None:
+        """Take one request and ``tokens`` of all, or of none."""
+        taken: list[tuple[KeyLimits, tuple[int | None, int | None]]] = []
+        for level in self.levels:
+            mark = level.mark()
+            refused = level.admit(tokens, now_s)
+            if refused is not None:
+                for before, its_mark in taken:
+                    before.give_back(its_mark)
+                return refused
+            taken.append((level, mark))
+        return None
+
+    def settle(self, estimated: int, actual: int, now_s: float) -> None:
+        """Correct the tokens of all."""
+        for level in self.levels:
+            level.settle(estimated, actual, now_s)
+
+    def headers(self, now_s: float) -> list[_Header]:
+        """Of the level that has least left: what the caller will meet first."""
+        return max(self.levels, key=lambda level: level.tightness(now_s)).headers(now_s)
 
 
 def go_duration(seconds: float) -> bytes:
