@@ -118,7 +118,12 @@ async def begin_funded(
         outcome = ready[1]
         outcome.hold = hold
         if hold.quote.unsent:
-            outcome.adjusted = (f"max_tokens-lowered-to-{_a_choice(facts, hold)}",)
+            outcome.adjusted = ("max_tokens-lowered",)
+            facts.note(
+                "lowered",
+                outcome,
+                reason=f"max_tokens is {_a_choice(facts, hold)}: the budgets cover no more",
+            )
     return ready
 
 
