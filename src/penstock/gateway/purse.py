@@ -128,11 +128,14 @@ class Purse:
         return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
 
     async def obtain(self, rid: str, quote: Quote) -> Hold | Refused:
-        """The same, and what is short is asked for. Where waiting would not help, and the call cannot be cut, its
-        maximum is lowered to what is left."""
+        """The same, and what is short is asked for. Where waiting would not help, less is held: the maximum of a call
+        that cannot be cut is lowered to what is left, a reply that can be cut begins with that."""
+        least = min((account.spec.limit_nusd for account in self.path.accounts), default=0)
+        if quote.amount_nusd > least:  # it would never fit
+            quote = _lowered(quote, least) or quote
         answer = await self.treasury.obtain(self.path, rid, quote.amount_nusd)
         for _ in range(3):  # another budget of the path may have still less left
-            if isinstance(answer, Reservation) or quote.cuttable or answer.code == "budget-held":
+            if isinstance(answer, Reservation) or answer.code == "budget-held":
                 break
             lower = _lowered(quote, answer.left_nusd)
             if lower is None:
@@ -166,14 +169,18 @@ def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
 
 
 def _lowered(quote: Quote, left_nusd: int) -> Quote | None:
-    """The quote with the largest maximum that fits; None: too little is left for any reply."""
+    """The quote with the largest reply that fits; None: too little is left for any."""
     price = quote.output
     room = left_nusd - quote.input_nusd
     if room < 0 or not price.pico_usd:
         return None
     tokens = room * price.per * 1000 // price.pico_usd
-    if tokens < min(LEAST_TOKENS, quote.tokens) or tokens >= quote.tokens:
+    # Of what is held by its bytes, a quarter is about what is expected.
+    least = quote.tokens // 4 if quote.cuttable else min(LEAST_TOKENS, quote.tokens)
+    if tokens < least or tokens >= quote.tokens:
         return None
+    if quote.cuttable:
+        return msgspec.structs.replace(quote, tokens=tokens)
     return msgspec.structs.replace(quote, tokens=tokens, most_tokens=tokens, unsent=True)
 
 

@@ -479,5 +479,5 @@ class Slices:
             code, wait_s = "budget-held", min(1.0, max(0.0, bucket.end_s - now_s))
         else:
             code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)
-        left = max(0, share.left + share.idle)
+        left = max(0, share.left + share.idle) if share.acked else spec.limit_nusd
         return Refused(code, bucket.account.node, spec.name, amount_nusd, left, bucket.end_s, wait_s)
