@@ -36,6 +36,8 @@ class Loaded(Struct):
     secrets: dict[str, Secret] = field(default_factory=dict[str, Secret])
     text: str = ""
     base: Path = field(default_factory=Path)
+    closed: bool = False
+    """Virtual keys were made at run time: without any left the gateway stays closed."""
 
     def __repr__(self) -> str:
         """Without the text: a refused file may hold a secret in plain."""

@@ -102,21 +102,22 @@ def digest_of_hash(sha256: bytes) -> bytes:
 
 
 class Doors:
-    """Virtual keys by digest."""
+    """Virtual keys by digest. ``closed``: without any, nobody is let in, for there were some."""
 
-    __slots__ = ("_principals",)
+    __slots__ = ("_principals", "closed")
 
-    def __init__(self, principals: dict[bytes, Principal]) -> None:
+    def __init__(self, principals: dict[bytes, Principal], *, closed: bool = False) -> None:
         self._principals = principals
+        self.closed = closed
 
     @property
     def open(self) -> bool:
         """True when no virtual keys are configured."""
-        return not self._principals
+        return not self._principals and not self.closed
 
     def admit(self, told: Mapping[bytes, bytes], known: Known, now_unix_s: float) -> Principal:
         """The holder of the presented key. Raises Unauthenticated, or Forbidden when it has expired."""
-        if not self._principals:
+        if not self._principals and not self.closed:
             if b"origin" in told:
                 _check_origin(told[b"origin"])
             return ANYONE

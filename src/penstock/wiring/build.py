@@ -76,7 +76,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=doors_of(config, loaded.secrets, shared.kept),
+        doors=doors_of(config, loaded, shared.kept),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,

@@ -3,15 +3,15 @@
 What must outlive a reload is handed in: rates, places and money keep what was taken of them.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
 
 from penstock.config.governing import ALL_USERS
+from penstock.config.load import Loaded
 from penstock.config.schema import Config, GovernedConfig, RateLimitConfig, UserConfig, VirtualKeyConfig
-from penstock.config.secrets import Secret, key_hash
+from penstock.config.secrets import key_hash
 from penstock.gateway.allowance import Allowance
 from penstock.gateway.principal import Doors, Principal, Users, digest_of_hash
 from penstock.gateway.purse import Purse
@@ -67,23 +67,28 @@ def has_budgets(config: Config) -> bool:
     return any(level.budgets for level in levels)
 
 
-def doors_of(config: Config, secrets: Mapping[str, Secret], kept: Kept) -> Doors:
+def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
     """All virtual keys, by what opens for them."""
     if kept.treasury is not None:
         kept.treasury.put(nodes_of(config))
     doors: dict[bytes, Principal] = {}
     for key in config.virtual_keys:
-        principal = _Making(config, key, kept).principal()
+        principal = principal_of(config, key, kept)
         for before in key.previous:
-            hashed = key_hash(before.key, secrets)
+            hashed = key_hash(before.key, loaded.secrets)
             if hashed is not None:
                 doors[digest_of_hash(hashed)] = msgspec.structs.replace(
                     principal, until_unix_s=unix_s(before.until)
                 )
-        hashed = key_hash(key.key, secrets)
+        hashed = key_hash(key.key, loaded.secrets)
         if hashed is not None:
             doors[digest_of_hash(hashed)] = principal
-    return Doors(doors)
+    return Doors(doors, closed=loaded.closed)
+
+
+def principal_of(config: Config, key: VirtualKeyConfig, kept: Kept) -> Principal:
+    """One virtual key's, with its users; what stands above it is found in ``config``."""
+    return _Making(config, key, kept).principal()
 
 
 def unix_s(text: str) -> float:
