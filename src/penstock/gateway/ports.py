@@ -19,6 +19,7 @@ TOLD = frozenset(
         b"x-penstock-stage",
         b"x-penstock-meta",
         b"x-penstock-priority",
+        b"x-penstock-user",
         b"traceparent",
         b"expect",
         b"content-length",

@@ -52,8 +52,15 @@ async def wait_for_place(
     queue, ask = provider.queue, facts.ask
     assert queue is not None
     assert ask is not None
-    if _hopeless(house, facts, provider, attempt, translator, now_s):
-        return Place(now_s)  # to be refused, at this very moment, by what refuses it without a queue
+    if not attempt.step.pass_through and translator.refuse(provider, target) is not None:
+        return Place(now_s)  # what refuses it without a queue shall do so now, too: it never gets further
+    refused = None if attempt.last_resort else house.health.check(target.name, now_s)
+    refused = refused or provider.keys.check(
+        target.model, now_s, allowed=facts.principal.keys_of(target.provider)
+    )
+    if refused is not None:
+        facts.note("refused", target=target.name, reason=refused.reason, code=refused.code)
+        return refused
     key = facts.principal.name
     tokens = house.estimator.tokens(target.model, ask.input_bytes) + queue.reply_tokens(key, ask.max_tokens)
     facts.note(
@@ -71,16 +78,3 @@ async def wait_for_place(
         return refused
     facts.note("turn", target=target.name, reason=f"waited {(at_s - now_s) * 1000:.0f} ms in the queue")
     return Place(at_s, queue, facts)
-
-
-def _hopeless(
-    house: House, facts: CallFacts, provider: Provider, attempt: Try, translator: Translator, now_s: float
-) -> bool:
-    """It would be refused now: there is no use in waiting for that."""
-    target = attempt.step.target
-    return (
-        (not attempt.last_resort and house.health.check(target.name, now_s) is not None)
-        or provider.keys.check(target.model, now_s, allowed=facts.principal.keys_of(target.provider))
-        is not None
-        or (not attempt.step.pass_through and translator.refuse(provider, target) is not None)
-    )
