@@ -85,17 +85,18 @@ def adjustments() -> dict[str, list[str]]:
     return {word: sorted(found[word]) for word in sorted(found)}
 
 
+_HEADER = re.compile(
+    r"(?:\A|\n|%b)(x-[a-z-]+[a-z]|authorization|traceparent|retry-after(?:-ms)?|server-timing)(?:: |\Z)"
+)
+
+
 def header_names(*files: str) -> set[str]:
-    """Names of HTTP headers that stand as byte strings in these files."""
+    """Names of HTTP headers that stand in these files' byte strings, alone or as the beginning of a line."""
     names: set[str] = set()
     for file in files:
         for node in ast.walk(ast.parse((SRC / file).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
-                text = node.value.decode("latin-1")
-                if re.fullmatch(
-                    r"(x-[a-z-]+[a-z]|authorization|traceparent|retry-after(-ms)?|server-timing)", text
-                ):
-                    names.add(text)
+                names.update(_HEADER.findall(node.value.decode("latin-1")))
     return names
 
 

@@ -30,13 +30,16 @@ RESPONSE_HEADERS: dict[str, str] = {
         "`gateway;dur=…, upstream;dur=…` in milliseconds: the gateway's own share from the first byte read to the first "
         "byte written, and the time it waited for providers and back-offs."
     ),
-    "x-ratelimit-limit-requests": "Calls that pass at once from idle (the key's burst).",
+    "x-ratelimit-limit-requests": (
+        "Calls that pass at once from idle (the key's burst). On every reply of a key that has limits; where several limits "
+        "hold a call, the one that has least left."
+    ),
     "x-ratelimit-remaining-requests": "Calls that would pass at once now.",
     "x-ratelimit-reset-requests": "Until the whole burst is free again, as a Go duration (`1.5s`, `6m0s`).",
     "x-ratelimit-limit-tokens": "The same for tokens.",
     "x-ratelimit-remaining-tokens": "The same for tokens.",
     "x-ratelimit-reset-tokens": "The same for tokens.",
-    "retry-after": "Whole seconds, rounded up: with 429, and with 503 where it is known.",
+    "retry-after": "Whole seconds, rounded up: on every 429 and 503, and where a provider said it.",
     "retry-after-ms": "The same in milliseconds.",
     "content-type": "`application/json`, or `text/event-stream; charset=utf-8` for a stream.",
     "cache-control": "`no-cache`, on streams.",

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.base.decisions import Rejected
-from penstock.routing.limits import Gcra, KeyLimits, go_duration
+from penstock.routing.limits import Gcra, KeyLimits, go_duration, nearest_lines
+from penstock.wire.retry_hint import go_duration_s
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.1, 12_345.678, 1.8e9])
@@ -109,47 +110,85 @@ def test_both_limits_or_neither():
     for _ in range(5):
         refusal = limits.admit(300, 0.0)
         assert (refusal.code, refusal.retry_after_s) == ("rate-limited-tokens", pytest.approx(30, abs=1e-5))
-    assert dict(limits.headers(0.0))[b"x-ratelimit-remaining-requests"] == b"1"
+    assert b"x-ratelimit-remaining-requests: 1\r\n" in limits.lines(0.0)
     assert limits.admit(0, 0.0) is None
     refusal = limits.admit(1, 0.0)
     assert (refusal.code, refusal.retry_after_s) == ("rate-limited-requests", pytest.approx(1, abs=1e-5))
-    assert dict(limits.headers(60.0))[b"x-ratelimit-remaining-tokens"] == b"600"
+    assert b"x-ratelimit-remaining-tokens: 600\r\n" in limits.lines(60.0)
 
 
 def test_headers_are_openais():
     """Limit, remaining and reset for each limit that is set, and none for what is not."""
     limits = KeyLimits(600, 60_000, None)
     limits.admit(90, 10.0)
-    assert limits.headers(10.0) == [
-        (b"x-ratelimit-limit-requests", b"600"),
-        (b"x-ratelimit-remaining-requests", b"599"),
-        (b"x-ratelimit-reset-requests", b"100ms"),
-        (b"x-ratelimit-limit-tokens", b"60000"),
-        (b"x-ratelimit-remaining-tokens", b"59910"),
-        (b"x-ratelimit-reset-tokens", b"90ms"),
+    assert limits.lines(10.0).decode().split("\r\n") == [
+        "x-ratelimit-limit-requests: 600",
+        "x-ratelimit-remaining-requests: 599",
+        "x-ratelimit-reset-requests: 100ms",
+        "x-ratelimit-limit-tokens: 60000",
+        "x-ratelimit-remaining-tokens: 59910",
+        "x-ratelimit-reset-tokens: 90ms",
+        "",
     ]
-    assert KeyLimits(None, None, None).headers(0.0) == []
+    assert KeyLimits(None, None, None).lines(0.0) == b""
     assert KeyLimits(None, None, None).admit(10**9, 0.0) is None
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("ms", "text"),
     [
         (0, b"0ms"),
-        (0.0001, b"1ms"),
-        (0.012, b"12ms"),
-        (1, b"1s"),
-        (1.1, b"1.1s"),
-        (59.9999, b"1m0s"),
-        (90.25, b"1m30.25s"),
-        (360, b"6m0s"),
-        (3600, b"1h0m0s"),
-        (7384.005, b"2h3m4.005s"),
+        (1, b"1ms"),
+        (12, b"12ms"),
+        (1000, b"1s"),
+        (1100, b"1.1s"),
+        (59_999, b"59.999s"),
+        (60_000, b"1m0s"),
+        (90_250, b"1m30.25s"),
+        (360_000, b"6m0s"),
+        (3_600_000, b"1h0m0s"),
+        (7_384_005, b"2h3m4.005s"),
     ],
 )
-def test_resets_are_go_durations(seconds, text):
+def test_resets_are_go_durations(ms, text):
     """OpenAI's clients read these."""
-    assert go_duration(seconds) == text
+    assert go_duration(ms) == text
+
+
+@given(
+    st.integers(1, 100_000),
+    st.integers(1, 5000),
+    st.lists(st.integers(0, 9000), max_size=8),
+    st.floats(0, 500),
+)
+def test_what_is_told_is_what_holds(per_minute, burst, asks, now_s):
+    """What remains passes, one more does not; after the reset, and not a millisecond before, all of the burst passes."""
+    gcra = Gcra(per_minute, burst)
+    for cost in asks:
+        gcra.admit(cost, 0.0)
+    limit, left, reset = gcra.told(int(now_s * 1e9))
+    assert (limit, left) == (burst, gcra.remaining(now_s))
+    reset_s = go_duration_s(reset.decode())
+    assert reset_s is not None
+    assert gcra.remaining(now_s + reset_s + 1e-6) == burst
+    assert gcra.reset_s(now_s) == pytest.approx(max(0.0, reset_s - 0.0005), abs=0.000502)
+    if left:
+        assert gcra.peek(left, now_s) == 0.0
+    if reset_s:
+        assert left == burst or gcra.peek(left + 1, now_s) > 0.0
+
+
+def test_of_several_limits_the_nearest_is_told():
+    """Of requests and of tokens apart: what a caller must heed is the one with least left."""
+    team, key = KeyLimits(100, 500, None), KeyLimits(60, 6000, None)
+    for _ in range(3):
+        assert team.admit(100, 0.0) is None
+    assert key.admit(100, 0.0) is None
+    lines = nearest_lines((key, team, KeyLimits(None, None, None)), 0.0).decode()
+    assert "limit-requests: 60\r\nx-ratelimit-remaining-requests: 59\r\n" in lines
+    assert "limit-tokens: 500\r\nx-ratelimit-remaining-tokens: 200\r\n" in lines
+    assert nearest_lines((key,), 0.0) == key.lines(0.0)
+    assert nearest_lines((), 0.0) == b""
 
 
 def test_a_limit_is_positive():

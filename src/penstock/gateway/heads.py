@@ -7,7 +7,6 @@ from functools import lru_cache
 from penstock.base.chat import Ask
 from penstock.base.money import usd_text
 from penstock.gateway.settle import CallFacts, Outcome
-from penstock.wire.http import Headers
 
 MAX_META = 16
 MAX_TOLD_CHARS = 256
@@ -79,7 +78,11 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
         cost_nusd = facts.cost_nusd
         if cost_nusd is not None:
             more += b"x-penstock-cost-usd: %b\r\n" % usd_text(cost_nusd).encode()
-    own_s = time.monotonic() - facts.received_s - facts.waited_s
+    now_s = time.monotonic()
+    limits = facts.principal.limits
+    if limits is not None:
+        more += limits.lines(now_s)
+    own_s = now_s - facts.received_s - facts.waited_s
     return _FACTS % (
         _served_by(target.provider, target.model, stream),
         facts.request_id.encode(),
@@ -90,13 +93,13 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
     )
 
 
-def refusal_headers(facts: CallFacts, now_s: float) -> Headers:
+def refusal_lines(facts: CallFacts, now_s: float) -> bytes:
     """What a reply says that is an error: how often it was tried, the key's limits, whose time it took."""
     own_s = now_s - facts.received_s - facts.waited_s
-    timing = b"gateway;dur=%.3f, upstream;dur=%.3f" % (own_s * 1000, facts.waited_s * 1000)
     limits = facts.principal.limits
-    return [
-        (b"x-penstock-attempts", b"%d" % len(facts.outcomes)),
-        *(limits.headers(now_s) if limits is not None else ()),
-        (b"server-timing", timing),
-    ]
+    return b"x-penstock-attempts: %d\r\n%bserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n" % (
+        len(facts.outcomes),
+        b"" if limits is None else limits.lines(now_s),
+        own_s * 1000,
+        facts.waited_s * 1000,
+    )

@@ -12,15 +12,17 @@ Rules
 - A correction moves the same number, later: nothing is lost at the edge of a window, because there is no window.
 """
 
-from math import ceil
-
 from penstock.base.decisions import Rejected
 
 _MINUTE_NS = 60_000_000_000
 _MARGIN_NS = 1_000
 """Added to a wait, so that a caller who waits exactly that long in float seconds is admitted."""
 
-_Header = tuple[bytes, bytes]
+_REQUESTS = b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+_TOKENS = (
+    b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+)
+_Told = tuple[int, int, bytes]
 
 
 class Gcra:
@@ -79,6 +81,20 @@ class Gcra:
             return self.burst, 0.0
         return max(0, (self._limit - owed) // _MINUTE_NS), owed / self.per_minute / 1e9
 
+    def told(self, now_ns: int) -> _Told:
+        """What a header says: ``burst``, ``remaining`` and ``reset_s`` as a Go duration, rounded up."""
+        per_minute, paid_at = self.per_minute, self._paid_at
+        owed = 0 if paid_at is None else paid_at - now_ns * per_minute
+        if owed <= 0:
+            return self.burst, self.burst, b"0ms"
+        left = self._limit - owed
+        reset_ms = -(-owed // (per_minute * 1_000_000))
+        return (
+            self.burst,
+            left // _MINUTE_NS if left > 0 else 0,
+            b"%dms" % reset_ms if reset_ms < 1000 else go_duration(reset_ms),
+        )
+
     def mark(self) -> int | None:
         """The state, for ``restore``: undoing an admission exactly."""
         return self._paid_at
@@ -94,15 +110,13 @@ class Gcra:
 class KeyLimits:
     """Both limits of one virtual key. ``burst`` is in requests; tokens burst with one minute's worth."""
 
-    __slots__ = ("_requests", "_requests_limit", "_tokens", "_tokens_limit")
+    __slots__ = ("_requests", "_tokens")
 
     def __init__(
         self, requests_per_minute: int | None, tokens_per_minute: int | None, burst: int | None
     ) -> None:
         self._requests = None if requests_per_minute is None else Gcra(requests_per_minute, burst)
         self._tokens = None if tokens_per_minute is None else Gcra(tokens_per_minute)
-        self._requests_limit = _limit_header(b"requests", self._requests)
-        self._tokens_limit = _limit_header(b"tokens", self._tokens)
 
     def admit(self, tokens: int, now_s: float) -> Rejected | None:
         """Take one request and ``tokens``, both or neither."""
@@ -141,40 +155,42 @@ class KeyLimits:
         if self._tokens is not None and actual != estimated:
             self._tokens.correct(actual - estimated, now_s)
 
-    def headers(self, now_s: float) -> list[_Header]:
-        """OpenAI's ``x-ratelimit-*``: limit is what passes from idle, reset is a Go duration until full again."""
-        headers: list[_Header] = []
-        if self._requests is not None:
-            left, reset_s = self._requests.status(now_s)
-            headers += (
-                self._requests_limit,
-                (b"x-ratelimit-remaining-requests", b"%d" % left),
-                (b"x-ratelimit-reset-requests", go_duration(reset_s)),
-            )
-        if self._tokens is not None:
-            left, reset_s = self._tokens.status(now_s)
-            headers += (
-                self._tokens_limit,
-                (b"x-ratelimit-remaining-tokens", b"%d" % left),
-                (b"x-ratelimit-reset-tokens", go_duration(reset_s)),
-            )
-        return headers
+    def told(self, now_ns: int) -> tuple[_Told | None, _Told | None]:
+        """What headers say of requests and of tokens."""
+        requests, tokens = self._requests, self._tokens
+        return None if requests is None else requests.told(now_ns), None if tokens is None else tokens.told(
+            now_ns
+        )
+
+    def lines(self, now_s: float) -> bytes:
+        """OpenAI's ``x-ratelimit-*`` as header lines: limit is what passes from idle, reset a Go duration until full."""
+        now_ns = int(now_s * 1e9)
+        requests, tokens = self._requests, self._tokens
+        lines = b"" if requests is None else _REQUESTS % requests.told(now_ns)
+        return lines if tokens is None else lines + _TOKENS % tokens.told(now_ns)
 
 
-def go_duration(seconds: float) -> bytes:
-    """As OpenAI writes it, whole milliseconds rounded up: 12ms, 1s, 1.5s, 6m0s, 1h0m0s."""
-    ms = ceil(seconds * 1000 - 1e-6)  # 1.1 * 1000 is a little over 1100
+def nearest_lines(path: tuple[KeyLimits, ...], now_s: float) -> bytes:
+    """The same for a call that several limits hold: of requests and of tokens the one that has least left."""
+    now_ns = int(now_s * 1e9)
+    told = [one.told(now_ns) for one in path]
+    requests = min((one for one, _ in told if one is not None), key=_left, default=None)
+    tokens = min((one for _, one in told if one is not None), key=_left, default=None)
+    lines = b"" if requests is None else _REQUESTS % requests
+    return lines if tokens is None else lines + _TOKENS % tokens
+
+
+def _left(told: _Told) -> int:
+    return told[1]
+
+
+def go_duration(ms: int) -> bytes:
+    """As OpenAI writes it: 12ms, 1s, 1.5s, 6m0s, 1h0m0s."""
     if ms < 1000:
         return b"%dms" % ms
+    if ms < 60_000:
+        return b"%gs" % (ms / 1000)
     minutes, rest_ms = divmod(ms, 60_000)
-    tail = b"%d" % (rest_ms // 1000)
-    if rest_ms % 1000:
-        tail += b"." + (b"%03d" % (rest_ms % 1000)).rstrip(b"0")
-    if minutes < 1:
-        return tail + b"s"
     hours, minutes = divmod(minutes, 60)
-    return (b"%dh%dm%ss" % (hours, minutes, tail)) if hours else (b"%dm%ss" % (minutes, tail))
-
-
-def _limit_header(what: bytes, bucket: Gcra | None) -> _Header:
-    return (b"x-ratelimit-limit-" + what, b"" if bucket is None else b"%d" % bucket.burst)
+    rest_s = rest_ms / 1000
+    return b"%dh%dm%gs" % (hours, minutes, rest_s) if hours else b"%dm%gs" % (minutes, rest_s)

@@ -305,6 +305,7 @@ class Schedule:
             return UpstreamAuthFailed(
                 self._story("Every provider key was refused."),
                 hint="The gateway's operator must renew them; your own key is not the matter.",
+                retry_after_s=_soonest_s(events),
             )
         if len(errors) == 1 and not codes:
             return errors[0]

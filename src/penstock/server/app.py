@@ -13,7 +13,7 @@ from typing import Any
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
-from penstock.gateway.heads import refusal_headers
+from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
 from penstock.gateway.ports import Inbound, Reply
@@ -168,8 +168,8 @@ class App:
         )
 
     def _answer(self, error: PenstockError, inbound: Inbound, reply: Reply, facts: CallFacts) -> None:
-        extra = [*refusal_headers(facts, time.monotonic()), *echoed(list(inbound.told.items()))]
-        respond(reply, error, inbound.caller, facts.request_id, extra)
+        lines = refusal_lines(facts, time.monotonic()) + header_block(echoed(list(inbound.told.items())))
+        respond(reply, error, inbound.caller, facts.request_id, lines=lines)
 
     def refuse(self, request: Request, reply: HttpReply, error: PenstockError) -> None:
         """Answer an error for a request that never reached a handler."""

@@ -1,7 +1,6 @@
 """Everything off the hot path, as one ASGI app: models, generation, own costs, health, readiness, metrics, admin."""
 
 import hmac
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -32,6 +31,7 @@ from penstock.routing.plan import may_use
 from penstock.server.app import App, caller_of
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
+from penstock.server.respond import patience
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -75,8 +75,8 @@ def _error(request: Request, error: PenstockError) -> Response:
     if isinstance(error, BadEntries):
         body = _encode({**msgspec.json.decode(body), "faults": error.faults})
     answer = Response(body, status_code=error.status, media_type="application/json")
-    if error.retry_after_s is not None:
-        answer.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    for name, value in patience(error):
+        answer.headers[name.decode()] = value.decode()
     return answer
 
 

@@ -3,12 +3,15 @@
 import math
 from http import HTTPStatus
 
-from penstock.base.errors import PenstockError
+from penstock.base.errors import PenstockError, UpstreamRateLimited
 from penstock.gateway.ports import Reply
+from penstock.routing.keys import QUOTA_FIRST_S, RATE_FIRST_S
 from penstock.wire.http import Headers, header, header_block
 from penstock.wire.ports import CallerDialect
 
 MAX_CLIENT_ID_BYTES = 256
+_REFUSALS = frozenset({429, 503, 529})
+"""Statuses that mean: not now."""
 
 
 def echoed(headers: Headers) -> Headers:
@@ -23,8 +26,12 @@ def respond(
     caller: CallerDialect,
     request_id: str,
     extra: Headers | None = None,
+    lines: bytes = b"",
 ) -> None:
-    """Answer ``error``: with its status if nothing was sent yet, else as the stream's honest end."""
+    """Answer ``error``: with its status if nothing was sent yet, else as the stream's honest end.
+
+    ``extra`` are headers, ``lines`` header lines ready to be sent.
+    """
     if reply.ended:
         return
     if reply.started:
@@ -33,7 +40,7 @@ def respond(
     headers = _headers(error, request_id)
     if extra:
         headers += extra
-    reply.send(error.status, header_block(headers), caller.write_error(error, request_id))
+    reply.send(error.status, header_block(headers) + lines, caller.write_error(error, request_id))
 
 
 def last_words(error: PenstockError, caller: CallerDialect, request_id: str) -> bytes:
@@ -45,9 +52,28 @@ def last_words(error: PenstockError, caller: CallerDialect, request_id: str) -> 
     return b"%b\r\n%b\r\n%b" % (line, header_block(headers), body)
 
 
+def patience_s(error: PenstockError) -> float | None:
+    """How long to wait before asking again. A refusal that is not for ever always says it."""
+    if error.retry_after_s is not None or error.status not in _REFUSALS:
+        return error.retry_after_s
+    spent = isinstance(error, UpstreamRateLimited) and error.quota_exhausted
+    return QUOTA_FIRST_S if spent else RATE_FIRST_S
+
+
+def patience(error: PenstockError) -> Headers:
+    """The same as headers, rounded up to whole seconds and to whole milliseconds."""
+    wait_s = patience_s(error)
+    if wait_s is None:
+        return []
+    return [
+        (b"retry-after", b"%d" % max(1, math.ceil(wait_s))),
+        (b"retry-after-ms", b"%d" % max(1, math.ceil(wait_s * 1000))),
+    ]
+
+
 def _headers(error: PenstockError, request_id: str) -> Headers:
-    headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
-        headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(error.retry_after_s * 1000))))
-    return headers
+    return [
+        (b"content-type", b"application/json"),
+        (b"x-request-id", request_id.encode()),
+        *patience(error),
+    ]
