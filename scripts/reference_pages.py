@@ -187,7 +187,7 @@ def api_paths() -> dict[str, list[str]]:
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
     }
-    pages = build_pages(cast("Any", None), cast("Any", None), "admin", None)
+    pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
     for route in cast("list[Route]", pages.routes):
         method = next(iter(sorted((route.methods or {"GET"}) - {"HEAD"})))
         prefix = next((one for one in PREFIXES if one and route.path.startswith(one + "/")), "")

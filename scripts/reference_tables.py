@@ -11,6 +11,7 @@ REQUEST_HEADERS: dict[str, str] = {
     ),
     "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
     "x-penstock-stage": "The name of the pipeline stage that makes the call.",
+    "x-penstock-operator": "With the admin key: who holds it, in his own words. Kept in the record of changes.",
     "traceparent": "W3C Trace Context: its trace id is used where `x-penstock-trace` is absent.",
 }
 """Lower-case name -> meaning: what the gateway reads."""
@@ -72,6 +73,42 @@ API_PATHS: dict[str, str] = {
     "GET /metrics": "Prometheus text: see [metrics](metrics.md).",
     "POST /admin/reload": "Reads the configuration anew and swaps; a faulty one is refused with its faults. Needs the admin key.",
     "GET /admin/health": "Breakers, key cool-downs and connections as they stand. Needs the admin key.",
+    "GET /admin/keys": (
+        "Every virtual key: the configuration's (`source: config`), then those made at run time, each with all its fields but "
+        "the key, with `in_force` and, where it has no effect, `why_not`. Needs the admin key, as all of these do. See "
+        "[manage keys and budgets at run time](../how-to/manage-keys-at-run-time.md)."
+    ),
+    "POST /admin/keys": (
+        "Makes one: `name`, and the fields of `virtual_keys[]` but `key` and `previous`. 201 with the fresh `key`, which is "
+        "shown this once. 400 lists every fault in `faults`, 409 says what stands against it; then nothing was changed."
+    ),
+    "GET /admin/keys/{name}": "One of them.",
+    "PATCH /admin/keys/{name}": "Changes the fields that are given; null sets one to its default.",
+    "DELETE /admin/keys/{name}": "Revokes it: refused from now on.",
+    "POST /admin/keys/{name}/rotate": (
+        "A fresh `key`, shown this once. The old one is taken for `grace_s` seconds (default 86,400); with 0 neither it nor "
+        "any before it."
+    ),
+    "GET /admin/teams": "Every team, as with keys.",
+    "POST /admin/teams": "Makes one: `name`, and the fields of `teams[]`.",
+    "GET /admin/teams/{name}": "One of them.",
+    "PATCH /admin/teams/{name}": "Changes the fields that are given; null sets one to its default.",
+    "DELETE /admin/teams/{name}": "Removes it. 409 while a key made at run time belongs to it.",
+    "GET /admin/organisations": "Every organisation, as with keys.",
+    "POST /admin/organisations": "Makes one: `name`, and the fields of `organisations[]`.",
+    "GET /admin/organisations/{name}": "One of them.",
+    "PATCH /admin/organisations/{name}": "Changes the fields that are given; null sets one to its default.",
+    "DELETE /admin/organisations/{name}": "Removes it. 409 while a team made at run time belongs to it.",
+    "GET /admin/budgets": "Every budget in force, with whose it is (`kind`, `of`, `user`).",
+    "PUT /admin/budgets/{kind}/{name}": (
+        "Sets a budget of a `key`, `team` or `organisation` made at run time: the fields of a budget. It replaces the one of "
+        "the same name (which is the period where it has none), or is added."
+    ),
+    "DELETE /admin/budgets/{kind}/{name}/{budget}": "Removes that budget.",
+    "GET /admin/audit": (
+        "The record of changes, newest first: `id`, `at`, `who`, `action`, `kind`, `name`, `before`, `after`; never a key. "
+        "`?limit=` (100, at most 1,000), `before=ID` for the next page, `kind=`, `name=`."
+    ),
 }
 """Method and path below the first prefix -> meaning."""
 

@@ -40,7 +40,7 @@ OUR_HEADERS = (
     "server/http1.py",
 )
 """Files that write a reply's headers."""
-READ_HEADERS = ("gateway/principal.py", "gateway/heads.py")
+READ_HEADERS = ("gateway/principal.py", "gateway/heads.py", "server/admin.py")
 """Files that read a caller's."""
 
 

@@ -99,10 +99,12 @@ def test_the_record_is_asked_from_its_newest_end(store):
     """By kind and by name, page by page."""
     for number in range(6):
         kind, name = ("team", "organisation")[number % 2], "ab"[number // 3]
-        store.note(entry(name, kind, at_ms=number, before={"n": number}))
+        store.note(entry(name, kind, at_ms=number, before={"n": number}, after={"n": number}))
         if number == 0 and not store.audit(limit=1, before=None, kind=None, name=None):
             # A file is made by the first change, and a note is none.
-            store.commit(0, ("team", "a"), stored(name="a"), entry("a", at_ms=0, before={"n": 0}))
+            store.commit(
+                0, ("team", "a"), stored(name="a"), entry("a", at_ms=0, before={"n": 0}, after={"n": 0})
+            )
     every = store.audit(limit=100, before=None, kind=None, name=None)
     assert [one.at_ms for one in every] == [5, 4, 3, 2, 1, 0]
     assert every[0].before == {"n": 5}
@@ -110,6 +112,15 @@ def test_the_record_is_asked_from_its_newest_end(store):
     assert [one.at_ms for one in store.audit(limit=100, before=None, kind="team", name="a")] == [2, 0]
     page = store.audit(limit=2, before=every[1].id, kind=None, name=None)
     assert [one.at_ms for one in page] == [3, 2]
+
+
+def test_what_the_newest_note_said_is_not_said_again(store):
+    """Four workers take one file, and say it once; another file is another line, and so is going back to the first."""
+    store.commit(0, ("team", "a"), stored(name="a"), entry("a"))
+    for version in ("x", "x", "y", "y", "x"):
+        store.note(entry("", "config", "config.taken", after={"config": version}))
+    said = store.audit(limit=9, before=None, kind="config", name=None)
+    assert [one.after["config"] for one in said] == ["x", "y", "x"]
 
 
 def test_many_at_once_are_one_after_another(store, place):

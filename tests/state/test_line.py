@@ -172,5 +172,5 @@ async def test_a_reload_says_each_fault_once():
 
         seat.on("reload", reload)
         await seat.ready()
-    assert await house.seats[1].reload() == ["the same fault"]
+    assert await house.seats[1].reload("somebody") == ["the same fault"]
     await house.hub.aclose()

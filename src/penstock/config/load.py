@@ -20,7 +20,7 @@ from penstock.config.meaning import meaning_faults, secret_faults
 from penstock.config.mend import follows, mended
 from penstock.config.notices import notices
 from penstock.config.schema import Config
-from penstock.config.secrets import Secret, is_reference, resolve
+from penstock.config.secrets import Secret, is_hash, is_reference, resolve, virtual_secrets
 from penstock.config.shape import shape_faults
 
 
@@ -36,6 +36,8 @@ class Loaded(Struct):
     secrets: dict[str, Secret] = field(default_factory=dict[str, Secret])
     text: str = ""
     base: Path = field(default_factory=Path)
+    closed: bool = False
+    """Virtual keys were made at run time: without any left the gateway stays closed."""
 
     def __repr__(self) -> str:
         """Without the text: a refused file may hold a secret in plain."""
@@ -108,7 +110,9 @@ def references(config: Config) -> list[tuple[str, str]]:
         proxy = provider.network.proxy
         if proxy is not None and is_reference(proxy):
             found.append((f"{path}.network.proxy", proxy))
-    found += [(f"$.virtual_keys[{i}].key", key.key) for i, key in enumerate(config.virtual_keys)]
+    for i, key in enumerate(config.virtual_keys):
+        secrets = virtual_secrets(f"$.virtual_keys[{i}]", key)
+        found += [(path, reference) for path, reference in secrets if not is_hash(reference)]
     if config.server.admin_key is not None:
         found.append(("$.server.admin_key", config.server.admin_key))
     if config.ledger.url is not None and is_reference(config.ledger.url):

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +12,17 @@ from penstock.base.endpoint import parse_base_url, parse_proxy
 from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, starts_ms
 from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
+from penstock.config.governing import governing_faults
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
-from penstock.config.secrets import Secret, is_reference, local_path, reference_name
+from penstock.config.secrets import (
+    Secret,
+    is_reference,
+    key_hash,
+    local_path,
+    reference_name,
+    virtual_secrets,
+)
 from penstock.config.shape import nearest
 
 SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex"})
@@ -38,6 +45,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += _route_faults(config)
     faults += _chain_faults(config)
     faults += _virtual_key_faults(config)
+    faults += governing_faults(config)
     faults += _price_faults(config)
     faults += rate_faults(config)
     faults += currency_faults(config)
@@ -299,22 +307,6 @@ def _virtual_key_faults(config: Config) -> Iterator[Fault]:
                 close = nearest(wanted, known)
                 meant = f"Did you mean {close!r}?" if close else f"Known: {', '.join(known) or 'none'}."
                 yield Fault(f"{path}.provider_keys[{n}]", f"There is no key {shown(wanted)}.", meant)
-        if not key.models:
-            yield Fault(f"{path}.models", "The list is empty: no model at all.", 'Write ["*"] for all.')
-        if key.expires is not None and not _is_moment(key.expires):
-            yield Fault(
-                f"{path}.expires",
-                f"{shown(key.expires)} is no date.",
-                "Write 2027-01-01 or 2027-01-01T12:00:00Z.",
-            )
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _price_faults(config: Config) -> Iterator[Fault]:
@@ -359,7 +351,11 @@ def _header_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault
         for name, provider in config.providers.items()
         for i, key in enumerate(provider.keys)
     ]
-    callers = [(f"$.virtual_keys[{i}].key", key.key) for i, key in enumerate(config.virtual_keys)]
+    callers = [
+        (path, reference)
+        for i, key in enumerate(config.virtual_keys)
+        for path, reference in virtual_secrets(f"$.virtual_keys[{i}]", key)
+    ]
     admin = [("$.server.admin_key", config.server.admin_key)] if config.server.admin_key else []
     for path, reference in (*places, *callers, *admin):
         secret = secrets.get(reference)
@@ -371,8 +367,8 @@ def _header_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault
             )
     seen: dict[str, str] = {}
     for path, reference in callers:
-        secret = secrets.get(reference)
-        if secret is not None and seen.setdefault(secret.reveal(), reference) != reference:
+        hashed = key_hash(reference, secrets)
+        if hashed is not None and seen.setdefault(hashed, reference) != reference:
             yield Fault(path, "Two virtual keys hold the same secret.", "Give each its own.")
 
 

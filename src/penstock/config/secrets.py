@@ -1,13 +1,17 @@
 """Secrets: written ``env.NAME`` or ``file:PATH`` in the configuration, resolved once, never printed."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.base.decisions import Rejected
+from penstock.config.schema import VirtualKeyConfig
 
 ENV_PREFIX = "env."
 FILE_PREFIX = "file:"
+HASH_PREFIX = "sha256:"
+"""A virtual key may stand as its hash, which is no secret; a provider's key may not: it must be sent."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -41,6 +45,28 @@ def reference_name(reference: str) -> str:
     if reference.startswith(ENV_PREFIX):
         return reference[len(ENV_PREFIX) :]
     return Path(reference[len(FILE_PREFIX) :]).name
+
+
+def is_hash(reference: str) -> bool:
+    """True for ``sha256:HEX``."""
+    return reference.startswith(HASH_PREFIX)
+
+
+def key_hash(reference: str, secrets: Mapping[str, Secret]) -> bytes | None:
+    """The SHA-256 of a virtual key, however it is written; None where its secret was not found."""
+    if is_hash(reference):
+        try:
+            return bytes.fromhex(reference[len(HASH_PREFIX) :])
+        except ValueError:
+            return None
+    secret = secrets.get(reference)
+    return None if secret is None else hashlib.sha256(secret.reveal().encode()).digest()
+
+
+def virtual_secrets(path: str, key: VirtualKeyConfig) -> list[tuple[str, str]]:
+    """Every secret that opens for this virtual key, with its place: its own, and those before a rotation."""
+    found = [(f"{path}.key", key.key)]
+    return found + [(f"{path}.previous[{n}].key", one.key) for n, one in enumerate(key.previous)]
 
 
 def local_path(text: str, base: Path) -> Path:

@@ -14,6 +14,7 @@ from penstock.base.decisions import Rejected
 from penstock.gateway.house import House
 from penstock.gateway.record import Explain, tell
 from penstock.gateway.settle import CallFacts
+from penstock.routing.allow import Patterns
 from penstock.routing.names import Chain, no_chain
 from penstock.routing.plan import Step, no_steps, plan
 
@@ -32,7 +33,7 @@ class Planned(Struct, frozen=True):
     """Every target of the chain, refused or not: the plan stands while none of them is in trouble."""
 
 
-def remembered(house: House, ask: Ask, patterns: tuple[str, ...], family: str) -> tuple[Planned, int] | None:
+def remembered(house: House, ask: Ask, patterns: Patterns, family: str) -> tuple[Planned, int] | None:
     """The kept plan of a plain ask whose targets are all in order, and its estimated input tokens."""
     if ask.needs or ask.models or ask.fallbacks or ask.provider is not None:
         return None

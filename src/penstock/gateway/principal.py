@@ -2,7 +2,7 @@
 
 Rules
 - A key is taken from ``Authorization: Bearer``, ``x-api-key`` or ``x-goog-api-key``; with several, the first that is
-  known. Only a keyed digest of each key is kept, so that a memory dump or a ``repr`` shows none.
+  known. Only a keyed digest of each key's SHA-256 is kept, so that a memory dump or a ``repr`` shows none.
 - With no virtual keys configured any credential is accepted, ignored, and never forwarded.
 """
 
@@ -32,6 +32,7 @@ class Principal(Struct, frozen=True):
     provider_keys: dict[str, frozenset[str]] | None = None
     limits: KeyLimits | None = None
     expires_unix_s: float | None = None
+    until_unix_s: float | None = None
 
     def keys_of(self, provider: str) -> frozenset[str] | None:
         """Key names of ``provider`` this holder may spend on; None: any."""
@@ -44,27 +45,32 @@ ANYONE = Principal(name="")
 
 
 def digest(secret: str | bytes) -> bytes:
-    """A keyed digest of a presented or configured key; the pepper lives and dies with the process."""
-    raw = secret.encode() if isinstance(secret, str) else secret
-    return hashlib.blake2b(raw, digest_size=16, key=_PEPPER).digest()
+    """What is kept of a presented or configured key."""
+    return digest_of_hash(hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest())
+
+
+def digest_of_hash(sha256: bytes) -> bytes:
+    """A keyed digest of a key's SHA-256; the pepper lives and dies with the process."""
+    return hashlib.blake2b(sha256, digest_size=16, key=_PEPPER).digest()
 
 
 class Doors:
-    """Virtual keys by digest."""
+    """Virtual keys by digest. ``closed``: without any, nobody is let in, for there were some."""
 
-    __slots__ = ("_principals",)
+    __slots__ = ("_principals", "closed")
 
-    def __init__(self, principals: dict[bytes, Principal]) -> None:
+    def __init__(self, principals: dict[bytes, Principal], *, closed: bool = False) -> None:
         self._principals = principals
+        self.closed = closed
 
     @property
     def open(self) -> bool:
         """True when no virtual keys are configured."""
-        return not self._principals
+        return not self._principals and not self.closed
 
     def admit(self, told: Mapping[bytes, bytes], known: Known, now_unix_s: float) -> Principal:
         """The holder of the presented key. Raises Unauthenticated, or Forbidden when it has expired."""
-        if not self._principals:
+        if not self._principals and not self.closed:
             if b"origin" in told:
                 _check_origin(told[b"origin"])
             return ANYONE
@@ -81,6 +87,12 @@ class Doors:
                 f"The virtual key {principal.name!r} has expired.",
                 code="key_expired",
                 hint="Ask the gateway's operator for a new one.",
+            )
+        if principal.until_unix_s is not None and now_unix_s >= principal.until_unix_s:
+            raise Forbidden(
+                f"This secret of the virtual key {principal.name!r} was replaced.",
+                code="key_rotated",
+                hint="Use the new one.",
             )
         return principal
 

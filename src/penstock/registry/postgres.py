@@ -18,6 +18,7 @@ from penstock.registry.views import Entry
 
 T = TypeVar("T")
 _Connection = psycopg.Connection[Any]
+_NEWEST = "SELECT after FROM admin_audit WHERE action = %s ORDER BY id DESC LIMIT 1"
 _STATE = "SELECT version, closed FROM admin_state"
 _LOCKED = "SELECT version, closed FROM admin_state FOR UPDATE"
 _TIMEOUTS = "-c statement_timeout=5000 -c lock_timeout=5000"
@@ -73,8 +74,15 @@ class PostgresStore:
         self._changed(store, entry)
 
     def note(self, entry: Entry) -> None:
-        """Add to the record alone."""
-        self._changed(lambda connection: _add(connection, entry), entry)
+        """Add to the record alone, unless the newest of this action says the same."""
+
+        def add(connection: _Connection) -> None:
+            _state_of(connection, to_change=True)  # of several gateways one after another
+            newest = connection.execute(_NEWEST, (entry.action,)).fetchone()
+            if newest is None or newest[0] != entry_row(entry)[-1]:
+                _add(connection, entry)
+
+        self._changed(add, entry)
 
     def audit(self, *, limit: int, before: int | None, kind: str | None, name: str | None) -> list[Entry]:
         """The record, newest first."""

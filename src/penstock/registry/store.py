@@ -56,6 +56,9 @@ _TABLES = (
 )
 
 
+NEWEST = "SELECT after FROM audit WHERE action = ? ORDER BY id DESC LIMIT 1"
+
+
 class Stale(Exception):
     """Somebody else has changed something since this was read."""
 
@@ -79,7 +82,7 @@ class Store(Protocol):
         ...
 
     def note(self, entry: Entry) -> None:
-        """Add to the record alone. Raises OurFault."""
+        """Add to the record alone, unless the newest of this action says the same. Raises OurFault."""
         ...
 
     def audit(self, *, limit: int, before: int | None, kind: str | None, name: str | None) -> list[Entry]:
@@ -203,11 +206,14 @@ class FileStore:
 
     def note(self, entry: Entry) -> None:
         """Add to the record; where there is no file yet, there is nothing to add to."""
-        if os.path.exists(self._path):  # noqa: PTH110
-            with self._asked("noted in") as connection:
-                self._begin(connection)
+        if not os.path.exists(self._path):  # noqa: PTH110
+            return
+        with self._asked("noted in") as connection:
+            self._begin(connection)
+            newest = connection.execute(NEWEST, (entry.action,)).fetchone()
+            if newest is None or newest[0] != entry_row(entry)[-1]:
                 _add(connection, entry)
-                connection.execute("COMMIT")
+            connection.execute("COMMIT")
 
     def audit(self, *, limit: int, before: int | None, kind: str | None, name: str | None) -> list[Entry]:
         """The record, newest first."""

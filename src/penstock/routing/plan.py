@@ -14,11 +14,10 @@ from penstock.base.chat import ProviderPreferences
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, Forbidden, NoTargetLeft, PenstockError
 from penstock.base.models import Target
-from penstock.routing.allow import verdict
+from penstock.routing.allow import ALL, Patterns, may_use
 from penstock.routing.health import Health
 from penstock.routing.names import Chain
 
-_ALL = ("*",)
 _ESTIMATE_SLACK = 0.8
 """Token estimates may be a fifth too high; a context is only too small beyond that."""
 _MODALITIES = {"image": "messages", "audio": "messages", "document": "messages"}
@@ -58,7 +57,7 @@ def plan(
     input_tokens: int,
     max_tokens: int | None,
     caller_family: str,
-    patterns: tuple[str, ...],
+    patterns: Patterns,
     preferences: ProviderPreferences | None,
     refuse: Refuse | None,
     health: Health,
@@ -74,7 +73,7 @@ def plan(
     names = chain.names or tuple(target.name for target in targets)
     refused: list[Refusal] = []
     serving: list[tuple[str, Target]] = []
-    everything = patterns == _ALL and preferences is None and not needs
+    everything = patterns == ALL and preferences is None and not needs
     for place, target in enumerate(targets):
         no: Rejected | None = None
         if not everything:
@@ -139,11 +138,11 @@ def _against(
     name: str,
     route: str,
     needs: frozenset[str],
-    patterns: tuple[str, ...],
+    patterns: Patterns,
     preferences: ProviderPreferences | None,
 ) -> Rejected | None:
     """What the request's own conditions say against this target."""
-    if patterns != _ALL and not may_use(name, route, patterns):
+    if patterns != ALL and not may_use(name, route, patterns):
         return Rejected("not-allowed", f"this key's models do not include {name}.", param="model")
     if preferences is not None:
         if preferences.only and not _listed(target, name, preferences.only):
@@ -157,15 +156,6 @@ def _against(
     if needs and target.facts.known:
         return _lacks(target, name, needs)
     return None
-
-
-def may_use(name: str, route: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a key may use a target: by the target's own name, or by the route that the operator put it into; a denial of either wins."""
-    by_name = verdict(name, patterns)
-    if by_name == "denied" or not route:
-        return by_name == "allowed"
-    by_route = verdict(route, patterns)
-    return by_route != "denied" and "allowed" in (by_name, by_route)
 
 
 def _lacks(target: Target, name: str, needs: frozenset[str]) -> Rejected | None:

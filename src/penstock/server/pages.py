@@ -27,20 +27,25 @@ from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
 from penstock.ledger.generation import generation
 from penstock.observe.metrics import Metrics, Snapshot
+from penstock.registry.changes import BadFields
 from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
+from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.app import App, caller_of
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
-Reload = Callable[[], Awaitable[Sequence[str]]]
+Reload = Callable[[str], Awaitable[Sequence[str]]]
+"""Takes who asked for it."""
 _encode = msgspec.json.Encoder().encode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def build_pages(app: App, reload: Reload, admin_key: str | None, ledger_file: str | None) -> Starlette:
+def build_pages(
+    app: App, reload: Reload, admin_key: str | None, ledger_file: str | None, office: Office
+) -> Starlette:
     """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each.
 
     ``ledger_file`` None: the ledger is no SQLite file, and there is no cost per render among the metrics.
@@ -61,6 +66,7 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger_file: st
         routes += [
             Route("/admin/reload", pages.reload, methods=["POST"]),
             Route("/admin/health", pages.target_health),
+            *admin_routes(office, pages.guard),
         ]
     return Starlette(
         routes=routes, exception_handlers={PenstockError: _refused, HTTPException: _starlette_refused}
@@ -74,7 +80,7 @@ def _json(value: Any, status: int = 200) -> Response:
 def _error(request: Request, error: PenstockError) -> Response:
     request_id = request.scope.get("penstock.request_id", "")
     body = caller_of(request.scope["raw_path"]).write_error(error, request_id)
-    if isinstance(error, BadEntries):
+    if isinstance(error, BadEntries | BadFields):
         body = _encode({**msgspec.json.decode(body), "faults": error.faults})
     answer = Response(body, status_code=error.status, media_type="application/json")
     for name, value in patience(error):
@@ -140,7 +146,8 @@ class _Pages:
         told = {name: value for name, value in reversed(request.scope["headers"]) if name in heard}
         return house.doors.admit(told, Known(), house.clock.unix_s())
 
-    def _admin(self, request: Request) -> None:
+    def guard(self, request: Request) -> None:
+        """Raises Unauthenticated or Forbidden without the admin key."""
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         given = given or request.headers.get("x-api-key", "")
         if not given:
@@ -223,8 +230,8 @@ class _Pages:
 
     async def reload(self, request: Request) -> Response:
         """Build the configuration anew and swap; a faulty one leaves the running one and says why."""
-        self._admin(request)
-        faults = await self._reload()
+        self.guard(request)
+        faults = await self._reload(who_asks(request))
         if faults:
             raise BadRequest(
                 "The new configuration has faults; the running one stays. " + " | ".join(faults),
@@ -234,5 +241,5 @@ class _Pages:
 
     async def target_health(self, request: Request) -> Response:
         """Breakers and key cool-downs as they stand."""
-        self._admin(request)
+        self.guard(request)
         return _json(self._app.house.condition(time.monotonic()))

@@ -66,9 +66,9 @@ class Hub:
         """Every worker serves."""
         return len(self._ready) == self._count
 
-    async def reload(self) -> list[str]:
-        """All workers, one after another's answer or not: the faults that any of them found."""
-        found = await self._ask_all(None, "reload", b"", RELOAD_S)
+    async def reload(self, who: str) -> list[str]:
+        """All workers, because ``who`` asked for it: the faults that any of them found."""
+        found = await self._ask_all(None, "reload", who.encode(), RELOAD_S)
         return list(dict.fromkeys(fault for answer in found for fault in _strings(answer)))
 
     async def aclose(self) -> None:
@@ -96,7 +96,7 @@ class Hub:
                 news = _news(payload)
                 return _encode(await self._ask_all(index, news.kind, news.payload, ASK_S))
             case "reload":
-                return _encode(await self.reload())
+                return _encode(await self.reload(payload.decode()))
             case "ready":
                 self._ready.add(index)
                 self.on_ready(index)
@@ -168,9 +168,9 @@ class Seat:
         """This worker serves from now on."""
         await self._ask("ready")
 
-    async def reload(self) -> list[str]:
+    async def reload(self, who: str) -> list[str]:
         """Reload every worker, this one too: the faults."""
-        return _strings(await self._ask("reload", timeout_s=RELOAD_S))
+        return _strings(await self._ask("reload", who.encode(), RELOAD_S))
 
     def tell(self, kind: str, payload: bytes) -> None:
         """Say something to all other workers."""

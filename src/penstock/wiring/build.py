@@ -16,12 +16,12 @@ from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, ProviderConfig, RateLimitConfig, VirtualKeyConfig
-from penstock.config.secrets import Secret, local_path, reference_name
+from penstock.config.secrets import key_hash, local_path, reference_name
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
-from penstock.gateway.principal import Doors, Principal, digest
+from penstock.gateway.principal import Doors, Principal, digest_of_hash
 from penstock.ledger.journal import Journal
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
@@ -74,7 +74,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=_doors(config, loaded.secrets, shared),
+        doors=_doors(config, loaded, shared),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -214,10 +214,20 @@ class _TargetMaker:
         )
 
 
-def _doors(config: Config, secrets: dict[str, Secret], shared: Shared) -> Doors:
-    return Doors(
-        {digest(secrets[key.key].reveal()): _principal(key, config, shared) for key in config.virtual_keys}
-    )
+def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
+    principals: dict[bytes, Principal] = {}
+    for key in config.virtual_keys:
+        principal = _principal(key, config, shared)
+        for previous in key.previous:
+            sha256 = key_hash(previous.key, loaded.secrets)
+            if sha256 is not None:
+                principals[digest_of_hash(sha256)] = msgspec.structs.replace(
+                    principal, until_unix_s=_unix_s(previous.until)
+                )
+        sha256 = key_hash(key.key, loaded.secrets)
+        if sha256 is not None:
+            principals[digest_of_hash(sha256)] = principal
+    return Doors(principals, closed=loaded.closed)
 
 
 def _principal(key: VirtualKeyConfig, config: Config, shared: Shared) -> Principal:

@@ -19,7 +19,7 @@ class Reloads(Protocol):
 
     app: App | None
 
-    def reload(self) -> Awaitable[list[str]]:
+    def reload(self, who: str) -> Awaitable[list[str]]:
         """Build the configuration anew, and swap; the faults."""
         ...
 
@@ -27,8 +27,8 @@ class Reloads(Protocol):
 def answer_others(seat: Seat, gateway: Reloads, shared: Shared) -> None:
     """Answer the hub, and the other workers through it."""
 
-    async def reload(_payload: bytes) -> bytes:
-        return _encode(await gateway.reload())
+    async def reload(who: bytes) -> bytes:
+        return _encode(await gateway.reload(who.decode()))
 
     async def metrics(_payload: bytes) -> bytes:
         shared.books.flush()

@@ -5,7 +5,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from penstock.config.schema import Config
 from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
+from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
 from penstock.state.line import LineGone
 from penstock.state.workers import Seat
+from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
 from penstock.wiring.neighbours import answer_others
 
@@ -68,6 +70,7 @@ class Running:
         """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
         self.app: App | None = None
         self.shared: Shared | None = None
+        self.administration: Administration | None = None
         self._host = ""
         self._ledger_file: str | None = None
         """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
@@ -80,21 +83,27 @@ class Running:
             return [str(fault) for fault in loaded.faults]
         self._host = host = self._options.host or loaded.config.server.host
         port = loaded.config.server.port if self._options.port is None else self._options.port
-        exposed = self._exposed(loaded.config)
+        place = self._options.db or ledger_place(loaded)
+        try:
+            administration = Administration(open_store(place), self._catalogue, self._log)
+            joined = administration.join(loaded)
+        except ConfigFault as error:
+            return [f"{error.path}: {error.public()}"]
+        except PenstockError as error:
+            return [error.public()]
+        loaded = joined.loaded
+        exposed = self._exposed(loaded)
         if exposed is not None:
             return [exposed]
         try:
-            place = self._options.db or ledger_place(loaded)
             self._ledger_file = None if is_postgres(place) else place
-            journal = open_journal(
-                place,
-                flush_ms=loaded.config.ledger.flush_ms,
-                max_queue=loaded.config.ledger.max_queue,
-            )
+            settings = joined.merged.config.ledger
+            journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
             return [f"{error.path}: {error.public()}"]
         try:
             self.shared = Shared(journal, self._log, self._options.seed)
+            self.administration = administration
             await self._take_seat()
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
             self.app.others = self.seat
@@ -102,12 +111,16 @@ class Running:
             await self._listen(self.app, host, port)
         except ConfigFault as error:
             journal.close()
+            await administration.stop()
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
             journal.close()
+            await administration.stop()
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
+        administration.begin(joined, self._swap, self._reloading)
+        administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
         self._warn(loaded)
@@ -132,46 +145,63 @@ class Running:
             door = socket.socket(fileno=number)
             self._servers.append(await loop.create_server(app.connection, sock=door, backlog=BACKLOG))
 
-    async def reload_all(self) -> list[str]:
+    async def reload_all(self, who: str) -> list[str]:
         """Reload, as a worker all of them: whoever is asked, all shall have one configuration."""
         if self.seat is None:
-            return await self.reload()
+            return await self.reload(who)
         try:
-            return await self.seat.reload()
+            return await self.seat.reload(who)
         except LineGone as error:
             return [f"the supervisor does not reload: {error}"]
 
-    async def reload(self) -> list[str]:
+    async def reload(self, who: str = "SIGHUP") -> list[str]:
         """Build the new configuration beside the old one and swap; faults leave the old one running. One after another.
 
         Reading and checking takes a tenth of a second, which running streams must not wait for: another thread does it.
         """
         async with self._reloading:
-            app, shared = self.app, self.shared
-            if app is None or shared is None:
+            app, shared, administration = self.app, self.shared, self.administration
+            if app is None or shared is None or administration is None:
                 return ["the gateway does not run"]
             loaded = await asyncio.to_thread(self._load)
             if app.draining:
                 return self._refused(["the gateway is stopping"])
             if loaded.config is None:
                 return self._refused([str(fault) for fault in loaded.faults])
-            exposed = self._exposed(loaded.config)
-            if exposed is not None:
-                return self._refused([exposed])
             try:
-                house = build(loaded, self._catalogue, shared, app.house)
+                joined = await asyncio.to_thread(administration.join, loaded)
+                exposed = self._exposed(joined.loaded)
+                if exposed is not None:
+                    return self._refused([exposed])
+                before = app.house.config
+                take = await self._swap(joined)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
-            self._say_what_waits(app.house.config, house.config)
-            old, app.house = app.house, house
-            self._mount(app, loaded)
-            for transport in retire(old, house, shared):
-                await transport.aclose()
+            except PenstockError as error:
+                return self._refused([error.public()])
+            self._say_what_waits(before, joined.merged.config)
+            await take()
+            administration.taken(joined, app.house.version, who)
             shared.metrics.add(RELOADS, 1, "applied")
-            self._log.event("reload.done", config=house.version)
-            self._warn(loaded)
+            self._log.event("reload.done", config=app.house.version)
             self._warm()
             return []
+
+    async def _swap(self, joined: Joined) -> Callable[[], Awaitable[None]]:
+        """A house beside the running one; what is given back puts it in its place. Raises ConfigFault."""
+        app, shared = self.app, self.shared
+        if app is None or shared is None:
+            raise ConfigFault("The gateway does not run.", path="$")
+        house = build(joined.loaded, self._catalogue, shared, app.house)
+
+        async def take() -> None:
+            old, app.house = app.house, house
+            self._mount(app, joined.loaded)
+            self._warn(joined.loaded)
+            for transport in retire(old, house, shared):
+                await transport.aclose()
+
+        return take
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -183,6 +213,8 @@ class Running:
             ended = await app.drain(app.house.config.server.drain_timeout_ms / 1000)
         for task in list(self._tasks):
             task.cancel()
+        if self.administration is not None:
+            await self.administration.stop()
         if shared is not None:
             try:
                 for transport in shared.transports.values():
@@ -194,12 +226,13 @@ class Running:
             await self.seat.aclose()
         return ended
 
-    def _exposed(self, config: Config) -> str | None:
+    def _exposed(self, loaded: Loaded) -> str | None:
         """Why this configuration may not stand behind the address that is, or will be, listened on; also at a reload."""
-        if self._host in LOOPBACK or config.virtual_keys or self._options.open:
+        keyed = loaded.closed or (loaded.config is not None and loaded.config.virtual_keys)
+        if self._host in LOOPBACK or keyed or self._options.open:
             return None
         fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
-        return f"{fault} Add virtual_keys, or start with --open."
+        return f"{fault} Add virtual_keys, make one with `penstock keys new`, or start with --open."
 
     def _refused(self, faults: list[str]) -> list[str]:
         if self.shared is not None:
@@ -219,7 +252,8 @@ class Running:
         config: Config = app.house.config
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
-        app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file)
+        if self.administration is not None:
+            app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""

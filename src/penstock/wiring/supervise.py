@@ -120,7 +120,7 @@ class Supervisor:
 
     async def reload(self) -> None:
         """Each worker says on the log what became of it."""
-        await self._hub.reload()
+        await self._hub.reload("SIGHUP")
 
     def signal(self, number: int) -> None:
         """Pass it on."""

@@ -1,0 +1,210 @@
+"""Keys, teams and budgets of a running gateway, changed without a restart.
+
+A change: decided, the new house built beside the old one, then stored, then swapped. What cannot be built is not stored,
+and what could not be stored is not in force; between the two nothing can fail. Changes made elsewhere (another worker,
+another node, ``penstock keys`` at the store itself) are found by their version, twice a second.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.errors import ConfigFault, OurFault, PenstockError
+from penstock.config.catalogue import Catalogue
+from penstock.config.fault import Fault
+from penstock.config.load import Loaded
+from penstock.config.meaning import meaning_faults
+from penstock.config.schema import Config
+from penstock.observe.log import OperatorLog
+from penstock.registry.changes import Ask, applied, decide, settled
+from penstock.registry.desk import TRIES, answer, crowded
+from penstock.registry.objects import Check, Kind, Merged, Registry, merge
+from penstock.registry.secret import fresh_key
+from penstock.registry.store import Stale, Store
+from penstock.registry.views import Entry, budget_views, entry_of, entry_view, object_views
+
+FOLLOW_S = 0.5
+"""How often the store's version is asked: one small read in another thread."""
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    """What the file says, what was made at run time, and the one configuration of both (``loaded``)."""
+
+    file: Loaded
+    registry: Registry
+    merged: Merged
+    loaded: Loaded
+
+
+Swap = Callable[[Joined], Awaitable[Callable[[], Awaitable[None]]]]
+"""Builds a house beside the running one (raises ConfigFault), and gives what puts it in force, which cannot fail."""
+
+
+class Administration:
+    """The office of one process. All but ``join`` belongs to the event loop."""
+
+    def __init__(self, store: Store, catalogue: Catalogue, log: OperatorLog) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._log = log
+        self._swap: Swap | None = None
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.in_force: Joined | None = None
+
+    def join(self, file: Loaded) -> Joined:
+        """What a file says with what was made at run time. Blocks; raises OurFault where the store does not answer."""
+        return self._joined(file, self._store.read())
+
+    def begin(self, joined: Joined, swap: Swap, lock: asyncio.Lock) -> None:
+        """``joined`` is in force; from now on changes are. ``lock``: one swap at a time, reloads included."""
+        self.in_force, self._swap, self._lock = joined, swap, lock
+        self._keep(self._follow())
+
+    def taken(self, joined: Joined, version: str, who: str) -> None:
+        """A start or a reload has put a file in force: for the record, if it is another one than the last."""
+        self.in_force = joined
+        self._keep(self._note(version, who))
+
+    async def stop(self) -> None:
+        """No more changes."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._store.close)
+
+    async def ask(self, ask: Ask, who: str) -> dict[str, Any]:
+        """Make a change. Whoever asked may hang up in the middle of it: it is then made all the same, and whole."""
+        return await asyncio.shield(self._keep(self._ask(ask, who)))
+
+    async def objects(self, kind: Kind) -> list[dict[str, Any]]:
+        """All of a kind, as the store has it now."""
+        joined = await self._now()
+        return object_views(kind, _config(joined.file), joined.registry, joined.merged)
+
+    async def budgets(self) -> list[dict[str, Any]]:
+        """Every budget, as the store has it now."""
+        joined = await self._now()
+        return budget_views(_config(joined.file), joined.registry, joined.merged)
+
+    async def audit(
+        self, *, limit: int, before: int | None, kind: str | None, name: str | None
+    ) -> list[dict[str, Any]]:
+        """The record, newest first."""
+        entries = await asyncio.to_thread(self._store.audit, limit=limit, before=before, kind=kind, name=name)
+        return [entry_view(entry) for entry in entries]
+
+    async def _ask(self, ask: Ask, who: str) -> dict[str, Any]:
+        async with self._lock:
+            for _ in range(TRIES):
+                file = self._in_force().file
+                registry, now_s = await asyncio.to_thread(self._store.read), time.time()
+                config, check = _config(file), self._check(file)
+                change = decide(ask, registry, config, now_s, fresh_key)
+                merged = await asyncio.to_thread(settled, ask, change, registry, config, check)
+                after = applied(registry, change)
+                joined = _with(file, after, merged)
+                take = await self._build(joined)
+                entry, place = entry_of(change, who, now_s), change.object.place
+                try:
+                    await asyncio.to_thread(self._store.commit, registry.version, place, change.after, entry)
+                except Stale:
+                    continue
+                await take()
+                self.in_force = joined
+                self._log.event("admin.changed", action=change.action, name=place[1], who=who)
+                return answer(change, config, after, merged)
+        raise crowded()
+
+    async def _build(self, joined: Joined) -> Callable[[], Awaitable[None]]:
+        if self._swap is None:
+            raise OurFault("The gateway has not started yet.", status=503, retry_after_s=1)
+        return await self._swap(joined)
+
+    async def _now(self) -> Joined:
+        joined = self._in_force()
+        registry = await asyncio.to_thread(self._store.read)
+        if registry.version == joined.registry.version:
+            return joined
+        return await asyncio.to_thread(self._joined, joined.file, registry)
+
+    async def _follow(self) -> None:
+        """Changes made elsewhere come into force here."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            try:
+                if await asyncio.to_thread(self._store.version) != self._in_force().registry.version:
+                    async with self._lock:
+                        joined = await asyncio.to_thread(self.join, self._in_force().file)
+                        take = await self._build(joined)
+                        await take()
+                        self.in_force = joined
+                    self._log.event("admin.followed", version=joined.registry.version)
+            except ConfigFault as error:
+                self._log.once("admin build", f"{error.path}: {error.public()} What was in force stays.")
+            except PenstockError as error:
+                self._log.once("admin store", f"{error.public()} What was in force stays.")
+
+    async def _note(self, version: str, who: str) -> None:
+        entry = Entry(
+            at_ms=round(time.time() * 1000),
+            who=who,
+            action="config.taken",
+            kind="config",
+            name="",
+            before=None,
+            after={"config": version},
+        )
+        try:
+            await asyncio.to_thread(self._store.note, entry)
+        except PenstockError as error:
+            self._log.once("admin note", error.public())
+
+    def _joined(self, file: Loaded, registry: Registry) -> Joined:
+        return _with(file, registry, merge(_config(file), registry, self._check(file)))
+
+    def _check(self, file: Loaded) -> Check:
+        catalogue = self._catalogue
+
+        def check(config: Config) -> list[Fault]:
+            return meaning_faults(config, catalogue, file.base)
+
+        return check
+
+    def _in_force(self) -> Joined:
+        if self.in_force is None:
+            raise OurFault("The gateway has not started yet.", status=503, retry_after_s=1)
+        return self.in_force
+
+    def _keep(self, work: Any) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None and not isinstance(error, PenstockError):
+                self._log.failure("admin.failed", error)
+
+
+def _config(file: Loaded) -> Config:
+    if file.config is None:
+        raise ConfigFault("The configuration has faults.", path="$")
+    return file.config
+
+
+def _with(file: Loaded, registry: Registry, merged: Merged) -> Joined:
+    loaded = msgspec.structs.replace(
+        file,
+        config=merged.config,
+        warnings=[*file.warnings, *merged.warnings()],
+        closed=registry.closed,
+    )
+    return Joined(file=file, registry=registry, merged=merged, loaded=loaded)
