@@ -217,6 +217,8 @@ class _Pages:
         house = self._app.house
         house.books.flush()
         self._app.take_gauges()
+        if house.watcher is not None:
+            await house.watcher.refresh()
         if self._ledger_file is not None:
             await self._render_costs.refresh(house.metrics, self._ledger_file, house.config)
         metrics = house.metrics
