@@ -15,7 +15,7 @@ from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
-from penstock.ledger.opening import is_postgres, open_journal
+from penstock.ledger.opening import open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
@@ -54,8 +54,8 @@ class Running:
         self.shared: Shared | None = None
         self.administration: Administration | None = None
         self._host = ""
-        self._ledger_file: str | None = None
-        """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
+        self._ledger = ""
+        """The place of the journal that was opened at the start, whatever a reload says since. It may hold a password."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -78,7 +78,7 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
-            self._ledger_file = None if is_postgres(place) else place
+            self._ledger = place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
@@ -208,7 +208,7 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload, admin_key, self._ledger_file, self.administration)
+            app.pages = build_pages(app, self.reload, admin_key, self._ledger, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
