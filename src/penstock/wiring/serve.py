@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,8 +22,10 @@ from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
+from penstock.state.embedded import EmbeddedStore
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
+from penstock.wiring.money import recall
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -54,6 +57,8 @@ class Running:
         self.shared: Shared | None = None
         self.administration: Administration | None = None
         self._host = ""
+        self._place = ""
+        """Of the ledger; not to be shown."""
         self._ledger_file: str | None = None
         """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
         self.url = ""
@@ -78,26 +83,27 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
+            self._place = place
             self._ledger_file = None if is_postgres(place) else place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
             return [f"{error.path}: {error.public()}"]
+        self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared = Shared(journal, self._log, self._options.seed)
+            self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            await self._recall(joined.merged.config)
             self._mount(self.app, loaded)
             self._server = await asyncio.get_running_loop().create_server(
                 self.app.connection, host, port, backlog=BACKLOG
             )
         except ConfigFault as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [_cannot_listen(host, port, error)]
         bound = self._server.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if self._server.sockets[0].family == socket.AF_INET6 else bound[0]
@@ -110,6 +116,13 @@ class Running:
         self._warn(loaded)
         self._warm()
         return []
+
+    async def _let_go(self, shared: Shared, administration: Administration) -> None:
+        """Of what a start has opened that came to nothing."""
+        shared.journal.close()
+        if shared.kept.treasury is not None:
+            await shared.kept.treasury.aclose()
+        await administration.stop()
 
     async def reload(self, who: str = "SIGHUP") -> list[str]:
         """Build the new configuration beside the old one and swap; faults leave the old one running. One after another.
@@ -150,6 +163,7 @@ class Running:
         if app is None or shared is None:
             raise ConfigFault("The gateway does not run.", path="$")
         house = build(joined.loaded, self._catalogue, shared, app.house)
+        await self._recall(joined.merged.config)
 
         async def take() -> None:
             old, app.house = app.house, house
@@ -159,6 +173,12 @@ class Running:
                 await transport.aclose()
 
         return take
+
+    async def _recall(self, config: Config) -> None:
+        """What was spent before, in budgets that are new to this process."""
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        if treasury is not None:
+            await recall(treasury, config, self._place)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -178,7 +198,11 @@ class Running:
                     await transport.aclose()
             finally:
                 shared.books.flush()
-                shared.journal.close()
+                try:
+                    if shared.kept.treasury is not None:
+                        await shared.kept.treasury.aclose()
+                finally:
+                    shared.journal.close()
         return ended
 
     def _exposed(self, loaded: Loaded) -> str | None:
@@ -247,6 +271,11 @@ class Running:
                 await provider.tokens.token()
             except PenstockError as error:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
+
+
+def _state_file(place: str, path: str) -> str:
+    """Beside the ledger; where that is in PostgreSQL, beside where its file would be."""
+    return f"{path if is_postgres(place) else place}.state"
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
