@@ -21,6 +21,7 @@ from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
 from penstock.ledger.leases import SliceStore
@@ -55,6 +56,7 @@ class Shared:
         """The name of this run of this process, never used again."""
         self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
+        self.queues: dict[str, ProviderQueue] = {}
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -77,7 +79,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
-    return House(
+    house = House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
@@ -93,6 +95,8 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         log_once=shared.log.once,
         models=models,
     )
+    _queues(config, providers, shared)
+    return house
 
 
 def _lease_s(config: Config) -> float:
@@ -164,6 +168,19 @@ def _provider(
         for key in settings.keys
     )
     return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+
+
+def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:
+    """Queues last as long as the process: who waits does not lose its turn by a reload."""
+    for name, provider in providers.items():
+        settings = config.providers[name].queue
+        if settings is None:
+            continue
+        queue = shared.queues.get(name)
+        if queue is None:
+            queue = shared.queues[name] = ProviderQueue(name, settings)
+        queue.change(settings)
+        provider.queue = queue
 
 
 def _transport(
