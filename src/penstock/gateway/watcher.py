@@ -39,6 +39,7 @@ LINGER_S = 6.0
 """How long a budget is looked at after it was touched: until others have said what they spent (ledger.leases)."""
 REFRESH_S = 5.0
 MAX_BUDGETS = 1000
+_GAUGES = (BUDGET_RATIO, BUDGET_SPENT_USD, BUDGET_LIMIT_USD, BUDGET_FORECAST)
 
 
 class _Seen(Struct):
@@ -66,6 +67,7 @@ class Watcher:
         self._due: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._refreshed_s = float("-inf")
+        metrics.before_render(self._set_gauges)
 
     def note(self, bucket: Bucket) -> None:
         """Something of this budget was spent."""
@@ -103,7 +105,6 @@ class Watcher:
             accounts = list(self._treasury.budgets.accounts.values())[:MAX_BUDGETS]
             for reading in await self._readings([account.at(now_s) for account in accounts]):
                 self._see(reading, now_s)
-        self._set_gauges(self._clock.unix_s())
 
     async def aclose(self) -> None:
         """At a clean stop: the last look, and a moment for the webhooks."""
@@ -168,25 +169,25 @@ class Watcher:
         )
         self.webhooks.post(told)
 
-    def _set_gauges(self, now_s: float) -> None:
-        metrics = self._metrics
-        metrics.clear(BUDGET_RATIO)
-        metrics.clear(BUDGET_FORECAST)
-        spent: dict[tuple[str, ...], str] = {}
-        limits: dict[tuple[str, ...], str] = {}
+    def _set_gauges(self, metrics: Metrics) -> None:
+        """As texts, of which the asked process's own count: the sum of several processes would be none."""
+        now_s = self._clock.unix_s()
+        series: dict[str, dict[tuple[str, ...], str]] = {metric.name: {} for metric in _GAUGES}
         for seen in self._seen.values():
             reading = seen.reading
             if reading.end_s <= now_s:
                 continue
             labels = (reading.node, reading.spec.name)
             limit_nusd = reading.spec.limit_nusd
-            metrics.set(BUDGET_RATIO, reading.spent_nusd / limit_nusd if limit_nusd else 1.0, *labels)
-            spent[labels], limits[labels] = usd_text(reading.spent_nusd), usd_text(limit_nusd)
+            ratio = reading.spent_nusd / limit_nusd if limit_nusd else 1.0
+            series[BUDGET_RATIO.name][labels] = repr(ratio)
+            series[BUDGET_SPENT_USD.name][labels] = usd_text(reading.spent_nusd)
+            series[BUDGET_LIMIT_USD.name][labels] = usd_text(limit_nusd)
             forecast_s = seen.rate.forecast_s(reading, now_s)
             if forecast_s is not None:
-                metrics.set(BUDGET_FORECAST, forecast_s - now_s, *labels)
-        metrics.set_texts(BUDGET_SPENT_USD, spent)
-        metrics.set_texts(BUDGET_LIMIT_USD, limits)
+                series[BUDGET_FORECAST.name][labels] = repr(forecast_s - now_s)
+        for metric in _GAUGES:
+            metrics.set_texts(metric, series[metric.name])
 
 
 def payload(alert: Alert, forecast_s: float | None, now_s: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,10 +22,12 @@ from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
+from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
+from penstock.wiring.money import recall
 from penstock.wiring.neighbours import answer_others
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -72,8 +75,8 @@ class Running:
         self.shared: Shared | None = None
         self.administration: Administration | None = None
         self._host = ""
-        self._ledger_file: str | None = None
-        """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
+        self._place = ""
+        """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -96,26 +99,26 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
-            self._ledger_file = None if is_postgres(place) else place
+            self._place = place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
             return [f"{error.path}: {error.public()}"]
+        self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared = Shared(journal, self._log, self._options.seed)
+            self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             await self._take_seat()
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            await self._recall(joined.merged.config)
             self.app.others = self.seat
             self._mount(self.app, loaded)
             await self._listen(self.app, host, port)
         except ConfigFault as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
@@ -127,12 +130,20 @@ class Running:
         self._warm()
         return []
 
+    async def _let_go(self, shared: Shared, administration: Administration) -> None:
+        """Of what a start has opened that came to nothing."""
+        shared.journal.close()
+        if shared.kept.treasury is not None:
+            await shared.kept.treasury.aclose()
+        await administration.stop()
+
     async def _take_seat(self) -> None:
         """As a worker: the line to the supervisor, before anything is built that needs it."""
         place = self._options.seat
         if place is None or self.shared is None:
             return
-        self.seat = Seat(place.index, self.orphaned.set)
+        self.seat = seat = Seat(place.index, self.orphaned.set)
+        self.shared.open_store = lambda: seat
         answer_others(self.seat, self, self.shared)
         await self.seat.connect(socket.socket(fileno=place.line_fd))
 
@@ -193,6 +204,7 @@ class Running:
         if app is None or shared is None:
             raise ConfigFault("The gateway does not run.", path="$")
         house = build(joined.loaded, self._catalogue, shared, app.house)
+        await self._recall(joined.merged.config)
 
         async def take() -> None:
             old, app.house = app.house, house
@@ -202,6 +214,12 @@ class Running:
                 await transport.aclose()
 
         return take
+
+    async def _recall(self, config: Config) -> None:
+        """What was spent before, in budgets that are new to this process."""
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        if treasury is not None:
+            await recall(treasury, config, self._place)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -217,11 +235,17 @@ class Running:
             await self.administration.stop()
         if shared is not None:
             try:
+                if shared.watcher is not None:
+                    await shared.watcher.aclose()
                 for transport in shared.transports.values():
                     await transport.aclose()
             finally:
                 shared.books.flush()
-                shared.journal.close()
+                try:
+                    shared.journal.close()
+                finally:
+                    if shared.kept.treasury is not None:
+                        await shared.kept.treasury.aclose()
         if self.seat is not None:
             await self.seat.aclose()
         return ended
@@ -253,7 +277,7 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file, self.administration)
+            app.pages = build_pages(app, self.reload_all, admin_key, self._place, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
@@ -293,6 +317,11 @@ class Running:
                 await provider.tokens.token()
             except PenstockError as error:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
+
+
+def _state_file(place: str, path: str) -> str:
+    """Beside the ledger; where that is in PostgreSQL, beside where its file would be."""
+    return f"{path if is_postgres(place) else place}.state"
 
 
 def url_of(listening: socket.socket) -> str:
