@@ -11,6 +11,7 @@ from penstock.state.workers import Seat
 from penstock.wiring.build import Shared
 
 _WRITE_S = 2.0
+_strings = msgspec.msgpack.Decoder(list[str]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -42,6 +43,11 @@ def answer_others(seat: Seat, gateway: Reloads, shared: Shared) -> None:
         await asyncio.to_thread(shared.journal.flush, _WRITE_S)
         return b""
 
+    async def recall(pots: bytes) -> bytes:
+        advances = shared.kept.advances
+        return _encode([] if advances is None else advances.recalled(_strings(pots)))
+
+    seat.on("recall", recall)
     seat.on("reload", reload)
     seat.on("metrics", metrics)
     seat.on("write", write)

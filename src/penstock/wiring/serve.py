@@ -15,6 +15,7 @@ from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
+from penstock.gateway.advances import Advances
 from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
@@ -22,6 +23,7 @@ from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
 from penstock.state.line import LineGone
+from penstock.state.names import new_run
 from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
@@ -133,6 +135,7 @@ class Running:
         if place is None or self.shared is None:
             return
         self.seat = Seat(place.index, self.orphaned.set)
+        self.shared.kept.advances = Advances(self.seat, new_run(), self.shared.clock)
         answer_others(self.seat, self, self.shared)
         await self.seat.connect(socket.socket(fileno=place.line_fd))
 
@@ -222,6 +225,8 @@ class Running:
             finally:
                 shared.books.flush()
                 shared.journal.close()
+        if shared is not None and shared.kept.advances is not None:
+            await shared.kept.advances.aclose()
         if self.seat is not None:
             await self.seat.aclose()
         return ended
