@@ -1,6 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +24,7 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
+from penstock.ledger.leases import SliceStore
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
@@ -32,6 +34,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 
 
@@ -49,6 +52,10 @@ class Shared:
         self.rng = random.Random(seed)
         self.transports: dict[TransportSettings, Transport] = {}
         self.kept = Kept({}, {})
+        self.run = new_run()
+        """The name of this run of this process, never used again."""
+        self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
+        """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
 
 
@@ -67,8 +74,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
     if shared.kept.treasury is None and has_budgets(config):
-        # Without a state of its own (wiring.serve gives it one) what was spent is forgotten with the process.
-        shared.kept.treasury = Treasury(MemoryStore(shared.clock), "alone", shared.clock)
+        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
@@ -91,6 +97,11 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     )
     _queues(config, providers, shared)
     return house
+
+
+def _lease_s(config: Config) -> float:
+    """What is not settled by then belongs to no call that runs."""
+    return 2 * config.server.total_timeout_ms / 1000
 
 
 def ledger_place(loaded: Loaded) -> str:

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,19 +16,18 @@ from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
-from penstock.gateway.advances import Advances
 from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
+from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
-from penstock.state.names import new_run
-from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
-from penstock.wiring.neighbours import answer_others
+from penstock.wiring.money import recall
+from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -67,15 +67,13 @@ class Running:
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._servers: list[asyncio.Server] = []
-        self.seat: Seat | None = None
-        self.orphaned = asyncio.Event()
-        """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
+        self.sharing = Sharing()
         self.app: App | None = None
         self.shared: Shared | None = None
         self.administration: Administration | None = None
         self._host = ""
-        self._ledger_file: str | None = None
-        """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
+        self._place = ""
+        """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -98,26 +96,34 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
-            self._ledger_file = None if is_postgres(place) else place
+            self._place = place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
             return [f"{error.path}: {error.public()}"]
+        self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared = Shared(journal, self._log, self._options.seed)
+            self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
-            await self._take_seat()
+            place_of = self._options.seat
+            await self.sharing.join(
+                self,
+                self.shared,
+                joined.merged.config,
+                loaded,
+                place_of and (place_of.index, place_of.line_fd),
+            )
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
-            self.app.others = self.seat
+            await self._recall(joined.merged.config)
+            self.app.others = self.sharing.seat
+            self.sharing.introduce(self.app.house, self.shared)
             self._mount(self.app, loaded)
             await self._listen(self.app, host, port)
         except ConfigFault as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
@@ -129,15 +135,13 @@ class Running:
         self._warm()
         return []
 
-    async def _take_seat(self) -> None:
-        """As a worker: the line to the supervisor, before anything is built that needs it."""
-        place = self._options.seat
-        if place is None or self.shared is None:
-            return
-        self.seat = Seat(place.index, self.orphaned.set)
-        self.shared.kept.advances = Advances(self.seat, new_run(), self.shared.clock)
-        answer_others(self.seat, self, self.shared)
-        await self.seat.connect(socket.socket(fileno=place.line_fd))
+    async def _let_go(self, shared: Shared, administration: Administration) -> None:
+        """Of what a start has opened that came to nothing."""
+        shared.journal.close()
+        if shared.kept.treasury is not None:
+            await shared.kept.treasury.aclose()
+        await self.sharing.aclose()
+        await administration.stop()
 
     async def _listen(self, app: App, host: str, port: int) -> None:
         loop, place = asyncio.get_running_loop(), self._options.seat
@@ -150,10 +154,11 @@ class Running:
 
     async def reload_all(self, who: str) -> list[str]:
         """Reload, as a worker all of them: whoever is asked, all shall have one configuration."""
-        if self.seat is None:
+        seat = self.sharing.seat
+        if seat is None:
             return await self.reload(who)
         try:
-            return await self.seat.reload(who)
+            return await seat.reload(who)
         except LineGone as error:
             return [f"the supervisor does not reload: {error}"]
 
@@ -196,15 +201,23 @@ class Running:
         if app is None or shared is None:
             raise ConfigFault("The gateway does not run.", path="$")
         house = build(joined.loaded, self._catalogue, shared, app.house)
+        await self._recall(joined.merged.config)
 
         async def take() -> None:
             old, app.house = app.house, house
+            self.sharing.introduce(house, shared)
             self._mount(app, joined.loaded)
             self._warn(joined.loaded)
             for transport in retire(old, house, shared):
                 await transport.aclose()
 
         return take
+
+    async def _recall(self, config: Config) -> None:
+        """What was spent before, in budgets that are new to this process."""
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        if treasury is not None:
+            await recall(treasury, config, self._place)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -224,11 +237,13 @@ class Running:
                     await transport.aclose()
             finally:
                 shared.books.flush()
-                shared.journal.close()
-        if shared is not None and shared.kept.advances is not None:
-            await shared.kept.advances.aclose()
-        if self.seat is not None:
-            await self.seat.aclose()
+                try:
+                    shared.journal.close()
+                finally:
+                    await self.sharing.give_back()
+                    if shared.kept.treasury is not None:
+                        await shared.kept.treasury.aclose()
+        await self.sharing.aclose()
         return ended
 
     def _exposed(self, loaded: Loaded) -> str | None:
@@ -258,7 +273,7 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file, self.administration)
+            app.pages = build_pages(app, self.reload_all, admin_key, self._place, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
@@ -298,6 +313,11 @@ class Running:
                 await provider.tokens.token()
             except PenstockError as error:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
+
+
+def _state_file(place: str, path: str) -> str:
+    """Beside the ledger; where that is in PostgreSQL, beside where its file would be."""
+    return f"{path if is_postgres(place) else place}.state"
 
 
 def url_of(listening: socket.socket) -> str:
@@ -364,10 +384,10 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     loop.add_signal_handler(signal.SIGHUP, on_hup)
     # Not before: who reads it may send a signal at once, which without its handler would end the process.
     log.event(f"{_whose(options)}listening", url=running.url, config=str(options.config))
-    orphaned = asyncio.ensure_future(running.orphaned.wait())
+    orphaned = asyncio.ensure_future(running.sharing.orphaned.wait())
     orphaned.add_done_callback(lambda _task: stop.set())
-    if running.seat is not None:
-        await running.seat.ready()
+    if running.sharing.seat is not None:
+        await running.sharing.seat.ready()
     await stop.wait()
     calls = running.app.inflight if running.app is not None else 0
     hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}
