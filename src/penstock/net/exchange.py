@@ -28,6 +28,7 @@ _OK: Final = 200
 _REDIRECT: Final = 300
 _PAUSED: Final = 1  # by who takes the pieces
 _UNREAD: Final = 2  # by the bound on what is held
+_HALTED: Final = 4  # by who decides whether it goes on
 
 
 class Deadlines(Struct, frozen=True):
@@ -180,6 +181,14 @@ class Exchange(Struct, eq=False):
     def resume(self) -> None:
         """Read on."""
         self._loosen(_PAUSED)
+
+    def halt(self) -> None:
+        """The same for another reason than a slow taker: both must be over before it is read on."""
+        self._brake(_HALTED)
+
+    def go_on(self) -> None:
+        """That reason is over."""
+        self._loosen(_HALTED)
 
     def abort(self) -> None:
         """Close the socket now. After a complete body nothing happens: the connection is in the pool again."""

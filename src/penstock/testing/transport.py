@@ -129,6 +129,14 @@ class ScriptedExchange:
         self.paused = False
         self._go.set()
 
+    def halt(self) -> None:
+        """As ``pause``: a script has one brake."""
+        self.pause()
+
+    def go_on(self) -> None:
+        """As ``resume``."""
+        self.resume()
+
     def abort(self) -> None:
         """Close now; nothing after a complete body."""
         if not self.complete and self.error is None:
