@@ -182,7 +182,7 @@ class Delivery:
     def _look(self, watch: "Watched") -> None:
         """Does it go on? Where it must not, the store is asked first, and nothing is read meanwhile."""
         if self._asking is None and not watch.goes_on(self._relay.content_bytes):
-            self._exchange.halt()
+            self._exchange.pause(halt=True)
             self._asking = asyncio.ensure_future(self._ask(watch))
 
     async def _ask(self, watch: "Watched") -> None:
@@ -191,7 +191,7 @@ class Delivery:
         if self.done:
             return
         if watch.goes_on(self._relay.content_bytes):
-            self._exchange.go_on()
+            self._exchange.resume(halt=True)
             return
         self._exchange.shortcut = None
         try:

@@ -119,23 +119,15 @@ class ScriptedExchange:
             raise self.error
         return self._body
 
-    def pause(self) -> None:
-        """No more pieces until ``resume``."""
+    def pause(self, *, halt: bool = False) -> None:
+        """No more pieces until ``resume``; ``halt`` is the same brake here."""
         self.paused = True
         self._go.clear()
 
-    def resume(self) -> None:
+    def resume(self, *, halt: bool = False) -> None:
         """Read on."""
         self.paused = False
         self._go.set()
-
-    def halt(self) -> None:
-        """As ``pause``: a script has one brake."""
-        self.pause()
-
-    def go_on(self) -> None:
-        """As ``resume``."""
-        self.resume()
 
     def abort(self) -> None:
         """Close now; nothing after a complete body."""
