@@ -36,7 +36,7 @@ MODELS = ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5"]
 
 @pytest.fixture(params=[1, 16], ids=["token by token", "in gulps"])
 def gateway(tmp_path, request) -> Iterator[Gateway]:
-    profile = {"output_tokens": LONG, "tokens_per_s": 20_000, "tokens_per_event": request.param}
+    profile = {"output_tokens": LONG, "tokens_per_s": 5_000, "tokens_per_event": request.param}
     with running_gateway(tmp_path, CONFIG, scenario={"profiles": {"*": profile}}) as gateway:
         yield gateway
 
