@@ -9,6 +9,10 @@ REQUEST_HEADERS: dict[str, str] = {
         "`key=value` pairs, comma-separated, at most 16 of 256 characters: kept on every entry of the call; "
         "`penstock cost --by meta:KEY` groups by them. They are joined with the body's `metadata` and win over it."
     ),
+    "x-penstock-user": (
+        "Who asks through the caller, at most 256 characters; else the body's `user`. Kept in the ledger, and held to the "
+        "limits of that user of the virtual key, where it has any."
+    ),
     "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
     "x-penstock-stage": "The name of the pipeline stage that makes the call.",
     "x-penstock-operator": "With the admin key: who holds it, in his own words. Kept in the record of changes.",

@@ -114,7 +114,7 @@ def msgspec_takes(knob: Knob, value: Any) -> bool:
     return True
 
 
-DOLLARS = ("usd_per_hour", "usd_per_gb_month", "usd_per_gb", "usd")
+DOLLARS = ("usd_per_hour", "usd_per_gb_month", "usd_per_gb", "usd", "limit_usd")
 
 
 @each_knob

@@ -9,7 +9,7 @@ import threading
 import trustme
 
 from penstock.config.schema import Config, VirtualKeyConfig
-from penstock.wiring import build as building
+from penstock.wiring.governed import Kept, principal_of
 from tests.behaviours.gateway import WAIT_S, Gateway, chat, filled, running_gateway
 from tests.net.raw_server import RawServer, always
 
@@ -172,7 +172,7 @@ def test_a_reload_trusts_what_stands_in_the_ca_file_now(tmp_path):
 def test_a_key_whose_list_names_nothing_spends_on_nothing():
     """A restriction that fits no provider must not become none at all."""
     key = VirtualKeyConfig(name="k", key="env.K", provider_keys=("gone.research",))
-    principal = building._principal(key, Config(), shared=None)
+    principal = principal_of(Config(), key, Kept({}, {}))
     assert principal.keys_of("openai") == frozenset()
-    free = building._principal(VirtualKeyConfig(name="k", key="env.K"), Config(), shared=None)
+    free = principal_of(Config(), VirtualKeyConfig(name="k", key="env.K"), Kept({}, {}))
     assert free.keys_of("openai") is None

@@ -178,7 +178,8 @@ class Ask(Struct):
     ``needs`` are capabilities the target must have: "image", "document", "audio", "tools", "json_schema".
     ``input_bytes`` is the size of what the model will read (messages and tools), for estimates.
     ``fallbacks`` and ``models`` are the caller's own chain. ``metadata`` is the body's ``metadata`` if it is an
-    object of strings. ``gateway_fields`` are the names, present in the body, that only a gateway reads.
+    object of strings. ``gateway_fields`` are the names, present in the body, that only a gateway reads. ``user`` is the
+    body's own word for who asks through the caller.
     """
 
     dialect: str
@@ -200,3 +201,4 @@ class Ask(Struct):
     """The conversation as it stands in ``body``."""
     spans: dict[str, tuple[int, int, int]] | None = None
     """Filled by the caller's dialect on demand: field -> (start of its key, start, end of its value) in body."""
+    user: str = ""

@@ -10,7 +10,8 @@
     │   └── CallerGone          499  hung up; nobody is left to answer
     ├── PolicyError             the operator's rules say no
     │   ├── Forbidden           403  key may not use this model, or has expired
-    │   └── RateLimited         429  our own limit; always with retry_after_s
+    │   ├── RateLimited         429  our own limit; always with retry_after_s
+    │   └── BudgetRefused       402  a budget is spent; 429 where running calls hold what is left
     ├── UpstreamError           a provider, or the way to it, failed
     │   ├── UpstreamBadRequest  4xx  the provider refused the request itself
     │   ├── UpstreamNotFound    404  the provider does not know the model (retired or unknown)
@@ -136,6 +137,16 @@ class RateLimited(PolicyError):
     default_status: ClassVar[int] = 429
     default_code: ClassVar[str] = "rate_limit_exceeded"
     retryable: ClassVar[bool] = True
+
+
+class BudgetRefused(PolicyError):
+    """A budget has too little left. ``code`` is the ledger's (ledger.budgets); ``retry_after_s`` None: asking again is no use.
+
+    402, which clients do not repeat; 429 where running calls hold what is left, and some of it may come back soon.
+    """
+
+    default_status: ClassVar[int] = 402
+    default_code: ClassVar[str] = "budget-exhausted"
 
 
 class UpstreamError(PenstockError):

@@ -3,12 +3,22 @@
 import argparse
 
 MAX_PORT = 65535
+MAX_WORKERS = 64
 
 
 def port(text: str) -> int:
     """A TCP port, 0 for a free one. The event loop would take 80000 for 14464."""
     if not text.isascii() or not text.isdecimal() or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: write a number from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def workers(text: str) -> int:
+    """How many processes serve."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of workers: write one from 1 to {MAX_WORKERS}"
+        )
     return int(text)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from penstock.base.errors import ConfigFault
-from penstock.cli.arguments import port
+from penstock.cli.arguments import port, workers
 from penstock.cli.place import LEDGER_HELP, ledger_at
 
 
@@ -19,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, help="port, 0 for a free one (server.port, 8080)")
     parser.add_argument("--db", help=f"{LEDGER_HELP} (ledger.url, ledger.path, penstock.db)")
     parser.add_argument("--open", action="store_true", help="allow other than loopback without virtual keys")
+    parser.add_argument(
+        "--workers", type=workers, help="processes on one port (server.workers, 1)", metavar="N"
+    )
+    parser.add_argument("--seat", type=_seat, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="log as JSON lines")
 
 
@@ -27,16 +31,45 @@ def run(args: argparse.Namespace) -> int:
     import uvloop  # noqa: PLC0415 - see tests/house/test_floors.py: --help must not wait for the house
 
     from penstock.observe.log import OperatorLog  # noqa: PLC0415
-    from penstock.wiring.serve import ServeOptions, serve  # noqa: PLC0415
+    from penstock.wiring.serve import SeatOptions, ServeOptions, serve  # noqa: PLC0415
+    from penstock.wiring.supervise import supervise, workers_of  # noqa: PLC0415
 
     # A waiting thread (the ledger's writer) asks for the GIL every interval: shorter than the default 5 ms keeps its
     # rare Python moments from being paid for in the calls' tail latency.
     sys.setswitchinterval(0.001)
-    log = OperatorLog(json_lines=args.json)
+    log = OperatorLog(json_lines=args.json, always=None if args.seat is None else {"worker": args.seat[0]})
     try:
         db = None if args.db is None else ledger_at(args.db)
     except ConfigFault as error:
         log.fault("config.fault", fault=f"{error.path}: {error.public()}")
         return 1
-    options = ServeOptions(config=args.config, host=args.host, port=args.port, db=db, open=args.open)
+    options = ServeOptions(
+        config=args.config,
+        host=args.host,
+        port=args.port,
+        db=db,
+        open=args.open,
+        workers=args.workers,
+        seat=None if args.seat is None else SeatOptions(*args.seat),
+    )
+    if options.seat is None:
+        count = workers_of(options, os.environ)
+        if count > 1:
+            return uvloop.run(supervise(options, _words(args), count, os.environ, log))
     return uvloop.run(serve(options, os.environ, log))
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    """The same command for a worker: where it listens is given to it."""
+    said = ["serve", "--config", str(args.config)]
+    if args.host is not None:
+        said += ["--host", args.host]
+    if args.db is not None:
+        said += ["--db", args.db]
+    return said + ["--open"] * args.open + ["--json"] * args.json
+
+
+def _seat(text: str) -> tuple[int, int, tuple[int, ...]]:
+    """``INDEX:LINE:DOOR,DOOR``, as the supervisor says it to its worker."""
+    index, line, doors = text.split(":")
+    return int(index), int(line), tuple(map(int, doors.split(",")))

@@ -365,7 +365,7 @@ def _header_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault
                 f"What {reference} holds cannot stand in a header: it has a space, a line break or a special mark.",
                 "Keep the key alone there, on one line.",
             )
-    seen: dict[str, str] = {}
+    seen: dict[bytes, str] = {}
     for path, reference in callers:
         hashed = key_hash(reference, secrets)
         if hashed is not None and seen.setdefault(hashed, reference) != reference:

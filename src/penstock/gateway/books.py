@@ -4,7 +4,7 @@ Theory: writing a call up takes longer than all that must happen before its last
 kept here, and the loop's next turn writes up whatever has gathered, while the caller already reads. A timer instead would
 gather more, and make one call in many wait for the whole batch (decision 006 has the measurement). Who asks for a call meanwhile (``find``) makes it be written up at once: it can be read from the last byte
 of its reply on.
-Refusals by a key's own limits that cost nothing are kept in the ledger ``MAX_REFUSALS`` times a second, and counted in the
+Refusals by a key's own limits and budgets that cost nothing are kept in the ledger ``MAX_REFUSALS`` times a second, and counted in the
 metrics always: a caller that hammers at a closed door must not fill the disk.
 A call that cannot be written up (a bug) costs its own record, never the others of its batch, and is told in the log.
 """
@@ -12,7 +12,7 @@ A call that cannot be written up (a bug) costs its own record, never the others 
 import asyncio
 
 from penstock.base.chat import Ask
-from penstock.base.errors import PenstockError, RateLimited
+from penstock.base.errors import BudgetRefused, PenstockError, RateLimited
 from penstock.gateway.settle import CallFacts, write_up
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
@@ -52,7 +52,7 @@ class Books:
         for facts, ask, error, version in calls:
             try:
                 record = write_up(facts, ask, error, version)
-                if not isinstance(error, RateLimited) or self._has_room(int(facts.ended_s)):
+                if not isinstance(error, RateLimited | BudgetRefused) or self._has_room(int(facts.ended_s)):
                     add(record)
                 observe(record)
             except Exception as bug:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py

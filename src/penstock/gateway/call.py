@@ -7,18 +7,13 @@ import asyncio
 import time
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import (
-    BadRequest,
-    CallerGone,
-    OurFault,
-    PenstockError,
-    RateLimited,
-    UpstreamError,
-)
-from penstock.gateway.heads import reply_head, told_by_caller
+from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
+from penstock.gateway.attempt import begin, begin_funded, enter
+from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, plan_call
 from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.principal import user_of
 from penstock.gateway.remote import (
     MAX_REPLY_BYTES,
     Attempted,
@@ -79,10 +74,12 @@ class ChatCall:
                 retry_after_s=1,
             )
         facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
+        if facts.principal.users is not None:
+            facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
         planned, tokens = plan_call(house, ask, facts, inbound.caller.family, now_s)
-        self._limit(tokens, now_s)
+        enter(facts, tokens, now_s)
         return planned
 
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
@@ -108,28 +105,24 @@ class ChatCall:
             schedule.failed(made.outcome.key, error, time.monotonic())
         await self._attempts(schedule, deadline_s)
 
-    def _limit(self, tokens: int, now_s: float) -> None:
-        limits = self.facts.principal.limits
-        if limits is None:
-            return
-        refused = limits.admit(tokens, now_s)
-        if refused is not None:
-            raise RateLimited(refused.reason, retry_after_s=refused.retry_after_s)
-        self.facts.estimated_tokens = tokens
-
     async def _attempts(self, schedule: Schedule, deadline_s: float) -> None:
-        facts = self.facts
+        facts, allowance = self.facts, self.facts.principal.allowance
+        purse = None if allowance is None else allowance.purse
         while True:
             now_s = time.monotonic()
             match schedule.next(now_s):
                 case Try() as attempt:
                     provider = self.house.providers[attempt.step.target.provider]
-                    ready = self._start(attempt, provider, now_s)
+                    ready = (
+                        begin(self.house, facts, self.translator, attempt, provider, now_s)
+                        if purse is None
+                        else await begin_funded(self.house, facts, purse, self.translator, attempt, provider)
+                    )
                     if isinstance(ready, Rejected):
                         schedule.unavailable(ready, now_s)
                         continue
-                    outcome, secret = ready
-                    error = await self._try(attempt.step, provider, outcome, secret, deadline_s)
+                    step, outcome, secret = ready
+                    error = await self._try(step, provider, outcome, secret, deadline_s)
                     if error is None:
                         return
                     schedule.failed(outcome.key, error, time.monotonic())
@@ -141,42 +134,6 @@ class ChatCall:
                 case Stop(error=error, reason=reason):
                     facts.note("stop", reason=reason, code=error.code)
                     raise error
-
-    def _start(self, attempt: Try, provider: Provider, now_s: float) -> tuple[Outcome, str] | Rejected:
-        """Everything that can still say no before the attempt costs anything; else the attempt and its secret."""
-        facts, step = self.facts, attempt.step
-        target = step.target
-        rejected = None if step.pass_through else self.translator.refuse(provider, target)
-        if rejected is None:
-            choice = provider.keys.choose(
-                target.model,
-                now_s,
-                self.house.rng,
-                avoid=attempt.avoid_keys,
-                allowed=facts.principal.keys_of(target.provider),
-            )
-            if isinstance(choice, Rejected):
-                rejected = choice
-            else:
-                key = choice.key
-                rejected = self.house.health.admit(target.name, now_s)
-                if rejected is None or attempt.last_resort:
-                    outcome = Outcome(
-                        target,
-                        key.name,
-                        attempt.attempt,
-                        rejected is None,
-                        step.pass_through,
-                        now_s,
-                    )
-                    facts.outcomes.append(outcome)
-                    facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
-                    return outcome, key.secret
-                provider.keys.release(key.name, now_s)
-        facts.note("refused", target=target.name, reason=rejected.reason, code=rejected.code)
-        if rejected.caller_fault and attempt.last_resort and not facts.outcomes:
-            raise BadRequest(rejected.reason, param=rejected.param, code=rejected.code)
-        return rejected
 
     async def _try(
         self, step: Step, provider: Provider, outcome: Outcome, secret: str, deadline_s: float
@@ -193,7 +150,7 @@ class ChatCall:
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, left_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
-            facts.adjusted = sent.adjusted
+            facts.adjusted = sent.adjusted + outcome.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
         except NeverSent:

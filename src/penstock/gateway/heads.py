@@ -40,6 +40,19 @@ def told_by_caller(facts: CallFacts, told: Mapping[bytes, bytes], ask: Ask) -> N
             facts.client_request_id = _text(value)
         elif name == b"x-penstock-meta":
             facts.meta = {**(facts.meta or {}), **_meta(value.decode("latin-1"))}
+        elif name == b"x-penstock-user":
+            facts.user = _text(value)
+    if ask.user and not facts.user:
+        facts.user = ask.user[:MAX_TOLD_CHARS]
+    tags = facts.principal.tags
+    if tags is not None:
+        facts.meta = {**(facts.meta or {}), **tags}
+
+
+def told_user(told: Mapping[bytes, bytes], ask: Ask) -> str:
+    """Who asks through the caller, as ``told_by_caller`` will note it."""
+    header = told.get(b"x-penstock-user")
+    return (_text(header) if header else "") or ask.user[:MAX_TOLD_CHARS]
 
 
 def _text(value: bytes) -> str:

@@ -22,10 +22,12 @@ from msgspec import Struct
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, UpstreamError
-from penstock.gateway.heads import reply_head, told_by_caller
+from penstock.gateway.attempt import charged
+from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, remembered
 from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.principal import user_of
 from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
 from penstock.net.transport import Exchange
@@ -153,6 +155,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     ask = inbound.ask = inbound.caller.read_request(inbound.body)
     if ask.stream or house.books.full:
         return None
+    if principal.users is not None:
+        principal = user_of(principal, told_user(inbound.told, ask))
     kept = remembered(house, ask, principal.patterns, inbound.caller.family)
     if kept is None:
         return None
@@ -169,7 +173,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     if isinstance(choice, Rejected) or connection is None:
         return None
     secret, dialect = choice.key.secret, cast("PassThroughDialect", provider.dialect)
-    limits = principal.limits
+    allowance = principal.allowance
     try:
         request = dialect.splice_request(ask, target, secret)
         relay = dialect.relay(ask, stream=False)
@@ -179,11 +183,10 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
-        if limits is not None:  # last of all: from here on the call is charged
-            if limits.admit(tokens, now_s) is not None:
-                transport.released(connection, used=False)
-                return None
-            facts.estimated_tokens = tokens
+        # Last of all: from here on the call is charged.
+        if allowance is not None and not charged(allowance, facts, outcome, tokens, now_s, unix_s):
+            transport.released(connection, used=False)
+            return None
         call = LaneCall(
             host, house, inbound, reply, facts, planned, provider, outcome, secret, relay, request.adjusted
         )

@@ -1,37 +1,55 @@
-"""Who asks, and what may they use: virtual keys from the headers.
+"""Who asks, and what may they use: virtual keys from the headers, and the users below them.
 
 Rules
 - A key is taken from ``Authorization: Bearer``, ``x-api-key`` or ``x-goog-api-key``; with several, the first that is
   known. Only a keyed digest of each key's SHA-256 is kept, so that a memory dump or a ``repr`` shows none.
+- A rotated secret opens for the same principal until its grace period ends.
+- A user is who the key's holder says it is (``x-penstock-user``, or the body's ``user``): a key that has users of its own
+  holds each of them to his limits as well. A call that names nobody is the key's.
 - With no virtual keys configured any credential is accepted, ignored, and never forwarded.
 """
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from penstock.base.errors import Forbidden, Unauthenticated
+from penstock.gateway.allowance import Allowance
 from penstock.gateway.ports import CREDENTIALS, Known
-from penstock.routing.limits import KeyLimits
+from penstock.routing.allow import ALL, Patterns
+from penstock.routing.limits import Limits
 
 _PEPPER = os.urandom(16)
 
 
+MAX_USERS = 50_000
+"""Of one key that gives each user his own limits: what they spent must be known until their window ends."""
+
+
 class Principal(Struct, frozen=True):
-    """One virtual key's holder.
+    """One virtual key's holder, or one of its users.
 
     ``provider_keys`` maps a provider to the key names this holder spends on; None: all of every provider.
+    ``allowance`` None: nothing limits it. ``limits`` are the rates in it. ``until_unix_s``: when this secret's grace
+    period ends, where it was rotated.
     """
 
     name: str
-    patterns: tuple[str, ...] = ("*",)
+    patterns: Patterns = ALL
     provider_keys: dict[str, frozenset[str]] | None = None
-    limits: KeyLimits | None = None
+    limits: Limits | None = None
     expires_unix_s: float | None = None
+    allowance: Allowance | None = None
+    organisation: str = ""
+    team: str = ""
+    user: str = ""
+    tags: dict[str, str] | None = None
+    priority: str = "interactive"
+    users: "Users | None" = None
     until_unix_s: float | None = None
 
     def keys_of(self, provider: str) -> frozenset[str] | None:
@@ -42,6 +60,35 @@ class Principal(Struct, frozen=True):
 
 
 ANYONE = Principal(name="")
+
+
+class Users:
+    """The users of one key: those that the configuration names, and everybody else where it has a ``*``."""
+
+    __slots__ = ("_made", "_make", "_named")
+
+    def __init__(self, named: dict[str, Principal], make: Callable[[str], Principal] | None) -> None:
+        self._named = named
+        self._make = make
+        self._made: dict[str, Principal] = {}
+
+    def who(self, name: str) -> Principal | None:
+        """The user of this name; None: the key has no limits for him."""
+        found = self._named.get(name) or self._made.get(name)
+        if found is None and self._make is not None:
+            if len(self._made) >= MAX_USERS:
+                raise Forbidden(
+                    f"This key has had {MAX_USERS} different users, and takes no more.", code="too_many_users"
+                )
+            found = self._made[name] = self._make(name)
+        return found
+
+
+def user_of(principal: Principal, name: str) -> Principal:
+    """Whose limits hold for a call that names this user."""
+    users = principal.users
+    found = users.who(name) if users is not None and name else None
+    return principal if found is None else found
 
 
 def digest(secret: str | bytes) -> bytes:

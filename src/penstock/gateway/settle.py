@@ -26,6 +26,7 @@ from penstock.base.models import PriceRow, Target
 from penstock.base.usage import Usage
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import ANYONE, Principal
+from penstock.gateway.purse import Hold
 from penstock.gateway.record import UNPLANNED, Explain, Happening
 from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
 from penstock.ledger.prices import price_lines, row_at
@@ -60,6 +61,12 @@ class Outcome(Struct):
     cost_nusd: int | None = 0
     price: PriceRow | None = None
     """The row in force when it began; set when it ends."""
+    hold: Hold | None = None
+    """What its caller's budgets hold for it."""
+    adjusted: tuple[str, ...] = ()
+    """What the budget changed in its request."""
+    cut: bool = False
+    """We ended its stream, at what was held for it."""
 
     @property
     def refused(self) -> bool:
@@ -114,7 +121,12 @@ class CallFacts(Struct):
     notes: list[Note] = []
     outcomes: list[Outcome] = []
     adjusted: tuple[str, ...] = ()
+    user: str = ""
     estimated_tokens: int = 0
+    entered: bool = False
+    """It has taken its principal's rates and places."""
+    funded: int = 0
+    """How often money was asked for: no two of a call's reservations have one name."""
     own_s: float = -1.0
     waited_s: float = 0.0
     ended_s: float = 0.0
@@ -146,7 +158,17 @@ def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | N
         row = row_at(row, int(started_s * 1000))
     outcome.price = row
     _price(outcome, 0 if ask is None else ask.input_bytes, house.estimator)
+    if outcome.hold is not None:
+        _pay(outcome, outcome.hold)
     _learn(house, provider, outcome)
+
+
+def _pay(outcome: Outcome, hold: Hold) -> None:
+    """Settle with the budgets; a whole reply teaches how long the next one may be."""
+    hold.settle(outcome.cost_nusd)
+    relay = outcome.relay
+    if relay is not None and outcome.error is None and not outcome.cut:
+        hold.learn(relay.content_bytes)
 
 
 def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> None:
@@ -213,10 +235,11 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
                 facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
             if outcome.usage is not None and outcome.usage.note:
                 facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
-        limits = facts.principal.limits
-        if limits is not None and facts.estimated_tokens:
+        if facts.entered:
+            allowance = facts.principal.allowance
             used = sum(outcome.usage.total_tokens for outcome in facts.outcomes if outcome.usage is not None)
-            limits.settle(facts.estimated_tokens, used, facts.ended_s)
+            assert allowance is not None, "entered where nothing limits"
+            allowance.leave(facts.request_id, facts.estimated_tokens, used, facts.ended_s)
     finally:
         house.books.take(facts, ask, error, house.version)
 
@@ -251,6 +274,9 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
             [_happening(note, facts.received_s) for note in facts.notes],
         ),
         version,
+        facts.principal.organisation,
+        facts.principal.team,
+        facts.user,
     )
     return Record(call, tuple([_entry(outcome, facts, ask) for outcome in outcomes]))
 
@@ -300,4 +326,8 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         None,
         facts.meta,
         None if usage is None else usage.service_tier,
+        None,
+        facts.principal.organisation,
+        facts.principal.team,
+        facts.user,
     )

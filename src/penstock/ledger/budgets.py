@@ -228,6 +228,25 @@ class Budgets:
         for account in accounts:
             self.accounts[node.id, account.spec.name] = account
 
+    def put(self, node: Node) -> None:
+        """A node that is new, or was changed: a budget of the same name, period and zone keeps what was spent in it."""
+        if node.id not in self._nodes:
+            self.add(node)
+            return
+        accounts: list[Account] = []
+        for spec in node.budgets:
+            account = self.accounts.get((node.id, spec.name))
+            if account is None or (account.spec.period, account.spec.timezone) != (
+                spec.period,
+                spec.timezone,
+            ):
+                account = self.accounts[node.id, spec.name] = Account(node.id, spec, fed=self._fed)
+            else:
+                account.change(spec)
+            accounts.append(account)
+        self._nodes[node.id] = (node.parent, tuple(accounts))
+        self._paths = {}
+
     def path(self, node: str) -> Path:
         """All budgets that a call of ``node`` must fit; kept, so that a call pays one look-up."""
         path = self._paths.get(node)

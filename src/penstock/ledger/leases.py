@@ -306,6 +306,18 @@ class _Share:
         self.returned += idle
         self.fit()
 
+    def take_over(self, before: "_Share") -> None:
+        """The same pot in another bucket: its budget has another period or zone, and a window that begins alike.
+
+        What running calls hold in the bucket before is counted as spent: they will be settled there, unheard.
+        """
+        before.give_back()
+        self.bucket.spent = self.bucket.committed = before.bucket.committed
+        self.granted, self.returned = before.granted, before.returned
+        self.seq, self.acked = before.seq, before.acked
+        self.left, self.loose, self.taken = before.left, before.loose, before.taken
+        self.fit()
+
     def fit(self) -> None:
         self.bucket.limit = self.bucket.ceiling = self.granted - self.returned
 
@@ -450,8 +462,12 @@ class Slices:
     def _share(self, bucket: Bucket) -> _Share:
         share = self._shares.get(bucket)
         if share is None:
-            share = self._shares[bucket] = _Share(bucket)
-            self._pots[share.pot] = share
+            share = _Share(bucket)
+            before = self._pots.get(share.pot)
+            if before is not None:
+                share.take_over(before)
+                del self._shares[before.bucket]
+            self._shares[bucket] = self._pots[share.pot] = share
         return share
 
     def _refused(self, share: _Share, amount_nusd: int, now_s: float) -> Refused:
@@ -463,5 +479,5 @@ class Slices:
             code, wait_s = "budget-held", min(1.0, max(0.0, bucket.end_s - now_s))
         else:
             code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)
-        left = max(0, share.left + share.idle)
+        left = max(0, share.left + share.idle) if share.acked else spec.limit_nusd
         return Refused(code, bucket.account.node, spec.name, amount_nusd, left, bucket.end_s, wait_s)

@@ -41,8 +41,10 @@ class OperatorLog:
         stream: TextIO | None = None,
         unix_s: Callable[[], float] = time.time,
         monotonic_s: Callable[[], float] = time.monotonic,
+        always: dict[str, Fact] | None = None,
     ) -> None:
-        """``stream`` None is whatever stderr is at the time of writing."""
+        """``stream`` None is whatever stderr is at the time of writing. ``always``: facts that every line has."""
+        self._always = always or {}
         self._json_lines = json_lines
         self._stream = stream
         self._unix_s = unix_s
@@ -84,7 +86,7 @@ class OperatorLog:
     def _write(self, level: Level, event: str, message: str, facts: dict[str, Fact]) -> None:
         at = datetime.fromtimestamp(self._unix_s(), UTC).isoformat(timespec="milliseconds")
         at = at.replace("+00:00", "Z")
-        clean = {name: _clean(value) for name, value in facts.items()}
+        clean = {name: _clean(value) for name, value in {**self._always, **facts}.items()}
         message = str(_clean(message))
         if self._json_lines:
             said = {"message": message} if message else {}

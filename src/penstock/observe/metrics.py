@@ -16,6 +16,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence, Sized
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from penstock.base.money import usd_text
 from penstock.base.usage import TOKEN_UNITS
 from penstock.observe import names
@@ -74,6 +76,36 @@ class _Histogram:
         self.counts = [0] * (len(buckets) + 1)
         self.total = 0.0
 
+    @property
+    def state(self) -> tuple[list[int], float]:
+        return self.counts, self.total
+
+    def absorb(self, other: tuple[list[int], float]) -> None:
+        counts, total = other
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+_Labels = tuple[str, ...]
+_HistogramState = tuple[list[int], float]
+_ACROSS: dict[str, Callable[[float, float], float]] = {
+    "sum": lambda a, b: a + b,
+    "max": max,
+    "min": min,
+}
+
+
+class Snapshot(Struct, array_like=True):
+    """One process's figures, as they travel."""
+
+    inflight: int
+    requests: list[tuple[tuple[str, str, str, int, str], int]]
+    attempts: list[tuple[tuple[str, str, str], int]]
+    targets: list[tuple[tuple[str, str], tuple[list[int], int, int], _HistogramState, _HistogramState]]
+    overhead: _HistogramState
+    plain: dict[str, list[tuple[_Labels, int | float]]]
+    texts: dict[str, list[tuple[_Labels, str]]]
+
 
 class _Target:
     """Everything counted per provider and model."""
@@ -88,19 +120,69 @@ class _Target:
         self.first_token = _Histogram(names.FIRST_TOKEN_S)
 
 
-class Metrics:
-    """What one process counts. ``inflight`` is a plain field: add and subtract."""
+class _Figures:
+    """What is counted, and how it becomes one figure with that of other processes."""
 
-    def __init__(self, *, limit: int = 1000, version: str = "") -> None:
-        """``limit``: distinct series of one metric before the rest is "other"."""
+    def __init__(self) -> None:
         self.inflight = 0
-        self._limit = limit
         self._requests: dict[tuple[str, str, str, int, str], int] = {}
         self._attempts: dict[tuple[str, str, str], int] = {}
         self._targets: dict[tuple[str, str], _Target] = {}
         self._overhead = _Histogram(names.OVERHEAD_S)
         self._plain: dict[str, dict[tuple[str, ...], float]] = {}
         self._texts: dict[str, dict[tuple[str, ...], str]] = {}
+
+    def _collect(self) -> None:
+        """Set the gauges that are read from elsewhere."""
+
+    def snapshot(self) -> Snapshot:
+        """All of it as plain values, for the process that is asked on behalf of all."""
+        self._collect()
+        return Snapshot(
+            self.inflight,
+            list(self._requests.items()),
+            list(self._attempts.items()),
+            [
+                (key, (one.tokens, one.cost_nusd, one.unpriced), one.duration.state, one.first_token.state)
+                for key, one in self._targets.items()
+            ],
+            self._overhead.state,
+            {name: list(series.items()) for name, series in self._plain.items()},
+            {name: list(series.items()) for name, series in self._texts.items()},
+        )
+
+    def absorb(self, other: Snapshot) -> None:
+        """Another process's figures, on top of these: as each metric says (``Metric.across``)."""
+        self.inflight += other.inflight
+        for request, count in other.requests:
+            self._requests[request] = self._requests.get(request, 0) + count
+        for attempt, count in other.attempts:
+            self._attempts[attempt] = self._attempts.get(attempt, 0) + count
+        for key, (tokens, cost_nusd, unpriced), duration, first_token in other.targets:
+            target = self._targets.setdefault(key, _Target())
+            target.tokens = [mine + more for mine, more in zip(target.tokens, tokens, strict=True)]
+            target.cost_nusd += cost_nusd
+            target.unpriced += unpriced
+            target.duration.absorb(duration)
+            target.first_token.absorb(first_token)
+        self._overhead.absorb(other.overhead)
+        for metric in names.METRICS:
+            across = metric.across or ("max" if metric.kind == "gauge" else "sum")
+            if metric.name in other.plain:
+                mine = self._plain.setdefault(metric.name, {})
+                for labels, value in other.plain[metric.name]:
+                    mine[labels] = _ACROSS[across](mine[labels], value) if labels in mine else value
+            if metric.name in other.texts:
+                self._texts[metric.name] = dict(other.texts[metric.name]) | self._texts.get(metric.name, {})
+
+
+class Metrics(_Figures):
+    """What one process counts. ``inflight`` is a plain field: add and subtract."""
+
+    def __init__(self, *, limit: int = 1000, version: str = "") -> None:
+        """``limit``: distinct series of one metric before the rest is "other"."""
+        super().__init__()
+        self._limit = limit
         self._collectors: list[Callable[[Metrics], None]] = []
         self._own: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
@@ -193,10 +275,13 @@ class Metrics:
         """``collect(metrics)`` is called before each render, to set gauges that are read from elsewhere."""
         self._collectors.append(collect)
 
-    def render(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+    def _collect(self) -> None:
         for collect in self._collectors:
             collect(self)
+
+    def render(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        self._collect()
         out: list[str] = []
         for metric in names.METRICS:
             out.append(f"# HELP {metric.name} {_help(metric.help)}\n# TYPE {metric.name} {metric.kind}\n")

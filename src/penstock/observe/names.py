@@ -54,6 +54,8 @@ class Metric(Struct, frozen=True):
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
+    across: Literal["sum", "max", "min"] | None = None
+    """How the figures of several workers are one; None: the sum of counters and histograms, the highest of gauges."""
 
 
 REQUESTS = Metric(
@@ -110,15 +112,17 @@ OVERHEAD = Metric(
     "The gateway's own share of a call, queueing included.",
     OVERHEAD_S,
 )
-INFLIGHT = Metric("penstock_inflight_requests", "gauge", (), "Calls being served now.")
-CONNECTIONS = Metric("penstock_connections", "gauge", (), "Callers' connections open now.")
+INFLIGHT = Metric("penstock_inflight_requests", "gauge", (), "Calls being served now.", across="sum")
+CONNECTIONS = Metric("penstock_connections", "gauge", (), "Callers' connections open now.", across="sum")
 TURNED_AWAY = Metric(
     "penstock_connections_refused_total",
     "counter",
     (),
     "Connections answered 503 because server.max_connections were open.",
 )
-LEDGER_QUEUE = Metric("penstock_ledger_queue", "gauge", (), "Calls that are not yet written to the ledger.")
+LEDGER_QUEUE = Metric(
+    "penstock_ledger_queue", "gauge", (), "Calls that are not yet written to the ledger.", across="sum"
+)
 LEDGER_FAULT = Metric(
     "penstock_ledger_fault", "gauge", (), "1 while the ledger cannot be written, else 0. /ready says why."
 )
@@ -130,6 +134,7 @@ KEY_UP = Metric(
     "gauge",
     ("provider", "key"),
     "1 if the key may be used, 0 while it cools down.",
+    across="min",
 )
 COST_PER_RENDER = Metric(
     "penstock_cost_per_render",
@@ -143,6 +148,7 @@ RELOADS = Metric(
     "counter",
     ("outcome",),
     "Reloads of the configuration: applied or refused.",
+    across="max",
 )
 INFO = Metric("penstock_build_info", "gauge", ("version",), "Always 1; the version is the label.")
 

@@ -12,6 +12,8 @@ Rules
 - A correction moves the same number, later: nothing is lost at the edge of a window, because there is no window.
 """
 
+from typing import Protocol
+
 from penstock.base.decisions import Rejected
 
 _MINUTE_NS = 60_000_000_000
@@ -107,14 +109,36 @@ class Gcra:
         return (-(-scaled // self.per_minute) + _MARGIN_NS) / 1e9
 
 
-class KeyLimits:
-    """Both limits of one virtual key. ``burst`` is in requests; tokens burst with one minute's worth."""
+class Limits(Protocol):
+    """The limits that one call must keep: one level's, or a whole path's."""
 
-    __slots__ = ("_requests", "_tokens")
+    def admit(self, tokens: int, now_s: float) -> Rejected | None:
+        """Take one request and ``tokens`` of all, or of none."""
+        ...
+
+    def settle(self, estimated: int, actual: int, now_s: float) -> None:
+        """Correct the tokens by what the estimate missed."""
+        ...
+
+    def lines(self, now_s: float) -> bytes:
+        """OpenAI's ``x-ratelimit-*`` as header lines."""
+        ...
+
+
+class KeyLimits:
+    """Both limits of one virtual key, or of what stands above or below it. ``burst`` is in requests; tokens burst with
+    one minute's worth. ``holder`` begins the sentence of a refusal."""
+
+    __slots__ = ("_holder", "_requests", "_tokens")
 
     def __init__(
-        self, requests_per_minute: int | None, tokens_per_minute: int | None, burst: int | None
+        self,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        burst: int | None,
+        holder: str = "This key",
     ) -> None:
+        self._holder = holder
         self._requests = None if requests_per_minute is None else Gcra(requests_per_minute, burst)
         self._tokens = None if tokens_per_minute is None else Gcra(tokens_per_minute)
 
@@ -138,14 +162,14 @@ class KeyLimits:
         if requests_wait_s >= tokens_wait_s and requests is not None:
             return Rejected(
                 "rate-limited-requests",
-                f"This key may make {requests.per_minute} requests per minute; "
+                f"{self._holder} may make {requests.per_minute} requests per minute; "
                 f"the next one is free in {requests_wait_s:.2f} s.",
                 retry_after_s=requests_wait_s,
             )
         limit = 0 if bucket is None else bucket.per_minute
         return Rejected(
             "rate-limited-tokens",
-            f"This key may use {limit} tokens per minute; "
+            f"{self._holder} may use {limit} tokens per minute; "
             f"this call's {tokens} (estimated) are free in {tokens_wait_s:.2f} s.",
             retry_after_s=tokens_wait_s,
         )
@@ -154,6 +178,18 @@ class KeyLimits:
         """Correct the tokens by what the estimate missed. A negative balance delays the next call."""
         if self._tokens is not None and actual != estimated:
             self._tokens.correct(actual - estimated, now_s)
+
+    def mark(self) -> tuple[int | None, int | None]:
+        """The state, for ``restore``."""
+        requests, tokens = self._requests, self._tokens
+        return None if requests is None else requests.mark(), None if tokens is None else tokens.mark()
+
+    def restore(self, mark: tuple[int | None, int | None]) -> None:
+        """Undo the admission since ``mark``; only within one decision, before anything else was admitted."""
+        if self._requests is not None:
+            self._requests.restore(mark[0])
+        if self._tokens is not None:
+            self._tokens.restore(mark[1])
 
     def told(self, now_ns: int) -> tuple[_Told | None, _Told | None]:
         """What headers say of requests and of tokens."""
@@ -168,6 +204,37 @@ class KeyLimits:
         requests, tokens = self._requests, self._tokens
         lines = b"" if requests is None else _REQUESTS % requests.told(now_ns)
         return lines if tokens is None else lines + _TOKENS % tokens.told(now_ns)
+
+
+class PathLimits:
+    """The limits of several levels of the tree; a call must keep all of them, nearest first."""
+
+    __slots__ = ("levels",)
+
+    def __init__(self, levels: tuple[KeyLimits, ...]) -> None:
+        self.levels = levels
+
+    def admit(self, tokens: int, now_s: float) -> Rejected | None:
+        """Take one request and ``tokens`` of all, or of none."""
+        taken: list[tuple[KeyLimits, tuple[int | None, int | None]]] = []
+        for level in self.levels:
+            mark = level.mark()
+            refused = level.admit(tokens, now_s)
+            if refused is not None:
+                for before, its_mark in taken:
+                    before.restore(its_mark)
+                return refused
+            taken.append((level, mark))
+        return None
+
+    def settle(self, estimated: int, actual: int, now_s: float) -> None:
+        """Correct the tokens of all."""
+        for level in self.levels:
+            level.settle(estimated, actual, now_s)
+
+    def lines(self, now_s: float) -> bytes:
+        """Of requests and of tokens the level that has least left: what the caller will meet first."""
+        return nearest_lines(self.levels, now_s)
 
 
 def nearest_lines(path: tuple[KeyLimits, ...], now_s: float) -> bytes:

@@ -26,6 +26,7 @@ from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
+from penstock.state.workers import Seat
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
 
@@ -76,6 +77,8 @@ class App:
         self.impatient = False
         """The drain shall end now."""
         self.inflight = 0
+        self.others: Seat | None = None
+        """The way to the other workers, where there are any."""
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
         self.turned_away: set[TurnedAway] = set()

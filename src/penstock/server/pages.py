@@ -26,6 +26,7 @@ from penstock.gateway.house import House
 from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
 from penstock.ledger.generation import generation
+from penstock.observe.metrics import Metrics, Snapshot
 from penstock.registry.changes import BadFields
 from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
@@ -39,6 +40,7 @@ PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[str], Awaitable[Sequence[str]]]
 """Takes who asked for it."""
 _encode = msgspec.json.Encoder().encode
+_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 def build_pages(
@@ -181,6 +183,10 @@ class _Pages:
                 "The query parameter id is missing.", param="id", hint="Send ?id=<x-request-id>."
             )
         record = await self._app.house.books.look_up(wanted, virtual_key=principal.name)
+        if record is None and self._app.others is not None:
+            # Another worker may have served it, and not have written it yet: each writes what it has, and then answers.
+            await self._app.others.gather("write")
+            record = await self._app.house.books.look_up(wanted, virtual_key=principal.name)
         if record is None:
             raise NotFound(f"There is no generation {wanted!r} of this key.", param="id")
         return _json(generation(record))
@@ -202,18 +208,25 @@ class _Pages:
             return _error(request, OurFault("Shutting down.", code="draining", status=503))
         if journal.fault is not None:
             return _error(request, OurFault(journal.fault, code="ledger_fault", status=503))
+        if app.others is not None and not app.others.complete:
+            return _error(request, OurFault("Workers are starting.", code="workers_starting", status=503))
         return _json({"status": "ready", "config": app.house.version})
 
     async def metrics(self, _request: Request) -> Response:
-        """Prometheus text."""
+        """Prometheus text; of all workers together, whichever is asked."""
         house = self._app.house
         house.books.flush()
         self._app.take_gauges()
         if self._ledger_file is not None:
             await self._render_costs.refresh(house.metrics, self._ledger_file, house.config)
-        return Response(
-            self._app.house.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        metrics = house.metrics
+        if self._app.others is not None:
+            all_of_them = Metrics()
+            all_of_them.absorb(metrics.snapshot())
+            for words in await self._app.others.gather("metrics"):
+                all_of_them.absorb(_snapshot(words))
+            metrics = all_of_them
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def reload(self, request: Request) -> Response:
         """Build the configuration anew and swap; a faulty one leaves the running one and says why."""

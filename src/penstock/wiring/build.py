@@ -2,7 +2,6 @@
 
 import random
 from contextlib import suppress
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -15,13 +14,13 @@ from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
-from penstock.config.schema import Config, ProviderConfig, RateLimitConfig, VirtualKeyConfig
-from penstock.config.secrets import key_hash, local_path, reference_name
+from penstock.config.schema import Config, ProviderConfig
+from penstock.config.secrets import local_path, reference_name
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
-from penstock.gateway.principal import Doors, Principal, digest_of_hash
+from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
@@ -31,8 +30,8 @@ from penstock.observe.metrics import Metrics
 from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
-from penstock.routing.limits import KeyLimits
 from penstock.routing.names import Names
+from penstock.wiring.governed import Kept, doors_of, has_budgets
 
 
 class Shared:
@@ -48,7 +47,7 @@ class Shared:
         self.clock: Clock = SystemClock()
         self.rng = random.Random(seed)
         self.transports: dict[TransportSettings, Transport] = {}
-        self.limits: dict[tuple[str, RateLimitConfig], KeyLimits] = {}
+        self.kept = Kept({}, {})
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -65,6 +64,9 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             providers[name] = made
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
+    if shared.kept.treasury is None and has_budgets(config):
+        # Without a state of its own (wiring.serve gives it one) what was spent is forgotten with the process.
+        shared.kept.treasury = Treasury(MemoryStore(shared.clock), "alone", shared.clock)
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
@@ -74,7 +76,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=_doors(config, loaded, shared),
+        doors=doors_of(config, loaded, shared.kept),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -212,51 +214,6 @@ class _TargetMaker:
             overrides=overrides,
             options={key: value for key, value in options.items() if value is not None},
         )
-
-
-def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
-    principals: dict[bytes, Principal] = {}
-    for key in config.virtual_keys:
-        principal = _principal(key, config, shared)
-        for previous in key.previous:
-            sha256 = key_hash(previous.key, loaded.secrets)
-            if sha256 is not None:
-                principals[digest_of_hash(sha256)] = msgspec.structs.replace(
-                    principal, until_unix_s=_unix_s(previous.until)
-                )
-        sha256 = key_hash(key.key, loaded.secrets)
-        if sha256 is not None:
-            principals[digest_of_hash(sha256)] = principal
-    return Doors(principals, closed=loaded.closed)
-
-
-def _principal(key: VirtualKeyConfig, config: Config, shared: Shared) -> Principal:
-    limits = None
-    if key.rate_limit is not None:
-        place = (key.name, key.rate_limit)
-        limits = shared.limits.get(place)
-        if limits is None:
-            limits = shared.limits[place] = KeyLimits(
-                key.rate_limit.requests_per_minute, key.rate_limit.tokens_per_minute, key.rate_limit.burst
-            )
-    own: dict[str, set[str]] = {}
-    for name in key.provider_keys:
-        for provider in config.providers:  # whose own names may hold dots
-            if name.startswith(f"{provider}."):
-                own.setdefault(provider, set()).add(name[len(provider) + 1 :])
-    return Principal(
-        name=key.name,
-        patterns=key.models,
-        # A list that names nothing that exists allows nothing: only no list at all allows every key.
-        provider_keys={p: frozenset(names) for p, names in own.items()} if key.provider_keys else None,
-        limits=limits,
-        expires_unix_s=None if key.expires is None else _unix_s(key.expires),
-    )
-
-
-def _unix_s(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _models(

@@ -21,11 +21,24 @@ from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
+from penstock.state.line import LineGone
+from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
+from penstock.wiring.neighbours import answer_others
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
+CUT = 3
+"""A worker's exit status after a stop that cut calls."""
+
+
+class SeatOptions(Struct, frozen=True):
+    """What a supervisor gives its worker: a number, the line to it, and sockets that listen already."""
+
+    index: int
+    line_fd: int
+    listen_fds: tuple[int, ...]
 
 
 class ServeOptions(Struct, frozen=True):
@@ -37,6 +50,8 @@ class ServeOptions(Struct, frozen=True):
     db: str | None = None
     open: bool = False
     seed: int | None = None
+    workers: int | None = None
+    seat: "SeatOptions | None" = None
 
 
 class Running:
@@ -49,7 +64,10 @@ class Running:
         self._catalogue = Catalogue.load()
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self.seat: Seat | None = None
+        self.orphaned = asyncio.Event()
+        """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
         self.app: App | None = None
         self.shared: Shared | None = None
         self.administration: Administration | None = None
@@ -86,11 +104,11 @@ class Running:
         try:
             self.shared = Shared(journal, self._log, self._options.seed)
             self.administration = administration
+            await self._take_seat()
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            self.app.others = self.seat
             self._mount(self.app, loaded)
-            self._server = await asyncio.get_running_loop().create_server(
-                self.app.connection, host, port, backlog=BACKLOG
-            )
+            await self._listen(self.app, host, port)
         except ConfigFault as error:
             journal.close()
             await administration.stop()
@@ -98,10 +116,8 @@ class Running:
         except OSError as error:
             journal.close()
             await administration.stop()
-            return [_cannot_listen(host, port, error)]
-        bound = self._server.sockets[0].getsockname()
-        shown = f"[{bound[0]}]" if self._server.sockets[0].family == socket.AF_INET6 else bound[0]
-        self.url = f"http://{shown}:{bound[1]}"
+            return [cannot_listen(host, port, error)]
+        self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
         administration.begin(joined, self._swap, self._reloading)
         administration.taken(joined, self.app.house.version, "start")
@@ -110,6 +126,33 @@ class Running:
         self._warn(loaded)
         self._warm()
         return []
+
+    async def _take_seat(self) -> None:
+        """As a worker: the line to the supervisor, before anything is built that needs it."""
+        place = self._options.seat
+        if place is None or self.shared is None:
+            return
+        self.seat = Seat(place.index, self.orphaned.set)
+        answer_others(self.seat, self, self.shared)
+        await self.seat.connect(socket.socket(fileno=place.line_fd))
+
+    async def _listen(self, app: App, host: str, port: int) -> None:
+        loop, place = asyncio.get_running_loop(), self._options.seat
+        if place is None:
+            self._servers = [await loop.create_server(app.connection, host, port, backlog=BACKLOG)]
+            return
+        for number in place.listen_fds:
+            door = socket.socket(fileno=number)
+            self._servers.append(await loop.create_server(app.connection, sock=door, backlog=BACKLOG))
+
+    async def reload_all(self, who: str) -> list[str]:
+        """Reload, as a worker all of them: whoever is asked, all shall have one configuration."""
+        if self.seat is None:
+            return await self.reload(who)
+        try:
+            return await self.seat.reload(who)
+        except LineGone as error:
+            return [f"the supervisor does not reload: {error}"]
 
     async def reload(self, who: str = "SIGHUP") -> list[str]:
         """Build the new configuration beside the old one and swap; faults leave the old one running. One after another.
@@ -163,8 +206,8 @@ class Running:
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
         app, shared = self.app, self.shared
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         ended = True
         if app is not None:
             ended = await app.drain(app.house.config.server.drain_timeout_ms / 1000)
@@ -179,6 +222,8 @@ class Running:
             finally:
                 shared.books.flush()
                 shared.journal.close()
+        if self.seat is not None:
+            await self.seat.aclose()
         return ended
 
     def _exposed(self, loaded: Loaded) -> str | None:
@@ -208,13 +253,14 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload, admin_key, self._ledger_file, self.administration)
+            app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
         for path, before, after in (
             ("$.server.host", old.server.host, new.server.host),
             ("$.server.port", old.server.port, new.server.port),
+            ("$.server.workers", old.server.workers, new.server.workers),
             ("$.ledger", old.ledger, new.ledger),
         ):
             if before != after:
@@ -249,7 +295,14 @@ class Running:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def url_of(listening: socket.socket) -> str:
+    """Where it is reached."""
+    bound = listening.getsockname()
+    shown = f"[{bound[0]}]" if listening.family == socket.AF_INET6 else bound[0]
+    return f"http://{shown}:{bound[1]}"
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> str:
     """Whether the address or the port is at fault, and what to write instead."""
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"$.server.host: {host} is no address of this machine. Choose another --host, 127.0.0.1 or 0.0.0.0."
@@ -305,11 +358,21 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hup)
     # Not before: who reads it may send a signal at once, which without its handler would end the process.
-    log.event("listening", url=running.url, config=str(options.config))
+    log.event(f"{_whose(options)}listening", url=running.url, config=str(options.config))
+    orphaned = asyncio.ensure_future(running.orphaned.wait())
+    orphaned.add_done_callback(lambda _task: stop.set())
+    if running.seat is not None:
+        await running.seat.ready()
     await stop.wait()
     calls = running.app.inflight if running.app is not None else 0
     hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}
-    log.event("draining", calls=calls, **hint)
+    log.event(f"{_whose(options)}draining", calls=calls, **hint)
     ended = await running.stop()
-    log.event("stopped", cut_calls=not ended)
-    return 0
+    orphaned.cancel()
+    log.event(f"{_whose(options)}stopped", cut_calls=not ended)
+    return 0 if ended or options.seat is None else CUT
+
+
+def _whose(options: ServeOptions) -> str:
+    """A worker's events are its own: the supervisor says when all of it listens, and has stopped."""
+    return "" if options.seat is None else "worker."

@@ -87,6 +87,7 @@ class _Envelope(Struct, gc=False):
     response_format: Raw = _NONE
     metadata: Raw = _NONE
     reasoning_effort: Effort | None = None
+    user: Raw = _NONE
     # From here on GATEWAY_FIELDS: read_envelope looks at all of them at once.
     models: tuple[_Name, ...] | UnsetType | None = UNSET
     fallbacks: tuple[_Name | _Fallback, ...] | UnsetType | None = UNSET
@@ -134,6 +135,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 _AT_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 # msgspec calls half a surrogate pair at the end of a string "truncated".
@@ -203,6 +205,8 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
         raise _wrong("model", "The field model is missing.")
     if envelope.metadata is not _NONE:
         _read_metadata(ask, envelope.metadata)
+    if envelope.user is not _NONE:
+        ask.user = _user(envelope.user)
     if len(envelope.tools) > _LONGEST_NULL or len(envelope.functions) > _LONGEST_NULL:
         _read_tools(ask, envelope)
     if envelope.response_format is not _NONE and _kind(envelope.response_format) == "json_schema":
@@ -274,6 +278,14 @@ def make_reasoning(wish: ReasoningWish, flat_effort: Effort | None) -> Reasoning
         raise _wrong("reasoning.enabled", "The field reasoning.enabled contradicts the rest of reasoning.")
     param = "reasoning_effort" if flat_effort is not None and wish is _NO_WISH else "reasoning"
     return Reasoning(effort=effort, max_tokens=budget, enabled=enabled, param=param)
+
+
+def _user(raw: Raw) -> str:
+    """Who asks; what is no string is the upstream's to judge."""
+    try:
+        return _decode_text(raw)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return ""
 
 
 def _read_metadata(ask: Ask, raw: Raw) -> None:

@@ -1,0 +1,158 @@
+"""Before an attempt costs anything: everything that can still say no, and the money that must be held for it.
+
+Money comes first: a key that was chosen, or a probe that health has let in, is another call's chance while it waits.
+"""
+
+import time
+
+import msgspec
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import BadRequest, Forbidden
+from penstock.gateway.allowance import Allowance, no_entry, no_money
+from penstock.gateway.house import House, Provider
+from penstock.gateway.purse import Hold, Purse, with_cap
+from penstock.gateway.remote import Translator
+from penstock.gateway.settle import CallFacts, Outcome
+from penstock.ledger.budgets import Refused
+from penstock.routing.plan import Step
+from penstock.routing.schedule import Try
+
+
+def charged(
+    allowance: Allowance, facts: CallFacts, outcome: Outcome, tokens: int, now_s: float, unix_s: float
+) -> bool:
+    """Take all that the call needs here and now, money for its first attempt included. False: nothing was taken."""
+    purse, hold = allowance.purse, None
+    if purse is not None:
+        ask = facts.ask
+        assert ask is not None
+        quote = purse.quote(ask, outcome.target, unix_s)
+        if isinstance(quote, Rejected) or quote.unsent:
+            return False
+        hold = purse.hold(f"{facts.request_id}/0", quote)
+        if not isinstance(hold, Hold):
+            return False
+    if allowance.enter(facts.request_id, tokens, now_s) is not None:
+        if hold is not None:
+            hold.settle(0)
+        return False
+    outcome.hold = hold
+    facts.entered = True
+    facts.estimated_tokens = tokens
+    return True
+
+
+Ready = tuple[Step, Outcome, str]
+"""What goes out, the attempt, and its secret."""
+
+
+def enter(facts: CallFacts, tokens: int, now_s: float) -> None:
+    """Take the principal's rates and places. Raises RateLimited where there are none left."""
+    allowance = facts.principal.allowance
+    if allowance is None:
+        return
+    refused = allowance.enter(facts.request_id, tokens, now_s)
+    if refused is not None:
+        raise no_entry(refused)
+    facts.entered = True
+    facts.estimated_tokens = tokens
+
+
+def begin(
+    house: House, facts: CallFacts, translator: Translator, attempt: Try, provider: Provider, now_s: float
+) -> Ready | Rejected:
+    """The attempt, or what says no."""
+    step = attempt.step
+    target = step.target
+    rejected = None if step.pass_through else translator.refuse(provider, target)
+    if rejected is None:
+        choice = provider.keys.choose(
+            target.model,
+            now_s,
+            house.rng,
+            avoid=attempt.avoid_keys,
+            allowed=facts.principal.keys_of(target.provider),
+        )
+        if isinstance(choice, Rejected):
+            rejected = choice
+        else:
+            key = choice.key
+            rejected = house.health.admit(target.name, now_s)
+            if rejected is None or attempt.last_resort:
+                outcome = Outcome(
+                    target,
+                    key.name,
+                    attempt.attempt,
+                    rejected is None,
+                    step.pass_through,
+                    now_s,
+                )
+                facts.outcomes.append(outcome)
+                facts.note("try", outcome, reason=f"{attempt.reason}; key: {choice.reason}")
+                return step, outcome, key.secret
+            provider.keys.release(key.name, now_s)
+    facts.note("refused", target=target.name, reason=rejected.reason, code=rejected.code)
+    if rejected.caller_fault and attempt.last_resort and not facts.outcomes:
+        raise BadRequest(rejected.reason, param=rejected.param, code=rejected.code)
+    return rejected
+
+
+async def begin_funded(
+    house: House, facts: CallFacts, purse: Purse, translator: Translator, attempt: Try, provider: Provider
+) -> Ready | Rejected:
+    """The same for a call that has budgets: its money comes first, and goes back where the attempt does not begin."""
+    funded = await _fund(house, facts, purse, attempt)
+    if isinstance(funded, Rejected):
+        return funded
+    step, hold = funded
+    begun = False
+    try:
+        attempt = msgspec.structs.replace(attempt, step=step)
+        ready = begin(house, facts, translator, attempt, provider, time.monotonic())
+        begun = not isinstance(ready, Rejected)
+    finally:
+        if not begun:
+            hold.settle(0)
+    if not isinstance(ready, Rejected):
+        outcome = ready[1]
+        outcome.hold = hold
+        if hold.quote.unsent:
+            outcome.adjusted = ("max_tokens-lowered",)
+            facts.note(
+                "lowered",
+                outcome,
+                reason=f"max_tokens is {_a_choice(facts, hold)}: the budgets cover no more",
+            )
+    return ready
+
+
+def _a_choice(facts: CallFacts, hold: Hold) -> int:
+    """The maximum of each of the call's choices, so that all together keep what is held."""
+    return hold.quote.tokens // (1 if facts.ask is None else facts.ask.n)
+
+
+async def _fund(house: House, facts: CallFacts, purse: Purse, attempt: Try) -> tuple[Step, Hold] | Rejected:
+    """Hold what the attempt may cost. The step is another one where its maximum had to be lowered.
+
+    A call whose first attempt a budget refuses is refused; for a later one it is a target that cannot be tried.
+    """
+    step, ask = attempt.step, facts.ask
+    assert ask is not None
+    quote = purse.quote(ask, step.target, house.clock.unix_s())
+    if isinstance(quote, Rejected):
+        facts.note("refused", target=step.target.name, reason=quote.reason, code=quote.code)
+        if attempt.last_resort and not facts.outcomes:
+            raise Forbidden(quote.reason, code=quote.code)
+        return quote
+    facts.funded += 1
+    held = await purse.obtain(f"{facts.request_id}/{facts.funded}", quote)
+    if isinstance(held, Refused):
+        facts.note("refused", target=step.target.name, reason=held.reason, code=held.code)
+        if not facts.outcomes:
+            raise no_money(held)
+        return Rejected(held.code, held.reason, retry_after_s=held.retry_after_s)
+    if held.quote.unsent:
+        target = with_cap(step.target, ask, _a_choice(facts, held))
+        step = msgspec.structs.replace(step, target=target)
+    return step, held

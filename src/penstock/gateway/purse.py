@@ -1,0 +1,229 @@
+"""What one attempt may cost, and the money that is held for it: a quote before, a hold while it runs, what it cost after.
+
+Rules
+- The prompt is held by a bound, not an estimate: no token is shorter than a byte. What bytes do not bound (pictures,
+  files, sounds) is held by a constant a picture, or by the model's whole context.
+- A call that can be cut (streamed, one choice, no thinking unseen) holds what recent replies of its kind took; its bytes
+  are counted while they pass, and a token is at least one. Any other call holds its maximum.
+- Who has a budget pays known prices only.
+- An attempt is a reservation of its own, under its entry's id: what the budgets count is the sum of the ledger.
+"""
+
+import re
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.chat import Ask
+from penstock.base.decisions import Rejected
+from penstock.base.models import PriceRow, Target
+from penstock.base.money import Price
+from penstock.gateway.treasury import Treasury
+from penstock.ledger.budgets import Path, Refused, Reservation
+from penstock.ledger.ceilings import Ceiling, ceiling_of
+from penstock.ledger.leases import Short
+from penstock.ledger.prices import row_at
+from penstock.ledger.quantile import Who
+from penstock.ledger.reserving import most_nusd
+
+PICTURE_TOKENS = 50_000
+"""More than any provider counts for one picture (gpt-4o-mini, 2048 x 768 in high detail: 48,169)."""
+TOOLS_TOKENS = 1_024
+"""What providers add to a prompt with tools (Anthropic: up to 699)."""
+CONTEXT_TOKENS = 1_048_576
+"""Of a model whose context is not known."""
+PRIOR_TOKENS = 4_096
+"""Held for a reply that can be cut, before anything is known of its kind."""
+DEFAULT_MOST_TOKENS = 16_384
+"""The cap of a call that cannot be cut, where neither the caller nor the catalogue knows one."""
+LEAST_TOKENS = 64
+"""No cap is lowered below it: so short a reply helps nobody."""
+CHUNK_TOKENS = 1_024
+"""What an extension asks for: some 250 words, by the bytes."""
+_CAPS = ("max_completion_tokens", "max_tokens")
+_HIDES = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))")
+"""Models that think unseen, where the catalogue does not know."""
+
+
+class Quote(Struct, frozen=True):
+    """What an attempt may cost. ``tokens``: of the reply, as held; ``most_tokens``: as bounded, None: by nothing.
+
+    ``unsent``: the bound is ours, and must be sent. ``who`` is what its reply will teach.
+    """
+
+    input_nusd: int
+    output: Price
+    tokens: int
+    most_tokens: int | None
+    cuttable: bool
+    unsent: bool
+    who: Who
+
+    @property
+    def amount_nusd(self) -> int:
+        """What must be held."""
+        return self.input_nusd + most_nusd(self.tokens, self.output)
+
+
+class Hold(Struct, eq=False):
+    """The money of one attempt. ``guarded``: its reply may come to cost more than is held."""
+
+    treasury: Treasury
+    reservation: Reservation
+    quote: Quote
+
+    @property
+    def guarded(self) -> bool:
+        """False where what is held is the most that it can cost."""
+        quote = self.quote
+        return quote.cuttable and (quote.most_tokens is None or quote.tokens < quote.most_tokens)
+
+    def settle(self, cost_nusd: int | None) -> None:
+        """What it cost; what is not known is counted as all that was held."""
+        held = self.reservation
+        self.treasury.settle(held, held.held if cost_nusd is None else cost_nusd)
+
+    def learn(self, reply_bytes: int) -> None:
+        """A whole reply of this length."""
+        self.treasury.sizes.learn(self.quote.who, reply_bytes)
+
+
+class Purse:
+    """The budgets on one principal's path."""
+
+    __slots__ = ("_ceilings", "_name", "path", "treasury")
+
+    def __init__(self, treasury: Treasury, path: Path, name: str) -> None:
+        self.treasury = treasury
+        self.path = path
+        self._name = name
+        self._ceilings: dict[tuple[str, str, str, bool, bool], Ceiling | None] = {}
+
+    def quote(self, ask: Ask, target: Target, unix_s: float) -> Quote | Rejected:
+        """The most that an attempt may cost, or what it is expected to cost if it can be cut."""
+        prompt = _prompt_tokens(ask, target)
+        row = row_at(target.facts.price, int(unix_s * 1000))
+        ceiling = None if row is None else self._ceiling(row, ask, target, prompt)
+        if ceiling is None:
+            return Rejected(
+                "price-unknown",
+                f"The price of {target.name} is not known, and this key has a budget. Configure it under prices.",
+            )
+        cap = _cap(ask, target)
+        most = cap if cap is not None else target.facts.max_output_tokens
+        choices = ask.n
+        who = (ask.model, target.model, self._name)
+        input_nusd = most_nusd(prompt, ceiling.input) + ceiling.call_nusd
+        if ask.stream and choices == 1 and _shows_all(ask, target):
+            tokens = self.treasury.sizes.expect(who, most, PRIOR_TOKENS)
+            assert tokens is not None, "a prior was given"
+            return Quote(input_nusd, ceiling.output, tokens, most, True, False, who)
+        unsent = most is None
+        most = (DEFAULT_MOST_TOKENS if most is None else most) * choices
+        return Quote(input_nusd, ceiling.output, most, most, False, unsent, who)
+
+    def hold(self, rid: str, quote: Quote) -> Hold | Refused | Short:
+        """Within what this process has leased."""
+        answer = self.treasury.reserve(self.path, rid, quote.amount_nusd)
+        return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
+
+    async def obtain(self, rid: str, quote: Quote) -> Hold | Refused:
+        """The same, and what is short is asked for. Where waiting would not help, less is held: the maximum of a call
+        that cannot be cut is lowered to what is left, a reply that can be cut begins with that."""
+        least = min((account.spec.limit_nusd for account in self.path.accounts), default=0)
+        if quote.amount_nusd > least:  # it would never fit
+            quote = _lowered(quote, least) or quote
+        answer = await self.treasury.obtain(self.path, rid, quote.amount_nusd)
+        for _ in range(3):  # another budget of the path may have still less left
+            if isinstance(answer, Reservation) or answer.code == "budget-held":
+                break
+            lower = _lowered(quote, answer.left_nusd)
+            if lower is None:
+                break
+            quote = lower
+            answer = await self.treasury.obtain(self.path, rid, quote.amount_nusd)
+        return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
+
+    def _ceiling(self, row: PriceRow, ask: Ask, target: Target, prompt: int) -> Ceiling | None:
+        body, facts = ask.body, target.facts
+        services = bool(row.service) and (
+            body.find(b'"service_tier"') >= 0 or "service_tier" in target.overrides
+        )
+        long_kept = "cache_write_1h" in row.units and body.find(b'"1h"') >= 0
+        if row.tiers:
+            return ceiling_of(row, prompt, _modalities(ask, target), services=services, long_kept=long_kept)
+        key = (target.provider, target.model, row.version, services, long_kept)
+        if ask.needs or key not in self._ceilings:
+            found = ceiling_of(row, prompt, _modalities(ask, target), services=services, long_kept=long_kept)
+            if not ask.needs and facts.modalities_out:
+                self._ceilings[key] = found
+            return found
+        return self._ceilings[key]
+
+
+def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
+    """The target, told to write no more than ``tokens`` a choice."""
+    name = "max_completion_tokens" if ask.body.find(b'"max_completion_tokens"') >= 0 else "max_tokens"
+    others = {key: value for key, value in target.overrides.items() if key not in _CAPS}
+    return msgspec.structs.replace(target, overrides={**others, name: tokens})
+
+
+def _lowered(quote: Quote, left_nusd: int) -> Quote | None:
+    """The quote with the largest reply that fits; None: too little is left for any."""
+    price = quote.output
+    room = left_nusd - quote.input_nusd
+    if room < 0 or not price.pico_usd:
+        return None
+    tokens = room * price.per * 1000 // price.pico_usd
+    # Of what is held by its bytes, a quarter is about what is expected.
+    least = quote.tokens // 4 if quote.cuttable else min(LEAST_TOKENS, quote.tokens)
+    if tokens < least or tokens >= quote.tokens:
+        return None
+    if quote.cuttable:
+        return msgspec.structs.replace(quote, tokens=tokens)
+    return msgspec.structs.replace(quote, tokens=tokens, most_tokens=tokens, unsent=True)
+
+
+def _prompt_tokens(ask: Ask, target: Target) -> int:
+    """A bound on the tokens of the prompt."""
+    tokens, needs = len(ask.body), ask.needs
+    if needs:
+        if "audio" in needs or "document" in needs:
+            return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
+        if "image" in needs:
+            # A picture's part names it twice, as its type and as its field; ``input_bytes`` is without its base64.
+            pictures = ask.body.count(b'"image_url"') + 1 >> 1
+            tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
+        if "tools" in needs:
+            tokens += TOOLS_TOKENS
+    if target.overrides:
+        tokens += len(msgspec.json.encode(target.overrides))
+    return tokens
+
+
+def _modalities(ask: Ask, target: Target) -> set[str]:
+    return {*target.facts.modalities_out, *ask.needs}
+
+
+def _cap(ask: Ask, target: Target) -> int | None:
+    """The maximum that will be asked for: the target's own, else the caller's."""
+    for name in _CAPS:
+        if name in target.overrides:
+            value = target.overrides[name]
+            return value if isinstance(value, int) and value > 0 else None
+    return ask.max_tokens
+
+
+def _shows_all(ask: Ask, target: Target) -> bool:
+    """All that is billed of the reply passes us, so that it can be counted: nothing is thought unseen."""
+    reasoning, style = ask.reasoning, target.facts.reasoning
+    if any(name.startswith("reasoning") for name in target.overrides):
+        return False
+    if ask.body.find(b'"prediction"') >= 0:  # rejected words of it are billed, and never seen
+        return False
+    if reasoning is not None and style != "always":
+        off = reasoning.effort == "none" or reasoning.max_tokens == 0 or reasoning.enabled is False
+        return off or style == "none"
+    if style is None:
+        return target.dialect == "openai" and _HIDES.match(target.model) is None
+    return style == "none" or (style == "budget" and target.dialect == "anthropic")

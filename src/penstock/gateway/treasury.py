@@ -1,0 +1,179 @@
+"""The money of all budgets in this process: slices leased from a store, and the loop that keeps them fresh.
+
+Theory
+------
+A call reserves within the slices that this process holds: one step of one thread, no wait. What is due between this
+process and the store (shortages, returns, renewals) goes out from a timer, and at once where a call waits for it; what
+gathers meanwhile goes together.
+
+Rules
+- Lives as long as the process: a reload changes the nodes of the tree, never what was spent in them.
+- Without budgets nothing of it runs.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from penstock.base.clock import Clock
+from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
+from penstock.ledger.leases import Claim, Grant, Pool, Pot, Short, Slices, SliceStore
+from penstock.ledger.quantile import OutputSizes
+
+BUSY_S, QUIET_S = 0.025, 0.4
+"""Between two looks at what is due: after one that found something, and at most."""
+SWEEP_S = 5.0
+
+
+class MemoryStore:
+    """A pool that nobody shares and that nothing outlives: where no state is kept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.fault: str | None = None
+        self._pool = Pool()
+        self._clock = clock
+
+    async def exchange(self, claims: list[Claim]) -> list[Grant]:
+        """At once."""
+        now_s = self._clock.unix_s()
+        return [self._pool.exchange(claim, now_s) for claim in claims]
+
+    async def standing(self, pots: list[Pot]) -> list[tuple[int, int]]:
+        """Of each pot what was spent, and what is leased beyond that."""
+        return [self._pool.status(pot) for pot in pots]
+
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
+
+class Treasury:
+    """Budgets within slices. Belongs to one event loop."""
+
+    __slots__ = (
+        "_asked",
+        "_asking",
+        "_clock",
+        "_due",
+        "_period_s",
+        "_sweep_at_s",
+        "_tasks",
+        "budgets",
+        "sizes",
+        "slices",
+        "store",
+        "watch",
+    )
+
+    def __init__(self, store: SliceStore, holder: str, clock: Clock, lease_s: float = 1800.0) -> None:
+        self.store = store
+        self.budgets = Budgets((), lease_s=lease_s, fed=True)
+        self.slices = Slices(holder, self.budgets)
+        self.sizes = OutputSizes()
+        self.watch: Callable[[Bucket], object] | None = None
+        """Told of every bucket in which something was settled, or held for a running call."""
+        self._clock = clock
+        self._asked: list[tuple[list[Claim], asyncio.Future[None]]] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._due: asyncio.TimerHandle | None = None
+        self._period_s = QUIET_S
+        self._sweep_at_s = 0.0
+
+    def put(self, nodes: Iterable[Node]) -> None:
+        """Nodes that are new or have changed; what was spent in them stays."""
+        for node in nodes:
+            self.budgets.put(node)
+
+    def path(self, node: str) -> Path | None:
+        """The budgets of a node and of all above it; None where there are none."""
+        path = self.budgets.path(node)
+        return path if path.accounts else None
+
+    def reserve(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused | Short:
+        """Within what this process has leased. ``Short``: the store may have more (``obtain``)."""
+        self._wake()
+        return self.slices.reserve(path, rid, amount_nusd, self._clock.unix_s())
+
+    async def obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
+        """The same, and what is short is asked of the store."""
+        answer = self.reserve(path, rid, amount_nusd)
+        if isinstance(answer, Short):
+            await self.exchange(answer.claims)
+            answer = self.slices.reserve(path, rid, amount_nusd, self._clock.unix_s(), claimed=True)
+        assert not isinstance(answer, Short), "asked the store, and was told to ask"
+        return answer
+
+    def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
+        """More for a running call (ledger.reserving.Extends). ``now_s`` is unix time."""
+        answer = self.slices.extend(rid, more_nusd, now_s)
+        if isinstance(answer, Reservation):
+            self.tell(answer.buckets)
+        return answer
+
+    async def refill(self) -> None:
+        """Ask the store for all that extensions lacked."""
+        await self.exchange(self.slices.claims(self._clock.unix_s()))
+
+    def settle(self, held: Reservation, spent_nusd: int) -> None:
+        """What a call really cost, instead of what it held."""
+        self.budgets.settle(held.id, spent_nusd)
+        self.tell(held.buckets)
+
+    def tell(self, buckets: tuple[Bucket, ...]) -> None:
+        """Hand over the buckets whose figures have moved."""
+        watch = self.watch
+        if watch is not None:
+            for bucket in buckets:
+                watch(bucket)
+
+    async def exchange(self, claims: list[Claim]) -> None:
+        """Send claims and learn the answers; what several wait for goes together."""
+        if not claims:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append((claims, done))
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._ask())
+        await done
+
+    async def _ask(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, []
+                try:
+                    grants = await self.store.exchange([one for claims, _ in asked for one in claims])
+                    now_s = self._clock.unix_s()
+                    for grant in grants:
+                        self.slices.learn(grant, now_s)
+                finally:
+                    for _, done in asked:
+                        if not done.done():
+                            done.set_result(None)
+        finally:
+            self._asking = None
+
+    def _wake(self) -> None:
+        if self._due is None:
+            self._period_s = BUSY_S
+            self._due = asyncio.get_running_loop().call_later(BUSY_S, self._tick)
+
+    def _tick(self) -> None:
+        """What is due goes out; nothing for a while: ever more seldom."""
+        now_s = self._clock.unix_s()
+        if now_s >= self._sweep_at_s:
+            self._sweep_at_s = now_s + SWEEP_S
+            for held in self.budgets.sweep(now_s):
+                self.tell(held.buckets)
+        claims = self.slices.claims(now_s)
+        self._period_s = BUSY_S if claims else min(QUIET_S, self._period_s * 2)
+        self._due = asyncio.get_running_loop().call_later(self._period_s, self._tick)
+        if claims:
+            task = asyncio.ensure_future(self.exchange(claims))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """At a clean stop: everything unspent goes back."""
+        if self._due is not None:
+            self._due.cancel()
+        await self.exchange(self.slices.leave(self._clock.unix_s()))
+        await self.store.aclose()
