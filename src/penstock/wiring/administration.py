@@ -1,13 +1,13 @@
 """Keys, teams and budgets of a running gateway, changed without a restart.
 
-A change: decided, the new house built beside the old one, then stored, then swapped. What cannot be built is not stored,
-and what could not be stored is not in force; between the two nothing can fail. Changes made elsewhere (another worker,
-another node, ``penstock keys`` at the store itself) are found by their version, twice a second.
+A change: decided, then stored, then put in force in one step that cannot fail. What could not be stored is not in force.
+Changes made elsewhere (another worker, another node, ``penstock keys`` at the store itself) are found by their version,
+twice a second.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -40,8 +40,8 @@ class Joined(Struct, frozen=True, kw_only=True):
     loaded: Loaded
 
 
-Swap = Callable[[Joined], Awaitable[Callable[[], Awaitable[None]]]]
-"""Builds a house beside the running one (raises ConfigFault), and gives what puts it in force, which cannot fail."""
+Put = Callable[[Joined], None]
+"""Puts keys, teams and budgets in force, at once; nothing else of the house changes."""
 
 
 class Administration:
@@ -51,7 +51,7 @@ class Administration:
         self._store = store
         self._catalogue = catalogue
         self._log = log
-        self._swap: Swap | None = None
+        self._put: Put | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.in_force: Joined | None = None
@@ -60,9 +60,9 @@ class Administration:
         """What a file says with what was made at run time. Blocks; raises OurFault where the store does not answer."""
         return self._joined(file, self._store.read())
 
-    def begin(self, joined: Joined, swap: Swap, lock: asyncio.Lock) -> None:
+    def begin(self, joined: Joined, put: Put, lock: asyncio.Lock) -> None:
         """``joined`` is in force; from now on changes are. ``lock``: one swap at a time, reloads included."""
-        self.in_force, self._swap, self._lock = joined, swap, lock
+        self.in_force, self._put, self._lock = joined, put, lock
         self._keep(self._follow())
 
     def taken(self, joined: Joined, version: str, who: str) -> None:
@@ -107,23 +107,20 @@ class Administration:
                 change = decide(ask, registry, config, now_s, fresh_key)
                 merged = await asyncio.to_thread(settled, ask, change, registry, config, check)
                 after = applied(registry, change)
-                joined = _with(file, after, merged)
-                take = await self._build(joined)
                 entry, place = entry_of(change, who, now_s), change.object.place
                 try:
                     await asyncio.to_thread(self._store.commit, registry.version, place, change.after, entry)
                 except Stale:
                     continue
-                await take()
-                self.in_force = joined
+                self._take(_with(file, after, merged))
                 self._log.event("admin.changed", action=change.action, name=place[1], who=who)
                 return answer(change, config, after, merged)
         raise crowded()
 
-    async def _build(self, joined: Joined) -> Callable[[], Awaitable[None]]:
-        if self._swap is None:
-            raise OurFault("The gateway has not started yet.", status=503, retry_after_s=1)
-        return await self._swap(joined)
+    def _take(self, joined: Joined) -> None:
+        if self._put is not None:
+            self._put(joined)
+            self.in_force = joined
 
     async def _now(self) -> Joined:
         joined = self._in_force()
@@ -140,12 +137,8 @@ class Administration:
                 if await asyncio.to_thread(self._store.version) != self._in_force().registry.version:
                     async with self._lock:
                         joined = await asyncio.to_thread(self.join, self._in_force().file)
-                        take = await self._build(joined)
-                        await take()
-                        self.in_force = joined
+                        self._take(joined)
                     self._log.event("admin.followed", version=joined.registry.version)
-            except ConfigFault as error:
-                self._log.once("admin build", f"{error.path}: {error.public()} What was in force stays.")
             except PenstockError as error:
                 self._log.once("admin store", f"{error.public()} What was in force stays.")
 

@@ -20,6 +20,7 @@ from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.principal import Doors
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
 from penstock.net.dial import ca_version, trust
@@ -64,9 +65,6 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             providers[name] = made
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
-    if shared.kept.treasury is None and has_budgets(config):
-        # Without a state of its own (wiring.serve gives it one) what was spent is forgotten with the process.
-        shared.kept.treasury = Treasury(MemoryStore(shared.clock), "alone", shared.clock)
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
@@ -76,7 +74,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=doors_of(config, loaded, shared.kept),
+        doors=_doors(config, loaded, shared),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -87,6 +85,20 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         log_once=shared.log.once,
         models=models,
     )
+
+
+def govern(house: House, loaded: Loaded, shared: Shared) -> House:
+    """The running house with the keys, teams and budgets of ``loaded``; all else stays, and nothing can fail."""
+    config = loaded.config
+    assert config is not None, "only what was loaded is put in force"
+    return house.governed(config, _doors(config, loaded, shared))
+
+
+def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
+    if shared.kept.treasury is None and has_budgets(config):
+        # Without a state of its own (wiring.serve gives it one) what was spent is forgotten with the process.
+        shared.kept.treasury = Treasury(MemoryStore(shared.clock), "alone", shared.clock)
+    return doors_of(config, loaded, shared.kept)
 
 
 def ledger_place(loaded: Loaded) -> str:

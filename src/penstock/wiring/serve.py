@@ -5,7 +5,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from penstock.server.pages import build_pages
 from penstock.state.line import LineGone
 from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
-from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
+from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
 from penstock.wiring.neighbours import answer_others
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -119,7 +119,7 @@ class Running:
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
-        administration.begin(joined, self._swap, self._reloading)
+        administration.begin(joined, self._govern, self._reloading)
         administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
@@ -173,35 +173,29 @@ class Running:
                 exposed = self._exposed(joined.loaded)
                 if exposed is not None:
                     return self._refused([exposed])
-                before = app.house.config
-                take = await self._swap(joined)
+                house = build(joined.loaded, self._catalogue, shared, app.house)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
             except PenstockError as error:
                 return self._refused([error.public()])
-            self._say_what_waits(before, joined.merged.config)
-            await take()
-            administration.taken(joined, app.house.version, who)
+            self._say_what_waits(app.house.config, house.config)
+            old, app.house = app.house, house
+            self._mount(app, joined.loaded)
+            administration.taken(joined, house.version, who)
+            for transport in retire(old, house, shared):
+                await transport.aclose()
             shared.metrics.add(RELOADS, 1, "applied")
-            self._log.event("reload.done", config=app.house.version)
+            self._log.event("reload.done", config=house.version)
+            self._warn(joined.loaded)
             self._warm()
             return []
 
-    async def _swap(self, joined: Joined) -> Callable[[], Awaitable[None]]:
-        """A house beside the running one; what is given back puts it in its place. Raises ConfigFault."""
+    def _govern(self, joined: Joined) -> None:
+        """Keys, teams and budgets were changed at run time: no file is read, nothing else is built."""
         app, shared = self.app, self.shared
-        if app is None or shared is None:
-            raise ConfigFault("The gateway does not run.", path="$")
-        house = build(joined.loaded, self._catalogue, shared, app.house)
-
-        async def take() -> None:
-            old, app.house = app.house, house
-            self._mount(app, joined.loaded)
+        if app is not None and shared is not None:
+            app.house = govern(app.house, joined.loaded, shared)
             self._warn(joined.loaded)
-            for transport in retire(old, house, shared):
-                await transport.aclose()
-
-        return take
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
