@@ -15,6 +15,10 @@ REQUEST_HEADERS: dict[str, str] = {
     ),
     "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
     "x-penstock-stage": "The name of the pipeline stage that makes the call.",
+    "x-penstock-priority": (
+        "`batch`: this call may wait behind interactive ones where a provider has a queue. `interactive` is the default, and "
+        "does not raise a virtual key whose `priority` is batch."
+    ),
     "x-penstock-operator": "With the admin key: who holds it, in his own words. Kept in the record of changes.",
     "traceparent": "W3C Trace Context: its trace id is used where `x-penstock-trace` is absent.",
 }
@@ -33,7 +37,7 @@ RESPONSE_HEADERS: dict[str, str] = {
     "x-penstock-adjusted": "What was dropped or approximated for this provider, comma-separated: see [dialects](dialects.md).",
     "server-timing": (
         "`gateway;dur=…, upstream;dur=…` in milliseconds: the gateway's own share from the first byte read to the first "
-        "byte written, and the time it waited for providers and back-offs."
+        "byte written, and the time it waited for providers, in their queues, and for back-offs."
     ),
     "x-ratelimit-limit-requests": (
         "Calls that pass at once from idle (the key's burst). On every reply of a key that has limits; where several limits "

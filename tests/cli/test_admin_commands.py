@@ -221,15 +221,21 @@ def test_a_gateway_that_does_not_answer_is_said(folder, sim):
 
 def test_two_gateways_on_one_postgres_have_one_set_of_keys(folder, postgres_url):
     """Made at one, in force at the other; revoked at the store, refused at both; there after both are gone."""
-    text = (folder / "penstock.yaml").read_text() + "ledger: {url: env.LEDGER}\n"
+    bare = (folder / "penstock.yaml").read_text()
     env = {**KEYS, "LEDGER": postgres_url}
-    one, two = (GatewayProcess(folder, text, env) for _ in range(2))
-    one.db = two.db = None
-    with one, two:
+
+    def node(name):
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        made = GatewayProcess(place, f"{bare}ledger: {{url: env.LEDGER, path: {place}/own.db}}\n", env)
+        made.db = None
+        return made
+
+    with node("one") as one, node("two") as two:
         key = command("keys", "new", "shared", "--url", one.url, env=env).stdout.strip()
         assert status(one, key) == 200
         becomes(two, key, 200)
-        to = ["--config", str(folder / "penstock.yaml")]
+        to = ["--config", str(one.config)]
         assert "shared" in command("keys", *to, env=env).stdout
         gone = command("keys", "revoke", "shared", *to, env=env)
         assert gone.returncode == 0
@@ -237,8 +243,6 @@ def test_two_gateways_on_one_postgres_have_one_set_of_keys(folder, postgres_url)
         becomes(one, key, 401)
         becomes(two, key, 401)
         second = command("keys", "new", "shared", *to, env=env).stdout.strip()
-    again = GatewayProcess(folder, text, env)
-    again.db = None
-    with again:
+    with node("one") as again:
         assert status(again, second) == 200
         assert status(again, key) == 401

@@ -322,6 +322,8 @@ def test_cooling_keys_of_the_last_target_are_waited_for_a_little():
         (["key-not-allowed", "key-not-allowed"], Forbidden, 403),
         (["no-key-for-model", "open"], NoTargetLeft, 503),
         (["keys-exhausted", "keys-cooling"], NoTargetLeft, 503),
+        (["queue-full", "queue-full"], NoTargetLeft, 503),
+        (["open", "queue-full"], NoTargetLeft, 503),
     ],
 )
 def test_when_nothing_could_start_the_error_says_what_kind_of_nothing(codes, kind, status):
@@ -335,6 +337,17 @@ def test_when_nothing_could_start_the_error_says_what_kind_of_nothing(codes, kin
     error = call.stopped().error
     assert (type(error), error.status) == (kind, status)
     assert all(f"{code}." in error.message for code in codes)
+    assert (error.code == "queue_full") is (set(codes) == {"queue-full"})
+
+
+def test_who_waited_until_the_deadline_is_out_of_time():
+    """Whatever targets are left, and although the clock may read a little less."""
+    call = Call(A, B)
+    call.ask()
+    call.schedule.unavailable(Rejected("queue-timeout", "No place came free."), call.now_s)
+    error = call.stopped().error
+    assert (type(error), error.code) == (UpstreamTimeout, "upstream_timeout_total")
+    assert "openai/a: No place came free." in error.message
 
 
 def test_failed_attempts_and_targets_that_could_not_start_are_told_together():

@@ -282,8 +282,16 @@ class NoTargetLeft(UpstreamError):
     default_status: ClassVar[int] = 503
     default_code: ClassVar[str] = "no_target_left"
 
-    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), status: int | None = None) -> None:
-        super().__init__(message, status=status)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reasons: tuple[str, ...] = (),
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, status=status, retry_after_s=retry_after_s)
         self.reasons = reasons
 
 

@@ -65,7 +65,10 @@ class KeyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class QueueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A fair queue before a provider that can only serve so many calls at a time."""
 
-    max_concurrent: Annotated[Positive, _doc("Calls that run at this provider at once; further ones wait.")]
+    max_concurrent: Annotated[
+        Positive,
+        _doc("Calls that run at this provider at once, from each process of the gateway; further ones wait."),
+    ]
     max_waiting: Annotated[Positive, _doc("Calls that wait; one more is refused at once.")] = 1_000
     max_waiting_per_key: Annotated[
         Positive | None, _doc("Calls of one virtual key that wait; default: max_waiting.")

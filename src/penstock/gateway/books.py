@@ -12,7 +12,7 @@ A call that cannot be written up (a bug) costs its own record, never the others 
 import asyncio
 
 from penstock.base.chat import Ask
-from penstock.base.errors import BudgetRefused, PenstockError, RateLimited
+from penstock.base.errors import BudgetRefused, OurFault, PenstockError, RateLimited
 from penstock.gateway.settle import CallFacts, write_up
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
@@ -20,6 +20,16 @@ from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 
 MAX_REFUSALS = 20
+
+
+def ledger_full() -> OurFault:
+    """503 for a call that could not be recorded."""
+    return OurFault(
+        "The ledger cannot keep up; calls are refused rather than lost.",
+        code="ledger_full",
+        status=503,
+        retry_after_s=1,
+    )
 
 
 class Books:

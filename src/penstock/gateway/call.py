@@ -9,6 +9,7 @@ import time
 from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
+from penstock.gateway.books import ledger_full
 from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, plan_call
@@ -25,6 +26,7 @@ from penstock.gateway.remote import (
 )
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
 from penstock.gateway.stream import Delivery
+from penstock.gateway.waiting import place_now, wait_for_place
 from penstock.net.exchange import NeverSent
 from penstock.routing.plan import Step
 from penstock.routing.schedule import Schedule, Stop, Try, Wait
@@ -46,8 +48,7 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
-                planned = self._admit()
-                await self._serve(planned, time.monotonic(), None)
+                await self._serve(self._admit(), time.monotonic(), None)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
@@ -67,12 +68,7 @@ class ChatCall:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
-            raise OurFault(
-                "The ledger cannot keep up; calls are refused rather than lost.",
-                code="ledger_full",
-                status=503,
-                retry_after_s=1,
-            )
+            raise ledger_full()
         facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
         if facts.principal.users is not None:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
@@ -113,16 +109,25 @@ class ChatCall:
             match schedule.next(now_s):
                 case Try() as attempt:
                     provider = self.house.providers[attempt.step.target.provider]
-                    ready = (
-                        begin(self.house, facts, self.translator, attempt, provider, now_s)
-                        if purse is None
-                        else await begin_funded(self.house, facts, purse, self.translator, attempt, provider)
+                    place = place_now(facts, provider, now_s) or await wait_for_place(
+                        self.house, facts, attempt, self.translator, now_s, deadline_s
                     )
-                    if isinstance(ready, Rejected):
-                        schedule.unavailable(ready, now_s)
+                    if isinstance(place, Rejected):
+                        schedule.unavailable(place, time.monotonic())
                         continue
-                    step, outcome, secret = ready
-                    error = await self._try(step, provider, outcome, secret, deadline_s)
+                    with place:
+                        ready = (
+                            begin(self.house, facts, self.translator, attempt, provider, place.at_s)
+                            if purse is None
+                            else await begin_funded(
+                                self.house, facts, purse, self.translator, attempt, provider
+                            )
+                        )
+                        if isinstance(ready, Rejected):
+                            schedule.unavailable(ready, place.at_s)
+                            continue
+                        step, outcome, secret = ready
+                        error = await self._try(step, provider, outcome, secret, deadline_s)
                     if error is None:
                         return
                     schedule.failed(outcome.key, error, time.monotonic())

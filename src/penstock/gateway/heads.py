@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from penstock.base.chat import Ask
+from penstock.base.errors import BadRequest
 from penstock.base.money import usd_text
 from penstock.gateway.settle import CallFacts, Outcome
 
@@ -26,6 +27,7 @@ def told_by_caller(facts: CallFacts, told: Mapping[bytes, bytes], ask: Ask) -> N
     """Fill the call's facts from its headers and body: trace, stage, metadata, the caller's own request id."""
     if ask.metadata is not None:
         facts.meta = {key[:MAX_META_CHARS]: value[:MAX_META_CHARS] for key, value in ask.metadata.items()}
+    facts.priority = facts.principal.priority
     for name, value in told.items():
         if name == b"x-penstock-trace":
             facts.trace_id = _text(value)
@@ -36,6 +38,9 @@ def told_by_caller(facts: CallFacts, told: Mapping[bytes, bytes], ask: Ask) -> N
                 facts.trace_id = parts[1]
         elif name == b"x-penstock-stage":
             facts.stage = _text(value)
+        elif name == b"x-penstock-priority":
+            if _priority(value) == "batch":
+                facts.priority = "batch"
         elif name == b"x-request-id":
             facts.client_request_id = _text(value)
         elif name == b"x-penstock-meta":
@@ -53,6 +58,15 @@ def told_user(told: Mapping[bytes, bytes], ask: Ask) -> str:
     """Who asks through the caller, as ``told_by_caller`` will note it."""
     header = told.get(b"x-penstock-user")
     return (_text(header) if header else "") or ask.user[:MAX_TOLD_CHARS]
+
+
+def _priority(value: bytes) -> str:
+    said = _text(value).lower()
+    if said not in ("interactive", "batch"):
+        raise BadRequest(
+            "The header x-penstock-priority is neither interactive nor batch.", param="x-penstock-priority"
+        )
+    return said
 
 
 def _text(value: bytes) -> str:

@@ -11,6 +11,7 @@ from penstock.base.errors import PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.gateway.principal import Doors
+from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.net.google_token import GoogleTokens
@@ -29,7 +30,18 @@ WHOLE_FIRST_BYTE_S = 600.0
 class Provider:
     """One configured provider at run time: its dialect, its way out, its keys."""
 
-    __slots__ = ("dialect", "keys", "name", "network", "passes", "stream", "tokens", "transport", "whole")
+    __slots__ = (
+        "dialect",
+        "keys",
+        "name",
+        "network",
+        "passes",
+        "queue",
+        "stream",
+        "tokens",
+        "transport",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,8 @@ class Provider:
         self.keys = keys
         self.network = network
         self.tokens = tokens
+        self.queue: ProviderQueue | None = None
+        """Where calls wait for it (gateway.waiting), if it serves only so many at a time."""
         self.passes = hasattr(dialect, "splice_request")
         self.stream = _deadlines(network, STREAM_FIRST_BYTE_S)
         self.whole = _deadlines(network, WHOLE_FIRST_BYTE_S)
@@ -157,7 +171,7 @@ class House:
         """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
 
     def governed(self, config: Config, doors: Doors) -> "House":
-        """The same house with other keys, teams and budgets: cannot fail, and costs nothing."""
+        """The same house with other keys, teams and budgets."""
         other = copy(self)
         other.config = config
         other.doors = doors
@@ -186,6 +200,11 @@ class House:
                 f"{name}.{key}": left_s
                 for name, provider in self.providers.items()
                 for key, left_s in provider.keys.cooling(now_s).items()
+            },
+            "queues": {
+                name: {"running": queue.running, "waiting": queue.waiting}
+                for name, provider in self.providers.items()
+                if (queue := provider.queue) is not None
             },
             "connections": {
                 name: {"open": provider.transport.open, "in_use": provider.transport.in_use}

@@ -96,6 +96,7 @@ class LaneCall(Struct, eq=False):
             self._began(exchange.status)
             exchange.abort()
         settle(self.house, facts, CallerGone("The caller hung up."))
+        self._leave()
 
     def over(self) -> None:
         """The provider has answered, or will not."""
@@ -128,6 +129,12 @@ class LaneCall(Struct, eq=False):
             return
         self.gone = True
         self.host.inflight -= 1
+        self._leave()
+
+    def _leave(self) -> None:
+        """The attempt is over: its place at the provider is the next call's."""
+        if self.provider.queue is not None:
+            self.provider.queue.leave(self.facts.principal.name, self.outcome.usage)
 
     def _began(self, status: int) -> bool:
         """Whether a reply that can be delivered has begun; its facts are the call's from then on."""
@@ -141,6 +148,7 @@ class LaneCall(Struct, eq=False):
     def carry_on(self, error: BaseException | None) -> None:
         """The rest is not for the lane: ``error`` went wrong, or None: the provider's status says what."""
         self.gone = True
+        self._leave()
         made = Attempted(self.planned, self.outcome, self.secret, self.exchange, error)
         self.task = self.host.carry_on(self, made)
 
@@ -183,8 +191,14 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
+        queue = provider.queue
+        if queue is not None and not queue.enter_now():
+            transport.released(connection, used=False)
+            return None
         # Last of all: from here on the call is charged.
         if allowance is not None and not charged(allowance, facts, outcome, tokens, now_s, unix_s):
+            if queue is not None:
+                queue.leave(principal.name, None)
             transport.released(connection, used=False)
             return None
         call = LaneCall(

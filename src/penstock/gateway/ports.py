@@ -18,6 +18,7 @@ TOLD = frozenset(
         b"x-penstock-trace",
         b"x-penstock-stage",
         b"x-penstock-meta",
+        b"x-penstock-priority",
         b"x-penstock-user",
         b"traceparent",
         b"expect",

@@ -21,6 +21,7 @@ from penstock.base.errors import Forbidden, Unauthenticated
 from penstock.gateway.allowance import Allowance
 from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.routing.allow import ALL, Patterns
+from penstock.routing.fair import Priority
 from penstock.routing.limits import Limits
 
 _PEPPER = os.urandom(16)
@@ -48,7 +49,7 @@ class Principal(Struct, frozen=True):
     team: str = ""
     user: str = ""
     tags: dict[str, str] | None = None
-    priority: str = "interactive"
+    priority: Priority = "interactive"
     users: "Users | None" = None
     until_unix_s: float | None = None
 

@@ -31,6 +31,7 @@ from penstock.gateway.record import UNPLANNED, Explain, Happening
 from penstock.ledger.entry import Call, Entry, EntryClass, Line, Record, token_counts
 from penstock.ledger.prices import price_lines, row_at
 from penstock.routing.estimate import TokenEstimator
+from penstock.routing.fair import Priority
 from penstock.routing.names import MAX_NAME_CHARS
 from penstock.wire.ports import Relay
 
@@ -115,6 +116,7 @@ class CallFacts(Struct):
     ask: Ask | None = None
     principal: Principal = ANYONE
     stage: str = ""
+    priority: Priority = "interactive"
     client_request_id: str = ""
     meta: dict[str, str] | None = None
     explain: Explain = UNPLANNED

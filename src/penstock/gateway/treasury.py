@@ -54,6 +54,7 @@ class Treasury:
         "_clock",
         "_due",
         "_period_s",
+        "_recalled",
         "_sweep_at_s",
         "_tasks",
         "budgets",
@@ -77,6 +78,25 @@ class Treasury:
         self._due: asyncio.TimerHandle | None = None
         self._period_s = QUIET_S
         self._sweep_at_s = 0.0
+        self._recalled: set[tuple[str, str]] = set()
+
+    def unix_s(self) -> float:
+        """The moment by which windows are told."""
+        return self._clock.unix_s()
+
+    def unheard(self, names: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these budgets, by node and name, those that were not asked for before: what was spent in them is to be recalled."""
+        found = set(names) - self._recalled
+        self._recalled |= found
+        return found
+
+    def not_heard(self, names: Iterable[tuple[str, str]]) -> None:
+        """What was spent in these could not be recalled: it is asked for again."""
+        self._recalled -= set(names)
+
+    def total_nusd(self, bucket: Bucket) -> int:
+        """What all processes, and all runs before, have spent in this window, as far as this one has heard."""
+        return bucket.spent + self.slices.elsewhere_nusd(bucket)
 
     def put(self, nodes: Iterable[Node]) -> None:
         """Nodes that are new or have changed; what was spent in them stays."""
@@ -175,5 +195,6 @@ class Treasury:
         """At a clean stop: everything unspent goes back."""
         if self._due is not None:
             self._due.cancel()
+            self._due = None
         await self.exchange(self.slices.leave(self._clock.unix_s()))
         await self.store.aclose()

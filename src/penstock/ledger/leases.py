@@ -258,6 +258,7 @@ class _Share:
         "bucket",
         "closed",
         "granted",
+        "heard_spent",
         "left",
         "loose",
         "pot",
@@ -279,7 +280,7 @@ class _Share:
         self.pot: Pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
         self.granted = self.returned = self.seq = self.acked = self.size = 0
         self.told_returned = self.told_spent = 0
-        self.left = self.loose = self.taken = 0
+        self.left = self.loose = self.taken = self.heard_spent = 0
         self.wanted = 0
         self.running = False
         self.closed = False
@@ -402,6 +403,7 @@ class Slices:
         if grant.seq > share.acked:
             share.acked = grant.seq
             share.left, share.loose, share.taken = grant.left, grant.loose, grant.taken
+            share.heard_spent = share.told_spent
         if share.closed:
             return
         if grant.granted > share.granted:
@@ -411,6 +413,14 @@ class Slices:
         if grant.return_idle and grant.seq == share.acked:
             share.give_back()
             share.size = 0  # no slices ahead while another is short
+
+    def elsewhere_nusd(self, bucket: Bucket) -> int:
+        """What others have spent in this window, and runs before, as the pool last said."""
+        share = self._shares.get(bucket)
+        if share is None or not share.acked:
+            pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
+            return self.known.get(pot, 0)
+        return max(0, share.taken - share.loose - share.heard_spent)
 
     def leave(self, now_s: float) -> list[Claim]:
         """At a clean stop: everything unspent goes back, but for what a call still holds."""

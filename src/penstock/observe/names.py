@@ -136,6 +136,22 @@ KEY_UP = Metric(
     "1 if the key may be used, 0 while it cools down.",
     across="min",
 )
+QUEUE_RUNNING = Metric(
+    "penstock_queue_running", "gauge", ("provider",), "Calls that run at a provider with a queue."
+)
+QUEUE_WAITING = Metric("penstock_queue_waiting", "gauge", ("provider",), "Calls that wait for a provider.")
+QUEUE_CALLS = Metric(
+    "penstock_queue_calls_total",
+    "counter",
+    ("provider", "outcome"),
+    "Attempts at a provider with a queue: at-once, waited, refused (it was full), gave-up (hung up or out of time).",
+)
+QUEUE_WAIT = Metric(
+    "penstock_queue_wait_seconds_total",
+    "counter",
+    ("provider",),
+    "How long those that waited, and then had their turn, have waited in all.",
+)
 COST_PER_RENDER = Metric(
     "penstock_cost_per_render",
     "gauge",
@@ -169,6 +185,10 @@ METRICS: tuple[Metric, ...] = (
     LEDGER_FAULT,
     BREAKER,
     KEY_UP,
+    QUEUE_RUNNING,
+    QUEUE_WAITING,
+    QUEUE_CALLS,
+    QUEUE_WAIT,
     COST_PER_RENDER,
     RELOADS,
     INFO,

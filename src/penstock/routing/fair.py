@@ -107,17 +107,23 @@ class FairQueue(Generic[T]):
     def __init__(
         self, most: int, *, most_a_key: int | None = None, quantum: int = 1000, interactive_share: int = 9
     ) -> None:
-        if most < 1 or quantum < 1 or interactive_share < 1:
-            raise ValueError("A queue's size, quantum and share are at least 1.")
+        if quantum < 1:
+            raise ValueError("A quantum is at least 1.")
         self._interactive: _Ring[T] = _Ring(quantum)
         self._batch: _Ring[T] = _Ring(quantum)
-        self._most = most
-        self._most_a_key = most if most_a_key is None else most_a_key
-        self._share = interactive_share
+        self.resize(most, most_a_key=most_a_key, interactive_share=interactive_share)
         self._credit = 0
         """Tokens that batch is owed, times ``interactive_share``."""
         self._live: dict[str, int] = {}
         self._waiting = 0
+
+    def resize(self, most: int, *, most_a_key: int | None = None, interactive_share: int = 9) -> None:
+        """Other numbers from now on. Who waits already goes on waiting, also where fewer may."""
+        if most < 1 or interactive_share < 1 or (most_a_key is not None and most_a_key < 1):
+            raise ValueError("A queue's size and share are at least 1.")
+        self._most = most
+        self._most_a_key = most if most_a_key is None else most_a_key
+        self._share = interactive_share
 
     def __len__(self) -> int:
         return self._waiting

@@ -128,6 +128,16 @@ class KeyRing:
             return pool.choices[0]
         return pool.choices[_draw(pool.sums, rng)]
 
+    def check(self, model: str, now_s: float, *, allowed: frozenset[str] | None = None) -> Rejected | None:
+        """Why ``choose`` would find no key now, or None. A pure look."""
+        pool = self._pool(model, allowed)
+        if isinstance(pool, Rejected):
+            return pool
+        records = [self._cooling.get(key.name) for key in pool.keys] if self._cooling else [None]
+        if all(record is not None and record.until_s > now_s for record in records):
+            return self._all_cooling(pool, now_s)
+        return None
+
     def failed(self, key_name: str, error: UpstreamError, now_s: float) -> None:
         """Cool the key down where the error speaks of the key; another failure only frees its probe."""
         record = self._cooling.get(key_name)

@@ -127,10 +127,12 @@ def no_steps(made: Plan) -> PenstockError:
         if len(made.refused) == 1:
             return BadRequest(first.reason, param=first.param)
         return BadRequest(_joined("No target of the chain can take this request.", lines), param=first.param)
-    nothing = NoTargetLeft(_joined("No target of the chain can be used now.", lines), reasons=lines)
     hints = [refusal.rejected.retry_after_s for refusal in made.refused]
-    nothing.retry_after_s = min((hint for hint in hints if hint is not None), default=None)
-    return nothing
+    return NoTargetLeft(
+        _joined("No target of the chain can be used now.", lines),
+        reasons=lines,
+        retry_after_s=min((hint for hint in hints if hint is not None), default=None),
+    )
 
 
 def _against(

@@ -176,13 +176,16 @@ class Schedule:
             self._move_on(error, "the last target failed")
 
     def unavailable(self, rejected: Rejected, now_s: float) -> None:
-        """The attempt could not start; it does not count. The next step's turn, or a short wait for keys."""
+        """The attempt could not start; it does not count. The next step's turn, a short wait for keys, or no time left."""
         events = self._first_trouble()
         self.attempts -= 1
         name = self._steps[self._at].target.name
         if events and events[-1].target == name and events[-1].rejected is not None:
             events.pop()  # waited for a key in vain: the same refusal, once
         events.append(_Event(name, None, rejected))
+        if now_s >= self._deadline_s or rejected.code == "queue-timeout":
+            self._out_of_time()
+            return
         if self._fall_back(f"fallback: {rejected.reason}"):
             return
         wait_s = max(MIN_COOL_S, rejected.retry_after_s or 0.0)
@@ -321,11 +324,12 @@ class Schedule:
                 self._story("This key may not spend on any provider key of the chain."),
                 code="key_not_allowed",
             )
-        nothing = NoTargetLeft(
-            self._story("No target could be tried."), reasons=tuple(event.line() for event in events)
-        )
-        nothing.retry_after_s = _soonest_s(events)
-        return nothing
+        reasons, wait_s = tuple(event.line() for event in events), _soonest_s(events)
+        if set(codes) == {"queue-full"}:
+            return NoTargetLeft(
+                self._story("The queue is full."), code="queue_full", reasons=reasons, retry_after_s=wait_s
+            )
+        return NoTargetLeft(self._story("No target could be tried."), reasons=reasons, retry_after_s=wait_s)
 
     def _story(self, head: str) -> str:
         events = self._events

@@ -236,6 +236,8 @@ class App:
         for target in house.health.snapshot(now_s):
             metrics.set_breaker(target, house.health.state(target, now_s))
         for name, provider in house.providers.items():
+            if provider.queue is not None:
+                provider.queue.tell(metrics)
             cooling = provider.keys.cooling(now_s)
             for key in provider.keys.keys:
                 metrics.set_key(name, key.name, up=key.name not in cooling)

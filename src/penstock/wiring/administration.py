@@ -1,13 +1,13 @@
 """Keys, teams and budgets of a running gateway, changed without a restart.
 
-A change: decided, then stored, then put in force in one step that cannot fail. What could not be stored is not in force.
-Changes made elsewhere (another worker, another node, ``penstock keys`` at the store itself) are found by their version,
+A change: decided, then stored, then put in force. What could not be stored is not in force; what is stored and could not
+be put in force (its budget's past cannot be read) is said, and tried again. Changes made elsewhere (another worker, another node, ``penstock keys`` at the store itself) are found by their version,
 twice a second.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from penstock.config.load import Loaded
 from penstock.config.meaning import meaning_faults
 from penstock.config.schema import Config
 from penstock.observe.log import OperatorLog
-from penstock.registry.changes import Ask, applied, decide, settled
+from penstock.registry.changes import Ask, Change, applied, decide, settled
 from penstock.registry.desk import TRIES, answer, crowded
 from penstock.registry.objects import Check, Kind, Merged, Registry, merge
 from penstock.registry.secret import fresh_key
@@ -40,8 +40,8 @@ class Joined(Struct, frozen=True, kw_only=True):
     loaded: Loaded
 
 
-Put = Callable[[Joined], None]
-"""Puts keys, teams and budgets in force, at once; nothing else of the house changes."""
+Put = Callable[[Joined], Awaitable[None]]
+"""Puts keys, teams and budgets in force; nothing else of the house changes."""
 
 
 class Administration:
@@ -112,14 +112,17 @@ class Administration:
                     await asyncio.to_thread(self._store.commit, registry.version, place, change.after, entry)
                 except Stale:
                     continue
-                self._take(_with(file, after, merged))
                 self._log.event("admin.changed", action=change.action, name=place[1], who=who)
+                try:
+                    await self._take(_with(file, after, merged))
+                except PenstockError as error:
+                    raise _not_yet(error, change) from error
                 return answer(change, config, after, merged)
         raise crowded()
 
-    def _take(self, joined: Joined) -> None:
+    async def _take(self, joined: Joined) -> None:
         if self._put is not None:
-            self._put(joined)
+            await self._put(joined)
             self.in_force = joined
 
     async def _now(self) -> Joined:
@@ -137,7 +140,7 @@ class Administration:
                 if await asyncio.to_thread(self._store.version) != self._in_force().registry.version:
                     async with self._lock:
                         joined = await asyncio.to_thread(self.join, self._in_force().file)
-                        self._take(joined)
+                        await self._take(joined)
                     self._log.event("admin.followed", version=joined.registry.version)
             except PenstockError as error:
                 self._log.once("admin store", f"{error.public()} What was in force stays.")
@@ -185,6 +188,17 @@ class Administration:
             error = task.exception()
             if error is not None and not isinstance(error, PenstockError):
                 self._log.failure("admin.failed", error)
+
+
+def _not_yet(error: PenstockError, change: Change) -> OurFault:
+    """The one answer that is neither yes nor no. A fresh key is lost with it, and a rotation makes another."""
+    lost = " The key that was made is not shown: rotate it." if change.secret is not None else ""
+    return OurFault(
+        f"It is stored, and not yet in force: {error.public()}{lost}",
+        code="admin_not_in_force",
+        hint="The gateway tries again twice a second, and says why not in its log.",
+        status=503,
+    )
 
 
 def _config(file: Loaded) -> Config:

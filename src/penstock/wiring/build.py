@@ -1,6 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
@@ -21,8 +22,10 @@ from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors
+from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
+from penstock.ledger.leases import SliceStore
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
@@ -32,6 +35,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 
 
@@ -49,6 +53,11 @@ class Shared:
         self.rng = random.Random(seed)
         self.transports: dict[TransportSettings, Transport] = {}
         self.kept = Kept({}, {})
+        self.run = new_run()
+        """The name of this run of this process, never used again."""
+        self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
+        """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
+        self.queues: dict[str, ProviderQueue] = {}
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -69,7 +78,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
-    return House(
+    house = House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
@@ -85,10 +94,17 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         log_once=shared.log.once,
         models=models,
     )
+    _queues(config, providers, shared)
+    return house
+
+
+def _lease_s(config: Config) -> float:
+    """What is not settled by then belongs to no call that runs."""
+    return 2 * config.server.total_timeout_ms / 1000
 
 
 def govern(house: House, loaded: Loaded, shared: Shared) -> House:
-    """The running house with the keys, teams and budgets of ``loaded``; all else stays, and nothing can fail."""
+    """The running house with the keys, teams and budgets of ``loaded``; all else stays."""
     config = loaded.config
     assert config is not None, "only what was loaded is put in force"
     return house.governed(config, _doors(config, loaded, shared))
@@ -96,8 +112,7 @@ def govern(house: House, loaded: Loaded, shared: Shared) -> House:
 
 def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
     if shared.kept.treasury is None and has_budgets(config):
-        # Without a state of its own (wiring.serve gives it one) what was spent is forgotten with the process.
-        shared.kept.treasury = Treasury(MemoryStore(shared.clock), "alone", shared.clock)
+        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
     return doors_of(config, loaded, shared.kept)
 
 
@@ -165,6 +180,19 @@ def _provider(
         for key in settings.keys
     )
     return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+
+
+def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:
+    """Queues last as long as the process: who waits does not lose its turn by a reload."""
+    for name, provider in providers.items():
+        settings = config.providers[name].queue
+        if settings is None:
+            continue
+        queue = shared.queues.get(name)
+        if queue is None:
+            queue = shared.queues[name] = ProviderQueue(name, settings)
+        queue.change(settings)
+        provider.queue = queue
 
 
 def _transport(

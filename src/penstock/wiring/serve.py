@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,10 +22,12 @@ from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
 from penstock.server.pages import build_pages
+from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
+from penstock.wiring.money import recall
 from penstock.wiring.neighbours import answer_others
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -72,6 +75,8 @@ class Running:
         self.shared: Shared | None = None
         self.administration: Administration | None = None
         self._host = ""
+        self._place = ""
+        """Of the ledger; not to be shown."""
         self._ledger_file: str | None = None
         """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
         self.url = ""
@@ -96,26 +101,27 @@ class Running:
         if exposed is not None:
             return [exposed]
         try:
+            self._place = place
             self._ledger_file = None if is_postgres(place) else place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
             return [f"{error.path}: {error.public()}"]
+        self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared = Shared(journal, self._log, self._options.seed)
+            self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             await self._take_seat()
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            await self._recall(joined.merged.config)
             self.app.others = self.seat
             self._mount(self.app, loaded)
             await self._listen(self.app, host, port)
         except ConfigFault as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [f"{error.path}: {error.public()}"]
         except OSError as error:
-            journal.close()
-            await administration.stop()
+            await self._let_go(self.shared, administration)
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
@@ -127,12 +133,20 @@ class Running:
         self._warm()
         return []
 
+    async def _let_go(self, shared: Shared, administration: Administration) -> None:
+        """Of what a start has opened that came to nothing."""
+        shared.journal.close()
+        if shared.kept.treasury is not None:
+            await shared.kept.treasury.aclose()
+        await administration.stop()
+
     async def _take_seat(self) -> None:
         """As a worker: the line to the supervisor, before anything is built that needs it."""
         place = self._options.seat
         if place is None or self.shared is None:
             return
-        self.seat = Seat(place.index, self.orphaned.set)
+        self.seat = seat = Seat(place.index, self.orphaned.set)
+        self.shared.open_store = lambda: seat
         answer_others(self.seat, self, self.shared)
         await self.seat.connect(socket.socket(fileno=place.line_fd))
 
@@ -174,6 +188,7 @@ class Running:
                 if exposed is not None:
                     return self._refused([exposed])
                 house = build(joined.loaded, self._catalogue, shared, app.house)
+                await self._recall(joined.merged.config)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
             except PenstockError as error:
@@ -190,12 +205,21 @@ class Running:
             self._warm()
             return []
 
-    def _govern(self, joined: Joined) -> None:
+    async def _govern(self, joined: Joined) -> None:
         """Keys, teams and budgets were changed at run time: no file is read, nothing else is built."""
         app, shared = self.app, self.shared
-        if app is not None and shared is not None:
-            app.house = govern(app.house, joined.loaded, shared)
-            self._warn(joined.loaded)
+        if app is None or shared is None:
+            return
+        house = govern(app.house, joined.loaded, shared)
+        await self._recall(joined.merged.config)
+        app.house = house
+        self._warn(joined.loaded)
+
+    async def _recall(self, config: Config) -> None:
+        """What was spent before, in budgets that are new to this process."""
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        if treasury is not None:
+            await recall(treasury, config, self._place)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -215,7 +239,11 @@ class Running:
                     await transport.aclose()
             finally:
                 shared.books.flush()
-                shared.journal.close()
+                try:
+                    shared.journal.close()
+                finally:
+                    if shared.kept.treasury is not None:
+                        await shared.kept.treasury.aclose()
         if self.seat is not None:
             await self.seat.aclose()
         return ended
@@ -287,6 +315,11 @@ class Running:
                 await provider.tokens.token()
             except PenstockError as error:
                 self._log.once(f"token {name}", f"{name}: {error.public()}")
+
+
+def _state_file(place: str, path: str) -> str:
+    """Beside the ledger; where that is in PostgreSQL, beside where its file would be."""
+    return f"{path if is_postgres(place) else place}.state"
 
 
 def url_of(listening: socket.socket) -> str:
