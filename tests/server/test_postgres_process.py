@@ -58,13 +58,24 @@ def test_two_gateways_share_one_ledger(sim, postgres_url, tmp_path):
         assert (reply.status, json.loads(reply.body)["data"]["request_id"]) == (200, made[-1])
         assert two.ask("/v1/generation?id=nobody").status == 404
         measured = one.ask("/metrics")
-        assert (measured.status, b"penstock_cost_per_render{" in measured.body) == (200, False)
+        assert (measured.status, b"penstock_cost_per_render{" in measured.body) == (200, True)
         assert b"penstock_requests_total{" in measured.body
         assert two.terminate() == 0
     assert PASSWORD not in "\n".join([*one.lines, *two.lines])
     env = {"LEDGER_URL": postgres_url}
     rows = json.loads(command("cost", "--by", "provider", "--json", "--db", "env.LEDGER_URL", env=env).stdout)
     assert [(row["provider"], row["calls"]) for row in rows] == [("openai", 10)]
+    table = json.loads(command("cost", "--by", "stage", "--json", "--db", "env.LEDGER_URL", env=env).stdout)
+    assert [(row["stage"], row["calls"]) for row in table["rows"]] == [("", 10)]
+    steps = json.loads(
+        command("cost", "--trace", made[0], "--json", "--db", "env.LEDGER_URL", env=env).stdout
+    )
+    assert [step["entry"] for step in steps["rows"]] == [f"{made[0]}/1"]
+    bill = tmp_path / "bill.csv"
+    bill.write_text("day,model,cost_usd\n2026-01-01,gpt-4o-mini,5\n")
+    compared = command("reconcile", str(bill), "--json", "--db", "env.LEDGER_URL", env=env)
+    assert compared.returncode == 1
+    assert [one["reason"] for one in json.loads(compared.stdout)["differences"]] == ["missing-in-ledger"]
     told = command("explain", made[0], "--db", "env.LEDGER_URL", env=env)
     assert made[0] in told.stdout
     unknown = command("explain", "nobody", "--db", postgres_url)

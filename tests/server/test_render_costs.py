@@ -2,17 +2,21 @@
 
 import asyncio
 import os
+import threading
 import time
+from contextlib import closing
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.base.errors import ConfigFault
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import load_text
 from penstock.ledger.currency import Rate
 from penstock.ledger.journal import Journal
+from penstock.ledger.opening import open_journal, open_ledger
+from penstock.ledger.rows import read_record
 from penstock.observe.metrics import Metrics
+from penstock.server import render_costs
 from penstock.server.render_costs import MAX_STAGES, WINDOW_MS, RenderCosts, read
 from tests.ledger.make import AT_MS, entry, record
 
@@ -56,12 +60,45 @@ def test_a_ledger_that_cannot_be_read_gives_nothing(tmp_path):
     assert read(str(tmp_path / "none.db"), AT_MS, ()) == {}
 
 
-def test_postgresql_is_refused():
-    """Said, and what to do; the pages do not ask there."""
-    with pytest.raises(ConfigFault, match="this one is in PostgreSQL") as refused:
-        read("postgresql://penstock:hush-hush@127.0.0.1:1/ledger", AT_MS, ())
-    assert "penstock cost --by trace" in refused.value.public()
-    assert "hush-hush" not in refused.value.public()
+def test_a_server_that_is_away_gives_nothing():
+    """As a file that is not there."""
+    assert read("postgresql://penstock:hush-hush@127.0.0.1:1/ledger", AT_MS, ()) == {}
+
+
+def test_postgresql_has_it_too(path, postgres_url):
+    """The same figures of the same entries."""
+    journal = open_journal(postgres_url, flush_ms=5, max_queue=1000)
+    with closing(open_ledger(path)) as file:
+        for (request_id,) in file.execute("SELECT request_id FROM calls").fetchall():
+            journal.add(read_record(file, request_id))
+    journal.close()
+    assert read(postgres_url, AT_MS + 1, (EUR,)) == read(path, AT_MS + 1, (EUR,)) != {}
+
+
+def test_a_slow_ledger_holds_no_scrape_up(tmp_path, monkeypatch):
+    """What takes too long is told at the next time; meanwhile it is not asked again."""
+    config = load_text("", tmp_path, {}, Catalogue.load(), "2026-11-21").config
+    go, asked = threading.Event(), []
+
+    def slow(*words):
+        asked.append(words)
+        go.wait(20)
+        return {("USD", "plan"): "0.5"}
+
+    monkeypatch.setattr(render_costs, "read", slow)
+    monkeypatch.setattr(render_costs, "WAIT_S", 0.01)
+    metrics, costs = Metrics(), RenderCosts()
+
+    async def scrapes():
+        await costs.refresh(metrics, "somewhere", config)
+        await costs.refresh(metrics, "somewhere", config)
+        assert b"penstock_cost_per_render{" not in metrics.render()
+        go.set()
+        while b"penstock_cost_per_render{" not in metrics.render():
+            await costs.refresh(metrics, "somewhere", config)
+
+    asyncio.run(scrapes())
+    assert len(asked) == 1
 
 
 def test_callers_cannot_fill_the_metrics_with_stages(tmp_path):

@@ -10,14 +10,12 @@ from penstock.cli.cost_out import Shown, rate_fields
 from penstock.cli.screen import folded, screen
 from penstock.ledger.currency import Rate
 from penstock.ledger.fold import fold
-from penstock.ledger.opening import open_file
+from penstock.ledger.opening import open_ledger
 from penstock.ledger.rollup import Window, facts_of, first_ms
 from penstock.ledger.stages import Pool, StageRow, StageTable, pool_use, stage_table
 
 NO_STAGE = "(no stage)"
 IDLE = "(idle)"
-_ASKED = "The table of stages (cost --by stage)"
-_INSTEAD = "Group by something else there: --by trace, or --by model --where stage=NAME."
 _TITLES = ["stage", "wall", "of cost", "calls", "renders", "cost", "per render", "marginal", "fully loaded"]
 _GIVEN_UP = ("calls", "renders", "wall", "of cost", "per render", "cost")
 
@@ -32,7 +30,7 @@ def stages_shown(
     now_ms: int,
 ) -> Shown:
     """The table of a ledger. A window without an end ends now; one without a beginning begins with the first entry."""
-    with closing(open_file(db, _ASKED, _INSTEAD)) as connection:
+    with closing(open_ledger(db)) as connection:
         fold(db)  # after the reader is open: it says what is wrong with a file
         facts = facts_of(connection, window, where)
         used = pool_use(facts_of(connection, window, {}).cells) if where and pools else None

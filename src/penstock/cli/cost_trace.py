@@ -10,12 +10,10 @@ from penstock.cli.columns import cost_text, print_columns, print_rate
 from penstock.cli.cost_out import Shown, rate_fields
 from penstock.cli.screen import folded, screen
 from penstock.ledger.currency import Rate
-from penstock.ledger.opening import open_file
+from penstock.ledger.opening import open_ledger
 from penstock.ledger.rollup import Window
 from penstock.ledger.waterfall import Step, waterfall
 
-_ASKED = "One render, entry by entry (cost --trace)"
-_INSTEAD = "Sum it there with --by model --where trace=ID; penstock explain shows one call."
 _TITLES = ["stage", "start", "wall", "when", "class", "target", "cost"]
 _GIVEN_UP = ("when", "class", "target", "start", "wall")
 _BAR_CELLS = 24
@@ -23,7 +21,7 @@ _BAR_CELLS = 24
 
 def trace_shown(db: str, trace: str, window: Window, where: Mapping[str, str], rate: Rate) -> Shown:
     """The steps of one trace. Raises NotFound where there is none."""
-    with closing(open_file(db, _ASKED, _INSTEAD)) as connection:
+    with closing(open_ledger(db)) as connection:
         steps = waterfall(connection, trace, window, where)
     if not steps:
         raise NotFound(

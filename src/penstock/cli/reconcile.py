@@ -13,10 +13,10 @@ from rich.table import Table
 
 from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.money import NANO_PER_USD, usd_text
-from penstock.cli.place import ledger_at
+from penstock.cli.place import LEDGER_HELP, ledger_at
 from penstock.cli.screen import folded, screen
 from penstock.ledger.exports import Export, read_export
-from penstock.ledger.opening import open_file
+from penstock.ledger.opening import open_ledger
 from penstock.ledger.reconcile import (
     Figures,
     Reconciled,
@@ -28,7 +28,6 @@ from penstock.ledger.reconcile import (
 )
 
 _UNREADABLE = 2
-_INSTEAD = "Compare sums there: penstock cost --by day --where provider=NAME."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or JSON of one provider; several are joined",
     )
     parser.add_argument(
-        "--db", default="penstock.db", metavar="FILE", help="the ledger: a SQLite file (default: penstock.db)"
+        "--db", default="penstock.db", metavar="LEDGER", help=f"{LEDGER_HELP} (default: penstock.db)"
     )
     parser.add_argument(
         "--provider",
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             raise BadRequest("These exports have days of different time zones.", hint="Compare them apart.")
         providers = tuple(args.provider) or tuple(sorted({name for one in exports for name in one.providers}))
         span = span_ms(exports)
-        connection = open_file(ledger_at(args.db), "penstock reconcile", _INSTEAD)
+        connection = open_ledger(ledger_at(args.db))
         try:
             zone = exports[0].timezone
             ledger = [] if span is None else ledger_figures(connection, providers, zone, span)

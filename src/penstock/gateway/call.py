@@ -10,6 +10,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
+from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, plan_call
@@ -177,6 +178,8 @@ class ChatCall:
         """The answer to the caller, settled before its last byte leaves."""
         facts = self.facts
         if facts.ask is not None and facts.ask.stream:
+            hold, caller = outcome.hold, self.inbound.caller
+            watch = None if hold is None or not hold.guarded else Watch(self.house, hold)
             delivery = Delivery(
                 self.reply,
                 sent.exchange,
@@ -186,6 +189,10 @@ class ChatCall:
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
+                watch=watch,
+                cut=lambda: (
+                    b"" if watch is None else cut_short(self.house, facts, provider, outcome, caller, watch)
+                ),
             )
             await delivery.run()
             return

@@ -1,5 +1,7 @@
 """Folds new entries into the rollups (ledger.rollup), in the reader's process and on the reader's time.
 
+A ledger in PostgreSQL is folded by its server: ``ledger.postgres.fold``.
+
 Rules
 - Reads in chunks, without keeping anyone from writing; writes each chunk in one short transaction, if the rollups are still
   what they were when it was read.
@@ -10,7 +12,7 @@ import sqlite3
 from contextlib import closing
 from urllib.parse import quote
 
-from penstock.ledger.opening import refuse_postgres
+from penstock.ledger.opening import fold_postgres, is_postgres
 from penstock.ledger.rollup import (
     HOUR,
     MODEL,
@@ -48,11 +50,10 @@ _Key = tuple[int, str, str, str, str]
 
 
 def fold(path: str, *, from_rows: int = FOLD_FROM, most: int = ALL, chunk: int = CHUNK) -> int:
-    """Fold what is new, if it is at least ``from_rows`` entries, about ``most`` of them. How many were folded; 0 where that
-    cannot be. Raises ConfigFault for a ledger in PostgreSQL, which has no rollups."""
-    refuse_postgres(
-        path, "Folding into rollups", "There is nothing to fold there: its answers are read from the entries."
-    )
+    """Fold what is new, if it is at least ``from_rows`` entries, about ``most`` of them (in PostgreSQL: all). How many were
+    folded; 0 where that cannot be."""
+    if is_postgres(path):
+        return fold_postgres(path, from_rows=from_rows)
     try:
         with closing(
             sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None)

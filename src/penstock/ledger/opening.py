@@ -3,8 +3,6 @@
 What PostgreSQL needs (``penstock[postgres]``) is imported only where such a place is named.
 """
 
-import sqlite3
-
 from penstock.base.errors import ConfigFault
 from penstock.ledger.journal import Journal
 from penstock.ledger.schema import open_reader
@@ -40,18 +38,13 @@ def open_ledger(place: str) -> Reading:
     return PostgresReader(place)
 
 
-def open_file(place: str, asked: str, instead: str) -> sqlite3.Connection:
-    """The same, for what is asked of a file only. Raises ConfigFault for PostgreSQL: it says ``instead``, what to do there."""
-    refuse_postgres(place, asked, instead)
-    return open_reader(place)
-
-
-def refuse_postgres(place: str, asked: str, instead: str) -> None:
-    """Raises ConfigFault for a ledger in PostgreSQL: ``asked`` is SQLite's alone."""
-    if is_postgres(place):
-        raise ConfigFault(
-            f"{asked} needs a ledger in a SQLite file; this one is in PostgreSQL.", path="--db", hint=instead
-        )
+def fold_postgres(place: str, *, from_rows: int) -> int:
+    """Fold what is new into the rollups there: how many entries; 0 where that cannot be."""
+    try:
+        from penstock.ledger.postgres.fold import fold  # noqa: PLC0415 - see tests/house/test_floors.py
+    except ImportError:
+        return 0
+    return fold(place, from_rows=from_rows)
 
 
 def state(place: str) -> str:

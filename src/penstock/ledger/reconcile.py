@@ -17,7 +17,6 @@ never billed), ``unknown-price`` (entries without a price), ``estimated-usage`` 
 used), ``tokens-differ``, ``price-differs`` (same tokens, other dollars; or tokens that the export does not have).
 """
 
-import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from penstock.ledger.exports import Export, plain_model
+from penstock.ledger.sql import Reading
 
 Reason = Literal[
     "missing-in-ledger",
@@ -114,7 +114,7 @@ def span_ms(exports: Iterable[Export]) -> tuple[int, int] | None:
 
 
 def ledger_figures(
-    connection: sqlite3.Connection, providers: tuple[str, ...], timezone: str, span: tuple[int, int]
+    connection: Reading, providers: tuple[str, ...], timezone: str, span: tuple[int, int]
 ) -> list[LedgerDay]:
     """What the ledger has of these providers (all of them, if none is named) between two moments."""
     named = f"AND provider IN ({', '.join('?' * len(providers))})" if providers else ""
@@ -123,7 +123,7 @@ def ledger_figures(
         "SELECT at_ms / 900000, coalesce(nullif(model_served, ''), model), provider, provider_key, "  # noqa: S608 - our own names; values are bound
         "sum(input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image), "
         "sum(output + reasoning + output_audio + output_image), coalesce(sum(cost_nusd), 0), count(*), "
-        "sum(usage_source IN ('estimated', 'counted')), count(*) - count(cost_nusd) "
+        "count(*) FILTER (WHERE usage_source IN ('estimated', 'counted')), count(*) - count(cost_nusd) "
         "FROM entries WHERE at_ms >= ? AND at_ms < ? AND class NOT IN ('failed', 'cache_hit', 'own_cost') "
         f"{named} GROUP BY 1, 2, 3, 4",
         [*span, *providers],
@@ -135,7 +135,7 @@ def ledger_figures(
             plain_model(model),
             provider,
             key or "",
-            Figures(tokens_in, tokens_out, cost, entries, estimated or 0, unknown),
+            Figures(int(tokens_in or 0), int(tokens_out or 0), int(cost), entries, estimated, unknown),
         )
         for quarter, model, provider, key, tokens_in, tokens_out, cost, entries, estimated, unknown in rows
     ]

@@ -12,15 +12,27 @@ from msgspec import Struct
 
 
 class Sql(Struct, frozen=True):
-    """One database's words. ``meta`` and ``explain_has`` bind one value, ``of_trace`` an id, a range of ids, the id again."""
+    """One database's words. ``meta`` and ``explain_has`` bind one value, ``of_trace`` an id, a range of ids, the id again;
+    ``folded`` and ``unfolded`` (entries before and behind the rollups' watermark) bind that watermark.
+
+    ``wall_us``: an entry's wall time in whole microseconds, a half of one rounded up.
+    """
 
     day: str
+    snapshot: str
+    wall_us: str
+    folded: str
+    unfolded: str
     meta: str
     explain_has: str
     of_trace: str
 
 
 SQLITE = Sql(
+    snapshot="BEGIN",
+    wall_us="coalesce(CAST(round(latency_ms * 1000) AS INTEGER), 0)",
+    folded="rowid <= ?",
+    unfolded="rowid > ?",
     day="strftime('%Y-%m-%d', at_ms / 1000, 'unixepoch')",
     meta="(SELECT m.value FROM json_each(entries.meta) m WHERE m.key = ?)",
     explain_has="instr(explain, ?)",
@@ -30,6 +42,10 @@ SQLITE = Sql(
     ),
 )
 POSTGRES = Sql(
+    snapshot="BEGIN ISOLATION LEVEL REPEATABLE READ",
+    wall_us="coalesce(CAST(floor(latency_ms * 1000 + 0.5) AS bigint), 0)",
+    folded="txn < ?",
+    unfolded="txn >= ?",
     day="to_char(to_timestamp(at_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     meta="(entries.meta::json ->> ?::text)",
     explain_has="strpos(explain, ?) > 0",

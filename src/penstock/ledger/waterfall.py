@@ -1,11 +1,11 @@
 """One trace as it went: every entry of it, in order of time."""
 
-import sqlite3
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from penstock.ledger.rollup import MODEL, PROVIDER, STAGE, Window, conditions
+from penstock.ledger.sql import Reading, sql_of
 
 
 class Step(Struct, frozen=True):
@@ -23,14 +23,12 @@ class Step(Struct, frozen=True):
     cost_nusd: int | None
 
 
-def waterfall(
-    connection: sqlite3.Connection, trace: str, window: Window, where: Mapping[str, str]
-) -> list[Step]:
+def waterfall(connection: Reading, trace: str, window: Window, where: Mapping[str, str]) -> list[Step]:
     """The steps of a trace, or of a call that is its own; empty where there is none."""
-    held, bound = conditions(window, {**where, "trace": trace})
+    held, bound = conditions(window, {**where, "trace": trace}, sql_of(connection))
     rows = connection.execute(
         f"SELECT id, at_ms, coalesce(latency_ms, 0.0), {STAGE}, class, {PROVIDER}, {MODEL}, error_code, cost_nusd "  # noqa: S608 - our own names
-        f"FROM entries WHERE {held} ORDER BY at_ms, rowid",
+        f"FROM entries WHERE {held} ORDER BY at_ms, request_id, attempt, id",
         bound,
     ).fetchall()
     return [

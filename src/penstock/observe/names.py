@@ -157,7 +157,7 @@ COST_PER_RENDER = Metric(
     "gauge",
     ("currency", "stage"),
     "Cost of the last hour's entries of a stage, failures included, per delivered render (trace) of that hour. Read from "
-    "the ledger, if that is a SQLite file, at most every 30 s; idle time of owned compute is not in it.",
+    "the ledger at most every 30 s; idle time of owned compute is not in it.",
 )
 RELOADS = Metric(
     "penstock_config_reloads_total",

@@ -43,14 +43,12 @@ _encode = msgspec.json.Encoder().encode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def build_pages(
-    app: App, reload: Reload, admin_key: str | None, ledger_file: str | None, office: Office
-) -> Starlette:
+def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, office: Office) -> Starlette:
     """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each.
 
-    ``ledger_file`` None: the ledger is no SQLite file, and there is no cost per render among the metrics.
+    ``ledger``: its place, which may hold a password.
     """
-    pages = _Pages(app, reload, admin_key, ledger_file)
+    pages = _Pages(app, reload, admin_key, ledger)
     routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
@@ -134,11 +132,11 @@ def _callable_names(house: House, principal: Principal) -> Callable[[str], bool]
 
 
 class _Pages:
-    def __init__(self, app: App, reload: Reload, admin_key: str | None, ledger_file: str | None) -> None:
+    def __init__(self, app: App, reload: Reload, admin_key: str | None, ledger: str) -> None:
         self._app = app
         self._reload = reload
         self._admin_key = admin_key
-        self._ledger_file = ledger_file
+        self._ledger = ledger
         self._render_costs = RenderCosts()
 
     def _principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
@@ -217,8 +215,7 @@ class _Pages:
         house = self._app.house
         house.books.flush()
         self._app.take_gauges()
-        if self._ledger_file is not None:
-            await self._render_costs.refresh(house.metrics, self._ledger_file, house.config)
+        await self._render_costs.refresh(house.metrics, self._ledger, house.config)
         metrics = house.metrics
         if self._app.others is not None:
             all_of_them = Metrics()

@@ -76,9 +76,7 @@ class Running:
         self.administration: Administration | None = None
         self._host = ""
         self._place = ""
-        """Of the ledger; not to be shown."""
-        self._ledger_file: str | None = None
-        """Of the journal that was opened at the start, whatever a reload says since; None: PostgreSQL."""
+        """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -102,7 +100,6 @@ class Running:
             return [exposed]
         try:
             self._place = place
-            self._ledger_file = None if is_postgres(place) else place
             settings = joined.merged.config.ledger
             journal = open_journal(place, flush_ms=settings.flush_ms, max_queue=settings.max_queue)
         except ConfigFault as error:
@@ -275,7 +272,7 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload_all, admin_key, self._ledger_file, self.administration)
+            app.pages = build_pages(app, self.reload_all, admin_key, self._place, self.administration)
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""
