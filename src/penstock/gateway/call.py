@@ -10,6 +10,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
+from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, plan_call
@@ -48,7 +49,9 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
-                await self._serve(self._admit(), time.monotonic(), None)
+                planned, tokens = self._plan()
+                await enter(self.facts, tokens)
+                await self._serve(planned, time.monotonic(), None)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
@@ -64,7 +67,7 @@ class ChatCall:
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
             raise
 
-    def _admit(self) -> Planned:
+    def _plan(self) -> tuple[Planned, int]:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
@@ -74,9 +77,7 @@ class ChatCall:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        planned, tokens = plan_call(house, ask, facts, inbound.caller.family, now_s)
-        enter(facts, tokens, now_s)
-        return planned
+        return plan_call(house, ask, facts, inbound.caller.family, now_s)
 
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
@@ -177,6 +178,8 @@ class ChatCall:
         """The answer to the caller, settled before its last byte leaves."""
         facts = self.facts
         if facts.ask is not None and facts.ask.stream:
+            hold, caller = outcome.hold, self.inbound.caller
+            watch = None if hold is None or not hold.guarded else Watch(self.house, hold)
             delivery = Delivery(
                 self.reply,
                 sent.exchange,
@@ -186,6 +189,10 @@ class ChatCall:
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
+                watch=watch,
+                cut=lambda: (
+                    b"" if watch is None else cut_short(self.house, facts, provider, outcome, caller, watch)
+                ),
             )
             await delivery.run()
             return

@@ -17,6 +17,7 @@ Rules
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
 from penstock.gateway.ports import Reply
@@ -31,11 +32,28 @@ DRAIN_S = 1.0
 COMMENT = b": penstock is waiting for the provider\n\n"
 
 
+class Watched(Protocol):
+    """What may end a stream (gateway.cutting)."""
+
+    next_bytes: int
+    """Of content: from so many on it must be asked."""
+
+    def goes_on(self, content_bytes: int) -> bool:
+        """More may pass."""
+        ...
+
+    async def refill(self) -> None:
+        """See whether more can be had."""
+        ...
+
+
 class Delivery:
     """One attempt's stream. ``run`` returns when all is delivered, or raises the UpstreamError that broke it."""
 
     __slots__ = (
+        "_asking",
         "_committed",
+        "_cut",
         "_exchange",
         "_finish",
         "_head",
@@ -52,6 +70,7 @@ class Delivery:
         "_stuck",
         "_tick_s",
         "_timer",
+        "_watch",
         "done",
     )
 
@@ -66,6 +85,8 @@ class Delivery:
         finish: Callable[[], None],
         hold_back_s: float,
         idle_s: float,
+        watch: "Watched | None" = None,
+        cut: Callable[[], bytes] = bytes,
     ) -> None:
         self._reply = reply
         self._exchange = exchange
@@ -84,6 +105,9 @@ class Delivery:
         self._stuck: UpstreamError | None = None
         self._committed = False
         self._mould: Mould | None = None
+        self._watch = watch
+        self._cut = cut
+        self._asking: asyncio.Task[None] | None = None
         self.done = False
 
     async def run(self) -> None:
@@ -92,7 +116,7 @@ class Delivery:
         reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
         self._timer = self._loop.call_later(self._next_tick_s(self._mark_s), self._tick)
         try:
-            await exchange.pump(self.sink)
+            await exchange.pump(self.sink if self._watch is None else self._watched)
             if not self.done:
                 self._end(self._relay.close())
         except UpstreamError as error:
@@ -100,6 +124,8 @@ class Delivery:
                 raise (self._stuck or error) from error
         finally:
             self._timer.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
             reply.on_pause = reply.on_resume = None
 
     def sink(self, data: bytes) -> None:
@@ -130,7 +156,50 @@ class Delivery:
         self._mould = mould
         forward = None if mould is None else self._reply.forwarder()
         shortcut = None if mould is None or forward is None else Shortcut(mould, forward).take
-        self._exchange.shortcut = shortcut
+        self._exchange.shortcut = shortcut if self._watch is None else self._watched_short(shortcut)
+
+    def _watched(self, data: bytes) -> None:
+        """One piece of a stream that may come to cost more than is held for it."""
+        self.sink(data)
+        watch = self._watch
+        if watch is not None and not self.done and self._relay.content_bytes >= watch.next_bytes:
+            self._look(watch)
+
+    def _watched_short(self, shortcut: Callable[[bytes], bool] | None) -> Callable[[bytes], bool] | None:
+        """The same for what goes past us."""
+        watch = self._watch
+        if shortcut is None or watch is None:
+            return shortcut
+
+        def take(data: bytes) -> bool:
+            taken = shortcut(data)
+            if taken and self._relay.content_bytes >= watch.next_bytes:
+                self._look(watch)
+            return taken
+
+        return take
+
+    def _look(self, watch: "Watched") -> None:
+        """Does it go on? Where it must not, the store is asked first, and nothing is read meanwhile."""
+        if self._asking is None and not watch.goes_on(self._relay.content_bytes):
+            self._exchange.pause(halt=True)
+            self._asking = asyncio.ensure_future(self._ask(watch))
+
+    async def _ask(self, watch: "Watched") -> None:
+        await watch.refill()
+        self._asking = None
+        if self.done:
+            return
+        if watch.goes_on(self._relay.content_bytes):
+            self._exchange.resume(halt=True)
+            return
+        self._exchange.shortcut = None
+        try:
+            last = self._cut()
+            self.done = True
+            self._reply.end(last)
+        finally:
+            self._exchange.abort()
 
     def _commit(self, out: bytes) -> None:
         if self._reply.started:

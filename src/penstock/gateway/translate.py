@@ -75,6 +75,11 @@ class Translation:
             raise self._failure
         return out if self._stream else self._writer.whole(self._events)
 
+    def end_early(self, events: list[Event]) -> bytes:
+        """The end that we give a stream before its model did, in the caller's dialect."""
+        self.finished = True
+        return self._writer.write(events)
+
     def _pass(self, events: list[Event]) -> bytes:
         committed = self.content_seen
         for event in events:

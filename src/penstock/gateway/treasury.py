@@ -53,6 +53,7 @@ class Treasury:
         "_asking",
         "_clock",
         "_due",
+        "_hurry_at_s",
         "_period_s",
         "_recalled",
         "_sweep_at_s",
@@ -75,7 +76,8 @@ class Treasury:
         self._asked: list[tuple[list[Claim], asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._due: asyncio.TimerHandle | None = None
+        self._due: asyncio.Handle | None = None
+        self._hurry_at_s = 0.0
         self._period_s = QUIET_S
         self._sweep_at_s = 0.0
         self._recalled: set[tuple[str, str]] = set()
@@ -124,6 +126,15 @@ class Treasury:
         if isinstance(answer, Reservation):
             self.tell(answer.buckets)
         return answer
+
+    def hurry(self) -> None:
+        """An extension was refused: what it lacked is claimed soon, and not at the next look."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._hurry_at_s and self._asking is None:
+            self._hurry_at_s = now_s + 2 * BUSY_S
+            if self._due is not None:
+                self._due.cancel()
+            self._due = asyncio.get_running_loop().call_soon(self._tick)
 
     async def refill(self) -> None:
         """Ask the store for all that extensions lacked."""

@@ -62,11 +62,20 @@ class Extends(Protocol):
 
 
 class Guard:
-    """Watches one streamed call. ``chunk_nusd`` is what an extension asks for; half and so on if it is refused."""
+    """Watches one streamed call. ``chunk_nusd`` is what an extension asks for; half and so on if it is refused.
+    ``input_nusd``: of what is held, so much is for the prompt, and does not count for the 80 %."""
 
-    __slots__ = ("_budgets", "_chunk", "_held", "_slack", "refused")
+    __slots__ = ("_budgets", "_chunk", "_held", "_input", "_slack", "refused")
 
-    def __init__(self, budgets: Extends, held: Reservation, chunk_nusd: int, slack_nusd: int = 0) -> None:
+    def __init__(
+        self,
+        budgets: Extends,
+        held: Reservation,
+        chunk_nusd: int,
+        slack_nusd: int = 0,
+        input_nusd: int = 0,
+    ) -> None:
+        self._input = input_nusd
         self._budgets = budgets
         self._held = held
         self._chunk = max(1, chunk_nusd)
@@ -78,7 +87,7 @@ class Guard:
         held = self._held
         if (
             held.state == "live"
-            and cost_nusd * 100 < held.held * _ASK_AT_PERCENT
+            and (cost_nusd - self._input) * 100 < (held.held - self._input) * _ASK_AT_PERCENT
             and held.held - cost_nusd > self._slack
         ):
             return True

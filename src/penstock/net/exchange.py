@@ -28,6 +28,7 @@ _OK: Final = 200
 _REDIRECT: Final = 300
 _PAUSED: Final = 1  # by who takes the pieces
 _UNREAD: Final = 2  # by the bound on what is held
+_HALTED: Final = 4  # by who decides whether it goes on
 
 
 class Deadlines(Struct, frozen=True):
@@ -173,13 +174,16 @@ class Exchange(Struct, eq=False):
         finally:
             self.sink = self.shortcut = None
 
-    def pause(self) -> None:
-        """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still."""
-        self._brake(_PAUSED)
+    def pause(self, *, halt: bool = False) -> None:
+        """Read no more from the socket: the one who takes the pieces is slow. The idle deadline stands still.
 
-    def resume(self) -> None:
+        ``halt``: because somebody decides whether it goes on at all. Both must be over before it is read on.
+        """
+        self._brake(_HALTED if halt else _PAUSED)
+
+    def resume(self, *, halt: bool = False) -> None:
         """Read on."""
-        self._loosen(_PAUSED)
+        self._loosen(_HALTED if halt else _PAUSED)
 
     def abort(self) -> None:
         """Close the socket now. After a complete body nothing happens: the connection is in the pool again."""

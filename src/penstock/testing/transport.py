@@ -119,12 +119,12 @@ class ScriptedExchange:
             raise self.error
         return self._body
 
-    def pause(self) -> None:
-        """No more pieces until ``resume``."""
+    def pause(self, *, halt: bool = False) -> None:
+        """No more pieces until ``resume``; ``halt`` is the same brake here."""
         self.paused = True
         self._go.clear()
 
-    def resume(self) -> None:
+    def resume(self, *, halt: bool = False) -> None:
         """Read on."""
         self.paused = False
         self._go.set()
