@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 from penstock.base.chat import Ask
@@ -179,6 +180,14 @@ class House:
         """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models
         """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
+
+    def governed(self, config: Config, doors: Doors) -> "House":
+        """The same house with other keys, teams and budgets."""
+        other = copy(self)
+        other.config = config
+        other.doors = doors
+        other.plans = {}
+        return other
 
     def retries(self, provider: str) -> RetryConfig:
         """How often a target of ``provider`` is retried."""
