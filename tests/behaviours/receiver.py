@@ -45,7 +45,9 @@ class Receiver:
                 receiver.hold.wait(10)
                 status = receiver.statuses.pop(0) if receiver.statuses else 204
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.posted.append(Posted(self.path, headers, body, status))  # before the next one may come
+                receiver.posted.append(
+                    Posted(self.path, headers, body, status)
+                )  # before the next one may come
                 self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()
