@@ -15,8 +15,9 @@ import msgspec
 from penstock.base.errors import BadRequest, BodyTooLarge, OurFault
 from penstock.config.fault import Fault
 from penstock.gateway.house import House
+from penstock.gateway.principal import Principal
 from penstock.ledger.journal import Journal
-from penstock.ledger.own_costs import decode, rates_of, read_entries
+from penstock.ledger.own_costs import Above, decode, rates_of, read_entries
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 COMMIT_WAIT_S = 6.0
@@ -40,7 +41,7 @@ class BadEntries(BadRequest):
         )
 
 
-async def post(house: House, body: bytes, virtual_key: str) -> dict[str, int]:
+async def post(house: House, body: bytes, principal: Principal) -> dict[str, int]:
     """Read, store, wait for the commit. Raises BadEntries, BodyTooLarge, or OurFault (503) where it is not stored."""
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(
@@ -63,9 +64,9 @@ async def post(house: House, body: bytes, virtual_key: str) -> dict[str, int]:
             return
 
     if len(body) <= _INLINE_BYTES:
-        count = _take(house, body, virtual_key, stored)
+        count = _take(house, body, principal, stored)
     else:
-        count = await asyncio.to_thread(_take, house, body, virtual_key, stored)
+        count = await asyncio.to_thread(_take, house, body, principal, stored)
     try:
         new = await asyncio.wait_for(committed, COMMIT_WAIT_S)
     except TimeoutError as error:
@@ -73,7 +74,7 @@ async def post(house: House, body: bytes, virtual_key: str) -> dict[str, int]:
     return {"accepted": new, "duplicates": count - new}
 
 
-def _take(house: House, body: bytes, virtual_key: str, stored: Callable[[int], object]) -> int:
+def _take(house: House, body: bytes, principal: Principal, stored: Callable[[int], object]) -> int:
     """Hand a batch to the journal; how many there are."""
     try:
         document = decode(body)
@@ -81,7 +82,10 @@ def _take(house: House, body: bytes, virtual_key: str, stored: Callable[[int], o
         said = str(error) if isinstance(error, msgspec.DecodeError) else "nested too deep"
         raise BadRequest(f"The body is not JSON: {said}.", hint="Send an entry as JSON.") from error
     rates = rates_of(house.config, house.version)
-    entries, faults = read_entries(document, rates, virtual_key=virtual_key, now_ms=int(time.time() * 1000))
+    above = Above(principal.organisation, principal.team, principal.tags or {})
+    entries, faults = read_entries(
+        document, rates, virtual_key=principal.name, now_ms=int(time.time() * 1000), above=above
+    )
     if faults:
         raise BadEntries(faults)
     house.journal.add_entries(tuple(entries), stored)
