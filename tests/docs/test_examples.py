@@ -66,8 +66,15 @@ def managed(outputs):
     assert outputs[-1].endswith('{"name":"preview","removed":true}')
 
 
+def told(outputs):
+    """The page's own program has verified an alert."""
+    assert '"percent": 50' in outputs[1]
+    assert "penstock_budget_spent_ratio" in outputs[-1]
+
+
 PROMISES = {
     "manage-keys-at-run-time.md": managed,
+    "be-told-before-a-budget-ends.md": told,
     "share-a-ledger-in-postgresql.md": shared,
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,
