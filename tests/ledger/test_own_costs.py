@@ -12,7 +12,7 @@ from penstock.base.money import Price
 from penstock.ledger.journal import Journal
 from penstock.ledger.own_costs import FIELDS, MAX_ENTRIES, Above, Rates, decode, rates_of, read_entries
 from penstock.ledger.queries import cost
-from penstock.ledger.schema import open_reader
+from penstock.ledger.reading import open_reader
 from tests.config.make import loaded
 from tests.ledger.make import record
 

@@ -5,9 +5,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -178,3 +180,100 @@ def test_the_number_may_stand_in_the_configuration(tmp_path, sim):
         assert gateway.wait_for("listening")["workers"] == 2
         assert len(children(gateway)) == 2
         assert json.loads(gateway.ask("/ready").body)["status"] == "ready"
+
+
+KEYED = (
+    CONFIG
+    + """
+virtual_keys:
+  - {name: rated, key: env.RATED, rate_limit: {requests_per_minute: 1, burst: 40}}
+  - {name: placed, key: env.PLACED, max_concurrent: 5}
+  - {name: spender, key: env.SPENDER, budgets: [{limit_usd: "0.0001", period: day}]}
+"""
+)
+KEYS |= {"RATED": "vk-rated-4711", "PLACED": "vk-placed-4711", "SPENDER": "vk-spender-4711"}
+
+
+def crowd(gateway: GatewayProcess, count: int, name: str, **fields) -> list[int]:
+    """The statuses of so many calls, eight at a time, each on a connection of its own."""
+    headers = {"authorization": f"Bearer {KEYS[name]}"}
+
+    def call(_number: int) -> int:
+        return gateway.chat(headers=headers, **fields).status
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(call, range(count)))
+
+
+def test_a_rate_is_one_for_all_workers(tmp_path, sim):
+    """Exactly the burst passes, whoever asks which worker; and again nothing after one of them was killed."""
+    with start(tmp_path, sim, 3, KEYED) as gateway:
+        statuses = crowd(gateway, 100, "RATED")
+        assert sorted(set(statuses)) == [200, 429]
+        assert statuses.count(200) == 40
+        os.kill(children(gateway)[0], signal.SIGKILL)
+        gateway.wait_for("worker.listening", 4)
+        assert set(crowd(gateway, 20, "RATED")) == {429}
+
+
+def test_places_are_one_for_all_workers(tmp_path, sim):
+    """Five streams run, the sixth is refused; their places are free when they have ended."""
+    sim.clear()
+    with start(tmp_path, sim, 3, KEYED) as gateway:
+        headers = {"authorization": f"Bearer {KEYS['PLACED']}"}
+        statuses: list[int] = []
+        streams = [
+            threading.Thread(
+                target=lambda: statuses.append(
+                    gateway.chat(model="openai/gpt-4o", stream=True, headers=headers).status
+                )
+            )
+            for _ in range(5)
+        ]
+        for stream in streams:
+            stream.start()
+        until(lambda: sum(1 for one in sim.requests if one.events_sent > 2) == 5, "five streams")
+        assert set(crowd(gateway, 12, "PLACED")) == {429}
+        for stream in streams:
+            stream.join()
+        assert statuses == [200] * 5
+        assert {crowd(gateway, 1, "PLACED")[0] for _ in range(6)} == {200}
+
+
+def test_a_budget_is_one_for_all_workers_and_outlives_them(tmp_path, sim):
+    """What all have spent stays below the limit; a restart gives nothing of it back."""
+    with start(tmp_path, sim, 3, KEYED) as gateway:
+        statuses = crowd(gateway, 60, "SPENDER", max_tokens=16)
+        assert statuses.count(200) > 0
+        assert {402, 429} & set(statuses)
+        assert gateway.terminate() == 0
+    spent = costs(gateway)
+    assert 50_000 <= spent <= 100_000
+    with start(tmp_path, sim, 2, KEYED) as gateway:
+        crowd(gateway, 20, "SPENDER", max_tokens=16)
+        assert gateway.terminate() == 0
+    assert spent <= costs(gateway) <= 100_000
+
+
+def costs(gateway: GatewayProcess) -> int:
+    connection = sqlite3.connect(gateway.db)
+    try:
+        return connection.execute("SELECT SUM(cost_nusd) FROM entries").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def test_a_key_that_one_worker_finds_limited_cools_down_for_all(tmp_path, sim):
+    """Nobody else asks with it before its time."""
+    text = CONFIG.replace('openai/v1"}', 'openai/v1", retry: {max_retries: 0}}')
+    with start(tmp_path, sim, 3, text) as gateway:
+        assert gateway.chat().status == 200
+        sim.clear()
+        sim.set_faults([{"kind": "status", "status": 429, "retry_after_s": 30}])
+        assert gateway.chat().status == 429
+        time.sleep(0.2)
+        assert {gateway.chat().status for _ in range(12)} == {429}
+        assert len(sim.requests) == 1
+        assert 'penstock_provider_key_up{provider="openai",key="OPENAI_KEY_PRIMARY"} 0' in (
+            gateway.ask("/metrics").body.decode()
+        )

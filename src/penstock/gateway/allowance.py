@@ -8,24 +8,31 @@ Rules
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BudgetRefused, PenstockError, RateLimited
+from penstock.gateway.advances import Advance
 from penstock.gateway.purse import Purse
 from penstock.ledger.budgets import Refused
-from penstock.routing.concurrency import Places
+from penstock.routing.concurrency import TakesPlaces
 from penstock.routing.limits import Limits
 
 
 class Allowance:
     """What one virtual key, or one of its users, may take: its own, and what stands above it."""
 
-    __slots__ = ("limits", "places", "purse")
+    __slots__ = ("advance", "limits", "places", "purse")
 
     def __init__(
-        self, limits: Limits | None, places: tuple[tuple[str, Places], ...], purse: Purse | None
+        self,
+        limits: Limits | None,
+        places: tuple[tuple[str, TakesPlaces], ...],
+        purse: Purse | None,
+        advance: Advance | None = None,
     ) -> None:
         self.limits = limits
         self.places = places
         """Who holds them, and the places."""
         self.purse = purse
+        self.advance = advance
+        """Where rates and places are fetched that other processes share; None: they are all here."""
 
     def enter(self, rid: str, tokens: int, now_s: float) -> Rejected | None:
         """Take a place and the rates, or nothing."""

@@ -47,12 +47,22 @@ Ready = tuple[Step, Outcome, str]
 """What goes out, the attempt, and its secret."""
 
 
-def enter(facts: CallFacts, tokens: int, now_s: float) -> None:
+_ASKS = 3
+"""What was fetched for one call another may take before it: then it is asked for again, but not for ever."""
+
+
+async def enter(facts: CallFacts, tokens: int) -> None:
     """Take the principal's rates and places. Raises RateLimited where there are none left."""
     allowance = facts.principal.allowance
     if allowance is None:
         return
-    refused = allowance.enter(facts.request_id, tokens, now_s)
+    refused = allowance.enter(facts.request_id, tokens, time.monotonic())
+    if refused is not None and allowance.advance is not None:
+        for _ in range(_ASKS):
+            came = await allowance.advance.fetch(tokens)
+            refused = allowance.enter(facts.request_id, tokens, time.monotonic())
+            if refused is None or not came:
+                break
     if refused is not None:
         raise no_entry(refused)
     facts.entered = True

@@ -49,7 +49,9 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
-                await self._serve(self._admit(), time.monotonic(), None)
+                planned, tokens = self._plan()
+                await enter(self.facts, tokens)
+                await self._serve(planned, time.monotonic(), None)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
@@ -65,7 +67,7 @@ class ChatCall:
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
             raise
 
-    def _admit(self) -> Planned:
+    def _plan(self) -> tuple[Planned, int]:
         house, inbound, facts = self.house, self.inbound, self.facts
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
@@ -75,9 +77,7 @@ class ChatCall:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        planned, tokens = plan_call(house, ask, facts, inbound.caller.family, now_s)
-        enter(facts, tokens, now_s)
-        return planned
+        return plan_call(house, ask, facts, inbound.caller.family, now_s)
 
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 from penstock.base.chat import Ask
@@ -168,6 +169,14 @@ class House:
         self.log_once = log_once
         self.models = models
         """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
+
+    def governed(self, config: Config, doors: Doors) -> "House":
+        """The same house with other keys, teams and budgets."""
+        other = copy(self)
+        other.config = config
+        other.doors = doors
+        other.plans = {}
+        return other
 
     def retries(self, provider: str) -> RetryConfig:
         """How often a target of ``provider`` is retried."""

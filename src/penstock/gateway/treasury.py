@@ -92,6 +92,10 @@ class Treasury:
         self._recalled |= found
         return found
 
+    def not_heard(self, names: Iterable[tuple[str, str]]) -> None:
+        """What was spent in these could not be recalled: it is asked for again."""
+        self._recalled -= set(names)
+
     def total_nusd(self, bucket: Bucket) -> int:
         """What all processes, and all runs before, have spent in this window, as far as this one has heard."""
         return bucket.spent + self.slices.elsewhere_nusd(bucket)

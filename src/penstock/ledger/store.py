@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from penstock.ledger.entry import Entry, Record
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import NULL, read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
@@ -15,7 +16,6 @@ from penstock.ledger.schema import (
     INSERT_CALLS,
     INSERT_ENTRIES,
     STATEMENT_ROWS,
-    open_reader,
     open_writer,
 )
 

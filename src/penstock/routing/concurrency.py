@@ -1,6 +1,20 @@
 """Concurrent calls: a semaphore whose places are leased, so that a caller that dies does not hold one for ever."""
 
+from typing import Protocol
+
 from penstock.base.decisions import Rejected
+
+
+class TakesPlaces(Protocol):
+    """``Places``, or places that several processes share (``routing.credit``)."""
+
+    def take(self, rid: str, now_s: float) -> Rejected | None:
+        """A place for ``rid`` until its lease ends."""
+        ...
+
+    def give(self, rid: str) -> bool:
+        """The call has ended."""
+        ...
 
 
 class Places:

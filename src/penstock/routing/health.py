@@ -18,6 +18,8 @@ Theory
 - A probe that reports nothing for PROBE_LEASE_S (a very long call) no longer holds others back.
 """
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from penstock.base.decisions import Rejected
@@ -76,11 +78,24 @@ class _Record(Struct):
 class Health:
     """The breakers of all targets, by ``provider/model``."""
 
-    __slots__ = ("_records", "_tidy_at_s")
+    __slots__ = ("_records", "_tidy_at_s", "tell")
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._tidy_at_s = 0.0
+        self.tell: Callable[[str, float], None] | None = None
+        """Told of a target that opens, and for how long: other processes take it as a hint."""
+
+    def hint(self, target: str, open_s: float, now_s: float) -> None:
+        """Another process has opened this target: so does this one, and probes it for itself afterwards."""
+        record = self._records.get(target) or self._new(target, now_s)
+        if record.state == "closed":
+            record.state, record.faults, record.until_s = (
+                "open",
+                FAULTS_TO_OPEN,
+                now_s + min(OPEN_MAX_S, open_s),
+            )
+            record.openings += 1
 
     @property
     def quiet(self) -> bool:
@@ -124,6 +139,8 @@ class Health:
             return False
         record.until_s = now_s + min(OPEN_MAX_S, OPEN_FIRST_S * OPEN_FACTOR ** min(record.openings, 32))
         record.openings += 1
+        if self.tell is not None:
+            self.tell(target, record.until_s - now_s)
         return True
 
     def ok(self, target: str) -> None:

@@ -11,6 +11,7 @@ come from calls sent before it was: they may lengthen the wait, never double it.
 
 import random
 from bisect import bisect_right
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from itertools import accumulate
 
@@ -74,10 +75,27 @@ class _Pool(Struct, frozen=True):
     sums: tuple[float, ...]
 
 
-class KeyRing:
-    """The keys of one provider. ``now_s`` is any monotonic clock, the same one in every call."""
+class KeyNews(Struct, frozen=True, array_like=True):
+    """What other processes should know of a key: it cools for ``wait_s`` (``kind``), is being probed, or is ``up`` again."""
 
-    __slots__ = ("_by_caller", "_by_model", "_cooling", "_keys", "provider")
+    provider: str
+    key: str
+    kind: str
+    wait_s: float = 0.0
+    strikes: int = 0
+    probing: bool = False
+
+
+_UP = "up"
+
+
+class KeyRing:
+    """The keys of one provider. ``now_s`` is any monotonic clock, the same one in every call.
+
+    Where several processes share the keys, each tells the others (``tell``) and is told by them (``hear``).
+    """
+
+    __slots__ = ("_by_caller", "_by_model", "_cooling", "_keys", "provider", "tell")
 
     def __init__(self, provider: str, keys: tuple[ProviderKey, ...]) -> None:
         self.provider = provider
@@ -86,6 +104,28 @@ class KeyRing:
         self._by_model: dict[str, _Pool | Rejected] = {}
         self._by_caller: dict[tuple[str, frozenset[str]], _Pool | Rejected] = {}
         self._cooling: dict[str, _Cooling] = {}
+        self.tell: Callable[[KeyNews], None] | None = None
+
+    def hear(self, news: KeyNews, now_s: float) -> None:
+        """Another process has learned this of a key."""
+        if news.kind == _UP:
+            self._cooling.pop(news.key, None)
+        elif any(key.name == news.key for key in self._keys):
+            until_s, record = now_s + news.wait_s, self._cooling.get(news.key)
+            if record is not None and not news.probing:
+                until_s = max(until_s, record.until_s)
+            self._cooling[news.key] = _Cooling(until_s, news.strikes, news.kind, news.probing)
+
+    def _told(self, key_name: str, now_s: float) -> None:
+        if self.tell is not None:
+            record = self._cooling.get(key_name)
+            if record is None:
+                self.tell(KeyNews(self.provider, key_name, _UP))
+            else:
+                wait_s = max(0.0, record.until_s - now_s)
+                self.tell(
+                    KeyNews(self.provider, key_name, record.kind, wait_s, record.strikes, record.probing)
+                )
 
     @property
     def keys(self) -> tuple[ProviderKey, ...]:
@@ -151,6 +191,7 @@ class KeyRing:
             elif kind != "rate":
                 record.kind = kind
             record.until_s = max(record.until_s, now_s + wait_s)
+            self._told(key_name, now_s)
             return
         kind, wait_s = _cool_down(error, 0)
         strikes = 0
@@ -158,6 +199,7 @@ class KeyRing:
             strikes = record.strikes + 1
             _, wait_s = _cool_down(error, strikes)
         self._cooling[key_name] = _Cooling(until_s=now_s + wait_s, strikes=strikes, kind=kind)
+        self._told(key_name, now_s)
 
     def release(self, key_name: str, now_s: float) -> None:
         """The call says nothing about the key (never sent, hung up, a fault): its probe is free for the next one."""
@@ -165,6 +207,7 @@ class KeyRing:
             record = self._cooling.get(key_name)
             if record is not None and record.probing:
                 record.probing, record.until_s = False, now_s
+                self._told(key_name, now_s)
 
     def succeeded(self, key_name: str) -> None:
         """A reply began with this key: its probe passed. A success sent before the cool-down proves nothing."""
@@ -172,6 +215,7 @@ class KeyRing:
             record = self._cooling.get(key_name)
             if record is not None and record.probing:
                 del self._cooling[key_name]
+                self._told(key_name, 0.0)
 
     def cooling(self, now_s: float) -> dict[str, float]:
         """Key name -> seconds until it may be drawn again; a probe that is out counts."""
@@ -234,6 +278,7 @@ class KeyRing:
         if record is not None:
             record.probing, record.until_s = True, now_s + PROBE_LEASE_S[record.kind]
             probe = "; its probe after a cool-down"
+            self._told(key.name, now_s)
         total = sum(one.weight for one in eligible)
         left_out = [f"{len(pool.keys) - len(ready)} cooling"] if len(ready) < len(pool.keys) else []
         if others and len(others) < len(ready):

@@ -12,6 +12,7 @@ Rules
 - A correction moves the same number, later: nothing is lost at the edge of a window, because there is no window.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.base.decisions import Rejected
@@ -109,6 +110,38 @@ class Gcra:
         return (-(-scaled // self.per_minute) + _MARGIN_NS) / 1e9
 
 
+class Bucket(Protocol):
+    """One limit: ``Gcra``, or a lease of one that several processes share (``routing.credit``)."""
+
+    per_minute: int
+    burst: int
+
+    def admit(self, cost: float, now_s: float) -> float:
+        """Take ``cost`` units: 0.0, or the seconds to wait."""
+        ...
+
+    def correct(self, delta: float, now_s: float) -> None:
+        """Debit or credit what an estimate missed."""
+        ...
+
+    def told(self, now_ns: int) -> _Told:
+        """What a header says."""
+        ...
+
+    def mark(self) -> int | None:
+        """The state, for ``restore``."""
+        ...
+
+    def restore(self, mark: int | None) -> None:
+        """Back to ``mark``; only within one decision."""
+        ...
+
+
+def own_bucket(_what: str, per_minute: int, burst: int) -> Bucket:
+    """A limit of this process alone."""
+    return Gcra(per_minute, burst)
+
+
 class Limits(Protocol):
     """The limits that one call must keep: one level's, or a whole path's."""
 
@@ -137,10 +170,18 @@ class KeyLimits:
         tokens_per_minute: int | None,
         burst: int | None,
         holder: str = "This key",
+        make: Callable[[str, int, int], Bucket] = own_bucket,
     ) -> None:
+        """``make`` gives the limit of ``requests`` or ``tokens``, of this rate and burst."""
         self._holder = holder
-        self._requests = None if requests_per_minute is None else Gcra(requests_per_minute, burst)
-        self._tokens = None if tokens_per_minute is None else Gcra(tokens_per_minute)
+        rate, tokens = requests_per_minute, tokens_per_minute
+        self._requests = None if rate is None else make("requests", rate, rate if burst is None else burst)
+        self._tokens = None if tokens is None else make("tokens", tokens, tokens)
+
+    @property
+    def buckets(self) -> tuple[Bucket | None, Bucket | None]:
+        """Of requests, and of tokens."""
+        return self._requests, self._tokens
 
     def admit(self, tokens: int, now_s: float) -> Rejected | None:
         """Take one request and ``tokens``, both or neither."""

@@ -7,18 +7,25 @@ death costs at most what it held, and the supervisor's death stops its workers (
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from penstock.ledger.leases import Claim, Grant, Pot, SliceStore
+from penstock.routing.credit import CreditClaim, CreditGrant, CreditPool
 from penstock.state.line import Line, LineGone
 
 ASK_S = 5.0
+RECALL_S = 0.1
+RECALL_EVERY_S = 0.02
+EXPIRE_EVERY_S = 1.0
 RELOAD_S = 120.0
 
 _claims = msgspec.msgpack.Decoder(list[Claim]).decode
 _granted = msgspec.msgpack.Decoder(tuple[list[Grant], str | None]).decode
+_credit_claims = msgspec.msgpack.Decoder(list[CreditClaim]).decode
+_credit_grants = msgspec.msgpack.Decoder(list[CreditGrant]).decode
 _pots = msgspec.msgpack.Decoder(list[Pot]).decode
 _standings = msgspec.msgpack.Decoder(list[tuple[int, int]]).decode
 _answers = msgspec.msgpack.Decoder(list[bytes]).decode
@@ -45,6 +52,10 @@ class Hub:
         self._count = count
         self._lines: dict[int, Line] = {}
         self._ready: set[int] = set()
+        self._credit = CreditPool()
+        self._holders: dict[int, set[str]] = {}
+        self._recalled_at_s: dict[str, float] = {}
+        self._expire_at_s = 0.0
         self.on_ready: Callable[[int], None] = lambda _index: None
 
     async def join(self, index: int, end: socket.socket) -> None:
@@ -57,6 +68,8 @@ class Hub:
             if self._lines.get(index) is line:
                 del self._lines[index]
                 self._ready.discard(index)
+                for holder in self._holders.pop(index, ()):
+                    self._credit.drop(holder, time.monotonic())
 
         line = await Line.over(end, handle, gone)
         self._lines[index] = line
@@ -85,6 +98,8 @@ class Hub:
                     return _encode(([], None))
                 grants = await self._store.exchange(_claims(payload))
                 return _encode((grants, self._store.fault))
+            case "credit":
+                return _encode(await self._share_credit(index, _credit_claims(payload)))
             case "standing":
                 return _encode([] if self._store is None else await self._store.standing(_pots(payload)))
             case "tell":
@@ -106,6 +121,34 @@ class Hub:
             case _:
                 raise ValueError(f"A worker asks for {kind!r}.")
         return b""
+
+    async def _share_credit(self, index: int, claims: list[CreditClaim]) -> list[CreditGrant]:
+        """What is short and lies idle elsewhere is called back, and then decided again."""
+        now_s = time.monotonic()
+        self._holders.setdefault(index, set()).update(claim.holder for claim in claims)
+        if now_s >= self._expire_at_s:
+            self._expire_at_s = now_s + EXPIRE_EVERY_S
+            self._credit.expire(now_s)
+            self._recalled_at_s.clear()
+        grants = [self._credit.exchange(claim, now_s) for claim in claims]
+        short = {
+            grant.pot
+            for grant in grants
+            if grant.idle and now_s - self._recalled_at_s.get(grant.pot, 0.0) > RECALL_EVERY_S
+        }
+        if not short:
+            return grants
+        self._recalled_at_s.update(dict.fromkeys(short, now_s))
+        answers = await self._ask_all(index, "recall", _encode(list(short)), RECALL_S)
+        now_s = time.monotonic()
+        for answer in answers:
+            for claim in _credit_claims(answer):
+                self._credit.exchange(claim, now_s)
+        # The same question under the same number would not be heard: it is asked as if it had just come.
+        return [
+            self._credit.again(claim, now_s) if grant.pot in short and grant.wait_s else grant
+            for claim, grant in zip(claims, grants, strict=True)
+        ]
 
     async def _ask_all(self, but: int | None, kind: str, payload: bytes, timeout_s: float) -> list[bytes]:
         """The answers of those who gave one: a worker that is starting, or ending, has nothing to say."""
@@ -151,6 +194,13 @@ class Seat:
             self.fault = f"The supervisor does not answer: {error}"
             return []
         return grants
+
+    async def exchange_credit(self, claims: list[CreditClaim]) -> list[CreditGrant] | None:
+        """Credit of the hub's pool (``routing.credit.CreditStore``)."""
+        try:
+            return _credit_grants(await self._ask("credit", _encode(claims)))
+        except LineGone:
+            return None
 
     async def standing(self, pots: list[Pot]) -> list[tuple[int, int]]:
         """Of each pot what was spent as far as is known, and what is leased beyond that; () where nobody answers."""

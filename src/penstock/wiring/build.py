@@ -21,6 +21,7 @@ from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.journal import Journal
@@ -73,8 +74,6 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             providers[name] = made
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
-    if shared.kept.treasury is None and has_budgets(config):
-        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
@@ -84,7 +83,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=doors_of(config, loaded, shared.kept),
+        doors=_doors(config, loaded, shared),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -102,6 +101,19 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
 def _lease_s(config: Config) -> float:
     """What is not settled by then belongs to no call that runs."""
     return 2 * config.server.total_timeout_ms / 1000
+
+
+def govern(house: House, loaded: Loaded, shared: Shared) -> House:
+    """The running house with the keys, teams and budgets of ``loaded``; all else stays."""
+    config = loaded.config
+    assert config is not None, "only what was loaded is put in force"
+    return house.governed(config, _doors(config, loaded, shared))
+
+
+def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
+    if shared.kept.treasury is None and has_budgets(config):
+        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
+    return doors_of(config, loaded, shared.kept)
 
 
 def ledger_place(loaded: Loaded) -> str:

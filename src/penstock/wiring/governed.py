@@ -3,15 +3,18 @@
 What must outlive a reload is handed in: rates, places and money keep what was taken of them.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from penstock.config.governing import ALL_USERS
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, GovernedConfig, RateLimitConfig, UserConfig, VirtualKeyConfig
 from penstock.config.secrets import key_hash
+from penstock.gateway.advances import Advance, Advances
 from penstock.gateway.allowance import Allowance
 from penstock.gateway.principal import Doors, Principal, Users, digest_of_hash
 from penstock.gateway.purse import Purse
@@ -27,32 +30,60 @@ from penstock.ledger.tree import (
     user_id,
 )
 from penstock.routing.allow import joined
-from penstock.routing.concurrency import Places
-from penstock.routing.limits import KeyLimits, Limits, PathLimits
+from penstock.routing.concurrency import Places, TakesPlaces
+from penstock.routing.credit import Lease, LeasedPlaces
+from penstock.routing.limits import KeyLimits, Limits, PathLimits, own_bucket
 
 
 class Kept(Struct):
     """What outlives a reload, by the node whose it is."""
 
     limits: dict[tuple[str, RateLimitConfig], KeyLimits]
-    places: dict[tuple[str, int], Places]
+    places: dict[tuple[str, int], TakesPlaces]
     treasury: Treasury | None = None
+    advances: Advances | None = None
+    """Where several processes share rates and places."""
+    principals: dict[str, tuple[tuple[object, ...], Principal]] = field(
+        default_factory=dict[str, tuple[tuple[object, ...], Principal]]
+    )
+    """By the key's name, with all that they were made of."""
 
     def limits_of(self, node: str, rate: RateLimitConfig) -> KeyLimits:
         """A node's rates: the same object as long as they are configured alike."""
         found = self.limits.get((node, rate))
         if found is None:
             found = self.limits[node, rate] = KeyLimits(
-                rate.requests_per_minute, rate.tokens_per_minute, rate.burst, holder_of(node)
+                rate.requests_per_minute,
+                rate.tokens_per_minute,
+                rate.burst,
+                holder_of(node),
+                own_bucket if self.advances is None else partial(self.advances.wallet.lease, node),
             )
         return found
 
-    def places_of(self, node: str, most: int, lease_s: float) -> Places:
+    def places_of(self, node: str, most: int, lease_s: float) -> TakesPlaces:
         """A node's places; a call that runs keeps the one it has, whatever a reload says."""
         found = self.places.get((node, most))
-        if found is None:
+        if found is None and self.advances is not None:
+            lease = self.advances.wallet.lease(node, "places", 0, most)
+            found = self.places[node, most] = LeasedPlaces(lease, lease_s)
+        elif found is None:
             found = self.places[node, most] = Places(most, lease_s)
         return found
+
+    def advance_of(self, rates: tuple[KeyLimits, ...], places: Iterable[TakesPlaces]) -> Advance | None:
+        """What a call fetches of what is shared."""
+        if self.advances is None:
+            return None
+        pairs = [one.buckets for one in rates]
+        each = [requests for requests, _ in pairs] + [
+            one.lease for one in places if isinstance(one, LeasedPlaces)
+        ]
+        return Advance(
+            self.advances,
+            tuple([one for one in each if isinstance(one, Lease)]),
+            tuple([tokens for _, tokens in pairs if isinstance(tokens, Lease)]),
+        )
 
 
 def holder_of(node: str) -> str:
@@ -70,10 +101,11 @@ def has_budgets(config: Config) -> bool:
 def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
     """All virtual keys, by what opens for them."""
     if kept.treasury is not None:
-        kept.treasury.put(nodes_of(config))
+        kept.treasury.put(nodes_of(msgspec.structs.replace(config, virtual_keys=())))
     doors: dict[bytes, Principal] = {}
+    known = _Known(config, kept)
     for key in config.virtual_keys:
-        principal = principal_of(config, key, kept)
+        principal = known.principal_of(key)
         for before in key.previous:
             hashed = key_hash(before.key, loaded.secrets)
             if hashed is not None:
@@ -84,6 +116,36 @@ def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
         if hashed is not None:
             doors[digest_of_hash(hashed)] = principal
     return Doors(doors, closed=loaded.closed)
+
+
+class _Known:
+    """Principals of before, where nothing that they were made of has changed: of thousands of keys mostly one does."""
+
+    def __init__(self, config: Config, kept: Kept) -> None:
+        self._config = config
+        self._kept = kept
+        self._before, kept.principals = kept.principals, {}
+        self._teams = {team.name: team for team in config.teams}
+        self._organisations = {one.name: one for one in config.organisations}
+        # The treasury by identity: paths lead to its own accounts.
+        self._common = (id(kept.treasury), config.server.total_timeout_ms, tuple(config.providers))
+
+    def principal_of(self, key: VirtualKeyConfig) -> Principal:
+        """The key's; its budgets are put where they are not what they were."""
+        team = self._teams.get(key.team or "")
+        above = None if team is None else self._organisations.get(team.organisation or "")
+        made_of = (key, team, above, self._common)
+        before = self._before.get(key.name)
+        if before is not None and before[0] == made_of:
+            principal = before[1]
+        else:
+            treasury = self._kept.treasury
+            if treasury is not None:
+                parent = None if key.team is None else team_id(key.team)
+                treasury.put([node_of(key_id(key.name), parent, key)])
+            principal = principal_of(self._config, key, self._kept)
+        self._kept.principals[key.name] = (made_of, principal)
+        return principal
 
 
 def principal_of(config: Config, key: VirtualKeyConfig, kept: Kept) -> Principal:
@@ -169,7 +231,9 @@ class _Making:
             provider_keys=self._provider_keys,
             limits=limits,
             expires_unix_s=None if key.expires is None else unix_s(key.expires),
-            allowance=Allowance(limits, places, purse) if limits or places or purse else None,
+            allowance=Allowance(limits, places, purse, kept.advance_of(rates, [one for _, one in places]))
+            if limits or places or purse
+            else None,
             organisation=self._organisation,
             team=self._team,
             user="" if user is None else user.name,

@@ -21,11 +21,24 @@ from penstock.ledger.tree import budget_of, key_id, organisation_id, team_id, us
 async def recall(treasury: Treasury, config: Config, place: str) -> None:
     """What was spent before, in budgets that this process has not heard of. ``place``: of the ledger."""
     now_s, accounts = treasury.unix_s(), treasury.budgets.accounts
-    pots = [_pot(accounts[name], now_s) for name in sorted(treasury.unheard(accounts))]
+    others = _others(config, now_s)
+    new, fresh = treasury.unheard(accounts), treasury.unheard(others)
+    try:
+        await _recalled(treasury, place, [_pot(accounts[name], now_s) for name in sorted(new)], others, fresh)
+    except BaseException:
+        treasury.not_heard(new | fresh)
+        raise
+
+
+async def _recalled(
+    treasury: Treasury,
+    place: str,
+    pots: list[Pot],
+    others: dict[tuple[str, str], float],
+    fresh: set[tuple[str, str]],
+) -> None:
     standing = await treasury.store.standing(pots) if pots else []
     unknown = [pot for pot, (spent, leased) in zip(pots, standing, strict=False) if not spent and not leased]
-    others = _others(config, now_s)
-    fresh = treasury.unheard(others)
     starts = {pot[2] for pot in unknown} | {others[name] for name in fresh}
     if not starts:
         return

@@ -1,20 +1,26 @@
-"""What a worker answers the others, and what it tells them."""
+"""What this process answers its neighbours (workers of this machine, nodes elsewhere), and what it tells them."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 
+from penstock.gateway.advances import Advances
+from penstock.gateway.house import House
+from penstock.routing.keys import KeyNews
 from penstock.server.app import App
-from penstock.state.workers import Seat
 from penstock.wiring.build import Shared
 
-_WRITE_S = 2.0
+WRITE_S = 2.0
+Answerer = Callable[[bytes], Awaitable[bytes]]
+_strings = msgspec.msgpack.Decoder(list[str]).decode
+_key_news = msgspec.msgpack.Decoder(KeyNews).decode
+_hint = msgspec.msgpack.Decoder(tuple[str, float]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Reloads(Protocol):
+class Gateway(Protocol):
     """The gateway of this process (wiring.serve)."""
 
     app: App | None
@@ -24,8 +30,20 @@ class Reloads(Protocol):
         ...
 
 
-def answer_others(seat: Seat, gateway: Reloads, shared: Shared) -> None:
-    """Answer the hub, and the other workers through it."""
+class Neighbourhood(Protocol):
+    """The way to the others: a worker's seat, a store that nodes share."""
+
+    def on(self, kind: str, answerer: Answerer) -> None:
+        """Who answers messages of this kind."""
+        ...
+
+    def tell(self, kind: str, payload: bytes) -> None:
+        """Say something to all others."""
+        ...
+
+
+def answer_hub(seat: Neighbourhood, gateway: Gateway, shared: Shared) -> None:
+    """Answer what only workers of one machine ask each other."""
 
     async def reload(who: bytes) -> bytes:
         return _encode(await gateway.reload(who.decode()))
@@ -39,9 +57,46 @@ def answer_others(seat: Seat, gateway: Reloads, shared: Shared) -> None:
     async def write(_payload: bytes) -> bytes:
         """Whatever has been served stands in the ledger when this is answered."""
         shared.books.flush()
-        await asyncio.to_thread(shared.journal.flush, _WRITE_S)
+        await asyncio.to_thread(shared.journal.flush, WRITE_S)
         return b""
 
     seat.on("reload", reload)
     seat.on("metrics", metrics)
     seat.on("write", write)
+
+
+def answer_others(others: Neighbourhood, gateway: Gateway, shared: Shared, advances: Advances) -> None:
+    """Answer, and hear, what any process that shares limits and keys says."""
+
+    async def recall(pots: bytes) -> bytes:
+        return _encode(advances.recalled(_strings(pots)))
+
+    async def key(payload: bytes) -> bytes:
+        news = _key_news(payload)
+        provider = None if gateway.app is None else gateway.app.house.providers.get(news.provider)
+        if provider is not None:
+            provider.keys.hear(news, shared.clock.monotonic_s())
+        return b""
+
+    async def health(payload: bytes) -> bytes:
+        target, open_s = _hint(payload)
+        shared.health.hint(target, open_s, shared.clock.monotonic_s())
+        return b""
+
+    others.on("recall", recall)
+    others.on("key", key)
+    others.on("health", health)
+
+
+def tell_others(others: Neighbourhood, house: House, shared: Shared) -> None:
+    """From now on they hear of keys that cool down, and of targets that fail."""
+
+    def key(news: KeyNews) -> None:
+        others.tell("key", _encode(news))
+
+    def health(target: str, open_s: float) -> None:
+        others.tell("health", _encode((target, open_s)))
+
+    for provider in house.providers.values():
+        provider.keys.tell = key
+    shared.health.tell = health

@@ -5,7 +5,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,10 @@ from penstock.server.app import App
 from penstock.server.pages import build_pages
 from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
-from penstock.state.workers import Seat
 from penstock.wiring.administration import Administration, Joined
-from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
+from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
 from penstock.wiring.money import recall
-from penstock.wiring.neighbours import answer_others
+from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -68,9 +67,7 @@ class Running:
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._servers: list[asyncio.Server] = []
-        self.seat: Seat | None = None
-        self.orphaned = asyncio.Event()
-        """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
+        self.sharing = Sharing()
         self.app: App | None = None
         self.shared: Shared | None = None
         self.administration: Administration | None = None
@@ -108,10 +105,18 @@ class Running:
         try:
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
-            await self._take_seat()
+            place_of = self._options.seat
+            await self.sharing.join(
+                self,
+                self.shared,
+                joined.merged.config,
+                loaded,
+                place_of and (place_of.index, place_of.line_fd),
+            )
             self.app = App(build(loaded, self._catalogue, self.shared), self._log)
             await self._recall(joined.merged.config)
-            self.app.others = self.seat
+            self.app.others = self.sharing.seat
+            self.sharing.introduce(self.app.house, self.shared)
             self._mount(self.app, loaded)
             await self._listen(self.app, host, port)
         except ConfigFault as error:
@@ -122,7 +127,7 @@ class Running:
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
-        administration.begin(joined, self._swap, self._reloading)
+        administration.begin(joined, self._govern, self._reloading)
         administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
@@ -135,17 +140,8 @@ class Running:
         shared.journal.close()
         if shared.kept.treasury is not None:
             await shared.kept.treasury.aclose()
+        await self.sharing.aclose()
         await administration.stop()
-
-    async def _take_seat(self) -> None:
-        """As a worker: the line to the supervisor, before anything is built that needs it."""
-        place = self._options.seat
-        if place is None or self.shared is None:
-            return
-        self.seat = seat = Seat(place.index, self.orphaned.set)
-        self.shared.open_store = lambda: seat
-        answer_others(self.seat, self, self.shared)
-        await self.seat.connect(socket.socket(fileno=place.line_fd))
 
     async def _listen(self, app: App, host: str, port: int) -> None:
         loop, place = asyncio.get_running_loop(), self._options.seat
@@ -158,10 +154,11 @@ class Running:
 
     async def reload_all(self, who: str) -> list[str]:
         """Reload, as a worker all of them: whoever is asked, all shall have one configuration."""
-        if self.seat is None:
+        seat = self.sharing.seat
+        if seat is None:
             return await self.reload(who)
         try:
-            return await self.seat.reload(who)
+            return await seat.reload(who)
         except LineGone as error:
             return [f"the supervisor does not reload: {error}"]
 
@@ -184,36 +181,34 @@ class Running:
                 exposed = self._exposed(joined.loaded)
                 if exposed is not None:
                     return self._refused([exposed])
-                before = app.house.config
-                take = await self._swap(joined)
+                house = build(joined.loaded, self._catalogue, shared, app.house)
+                await self._recall(joined.merged.config)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
             except PenstockError as error:
                 return self._refused([error.public()])
-            self._say_what_waits(before, joined.merged.config)
-            await take()
-            administration.taken(joined, app.house.version, who)
+            self._say_what_waits(app.house.config, house.config)
+            old, app.house = app.house, house
+            self.sharing.introduce(house, shared)
+            self._mount(app, joined.loaded)
+            administration.taken(joined, house.version, who)
+            for transport in retire(old, house, shared):
+                await transport.aclose()
             shared.metrics.add(RELOADS, 1, "applied")
-            self._log.event("reload.done", config=app.house.version)
+            self._log.event("reload.done", config=house.version)
+            self._warn(joined.loaded)
             self._warm()
             return []
 
-    async def _swap(self, joined: Joined) -> Callable[[], Awaitable[None]]:
-        """A house beside the running one; what is given back puts it in its place. Raises ConfigFault."""
+    async def _govern(self, joined: Joined) -> None:
+        """Keys, teams and budgets were changed at run time: no file is read, nothing else is built."""
         app, shared = self.app, self.shared
         if app is None or shared is None:
-            raise ConfigFault("The gateway does not run.", path="$")
-        house = build(joined.loaded, self._catalogue, shared, app.house)
+            return
+        house = govern(app.house, joined.loaded, shared)
         await self._recall(joined.merged.config)
-
-        async def take() -> None:
-            old, app.house = app.house, house
-            self._mount(app, joined.loaded)
-            self._warn(joined.loaded)
-            for transport in retire(old, house, shared):
-                await transport.aclose()
-
-        return take
+        app.house = house
+        self._warn(joined.loaded)
 
     async def _recall(self, config: Config) -> None:
         """What was spent before, in budgets that are new to this process."""
@@ -242,10 +237,10 @@ class Running:
                 try:
                     shared.journal.close()
                 finally:
+                    await self.sharing.give_back()
                     if shared.kept.treasury is not None:
                         await shared.kept.treasury.aclose()
-        if self.seat is not None:
-            await self.seat.aclose()
+        await self.sharing.aclose()
         return ended
 
     def _exposed(self, loaded: Loaded) -> str | None:
@@ -386,10 +381,10 @@ async def serve(options: ServeOptions, environ: Mapping[str, str], log: Operator
     loop.add_signal_handler(signal.SIGHUP, on_hup)
     # Not before: who reads it may send a signal at once, which without its handler would end the process.
     log.event(f"{_whose(options)}listening", url=running.url, config=str(options.config))
-    orphaned = asyncio.ensure_future(running.orphaned.wait())
+    orphaned = asyncio.ensure_future(running.sharing.orphaned.wait())
     orphaned.add_done_callback(lambda _task: stop.set())
-    if running.seat is not None:
-        await running.seat.ready()
+    if running.sharing.seat is not None:
+        await running.sharing.seat.ready()
     await stop.wait()
     calls = running.app.inflight if running.app is not None else 0
     hint = {"again": "a second signal (Ctrl-C) cuts them"} if calls else {}

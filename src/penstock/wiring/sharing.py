@@ -1,0 +1,59 @@
+"""What this process shares with others, and how: nothing, as a worker over the line to its supervisor, or in a Redis.
+
+Slices of budgets, credit of rates and places, cool-downs of keys and hints about targets go the same way. What only the
+workers of one machine ask each other (reloads, metrics, calls not yet written) goes over the line in any case.
+"""
+
+import asyncio
+import socket
+
+from penstock.config.load import Loaded
+from penstock.config.schema import Config
+from penstock.gateway.advances import Advances
+from penstock.gateway.house import House
+from penstock.state.workers import Seat
+from penstock.wiring.build import Shared
+from penstock.wiring.neighbours import Gateway, Neighbourhood, answer_hub, answer_others, tell_others
+
+
+class Sharing:
+    """The ways to the others. ``join`` once, before a house is built."""
+
+    def __init__(self) -> None:
+        self.seat: Seat | None = None
+        self.orphaned = asyncio.Event()
+        """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
+        self._others: Neighbourhood | None = None
+        self._advances: Advances | None = None
+
+    async def join(
+        self, gateway: Gateway, shared: Shared, config: Config, loaded: Loaded, seat: tuple[int, int] | None
+    ) -> None:
+        """Connect. ``seat``: a worker's number, and the file descriptor of its line."""
+        if seat is not None:
+            index, line_fd = seat
+            self.seat = Seat(index, self.orphaned.set)
+            answer_hub(self.seat, gateway, shared)
+            await self.seat.connect(socket.socket(fileno=line_fd))
+        others = self.seat
+        if others is None:
+            return
+        self._others = others
+        self._advances = shared.kept.advances = Advances(others, shared.run, shared.clock)
+        shared.open_store = lambda: others
+        answer_others(others, gateway, shared, self._advances)
+
+    def introduce(self, house: House, shared: Shared) -> None:
+        """A house that is now in force tells the others what it learns."""
+        if self._others is not None:
+            tell_others(self._others, house, shared)
+
+    async def give_back(self) -> None:
+        """At the end: what lies idle here others may use at once."""
+        if self._advances is not None:
+            await self._advances.aclose()
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        if self.seat is not None:
+            await self.seat.aclose()
