@@ -57,7 +57,14 @@ def metered(outputs):
     assert all(stage in outputs[-1] for stage in ("denoise", "upscale", "encode", "keep", "deliver", "title"))
 
 
+def told(outputs):
+    """The page's own program has verified an alert."""
+    assert '"percent": 50' in outputs[1]
+    assert "penstock_budget_spent_ratio" in outputs[-1]
+
+
 PROMISES = {
+    "be-told-before-a-budget-ends.md": told,
     "share-a-ledger-in-postgresql.md": shared,
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,
