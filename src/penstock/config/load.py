@@ -136,6 +136,10 @@ def references(config: Config) -> list[tuple[str, str]]:
         found += [(path, reference) for path, reference in secrets if not is_hash(reference)]
     if config.server.admin_key is not None:
         found.append(("$.server.admin_key", config.server.admin_key))
+    for i, hook in enumerate(config.alerts.webhooks):
+        path = f"$.alerts.webhooks[{i}]"
+        found += [(f"{path}.url", hook.url)] if is_reference(hook.url) else []
+        found.append((f"{path}.secret", hook.secret))
     if config.ledger.url is not None and is_reference(config.ledger.url):
         found.append(("$.ledger.url", config.ledger.url))
     return found

@@ -113,6 +113,14 @@ class BooksPort(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """Who knows how budgets stand (gateway.watcher)."""
+
+    async def refresh(self) -> None:
+        """Set the gauges."""
+        ...
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
@@ -132,6 +140,7 @@ class House:
         "providers",
         "rng",
         "version",
+        "watcher",
     )
 
     def __init__(
@@ -167,6 +176,8 @@ class House:
         self.clock = clock
         self.rng = rng
         self.log_once = log_once
+        self.watcher: Watched | None = None
+        """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models
         """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
 

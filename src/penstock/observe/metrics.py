@@ -318,9 +318,8 @@ class Metrics(_Figures):
                 _histogram_lines(out, metric, (), self._overhead)
             case names.INFLIGHT.name:
                 _lines(out, metric, {(): self.inflight})
-            case names.COST_PER_RENDER.name:
-                _lines(out, metric, self._texts.get(metric.name, {}))
             case _:
+                _lines(out, metric, self._texts.get(metric.name, {}))
                 _lines(out, metric, self._plain.get(metric.name, {}))
 
     def _series(self, metric: Metric, labels: tuple[str, ...]) -> dict[tuple[str, ...], float]:

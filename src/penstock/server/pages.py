@@ -215,6 +215,8 @@ class _Pages:
         house = self._app.house
         house.books.flush()
         self._app.take_gauges()
+        if house.watcher is not None:
+            await house.watcher.refresh()
         await self._render_costs.refresh(house.metrics, self._ledger, house.config)
         metrics = house.metrics
         if self._app.others is not None:

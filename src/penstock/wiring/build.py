@@ -24,6 +24,8 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
+from penstock.gateway.watcher import Watcher
+from penstock.gateway.webhooks import Address, Webhooks
 from penstock.ledger.journal import Journal
 from penstock.ledger.leases import SliceStore
 from penstock.net.dial import ca_version, trust
@@ -58,6 +60,7 @@ class Shared:
         self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
+        self.watcher: Watcher | None = None
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -95,7 +98,31 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         models=models,
     )
     _queues(config, providers, shared)
+    house.watcher = _watch(config, loaded, shared)
     return house
+
+
+def _watch(config: Config, loaded: Loaded, shared: Shared) -> Watcher | None:
+    """Alerts, where there are budgets. What was told, and what waits to be posted, outlives a reload."""
+    treasury = shared.kept.treasury
+    if treasury is None:
+        return None
+    watcher = shared.watcher
+    if watcher is None:
+        webhooks = Webhooks(shared.log, shared.metrics, shared.clock, shared.rng)
+        watcher = shared.watcher = Watcher(treasury, webhooks, shared.metrics, shared.log, shared.clock)
+        treasury.watch = watcher.note
+    watcher.percents = config.alerts.at_percent
+    secrets = loaded.secrets
+    watcher.webhooks.change(
+        [
+            Address(
+                secrets[one.url].reveal() if one.url in secrets else one.url, secrets[one.secret].reveal()
+            )
+            for one in config.alerts.webhooks
+        ]
+    )
+    return watcher
 
 
 def _lease_s(config: Config) -> float:

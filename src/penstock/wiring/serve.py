@@ -230,6 +230,8 @@ class Running:
             await self.administration.stop()
         if shared is not None:
             try:
+                if shared.watcher is not None:
+                    await shared.watcher.aclose()
                 for transport in shared.transports.values():
                     await transport.aclose()
             finally:
