@@ -120,7 +120,8 @@ class Treasury:
         answer = self.reserve(path, rid, amount_nusd)
         if isinstance(answer, Short):
             await self.exchange(answer.claims)
-            answer = self.slices.reserve(path, rid, amount_nusd, self._clock.unix_s(), claimed=True)
+            now_s = self._clock.unix_s()
+            answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=True, asked=answer)
         assert not isinstance(answer, Short), "asked the store, and was told to ask"
         return answer
 

@@ -16,9 +16,10 @@ from penstock.base.errors import BadRequest, BodyTooLarge, OurFault
 from penstock.config.fault import Fault
 from penstock.config.schema import Config
 from penstock.gateway.house import House
+from penstock.gateway.principal import Principal
 from penstock.ledger.entry import Entry
 from penstock.ledger.journal import Journal
-from penstock.ledger.own_costs import POSTED, UNITS, decode, rates_of, read_entries
+from penstock.ledger.own_costs import POSTED, UNITS, Above, decode, rates_of, read_entries
 from penstock.observe.metrics import Metrics
 from penstock.observe.names import OWN_COST_NUSD
 
@@ -45,7 +46,7 @@ class BadEntries(BadRequest):
         )
 
 
-async def post(house: House, body: bytes, virtual_key: str) -> dict[str, int]:
+async def post(house: House, body: bytes, principal: Principal) -> dict[str, int]:
     """Read, store, wait for the commit. Raises BadEntries, BodyTooLarge, or OurFault (503) where it is not stored."""
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(
@@ -68,9 +69,9 @@ async def post(house: House, body: bytes, virtual_key: str) -> dict[str, int]:
         _soon(loop, _count, house.metrics, fresh)
 
     if len(body) <= _INLINE_BYTES:
-        count = _take(house, body, virtual_key, stored, counted)
+        count = _take(house, body, principal, stored, counted)
     else:
-        count = await asyncio.to_thread(_take, house, body, virtual_key, stored, counted)
+        count = await asyncio.to_thread(_take, house, body, principal, stored, counted)
     try:
         new = await asyncio.wait_for(committed, COMMIT_WAIT_S)
     except TimeoutError as error:
@@ -103,7 +104,7 @@ def expect_own_costs(metrics: Metrics, config: Config) -> None:
 def _take(
     house: House,
     body: bytes,
-    virtual_key: str,
+    principal: Principal,
     stored: Callable[[int], object],
     counted: Callable[[list[Entry]], object],
 ) -> int:
@@ -114,7 +115,10 @@ def _take(
         said = str(error) if isinstance(error, msgspec.DecodeError) else "nested too deep"
         raise BadRequest(f"The body is not JSON: {said}.", hint="Send an entry as JSON.") from error
     rates = rates_of(house.config, house.version)
-    entries, faults = read_entries(document, rates, virtual_key=virtual_key, now_ms=int(time.time() * 1000))
+    above = Above(principal.organisation, principal.team, principal.tags or {})
+    entries, faults = read_entries(
+        document, rates, virtual_key=principal.name, now_ms=int(time.time() * 1000), above=above
+    )
     if faults:
         raise BadEntries(faults)
     house.journal.add_entries(tuple(entries), stored, counted)
