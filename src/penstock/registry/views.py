@@ -103,8 +103,8 @@ def _view(
     return {**view, **_with_text({name: value for name, value in fields.items() if name not in hidden})}
 
 
-def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dict[str, Any]]:
-    """Every budget in force, with whose it is; a key's users' too."""
+def budget_views(config: Config, merged: Merged) -> list[dict[str, Any]]:
+    """Every budget in force, with whose it is; a key's users' too. What was spent is not known here."""
     views: list[dict[str, Any]] = []
     for kind in SORTS:
         made = len(declared(config, kind))
@@ -120,6 +120,9 @@ def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dic
                 for user in one.users:
                     views += _budgets({**whose, "user": user.name}, user)
     return views
+
+
+_UNKNOWN: dict[str, Any] = dict.fromkeys(("spent_usd", "left_usd", "window_from", "window_until"))
 
 
 def _usd(value: Usd) -> str:
