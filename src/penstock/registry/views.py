@@ -144,5 +144,6 @@ def _budgets(whose: dict[str, Any], one: GovernedConfig) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     for budget in one.budgets:
         fields: dict[str, Any] = msgspec.to_builtins(budget)
-        found.append({**whose, **fields, "name": budget_name(fields), "limit_usd": _usd(budget.limit_usd)})
+        told = {"name": budget_name(fields), "limit_usd": _usd(budget.limit_usd)}
+        found.append({**whose, **fields, **told, **_UNKNOWN})
     return found
