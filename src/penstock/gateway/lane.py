@@ -52,6 +52,10 @@ class Host(Protocol):
         """A fresh one."""
         ...
 
+    def served(self, call: "LaneCall") -> None:
+        """It is over, and went well."""
+        ...
+
     def carry_on(self, call: "LaneCall", made: Attempted) -> Cancels:
         """Serve the rest of the call on the long way, and count it no longer when that is over."""
         ...
@@ -126,6 +130,7 @@ class LaneCall(Struct, eq=False):
             return
         self.gone = True
         self.host.inflight -= 1
+        self.host.served(self)
 
     def _began(self, status: int) -> bool:
         """Whether a reply that can be delivered has begun; its facts are the call's from then on."""

@@ -177,7 +177,7 @@ class Transport:
         """
         assert self._loop is not None
         try:
-            exchange = self._exchange(request, deadlines, monotonic(), self._loop)
+            exchange = self._exchange(request, deadlines, monotonic())
         except BaseException:
             self.released(connection, used=False)
             raise
@@ -187,9 +187,7 @@ class Transport:
         connection.begin(exchange, reused=True)
         return exchange
 
-    def _exchange(
-        self, request: WireRequest, deadlines: Deadlines, now: float, loop: asyncio.AbstractEventLoop
-    ) -> Exchange:
+    def _exchange(self, request: WireRequest, deadlines: Deadlines, now: float) -> Exchange:
         """A new exchange under the sweeper's eyes."""
         connect_s = deadlines.connect_s
         head, body = self._heads.of(request), request.body
@@ -202,10 +200,19 @@ class Transport:
             exchange.bodyless = True
         self._active.add(exchange)
         if not self._sweeping:
-            self._sweeping = True
-            self._swept_s = now
-            loop.call_later(TICK_S, self._sweep)
+            self.watch(now)
         return exchange
+
+    def watch(self, now: float) -> None:
+        """Begin to compare the clock with the deadlines of what is active."""
+        assert self._loop is not None
+        self._sweeping = True
+        self._swept_s = now
+        self._loop.call_later(TICK_S, self._sweep)
+
+    def head_of(self, request: WireRequest) -> bytes:
+        """What is written before the body. Raises OurFault for what would be another request."""
+        return self._heads.of(request)
 
     async def send(self, request: WireRequest, deadlines: Deadlines) -> Exchange:
         """Send, and return when the reply's head is here. UpstreamUnreachable, -Timeout, -Malformed."""
@@ -213,7 +220,7 @@ class Transport:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         now = monotonic()
-        exchange = self._exchange(request, deadlines, now, loop)
+        exchange = self._exchange(request, deadlines, now)
         connection = self.borrow(now)
         if connection is not None:
             self.reused_total += 1

@@ -66,6 +66,48 @@ class RecordFacts(Protocol):
     def entries(self) -> Sequence[EntryFacts]: ...
 
 
+class TallyFacts(Protocol):
+    """What is read of many calls of one kind. The lists are counts by the buckets of ``names``."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def input(self) -> int: ...
+    @property
+    def output(self) -> int: ...
+    @property
+    def cost_nusd(self) -> int: ...
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def first_token_s(self) -> float: ...
+    @property
+    def overhead_s(self) -> float: ...
+    @property
+    def durations(self) -> list[int]: ...
+    @property
+    def first_tokens(self) -> list[int]: ...
+    @property
+    def overheads(self) -> list[int]: ...
+
+
+class _Delivered:
+    """An attempt of which only its names matter: it is delivered and priced."""
+
+    __slots__ = ("model", "provider", "route")
+    klass = "delivered"
+    error_code = cost_nusd = ttft_ms = usage_source = None
+
+    def __init__(self, provider: str, model: str, route: str) -> None:
+        self.provider, self.model, self.route = provider, model, route
+
+
 class _Histogram:
     __slots__ = ("buckets", "counts", "total")
 
@@ -73,6 +115,11 @@ class _Histogram:
         self.buckets = buckets
         self.counts = [0] * (len(buckets) + 1)
         self.total = 0.0
+
+    def add(self, counts: list[int], total: float) -> None:
+        """Many observations at once, by bucket."""
+        self.counts = [before + more for before, more in zip(self.counts, counts, strict=True)]
+        self.total += total
 
 
 class _Target:
@@ -159,6 +206,30 @@ class Metrics:
                 histogram.counts[bisect_left(names.FIRST_TOKEN_S, first)] += 1
                 histogram.total += first
 
+    def observe_many(self, tally: TallyFacts) -> None:
+        """Count calls of one kind, each delivered unstreamed by its first attempt at a known price."""
+        provider, model, more = tally.provider, tally.model, tally.calls - 1
+        entry = _Delivered(provider, model, tally.route)
+        attempt: tuple[str, str, str] = (provider, model, "delivered")
+        if attempt in self._attempts:
+            self._attempts[attempt] += 1
+        else:
+            attempt = self._first_attempt(entry, attempt)
+        self._attempts[attempt] += more
+        series = (tally.route, provider, model, 200, "delivered")
+        if series in self._requests:
+            self._requests[series] += 1
+        else:
+            series = self._first_request((entry,), series)
+        self._requests[series] += more
+        target = self._targets.get((provider, model)) or self._new_target(entry)
+        target.cost_nusd += tally.cost_nusd
+        target.tokens[0] += tally.input
+        target.tokens[6] += tally.output
+        self._overhead.add(tally.overheads, tally.overhead_s)
+        target.duration.add(tally.durations, tally.duration_s)
+        target.first_token.add(tally.first_tokens, tally.first_token_s)
+
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
         self._series(metric, labels)[labels] = value
@@ -243,15 +314,20 @@ class Metrics:
             raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
         return self._plain.setdefault(metric.name, {})
 
-    def _first_attempt(self, entry: EntryFacts, key: tuple[str, str, str]) -> None:
+    def _first_attempt(self, entry: EntryFacts, key: tuple[str, str, str]) -> tuple[str, str, str]:
+        """Counts it, and says under which names."""
         provider, model, outcome = key
         if not self._may_name(entry):
             key = (provider, OTHER, outcome)
         elif self._is_full(self._attempts, f"{provider}/{model}"):
             key = (OTHER, OTHER, OTHER)
         self._attempts[key] = self._attempts.get(key, 0) + 1
+        return key
 
-    def _first_request(self, entries: Sequence[EntryFacts], key: tuple[str, str, str, int, str]) -> None:
+    def _first_request(
+        self, entries: Sequence[EntryFacts], key: tuple[str, str, str, int, str]
+    ) -> tuple[str, str, str, int, str]:
+        """Counts it, and says under which names."""
         route, provider, model, status, klass = key
         if entries:
             if not self._may_name(entries[-1]):
@@ -266,6 +342,7 @@ class Metrics:
             if said and self._is_full(self._requests, f"{provider}/{model}", route):
                 key = (OTHER, OTHER, OTHER, status, klass)
         self._requests[key] = self._requests.get(key, 0) + 1
+        return key
 
     def _new_target(self, entry: EntryFacts) -> _Target:
         key = (entry.provider, entry.model)

@@ -75,6 +75,16 @@ class HttpReply(Struct, eq=False):
         return f"HttpReply({self.status}, ended={self.ended})"
 
     @property
+    def connection(self) -> "HttpConnection":
+        """The caller's."""
+        return self._connection
+
+    @property
+    def url(self) -> bytes:
+        """What was asked for."""
+        return self._request.url
+
+    @property
     def known(self) -> Known:
         """What the connection remembers between its calls."""
         return self._connection.known
@@ -155,11 +165,14 @@ class HttpConnection(asyncio.Protocol):
         "_reader",
         "_registry",
         "_reply",
+        "_shape",
+        "_take",
         "_task",
         "fed",
         "handler",
         "known",
         "last_s",
+        "learned",
         "transport",
     )
 
@@ -178,6 +191,10 @@ class HttpConnection(asyncio.Protocol):
         self.known = Known()
         self.last_s = 0.0
         self.fed = 0  # bytes of the piece at hand
+        self._shape: object = None
+        self._take: Callable[[HttpConnection, Any, bytes], bool] | None = None
+        self.learned = 0
+        """How many of its calls the express lane has learned from."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has connected."""
@@ -195,7 +212,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        if self._discarding:
+        if self._discarding or (self._take is not None and self._take(self, self._shape, data)):
             return
         self.last_s = self._loop.time()
         self.fed = len(data)
@@ -212,6 +229,21 @@ class HttpConnection(asyncio.Protocol):
         reader.remember(data)
         if reader.reading is not None:
             reader.grew(len(data))
+
+    def head_like(self, told: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
+        """What stands around content-length's digits in the head that is remembered, if ``told`` is of it."""
+        return self._reader.head_like(told)
+
+    def expect(
+        self, shape: object, take: "Callable[[HttpConnection, Any, bytes], bool] | None"
+    ) -> None:
+        """What is like ``shape`` goes by express from now on (server.express): ``take`` serves it, or leaves it."""
+        self._shape, self._take = shape, take
+
+    def go_on_with(self, before: Cancels, now: Cancels) -> None:
+        """Another one serves the current call: it is cancelled instead of the one before."""
+        if self._task is before:
+            self._task = now
 
     def eof_received(self) -> bool:
         """Half-closed: a caller that shuts its side has hung up."""
