@@ -209,9 +209,7 @@ class Pair:
         self.express = 0
         """How many calls went by express in the last scenario."""
 
-    def run(
-        self, scenario: Callable[[Side], Any], *, taken: int = 1, express: int | None = None
-    ) -> None:
+    def run(self, scenario: Callable[[Side], Any], *, taken: int = 1, express: int | None = None) -> None:
         """Play ``scenario`` on all: the same is seen, and the lanes took as many calls as they should."""
         found: list[dict[str, Any]] = []
         for side in self.sides:

@@ -110,7 +110,7 @@ class Transport:
         after_target = b" HTTP/1.1\r\nhost: " + endpoint.authority + b"\r\n"
         if plain_proxy is not None and plain_proxy.authorization is not None:
             after_target += b"proxy-authorization: " + plain_proxy.authorization + b"\r\n"
-        self._heads = _Heads(origin + endpoint.base_path, after_target)
+        self.heads = _Heads(origin + endpoint.base_path, after_target)
         self._idle: list[Connection] = []
         self._waiting: deque[Exchange] = deque()
         self._active: set[Exchange] = set()
@@ -177,7 +177,7 @@ class Transport:
         """
         assert self._loop is not None
         try:
-            exchange = self._exchange(request, deadlines, monotonic())
+            exchange = self._exchange(request, deadlines, monotonic(), self._loop)
         except BaseException:
             self.released(connection, used=False)
             raise
@@ -187,10 +187,12 @@ class Transport:
         connection.begin(exchange, reused=True)
         return exchange
 
-    def _exchange(self, request: WireRequest, deadlines: Deadlines, now: float) -> Exchange:
+    def _exchange(
+        self, request: WireRequest, deadlines: Deadlines, now: float, loop: asyncio.AbstractEventLoop
+    ) -> Exchange:
         """A new exchange under the sweeper's eyes."""
         connect_s = deadlines.connect_s
-        head, body = self._heads.of(request), request.body
+        head, body = self.heads.of(request), request.body
         if len(body) <= _JOIN_BYTES:
             head, body = head + body, b""
         exchange = Exchange(
@@ -200,19 +202,10 @@ class Transport:
             exchange.bodyless = True
         self._active.add(exchange)
         if not self._sweeping:
-            self.watch(now)
+            self._sweeping = True
+            self._swept_s = now
+            loop.call_later(TICK_S, self._sweep)
         return exchange
-
-    def watch(self, now: float) -> None:
-        """Begin to compare the clock with the deadlines of what is active."""
-        assert self._loop is not None
-        self._sweeping = True
-        self._swept_s = now
-        self._loop.call_later(TICK_S, self._sweep)
-
-    def head_of(self, request: WireRequest) -> bytes:
-        """What is written before the body. Raises OurFault for what would be another request."""
-        return self._heads.of(request)
 
     async def send(self, request: WireRequest, deadlines: Deadlines) -> Exchange:
         """Send, and return when the reply's head is here. UpstreamUnreachable, -Timeout, -Malformed."""
@@ -220,7 +213,7 @@ class Transport:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         now = monotonic()
-        exchange = self._exchange(request, deadlines, now)
+        exchange = self._exchange(request, deadlines, now, loop)
         connection = self.borrow(now)
         if connection is not None:
             self.reused_total += 1

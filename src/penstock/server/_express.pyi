@@ -1,4 +1,4 @@
-"""Types of the native module; what it does is in _express.pyx."""
+# What it does is in _express.pyx.
 
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +59,7 @@ class Shape:
     method: bytes
     url: bytes
     told: dict[bytes, bytes]
+    as_lane: Callable[[Call], Any]
     choice: str | None
     allowed: frozenset[str] | None
     decode: Callable[[bytes], Any]

@@ -22,6 +22,7 @@ from time import monotonic
 from msgspec.structs import astuple
 
 from penstock.net.exchange import Exchange
+from penstock.net.transport import TICK_S
 from penstock.server.http1 import HttpReply
 from penstock.server.reading import Request
 
@@ -194,7 +195,7 @@ cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
     cdef public object app, house, limits, planned, provider, keys, transport, health, ratios, journal, rows
-    cdef public object principal, deadlines, unix_s, caller, method, url, told, choice, allowed, decode, tiers, stops
+    cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
     cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json
     cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
@@ -215,7 +216,7 @@ def take(object conn, Shape shape, bytes data):
     cdef const char *s = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = 0
     cdef double now_s, unix_s
-    cdef object reader = conn._reader, app = shape.app, house = shape.house
+    cdef object reader = conn.reader, app = shape.app, house = shape.house
     if (
         n <= p
         or memcmp(s, PyBytes_AS_STRING(shape.head_prefix), p) != 0
@@ -367,7 +368,9 @@ cdef class Call:
         self.start_s = now_s
         (<set>transport._active).add(exchange)
         if not transport._sweeping:
-            transport.watch(now_s)
+            transport._sweeping = True
+            transport._swept_s = now_s
+            transport._loop.call_later(TICK_S, transport._sweep)
         transport.reused_total += 1
         up.exchange = exchange
         up._began_s = now_s
@@ -459,7 +462,7 @@ cdef class Call:
         if sock is not None:
             if conn._queue:
                 conn._serve_next()
-            elif conn._reader.reading is not None:
+            elif conn.reader.reading is not None:
                 conn.ask_for_body()
 
     cdef write_up(self, Reading reading, int64_t cost, double now_s):
@@ -505,7 +508,10 @@ cdef class Call:
     cdef hand_over(self):
         """The call as the short lane knows it, which is served there from now on."""
         self.gone = True
-        return self.shape.app.as_lane(self)
+        lane = self.shape.as_lane(self)
+        if self.conn._task is self:
+            self.conn._task = lane
+        return lane
 
     cdef broke(self, error):
         """A bug of ours, never the caller's fault: the long way answers, or where the reply was begun the connection ends."""

@@ -36,9 +36,20 @@ cdef Py_ssize_t skip_string(const unsigned char *s, Py_ssize_t i, Py_ssize_t n) 
                 c = s[i + k]
                 if not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
                     return -1
-            if s[i + 2] == 100 or s[i + 2] == 68:  # D800 to DFFF: halves, which others judge
+            if s[i + 2] == 100 or s[i + 2] == 68:  # D800 to DFFF: the first half of a pair, then the second one
                 if s[i + 3] >= 56:
-                    return -1
+                    if s[i + 3] > 57 and s[i + 3] != 97 and s[i + 3] != 98 and s[i + 3] != 65 and s[i + 3] != 66:
+                        return -1
+                    i += 6
+                    if i + 6 > n or s[i] != 92 or s[i + 1] != 117 or s[i + 2] != 100 and s[i + 2] != 68:
+                        return -1
+                    c = s[i + 3]
+                    if not (c == 99 or c == 100 or c == 101 or c == 102 or c == 67 or c == 68 or c == 69 or c == 70):
+                        return -1
+                    for k in range(4, 6):
+                        c = s[i + k]
+                        if not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
+                            return -1
             i += 6
             continue
         if c < 0xC2 or c > 0xF4:

@@ -31,7 +31,7 @@ from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
 
 if TYPE_CHECKING:
-    from penstock.server._express import Call, Shape, Tally
+    from penstock.server._express import Shape, Tally
 
 _OPENAI = CALLERS["openai"]
 _OPENROUTER = CALLERS["openrouter"]
@@ -159,10 +159,6 @@ class App:
             express.learn(self, call)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
             self.log.failure("express.failed", error)
-
-    def as_lane(self, call: "Call") -> LaneCall:
-        """A call of the express lane goes on on the short one."""
-        return express.as_lane(self, call)
 
     def carry_on(self, call: LaneCall, made: Attempted) -> Cancels:
         """What went wrong on the short lane goes on on the long way (gateway.lane)."""

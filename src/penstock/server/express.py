@@ -15,6 +15,7 @@ the short lane serves.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 def _load() -> tuple[ModuleType | None, str]:
     """The native module, or why there is none."""
     try:
-        from penstock.server import _express
+        from penstock.server import _express  # noqa: PLC0415 - not built everywhere
     except ImportError:
         return None, "it was not built: that takes a C compiler at the installation"
     sources = [Path(__file__).parent / name for name in ("_express.pyx", "_express_scan.pxi")]
@@ -90,7 +91,7 @@ def learn(app: ExpressHost, call: LaneCall) -> None:
     if app.take is None or not isinstance(reply, HttpReply):
         return
     connection = reply.connection
-    like = connection.head_like(call.inbound.told)
+    like = connection.reader.head_like(call.inbound.told)
     if like is None or connection.learned >= MAX_LEARNED:
         return
     connection.learned += 1
@@ -165,6 +166,7 @@ def _shape(
     shape.keys, shape.transport, shape.health = provider.keys, provider.transport, house.health
     shape.ratios, shape.journal, shape.rows = house.estimator.ratios, house.journal, house.journal.rows
     shape.principal, shape.limits, shape.caller = principal, principal.limits, call.inbound.caller
+    shape.as_lane = partial(as_lane, app)
     shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
     shape.head_prefix, shape.head_suffix = like
     shape.before, shape.after = around
@@ -218,7 +220,7 @@ def _ways(shape: "Shape", call: LaneCall) -> bool:
         if not found or messages in after or request.adjusted != call.adjusted:
             return False
         shape.out_before, shape.out_after = before, after
-        head = provider.transport.head_of(request)
+        head = provider.transport.heads.of(request)
         way = native.Way()
         way.key, way.secret = choice.key.name, choice.key.secret
         way.tried = f"first try; key: {choice.reason}"
@@ -299,7 +301,6 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     exchange = lane.exchange = call.exchange
     if exchange is not None and exchange.listener is not None:
         exchange.listener = lane.over
-    call.conn.go_on_with(call, lane)
     return lane
 
 
