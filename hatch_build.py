@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/penstock/server")
-SOURCES = ("_express.pyx", "_express_scan.pxi")
+SOURCES = ("_express.pyx", "_express_reply.pxi", "_express_scan.pxi", "_express_words.pxi")
 
 
 class NativeHook(BuildHookInterface):  # type: ignore[misc, type-arg]

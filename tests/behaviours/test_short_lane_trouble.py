@@ -386,7 +386,6 @@ def test_a_ledger_that_is_full_refuses_alike(pair: Pair, monkeypatch: pytest.Mon
 
     def scenario(side: Side) -> None:
         side.warm(ask(), KEY)
-        side.without_express()  # it reads the limit when it learns
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(side.gateway.house.journal, "max_queue", 0)
             answer = side.post(ask(), KEY)

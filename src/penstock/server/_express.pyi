@@ -95,7 +95,6 @@ class Shape:
     total_s: float
     first_byte_s: float
     max_body: int
-    max_queue: int
     extra_bytes: int
     in_pico: int
     in_per: int

@@ -53,86 +53,7 @@ cdef object MAX_REPLY_BYTES = 512 * 1024 * 1024
 
 include "_express_scan.pxi"
 
-# Words.
-
-cdef bytes _POOL = b""
-cdef Py_ssize_t _POOL_AT = 0
-
-
-cdef str request_id(double unix_s):
-    """As server.app.App.request_id makes them: 12 hex of milliseconds, 80 random bits."""
-    global _POOL, _POOL_AT
-    cdef char out[40]
-    cdef const unsigned char *raw
-    cdef int k
-    if _POOL_AT >= PyBytes_GET_SIZE(_POOL):
-        _POOL = urandom(2560)
-        _POOL_AT = 0
-    snprintf(out, 40, "gen-%012llx", <unsigned long long>(unix_s * 1000.0))
-    raw = <const unsigned char *>PyBytes_AS_STRING(_POOL) + _POOL_AT
-    _POOL_AT += 10
-    for k in range(10):
-        out[16 + 2 * k] = b"0123456789abcdef"[raw[k] >> 4]
-        out[17 + 2 * k] = b"0123456789abcdef"[raw[k] & 15]
-    return out[:36].decode("ascii")
-
-
-cdef char *put_int(char *out, int64_t value) noexcept:
-    """The digits of what is not negative; behind them."""
-    cdef char digits[20]
-    cdef int n = 0
-    while True:
-        digits[n] = <char>(48 + value % 10)
-        n += 1
-        value //= 10
-        if not value:
-            break
-    while n:
-        n -= 1
-        out[0] = digits[n]
-        out += 1
-    return out
-
-
-cdef char *put_ms(char *out, double value) noexcept:
-    """Milliseconds to the microsecond, as ``%.3f`` has them; behind them."""
-    cdef int64_t us = <int64_t>(value * 1000 + 0.5) if value > 0 else 0
-    out = put_int(out, us // 1000)
-    out[0] = 46
-    out[1] = <char>(48 + us // 100 % 10)
-    out[2] = <char>(48 + us // 10 % 10)
-    out[3] = <char>(48 + us % 10)
-    return out + 4
-
-
-cdef inline char *put(char *out, const char *text, Py_ssize_t size) noexcept:
-    memcpy(out, text, size)
-    return out + size
-
-
-cdef char *put_usd(char *out, int64_t nusd) noexcept:
-    """base.money.usd_text, for what is not negative; behind it."""
-    cdef int64_t rest = nusd % 1000000000, unit = 100000000
-    out = put_int(out, nusd // 1000000000)
-    if rest:
-        out[0] = 46
-        out += 1
-        while rest:
-            out[0] = <char>(48 + rest // unit)
-            out += 1
-            rest %= unit
-            unit //= 10
-    return out
-
-
-cdef int64_t line_cost(int64_t quantity, int64_t pico_usd, int64_t per) noexcept:
-    """base.money.line_cost_nusd: half-even, in 128 bits."""
-    cdef int64_t whole = per * 1000
-    cdef int64_t amount = quantity * pico_usd
-    cdef int64_t cost = amount // whole, rest = amount % whole
-    if 2 * rest > whole or (2 * rest == whole and cost & 1):
-        cost += 1
-    return cost
+include "_express_words.pxi"
 
 
 # Calls.
@@ -202,7 +123,7 @@ cdef class Shape:
     cdef public dict ways
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
-    cdef public int64_t max_body, max_queue, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
+    cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
     cdef public list call_tail, entry_tail
 
     def __repr__(self):
@@ -269,7 +190,7 @@ cdef bint _begin(
     if (
         (records and not shape.health.untroubled(shape.planned.targets))
         or shape.keys._cooling
-        or len(<list>shape.rows) >= shape.max_queue
+        or len(<list>shape.rows) >= shape.journal.max_queue
     ):
         return False
     ratio = (<dict>shape.ratios).get(shape.model)
@@ -524,130 +445,4 @@ cdef class Call:
             conn.abort()
 
 
-cdef str explain_text(Way way, double tried_ms, double delivered_ms):
-    """The explanation's JSON, with the moments at which something happened."""
-    cdef bytes one = way.explained_1, two = way.explained_2, three = way.explained_3
-    cdef Py_ssize_t room = PyBytes_GET_SIZE(one) + PyBytes_GET_SIZE(two) + PyBytes_GET_SIZE(three) + 64
-    cdef bytes text = PyBytes_FromStringAndSize(NULL, room)
-    cdef char *start = PyBytes_AS_STRING(text)
-    cdef char *to = put_ms(put(start, PyBytes_AS_STRING(one), PyBytes_GET_SIZE(one)), tried_ms)
-    to = put_ms(put(to, PyBytes_AS_STRING(two), PyBytes_GET_SIZE(two)), delivered_ms)
-    to = put(to, PyBytes_AS_STRING(three), PyBytes_GET_SIZE(three))
-    return PyUnicode_DecodeUTF8(start, to - start, NULL)
-
-
-cdef str lines_text(Shape shape, int64_t input, int64_t output):
-    """The entry's lines as JSON: ledger.entry.Line for each quantity."""
-    cdef char text[1024]
-    cdef char *to = put(text, b"[", 1)
-    if input > 0:
-        to = put_line(put(to, b"[\"input\",", 9), shape, input, shape.in_pico, shape.in_per)
-    if output > 0:
-        if input > 0:
-            to = put(to, b",", 1)
-        to = put_line(put(to, b"[\"output\",", 10), shape, output, shape.out_pico, shape.out_per)
-    to = put(to, b"]", 1)
-    return PyUnicode_DecodeUTF8(text, to - text, NULL)
-
-
-cdef char *put_line(char *to, Shape shape, int64_t quantity, int64_t pico_usd, int64_t per) noexcept:
-    """The rest of a line: quantity, price, version and source (``lines_1``: at most 300 bytes), cost."""
-    to = put(put_int(to, quantity), b",", 1)
-    to = put(put_int(to, pico_usd), b",", 1)
-    to = put(put_int(to, per), b",", 1)
-    to = put(to, PyBytes_AS_STRING(shape.lines_1), PyBytes_GET_SIZE(shape.lines_1))
-    return put(put_int(to, line_cost(quantity, pico_usd, per)), b"]", 1)
-
-
-cdef class Reading:
-    """What is billed and told of a reply."""
-
-    cdef int64_t input, output
-    cdef str model, id, finish, native_finish
-
-
-cdef Reading understood(Shape shape, bytes body):
-    """A reply with one choice of text and plain usage; None: the dialect's own reader must look."""
-    cdef object chunk, usage, choices, choice, piece, native
-    cdef Reading reading
-    cdef int64_t prompt, completion
-    if shape.app.draining or PyBytes_AS_STRING(body)[0] != 123:
-        return None
-    try:
-        chunk = shape.decode(body)
-    except Exception:
-        return None
-    usage, choices = chunk.usage, chunk.choices
-    if usage is None or choices is None or len(<list>choices) != 1 or chunk.error:
-        return None
-    if chunk.service_tier is not None and shape.tiers(chunk.service_tier):
-        return None
-    choice = (<list>choices)[0]
-    piece, native = choice.message, choice.finish_reason
-    if (
-        piece is None or choice.error or native == "error"
-        or piece.tool_calls or piece.refusal or piece.reasoning_details or piece.images or piece.audio
-        or piece.function_call or piece.annotations
-    ):
-        return None
-    prompt, completion = quantity(usage.prompt_tokens), quantity(usage.completion_tokens)
-    if prompt < 0 or completion < 0 or prompt > shape.tier_above:
-        return None
-    if usage.total_tokens is not None and quantity(usage.total_tokens) != prompt + completion:
-        return None
-    if usage.prompt_cache_hit_tokens or not nothing(usage.prompt_tokens_details) or not nothing(usage.completion_tokens_details):
-        return None
-    if (
-        usage.server_tool_use is not None or usage.search_context_size is not None or usage.num_search_queries is not None
-        or usage.num_sources_used is not None or usage.server_tool_use_details is not None or usage.citation_tokens is not None
-    ):
-        return None
-    reading = Reading.__new__(Reading)
-    reading.input, reading.output = prompt, completion
-    reading.model, reading.id = chunk.model or "", chunk.id or ""
-    if native:
-        reading.finish = shape.stops(native)
-        reading.native_finish = choice.native_finish_reason or native
-    else:
-        reading.finish, reading.native_finish = None, ""
-    return reading
-
-
-cdef int64_t quantity(value) except? -1:
-    """A count of tokens; 0 where it is not told, -1 where it is none of ours."""
-    if value is None:
-        return 0
-    if not 0 <= value < MOST_TOKENS:
-        return -1
-    return value
-
-
-cdef bint nothing(details) except -1:
-    """No details, or none but zeros."""
-    if details is None:
-        return True
-    for value in astuple(details):
-        if value:
-            return False
-    return True
-
-
-cdef learn(Shape shape, int64_t input_bytes, int64_t tokens):
-    """routing.estimate.TokenEstimator.learn, for a model that has been taught."""
-    cdef object ratio
-    cdef double sample, weight, before
-    cdef int64_t samples
-    if tokens < LEARNABLE_TOKENS or input_bytes <= 0:
-        return
-    ratio = (<dict>shape.ratios).pop(shape.model, None)
-    if ratio is None:
-        shape.house.estimator.learn(shape.model, input_bytes, tokens)
-        return
-    sample = <double>input_bytes / <double>tokens
-    sample = min(16.0, max(0.5, sample))
-    samples = <int64_t>ratio.samples + 1
-    ratio.samples = samples
-    weight = max(0.05, 1.0 / samples)
-    before = ratio.bytes_per_token
-    ratio.bytes_per_token = before + (sample - before) * weight
-    (<dict>shape.ratios)[shape.model] = ratio
+include "_express_reply.pxi"

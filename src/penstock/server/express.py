@@ -44,13 +44,16 @@ if TYPE_CHECKING:
     from penstock.server._express import Call, Shape, Tally
 
 
+SOURCES = ("_express.pyx", "_express_reply.pxi", "_express_scan.pxi", "_express_words.pxi")
+
+
 def _load() -> tuple[ModuleType | None, str]:
     """The native module, or why there is none."""
     try:
         from penstock.server import _express  # noqa: PLC0415 - not built everywhere
     except ImportError:
         return None, "it was not built: that takes a C compiler at the installation"
-    sources = [Path(__file__).parent / name for name in ("_express.pyx", "_express_scan.pxi")]
+    sources = [Path(__file__).parent / name for name in SOURCES]
     if all(path.is_file() for path in sources):
         digest = blake2b(b"".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
         if digest != _express.SOURCES:
@@ -183,7 +186,7 @@ def _shape(
     expires = principal.expires_unix_s
     shape.expires_unix_s = -1.0 if expires is None else expires
     shape.small_tokens = min(call.planned.small_tokens, 2.0**31)
-    shape.max_body, shape.max_queue = house.config.server.max_body_bytes, house.journal.max_queue
+    shape.max_body = house.config.server.max_body_bytes
     shape.extra_bytes = ask.input_bytes - len(ask.messages)
     entry = (target.provider, target.model, ask.model)
     shape.tally = app.tallies.get(entry) or native.Tally(
