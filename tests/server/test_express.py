@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.server import express
-from tests.behaviours.gateway import Stream
+from tests.behaviours.gateway import SECRETS, Stream
 from tests.behaviours.lanes import (
     CONFIG,
     KEY,
@@ -342,6 +343,37 @@ def test_a_caller_that_hangs_up_costs_what_it_costs(pair: Pair):
         side.recorded(record.call.request_id)
 
     pair.run(scenario, taken=1, express=1)
+
+
+RICH = """  - name: rich
+    key: env.ADMIN_KEY
+    max_concurrent: 2
+    tags: {plan: gold}
+    budgets: [{limit_usd: 0.01, period: month}, {limit_usd: 1, period: day, name: daily}]
+    users: [{name: "*", rate_limit: {requests_per_minute: 9}}]
+"""
+
+
+@pytest.mark.parametrize("head", [{}, {"x-penstock-user": "ann"}])
+@pytest.mark.parametrize("fault", [None, 400])
+def test_money_is_held_and_paid_alike(tmp_path: Path, head: dict[str, str], fault: int | None):
+    """To the nano-dollar: what is spent, what is still held, and what a call that cannot pay hears."""
+    config = CONFIG.replace("server: {max", RICH + "server: {max")
+    rich = {"authorization": f"Bearer {SECRETS['ADMIN_KEY']}", **head}
+    with two_ways(tmp_path, config) as pair:
+
+        def scenario(side: Side) -> Any:
+            faults = [status(fault)] if fault else []
+            found = alike(side, *[ask(max_tokens=5)] * 3, head=rich, faults=faults)
+            treasury = side.gateway.running.shared.kept.treasury
+            books = {
+                f"{node}/{name}": (account.current.spent, account.current.reserved)
+                for (node, name), account in treasury.budgets.accounts.items()
+                if account.current is not None
+            }
+            return found, books, treasury.budgets.live()
+
+        pair.run(scenario, taken=3, express=3)
 
 
 def test_what_is_sent_ahead_waits_its_turn(pair: Pair):
