@@ -65,6 +65,22 @@ class Quote(Struct, frozen=True):
         return self.input_nusd + most_nusd(self.tokens, self.output)
 
 
+class Tariff(Struct, frozen=True):
+    """What calls may cost that differ in the length of their body alone."""
+
+    quote: Quote
+    input: Price
+    call_nusd: int
+    more_tokens: int
+    """Of the prompt, beside a token for each byte of the body."""
+
+    def of(self, body_bytes: int) -> Quote:
+        """For a body of this length."""
+        one = self.quote
+        input_nusd = most_nusd(body_bytes + self.more_tokens, self.input) + self.call_nusd
+        return Quote(input_nusd, one.output, one.tokens, one.most_tokens, one.cuttable, one.unsent, one.who)
+
+
 class Hold(Struct, eq=False):
     """The money of one attempt. ``guarded``: its reply may come to cost more than is held."""
 
@@ -150,6 +166,18 @@ class Purse:
         if plain and not more and not row.tiers:
             self._row, self._ceiling = row, found
         return found
+
+    def tariff(self, ask: Ask, target: Target, unix_s: float) -> Tariff | None:
+        """Quotes for calls that differ from this one in the length of their words alone; None: there is more to them."""
+        quote = self.quote(ask, target, unix_s)
+        row = target.facts.price
+        if isinstance(quote, Rejected) or quote.unsent or row is None or row.tiers or row.later or ask.needs:
+            return None
+        prompt = _prompt_tokens(ask, target)
+        ceiling = self._look_up(row, ask, target, prompt, plain=not target.overrides)
+        if ceiling is None:
+            return None
+        return Tariff(quote, ceiling.input, ceiling.call_nusd, prompt - len(ask.body))
 
     def hold(self, rid: str, quote: Quote, unix_s: float) -> Hold | Refused | Short:
         """Within what this process has leased."""

@@ -103,9 +103,13 @@ class Treasury:
         return bucket.spent + self.slices.elsewhere_nusd(bucket)
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Nodes that are new or have changed; what was spent in them stays."""
+        """Nodes that are new or have changed; what was spent in them stays, and a new limit holds at once."""
         for node in nodes:
+            known = [(self.budgets.accounts.get((node.id, spec.name)), spec) for spec in node.budgets]
+            changed = [account for account, spec in known if account is not None and account.spec != spec]
             self.budgets.put(node)
+            for account in changed:
+                self.slices.cut(account)
 
     def path(self, node: str) -> Path | None:
         """The budgets of a node and of all above it; None where there are none."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from penstock.ledger.entry import Entry, Record
 from penstock.ledger.reading import open_reader
-from penstock.ledger.rows import NULL, read_record
+from penstock.ledger.rows import NULL, Written, read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
     ENTRY_COLUMNS,
@@ -21,20 +21,37 @@ from penstock.ledger.schema import (
 
 
 class Group:
-    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed."""
+    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed;
+    before it ``counted``, if there is one, of the new ones themselves."""
 
-    __slots__ = ("entries", "new", "stored")
+    __slots__ = ("counted", "entries", "fresh", "new", "stored")
 
-    def __init__(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        stored: Callable[[int], object],
+        counted: Callable[[list[Entry]], object] | None = None,
+    ) -> None:
         self.entries = entries
         self.stored = stored
+        self.counted = counted
         self.new = 0
+        self.fresh: set[str] = set()
+        """Ids of the new ones."""
+
+    def tell(self) -> None:
+        """It is committed."""
+        if self.counted is not None:
+            first = {entry.id: entry for entry in reversed(self.entries)}
+            self.counted([entry for name, entry in first.items() if name in self.fresh])
+        self.stored(self.new)
 
 
-Row = tuple[Record | Group, list[Any], list[Any]]
+Row = tuple[Record | Written | Group, list[Any], list[Any]]
 """A record, its call's values (a group has none), its entries' values one after the other."""
 SLICE_RECORDS = STATEMENT_ROWS[-1]
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
+_ID = ENTRY_COLUMNS.index("id")
 _ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
 
@@ -102,18 +119,30 @@ class SqliteStore:
             writer.rollback()
             raise
 
-    def _groups(self, owners: tuple[Record | Group, ...], entries: tuple[list[Any], ...]) -> list[list[Any]]:
+    def _groups(
+        self, owners: tuple[Record | Written | Group, ...], entries: tuple[list[Any], ...]
+    ) -> list[list[Any]]:
         """Write each group by itself, for only so SQLite can say what was new; the entries of records are left."""
         left: list[list[Any]] = []
         for owner, values in zip(owners, entries, strict=True):
             if isinstance(owner, Group):
-                before = self._writer.total_changes
+                ids = {str(one) for one in values[_ID :: len(_ENTRY_NULLS)]}
+                before, last = self._writer.total_changes, self._last_row() if len(ids) > 1 else 0
                 # A copy: a failed batch is written again.
                 self._insert(INSERT_ENTRIES, [*values], _ENTRY_NULLS)
                 owner.new = self._writer.total_changes - before
+                owner.fresh = ids if owner.new == len(ids) else self._among(ids, last) if owner.new else set()
             else:
                 left.append(values)
         return left
+
+    def _last_row(self) -> int:
+        return self._writer.execute("SELECT max(rowid) FROM entries").fetchone()[0] or 0
+
+    def _among(self, ids: set[str], last: int) -> set[str]:
+        """Which of these came behind the row ``last``."""
+        rows = self._writer.execute("SELECT id FROM entries WHERE rowid > ?", (last,))
+        return {str(row[0]) for row in rows} & ids
 
     def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
         """Write rows that stand one after the other, in as few statements as can hold them."""

@@ -306,6 +306,9 @@ class Metrics(_Figures):
                 _lines(
                     out, metric, {key: usd_text(target.cost_nusd) for key, target in self._targets.items()}
                 )
+            case names.OWN_COST_USD.name:
+                own = self._plain.get(names.OWN_COST_NUSD.name, {})
+                _lines(out, metric, {labels: usd_text(int(nusd)) for labels, nusd in own.items()})
             case names.UNPRICED.name:
                 _lines(out, metric, {key: target.unpriced for key, target in self._targets.items()})
             case names.DURATION.name:

@@ -91,6 +91,16 @@ UNPRICED = Metric(
     ("provider", "model"),
     "Attempts whose price, and so whose cost, is not known.",
 )
+OWN_COST_NUSD = Metric(
+    "penstock_own_cost_nusd_total",
+    "counter",
+    ("kind", "name"),
+    "Costs of your own in integer nano-dollars, as posted to this gateway and counted once: kind is compute, storage, egress "
+    "or unit, name what the configuration or the poster calls it.",
+)
+OWN_COST_USD = Metric(
+    "penstock_own_cost_usd_total", "counter", ("kind", "name"), "The same in dollars: nano-dollars / 1e9."
+)
 DURATION = Metric(
     "penstock_request_duration_seconds",
     "histogram",
@@ -209,6 +219,8 @@ METRICS: tuple[Metric, ...] = (
     COST_NUSD,
     COST_USD,
     UNPRICED,
+    OWN_COST_NUSD,
+    OWN_COST_USD,
     DURATION,
     FIRST_TOKEN,
     OVERHEAD,

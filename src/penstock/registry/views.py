@@ -103,8 +103,8 @@ def _view(
     return {**view, **_with_text({name: value for name, value in fields.items() if name not in hidden})}
 
 
-def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dict[str, Any]]:
-    """Every budget in force, with whose it is; a key's users' too."""
+def budget_views(config: Config, merged: Merged) -> list[dict[str, Any]]:
+    """Every budget in force, with whose it is; a key's users' too. What was spent is not known here."""
     views: list[dict[str, Any]] = []
     for kind in SORTS:
         made = len(declared(config, kind))
@@ -120,6 +120,9 @@ def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dic
                 for user in one.users:
                     views += _budgets({**whose, "user": user.name}, user)
     return views
+
+
+_UNKNOWN: dict[str, Any] = dict.fromkeys(("spent_usd", "left_usd", "window_from", "window_until"))
 
 
 def _usd(value: Usd) -> str:
@@ -141,5 +144,6 @@ def _budgets(whose: dict[str, Any], one: GovernedConfig) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     for budget in one.budgets:
         fields: dict[str, Any] = msgspec.to_builtins(budget)
-        found.append({**whose, **fields, "name": budget_name(fields), "limit_usd": _usd(budget.limit_usd)})
+        told = {"name": budget_name(fields), "limit_usd": _usd(budget.limit_usd)}
+        found.append({**whose, **fields, **told, **_UNKNOWN})
     return found

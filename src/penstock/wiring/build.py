@@ -37,6 +37,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 
@@ -81,6 +82,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
+    expect_own_costs(shared.metrics, config)
     house = House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
@@ -134,7 +136,9 @@ def govern(house: House, loaded: Loaded, shared: Shared) -> House:
     """The running house with the keys, teams and budgets of ``loaded``; all else stays."""
     config = loaded.config
     assert config is not None, "only what was loaded is put in force"
-    return house.governed(config, _doors(config, loaded, shared))
+    governed = house.governed(config, _doors(config, loaded, shared))
+    governed.watcher = _watch(config, loaded, shared)
+    return governed
 
 
 def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
