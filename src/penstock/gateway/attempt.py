@@ -30,7 +30,7 @@ def charged(
         quote = purse.quote(ask, outcome.target, unix_s)
         if isinstance(quote, Rejected) or quote.unsent:
             return False
-        hold = purse.hold(f"{facts.request_id}/0", quote)
+        hold = purse.hold(f"{facts.request_id}/0", quote, unix_s)
         if not isinstance(hold, Hold):
             return False
     if allowance.enter(facts.request_id, tokens, now_s) is not None:
@@ -59,7 +59,7 @@ class Toll:
         purse, tariff = self._purse, self._tariff
         hold: Hold | bool = True
         if purse is not None and tariff is not None:
-            found = purse.hold(f"{rid}/0", tariff.of(body_bytes))
+            found = purse.hold(f"{rid}/0", tariff.of(body_bytes), purse.treasury.unix_s())
             if not isinstance(found, Hold):
                 return False
             hold = found
