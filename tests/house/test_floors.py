@@ -23,6 +23,7 @@ LATE: dict[str, str] = {
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
+    "penstock.state.opening": "redis is imported only where a shared state is named",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }
 """Modules that may import inside a function, with the reason."""
