@@ -1,5 +1,6 @@
 """``keys new`` and ``doctor``."""
 
+import hashlib
 import json
 import re
 
@@ -11,14 +12,15 @@ from tests.config.make import sound
 
 
 def test_keys_new_prints_a_fresh_key_and_its_configuration(capsys):
-    """Different each time, long enough not to be guessed."""
+    """Different each time, long enough not to be guessed; what configures it is its hash alone."""
     keys = set()
     for _ in range(3):
-        assert run(["keys", "new", "--name", "research"]) == 0
+        assert run(["keys", "new", "research", "--print"]) == 0
         out = capsys.readouterr().out
         key = out.splitlines()[0]
         assert re.fullmatch(r"psk-[\w-]{43}", key)
-        assert f"export RESEARCH_KEY={key}" in out
+        assert out.count(key) == 1
+        assert f"key: sha256:{hashlib.sha256(key.encode()).hexdigest()}" in out
         keys.add(key)
     assert len(keys) == 3
 
@@ -41,19 +43,20 @@ def test_keys_new_prints_a_fresh_key_and_its_configuration(capsys):
     ],
 )
 def test_the_configuration_that_keys_prints_is_sound_for_any_name(capsys, name):
-    """Its YAML loads, names the holder as given, and its variable can be set in a shell."""
-    assert run(["keys", "new", f"--name={name}"]) == 0
+    """Its YAML loads, names the holder as given, and holds the key's hash."""
+    assert run(["keys", "new", f"--name={name}", "--print"]) == 0
     out = capsys.readouterr().out
-    variable, key = re.search(r"^  export ([A-Za-z_][A-Za-z0-9_]*)=(\S+)$", out, re.MULTILINE).groups()
+    wanted = "sha256:" + hashlib.sha256(out.splitlines()[0].encode()).hexdigest()
     block = out[out.index("  virtual_keys:") :]
-    config = sound("\n".join(line[2:] for line in block.splitlines()), {variable: key})
-    assert [(one.name, one.key) for one in config.virtual_keys] == [(name, f"env.{variable}")]
+    config = sound("\n".join(line[2:] for line in block.splitlines()), {})
+    assert [(one.name, one.key) for one in config.virtual_keys] == [(name, wanted)]
 
 
 def test_keys_new_as_json(capsys):
-    assert run(["keys", "new", "--name", "a b", "--json"]) == 0
+    assert run(["keys", "new", "a b", "--print", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert (made["name"], made["variable"], made["key"].startswith("psk-")) == ("a b", "A_B_KEY", True)
+    assert made["name"] == "a b"
+    assert made["hash"] == "sha256:" + hashlib.sha256(made["key"].encode()).hexdigest()
 
 
 def test_doctor_offline_says_what_is_installed(capsys, monkeypatch):

@@ -1,11 +1,12 @@
 """Fenced blocks of the docs, and a reader who does what a page says: a temp folder, a gateway, simulated providers.
 
-What is changed on the way, and nothing else: the two addresses of the docs (127.0.0.1:8080 and :9090) become the free
+What is changed on the way, and nothing else: the addresses of the docs (127.0.0.1:8080, :9090 and :9099) become the free
 ports of this run; a provider without ``base_url`` gets the simulator's; secrets that a page names get made-up values.
 """
 
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -80,6 +81,12 @@ def secrets_of(text: str) -> dict[str, str]:
     return {name: f"made-up-{name.lower().replace('_', '-')}" for name in _SECRET.findall(text)}
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @dataclass
 class Reader:
     """Follows one page, block by block."""
@@ -91,6 +98,8 @@ class Reader:
     gateway: subprocess.Popen[str] | None = None
     url: str = ""
     outputs: list[str] = field(default_factory=list)
+    own_port: int = field(default_factory=_free_port)
+    """Where the page's own program listens: 9099 in the docs."""
 
     def do(self, block: Block) -> None:
         """What a person would do with this block."""
@@ -108,7 +117,7 @@ class Reader:
 
     def local(self, text: str) -> str:
         """The docs' addresses as those of this run."""
-        text = text.replace("http://127.0.0.1:9090", self.simulator.url)
+        text = text.replace("http://127.0.0.1:9090", self.simulator.url).replace("9099", str(self.own_port))
         return text.replace("http://127.0.0.1:8080", self.url) if self.url else text
 
     def _configure(self, text: str, block: Block) -> None:

@@ -57,7 +57,24 @@ def metered(outputs):
     assert all(stage in outputs[-1] for stage in ("denoise", "upscale", "encode", "keep", "deliver", "title"))
 
 
+def managed(outputs):
+    """The budgets were listed, the rotated key was, and the record has each change; the last answer took the key away."""
+    assert any("$100" in out and "Europe/Berlin" in out and "virtual key research" in out for out in outputs)
+    assert any("old key until" in out and "2099-01-01" in out for out in outputs)
+    assert any("key.revoked" in out and "organisation.created" in out for out in outputs)
+    assert any("night-batch" in out for out in outputs)
+    assert outputs[-1].endswith('{"name":"preview","removed":true}')
+
+
+def told(outputs):
+    """The page's own program has verified an alert."""
+    assert '"percent": 50' in outputs[1]
+    assert "penstock_budget_spent_ratio" in outputs[-1]
+
+
 PROMISES = {
+    "manage-keys-at-run-time.md": managed,
+    "be-told-before-a-budget-ends.md": told,
     "share-a-ledger-in-postgresql.md": shared,
     "first-call.md": tutorial,
     "see-what-it-costs.md": costs,

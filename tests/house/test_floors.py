@@ -17,6 +17,7 @@ LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
+    "penstock.cli.keys": "--help and --print answer without loading the house",
     "penstock.cli.models": "YAML is loaded only where a configuration is to be read",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",

@@ -12,12 +12,12 @@ import uvloop
 from penstock.base.errors import ConfigFault, OurFault
 from penstock.base.usage import Usage
 from penstock.ledger.journal import Journal
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
     ENTRY_COLUMNS,
     MIGRATIONS,
-    open_reader,
     open_writer,
 )
 from tests.ledger.make import call, entry, record

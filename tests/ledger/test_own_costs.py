@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.base.money import Price
+from penstock.ledger.entry import Entry
 from penstock.ledger.journal import Journal
 from penstock.ledger.own_costs import FIELDS, MAX_ENTRIES, Above, Rates, decode, rates_of, read_entries
 from penstock.ledger.queries import cost
-from penstock.ledger.schema import open_reader
+from penstock.ledger.reading import open_reader
 from tests.config.make import loaded
 from tests.ledger.make import record
 
@@ -273,12 +274,13 @@ def test_an_event_counts_once_however_it_is_sent(tmp_path_factory, posts, restar
     """In one batch, in several at once, and after restarts: as many rows as events, and as many were said to be new."""
     path = tmp_path_factory.mktemp("own") / "penstock.db"
     journal, told, seen = Journal(str(path), flush_ms=1), Told(), 0
+    counted: list[Entry] = []
     for number, post in enumerate(posts):
         entries, faults = read(
             {"entries": [{"id": f"e{event}", "compute": "h100", "gpu_seconds": event + 1} for event in post]}
         )
         assert faults == []
-        journal.add_entries(tuple(entries), told)
+        journal.add_entries(tuple(entries), told, counted.extend)
         if number % 2:
             journal.add(record(f"r{number}"))  # calls in between
         if number in restarts:
@@ -290,6 +292,7 @@ def test_an_event_counts_once_however_it_is_sent(tmp_path_factory, posts, restar
     assert {row[0] for row in rows} == {f"own:render:e{event}" for event in events}
     assert len(rows) == len(events) == sum(told.counts)
     assert len(told.counts) == len(posts)
+    assert sorted((entry.request_id, entry.cost_nusd) for entry in counted) == sorted(rows)
     seen = sum(one(compute="h100", gpu_seconds=event + 1).cost_nusd for event in events)
     connection = open_reader(str(path))
     try:
@@ -334,10 +337,13 @@ def test_a_group_beyond_one_statement_is_counted_whole(tmp_path):
     """A thousand entries are several statements and one answer."""
     path = tmp_path / "penstock.db"
     journal, told = Journal(str(path), flush_ms=1), Told()
+    counted: list[Entry] = []
     for start in (0, 500):
         entries, _ = read(
             {"entries": [{"id": f"e{start + i}", "egress": "cdn", "gb": 1} for i in range(MAX_ENTRIES)]}
         )
-        journal.add_entries(tuple(entries), told)
+        journal.add_entries(tuple(entries), told, counted.extend)
     journal.close()
     assert told.counts == [1000, 500]
+    assert {entry.id for entry in counted} == {f"own:render:e{i}/1" for i in range(1500)}
+    assert len(counted) == 1500

@@ -181,10 +181,11 @@ def test_a_foreign_id_counts_once_in_whatever_month(postgres_url):
 
 def test_groups_are_told_what_was_new(postgres_url):
     """Within a group, between two of one batch, and after a restart: an id is new once."""
-    told = []
+    told, fresh = [], []
 
     def group(*names):
-        journal.add_entries(tuple(own(name).entries[0] for name in names), told.append)
+        entries = tuple(own(name).entries[0] for name in names)
+        journal.add_entries(entries, told.append, lambda new: fresh.append([one.id for one in new]))
 
     journal = opened(postgres_url)
     group("a", "b", "a")
@@ -196,6 +197,7 @@ def test_groups_are_told_what_was_new(postgres_url):
     group("d")
     journal.close()
     assert told == [2, 1, 0, 1]
+    assert [sorted(ids) for ids in fresh] == [["event/a", "event/b"], ["event/c"], [], ["event/d"]]
     assert counted(postgres_url) == 4
     assert counted(postgres_url, "calls") == 0
 

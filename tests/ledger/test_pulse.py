@@ -7,7 +7,7 @@ from penstock.base.models import ModelFacts, Target
 from penstock.gateway.record import Explain, Happening, tell
 from penstock.ledger.journal import Journal
 from penstock.ledger.pulse import FIRST_REASON, HEALTH_CODES, passed_over, pulse
-from penstock.ledger.schema import open_reader
+from penstock.ledger.reading import open_reader
 from penstock.routing.health import Health
 from penstock.routing.names import Chain
 from penstock.routing.plan import plan

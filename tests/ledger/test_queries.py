@@ -7,8 +7,8 @@ from penstock.base.usage import Usage
 from penstock.ledger.journal import Journal
 from penstock.ledger.pulse import pulse
 from penstock.ledger.queries import DIMENSIONS, cost, explain
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import read_record
-from penstock.ledger.schema import open_reader
 from tests.ledger.make import AT_MS, entry, record
 
 DAY_MS = 86_400_000

@@ -11,6 +11,7 @@ from msgspec import structs
 from penstock.base.usage import Usage
 from penstock.ledger.exports import PACIFIC, Export, ExportRow
 from penstock.ledger.journal import Journal
+from penstock.ledger.reading import open_reader
 from penstock.ledger.reconcile import (
     Figures,
     LedgerDay,
@@ -20,7 +21,6 @@ from penstock.ledger.reconcile import (
     reconcile,
     span_ms,
 )
-from penstock.ledger.schema import open_reader
 from tests.ledger.make import entry, record
 
 DAY = "2026-11-21"

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from penstock.ledger.fold import fold
 from penstock.ledger.journal import Journal
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rollup import HOUR_MS, facts_of, first_ms, rolled_facts, scanned_facts, state_of
 from penstock.ledger.rows import entry_values
-from penstock.ledger.schema import INSERT_ENTRIES, open_reader, open_writer
+from penstock.ledger.schema import INSERT_ENTRIES, open_writer
 from penstock.ledger.stages import Facts
 from tests.ledger.make import AT_MS, entry, record
 

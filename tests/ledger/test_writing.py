@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.journal import Journal
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import read_record
 from penstock.ledger.schema import (
     ENTRY_COLUMNS,
@@ -15,7 +16,6 @@ from penstock.ledger.schema import (
     INSERT_ENTRIES,
     MIGRATIONS,
     STATEMENT_ROWS,
-    open_reader,
 )
 from tests.ledger.make import call, entry, record
 

@@ -7,6 +7,7 @@ For the test (tests/server/test_kill.py) and the bench (``python -m benches.kill
 import json
 import random
 import signal
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,16 +19,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.ledger.opening import open_ledger
 from penstock.ledger.stages import WORK
+from penstock.ledger.tree import key_id, organisation_id
 from tests.server.process import GatewayProcess, command
-from tests.server.storm import CALL_NUSD, CONFIG, ENV, PER_POST, Post, Storm
+from tests.server.storm import CALL_NUSD, CALLER, CONFIG, ENV, PER_POST, Post, Storm
 from tests.servers import free_port
+
+AUTHORIZED = {"authorization": f"Bearer {CALLER}"}
+BUDGETS = (key_id("storm"), organisation_id("weather"))
 
 
 class Reckoning:
     """What was sent and acknowledged, over all kills; the ledger at ``place`` is held to it."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, state: Path) -> None:
         self.place = place
+        self.state = state
+        """Where the budgets are."""
         self.costs: dict[str, int] = {}
         """Request id -> nano-dollars, of all that was ever posted."""
         self.owed: set[str] = set()
@@ -114,11 +121,21 @@ class Reckoning:
                 )
         return said
 
+    def overdrawn(self) -> dict[str, int]:
+        """Budget -> how much more it counts as spent, over all runs, than the calls in the ledger have cost. Never less
+        than 0: what a killed process had taken to spend is not given back."""
+        ((calls_nusd,),) = self.ask(
+            "SELECT coalesce(sum(cost_nusd), 0) FROM entries WHERE class <> 'own_cost'"
+        )
+        with closing(sqlite3.connect(f"file:{self.state}?mode=ro", uri=True)) as connection:
+            taken = dict(connection.execute("SELECT node, sum(nusd) FROM taken GROUP BY node").fetchall())
+        return {node: taken.get(node, 0) - int(calls_nusd) for node in BUDGETS}
+
     def sent_again(self, gateway: GatewayProcess) -> list[str]:
         """Batches that nobody acknowledged come anew and are taken whole, or are there; acknowledged ones are there."""
         said: list[str] = []
         for post in (*self.unanswered, *self.answered[-1:]):
-            reply = gateway.ask("/v1/ledger/entries", post.body, timeout_s=20)
+            reply = gateway.ask("/v1/ledger/entries", post.body, headers=AUTHORIZED, timeout_s=20)
             told = reply.json()
             there = PER_POST if post.acknowledged else told.get("duplicates")
             if there not in (0, PER_POST) or told != {"accepted": PER_POST - there, "duplicates": there}:
@@ -154,7 +171,7 @@ def play(
     config = CONFIG.replace("UPSTREAM", str(upstream_port))
     if ledger_url is not None:
         config += "ledger: {url: env.STORM_LEDGER}\n"
-    played = Played(Reckoning(ledger_url or str(folder / "penstock.db")))
+    played = Played(Reckoning(ledger_url or str(folder / "penstock.db"), folder / "penstock.db.state"))
     reckoning = played.reckoning
     for turn in range(kills + 1):
         gateway = GatewayProcess(folder, config, {**ENV, "STORM_LEDGER": ledger_url or ""})
@@ -162,6 +179,10 @@ def play(
         last = turn == kills
         with gateway:
             played.faults += reckoning.faults(within_ms)
+            before = reckoning.overdrawn() if turn else dict.fromkeys(BUDGETS, 0)
+            played.faults += [
+                f"{node} counts {-more} less than was spent" for node, more in before.items() if more < 0
+            ]
             played.faults += reckoning.counters(gateway)
             played.faults += reckoning.sent_again(gateway)
             storm = Storm(f"t{turn}", posts_per_s, calls_per_s)
@@ -171,6 +192,10 @@ def play(
             if last:
                 played.faults += own_counters(gateway, storm)
                 gateway.terminate()
+                if reckoning.overdrawn() != before:
+                    played.faults.append(
+                        f"in order, the budgets went from {before} to {reckoning.overdrawn()}"
+                    )
         reckoning.add(storm, killed=not last)
         played.storms.append(storm)
         told(

@@ -22,8 +22,13 @@ providers:
   openai:
     keys: [{value: env.STORM_KEY}]
     network: {base_url: "http://127.0.0.1:UPSTREAM/v1"}
+organisations: [{name: weather, budgets: [{limit_usd: 1000000, period: month}]}]
+teams: [{name: coast, organisation: weather}]
+virtual_keys:
+  - {name: storm, key: env.STORM_CALLER, team: coast, budgets: [{limit_usd: 1000000, period: month}]}
 """
-ENV = {"STORM_KEY": "sk-storm"}
+CALLER = "vk-storm-000000000001"
+ENV = {"STORM_KEY": "sk-storm", "STORM_CALLER": CALLER}
 _USAGE = '"usage":{"prompt_tokens":200,"completion_tokens":150,"total_tokens":350}'
 _WHOLE = (
     '{"id":"chatcmpl-storm","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,'
@@ -85,7 +90,7 @@ def a_post(name: str) -> Post:
     entries: list[dict[str, Any]] = []
     for number in range(PER_POST):
         event, frames = f"{name}-{number}", 1 + number % 97
-        costs[f"own::{event}"] = frames * NUSD_PER_FRAME
+        costs[f"own:storm:{event}"] = frames * NUSD_PER_FRAME
         entries.append(
             {
                 "id": event,
@@ -183,8 +188,8 @@ async def asked(
 ) -> tuple[int, bytes, bytes]:
     """One exchange on an open connection: status, head, body."""
     writer.write(
-        b"POST %b HTTP/1.1\r\nhost: storm\r\nauthorization: Bearer k\r\ncontent-length: %d\r\n%b\r\n%b"
-        % (path.encode(), len(body), headers, body)
+        b"POST %b HTTP/1.1\r\nhost: storm\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n%b\r\n%b"
+        % (path.encode(), CALLER.encode(), len(body), headers, body)
     )
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = head.partition(b"content-length:")[2].split(b"\r\n")[0]

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from penstock.base.money import NANO_PER_USD, usd_text
 from penstock.simulate import Scenario, Simulator, running_simulator
 from penstock.simulate.scenario import Profile
 from tests.server.process import GatewayProcess
@@ -169,6 +171,44 @@ def test_budgets_are_set_and_removed_one_by_one(tmp_path, sim):
         refused = api(gateway, "DELETE", "/budgets/team/search/month", status=404)
         assert "It has: 'day'." in said(refused)
         assert [one["name"] for one in api(gateway, "GET", "/budgets")["data"]] == ["day"]
+
+
+def test_a_budget_set_at_run_time_holds_and_outlives_the_process(tmp_path, sim):
+    """The first budget there is, of a key that has called before: what it spent in this window counts, and is refused."""
+    with started(tmp_path, sim) as gateway:
+        key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
+        assert called(gateway, key) == (200, "")
+        cost_nusd = ledger_sum(tmp_path)
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "1", "period": "day"})
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert row["spent_usd"] == usd_text(cost_nusd)
+        assert row["left_usd"] == usd_text(NANO_PER_USD - cost_nusd)
+        assert called(gateway, key) == (200, "")
+        spent_nusd = ledger_sum(tmp_path, 2)
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": usd_text(spent_nusd + 1), "period": "day"})
+        refused = gateway.chat(headers={"authorization": f"Bearer {key}"})
+        assert refused.status in (402, 429)
+        assert refused.json()["error"]["code"].startswith("budget")
+        gateway.terminate()
+    with started(tmp_path, sim) as gateway:
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert row["spent_usd"] == usd_text(spent_nusd)
+        assert gateway.chat(headers={"authorization": f"Bearer {key}"}).status == refused.status
+        api(gateway, "DELETE", "/budgets/key/a/day")
+        assert called(gateway, key) == (200, "")
+
+
+def ledger_sum(folder, calls=1):
+    """What the ledger has of so many calls, as soon as it has them."""
+    until_s = time.monotonic() + 10
+    while True:
+        connection = sqlite3.connect(folder / "penstock.db")
+        count, total = connection.execute("SELECT count(*), sum(cost_nusd) FROM entries").fetchone()
+        connection.close()
+        if count >= calls:
+            return total
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
 
 
 WRONG = [

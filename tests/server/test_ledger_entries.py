@@ -16,8 +16,10 @@ compute: {h100: {usd_per_hour: 2.49, owned: 4}}
 storage: {s3: {usd_per_gb_month: 0.023}}
 """
 KEYS = """
+organisations: [{name: acme}]
+teams: [{name: vision, organisation: acme, tags: {cost_centre: "7"}}]
 virtual_keys:
-  - {name: render, key: env.RENDER_KEY}
+  - {name: render, key: env.RENDER_KEY, team: vision}
   - {name: other, key: env.OTHER_KEY}
 """
 ENV = {"RENDER_KEY": "vk-render-000000000001", "OTHER_KEY": "vk-other-000000000002"}
@@ -60,6 +62,48 @@ def test_stored_when_answered_and_once(gateway):
         "duplicates": 2,
     }
     assert post(gateway, event(1), "OTHER_KEY").json() == {"accepted": 1, "duplicates": 0}
+
+
+def own_costs(gateway):
+    lines = gateway.ask("/metrics").body.decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if line.startswith("penstock_own_cost_"))
+
+
+def test_costs_are_counted_once_by_what_they_are_for(gateway):
+    """As nano-dollars and as dollars; the operator's own names from the start; what is sent again is not counted again."""
+    before = own_costs(gateway)
+    storage = '{kind="storage",name="s3"}'
+    assert before[f"penstock_own_cost_nusd_total{storage}"] == "0"
+    batch = [
+        event("m1"),
+        event("m2"),
+        {"id": "m3", "storage": "s3", "gb_months": 2},
+        {"id": "m4", "unit": "retouch", "quantity": 3, "usd_per_unit": "0.5"},
+    ]
+    for entries in (batch[:1], batch, [*batch, batch[0]]):
+        assert post(gateway, {"entries": entries}).status == 200
+    after = own_costs(gateway)
+
+    def grown(labels):
+        name = f"penstock_own_cost_nusd_total{labels}"
+        return int(after[name]) - int(before.get(name, 0))
+
+    assert grown('{kind="compute",name="h100"}') == 2 * 691_667
+    assert grown(storage) == 46_000_000
+    assert grown('{kind="unit",name="retouch"}') == 1_500_000_000
+    assert after['penstock_own_cost_usd_total{kind="unit",name="retouch"}'] == "1.5"
+
+
+def test_who_stands_above_the_key(gateway):
+    """Its team and organisation stand on the entry, with the tags of all of them; and the user that the sender names."""
+    posted = event("above", user="anna", meta={"sku": "1", "cost_centre": "mine"})
+    assert post(gateway, posted).json() == {"accepted": 1, "duplicates": 0}
+    ((organisation, team, user, meta),) = rows(
+        gateway.db,
+        "SELECT organisation, team, end_user, meta FROM entries WHERE request_id = 'own:render:eabove'",
+    )
+    assert (organisation, team, user) == ("acme", "vision", "anna")
+    assert json.loads(meta) == {"sku": "1", "cost_centre": "7"}
 
 
 def test_every_prefix_and_only_post(gateway):

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 # Underscores are no DNS, but names of containers have them.
 _HOST: Final = re.compile(r"[a-z0-9_.-]+")
+_SAFE: Final = "/%:@!$&'()*+,;=~-._"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -61,8 +62,20 @@ def parse_base_url(text: str) -> Endpoint:
     host, port = _address(parts, _PORTS[parts.scheme], "base URL")
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"
-    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
+    path = quote(parts.path.rstrip("/"), safe=_SAFE)
     return Endpoint(parts.scheme, host, port, path.encode("ascii"), authority.encode("ascii"))
+
+
+def parse_hook_url(text: str) -> tuple[Endpoint, bytes]:
+    """Where something is posted, and the path with its query; or ValueError with a sentence that does not repeat it."""
+    parts = _split(text, "webhook's URL")
+    if parts.fragment:
+        raise ValueError("A webhook's URL has no fragment (#).")
+    endpoint = parse_base_url(f"{parts.scheme}://{parts.netloc}")
+    path = quote(parts.path or "/", safe=_SAFE) + (
+        f"?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else ""
+    )
+    return endpoint, path.encode("ascii")
 
 
 def parse_proxy(text: str) -> Proxy:

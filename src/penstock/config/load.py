@@ -48,8 +48,13 @@ class Loaded(Struct):
         return [("faults", self.faults), ("warnings", self.warnings), ("base", str(self.base))]
 
 
-def load(path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: str) -> Loaded:
-    """Read a file. Never raises for what is in it: faults are values. ``today`` is an ISO date, for lifecycles."""
+def load(
+    path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: str, *, secrets: bool = True
+) -> Loaded:
+    """Read a file. Never raises for what is in it: faults are values. ``today`` is an ISO date, for lifecycles.
+
+    Without ``secrets`` none is resolved, and none is missed: for who only wants to know what the file says.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -60,10 +65,26 @@ def load(path: Path, environ: Mapping[str, str], catalogue: Catalogue, today: st
         )
     except UnicodeDecodeError as error:
         return _refused("$", f"{path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.")
-    return load_text(text, path.parent, environ, catalogue, today)
+    return load_text(text, path.parent, environ, catalogue, today, resolving=secrets)
 
 
-def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Catalogue, today: str) -> Loaded:
+def value_of(text: str) -> Any:
+    """One value as a configuration would hold it: a list, fields, a number, text. ValueError for what is no YAML."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses repeated keys
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError("it is no YAML value") from error
+
+
+def load_text(
+    text: str,
+    base: Path,
+    environ: Mapping[str, str],
+    catalogue: Catalogue,
+    today: str,
+    *,
+    resolving: bool = True,
+) -> Loaded:
     """The same for text; relative files are found from ``base``."""
     try:
         document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses repeated keys
@@ -85,7 +106,7 @@ def load_text(text: str, base: Path, environ: Mapping[str, str], catalogue: Cata
         return Loaded(None, structural or [Fault("$", f"{error}.")], text=text, base=base)
     faults = meaning_faults(config, catalogue, base)
     secrets: dict[str, Secret] = {}
-    for place, reference in references(config):
+    for place, reference in references(config) if resolving else ():
         found = resolve(reference, environ, base)
         if isinstance(found, Secret):
             secrets[reference] = found
@@ -115,6 +136,10 @@ def references(config: Config) -> list[tuple[str, str]]:
         found += [(path, reference) for path, reference in secrets if not is_hash(reference)]
     if config.server.admin_key is not None:
         found.append(("$.server.admin_key", config.server.admin_key))
+    for i, hook in enumerate(config.alerts.webhooks):
+        path = f"$.alerts.webhooks[{i}]"
+        found += [(f"{path}.url", hook.url)] if is_reference(hook.url) else []
+        found.append((f"{path}.secret", hook.secret))
     if config.ledger.url is not None and is_reference(config.ledger.url):
         found.append(("$.ledger.url", config.ledger.url))
     if config.state.url is not None and is_reference(config.state.url):

@@ -13,6 +13,7 @@ from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, start
 from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
 from penstock.config.governing import governing_faults
+from penstock.config.hooks import webhook_faults
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
 from penstock.config.secrets import (
@@ -344,7 +345,11 @@ def _price_faults(config: Config) -> Iterator[Fault]:
 
 def secret_faults(config: Config, secrets: dict[str, Secret]) -> list[Fault]:
     """What is wrong with secrets that were found. No message repeats one."""
-    return [*_header_faults(config, secrets), *_resolved_faults(config, secrets)]
+    return [
+        *_header_faults(config, secrets),
+        *_resolved_faults(config, secrets),
+        *webhook_faults(config, secrets),
+    ]
 
 
 def _header_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fault]:

@@ -226,7 +226,9 @@ class VirtualKeyConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, 
     """A key that callers present."""
 
     name: Annotated[str, _doc("Who it stands for; shown in the ledger.")]
-    key: Annotated[str, _doc("env.NAME, file:PATH, or sha256:HEX (what `penstock keys new` prints).")]
+    key: Annotated[
+        str, _doc("env.NAME, file:PATH, or sha256:HEX (what `penstock keys new NAME --print` says).")
+    ]
     team: Annotated[str | None, _doc("The team that it belongs to.")] = None
     provider_keys: Annotated[
         tuple[str, ...], _doc("provider.key names this virtual key spends on; default: all.")

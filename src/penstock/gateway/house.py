@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 from penstock.base.chat import Ask
@@ -112,6 +113,14 @@ class BooksPort(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """Who knows how budgets stand (gateway.watcher)."""
+
+    async def refresh(self) -> None:
+        """Set the gauges."""
+        ...
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
@@ -131,6 +140,7 @@ class House:
         "providers",
         "rng",
         "version",
+        "watcher",
     )
 
     def __init__(
@@ -166,8 +176,18 @@ class House:
         self.clock = clock
         self.rng = rng
         self.log_once = log_once
+        self.watcher: Watched | None = None
+        """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models
         """What ``/v1/models`` offers, before a key's allow-list: OpenAI's shape."""
+
+    def governed(self, config: Config, doors: Doors) -> "House":
+        """The same house with other keys, teams and budgets."""
+        other = copy(self)
+        other.config = config
+        other.doors = doors
+        other.plans = {}
+        return other
 
     def retries(self, provider: str) -> RetryConfig:
         """How often a target of ``provider`` is retried."""

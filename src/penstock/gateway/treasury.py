@@ -92,14 +92,22 @@ class Treasury:
         self._recalled |= found
         return found
 
+    def not_heard(self, names: Iterable[tuple[str, str]]) -> None:
+        """What was spent in these could not be recalled: it is asked for again."""
+        self._recalled -= set(names)
+
     def total_nusd(self, bucket: Bucket) -> int:
         """What all processes, and all runs before, have spent in this window, as far as this one has heard."""
         return bucket.spent + self.slices.elsewhere_nusd(bucket)
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Nodes that are new or have changed; what was spent in them stays."""
+        """Nodes that are new or have changed; what was spent in them stays, and a new limit holds at once."""
         for node in nodes:
+            known = [(self.budgets.accounts.get((node.id, spec.name)), spec) for spec in node.budgets]
+            changed = [account for account, spec in known if account is not None and account.spec != spec]
             self.budgets.put(node)
+            for account in changed:
+                self.slices.cut(account)
 
     def path(self, node: str) -> Path | None:
         """The budgets of a node and of all above it; None where there are none."""
@@ -116,7 +124,8 @@ class Treasury:
         answer = self.reserve(path, rid, amount_nusd)
         if isinstance(answer, Short):
             await self.exchange(answer.claims)
-            answer = self.slices.reserve(path, rid, amount_nusd, self._clock.unix_s(), claimed=True)
+            now_s = self._clock.unix_s()
+            answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=True, asked=answer)
         assert not isinstance(answer, Short), "asked the store, and was told to ask"
         return answer
 

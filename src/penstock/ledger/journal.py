@@ -93,13 +93,19 @@ class Journal:
             self._asleep = False
             self._bell.put(None)
 
-    def add_entries(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+    def add_entries(
+        self,
+        entries: tuple[Entry, ...],
+        stored: Callable[[int], object],
+        counted: Callable[[list[Entry]], object] | None = None,
+    ) -> None:
         """Take entries that belong to no call; never fails, and never waits for the disk. From any thread.
 
         ``stored`` is called in the writer's thread, must not raise, and is given how many of them were not there before:
-        an id that is there stays as it is. It is called only after their commit.
+        an id that is there stays as it is. It is called only after their commit; ``counted`` before it, with those that
+        were not there.
         """
-        group = Group(entries, stored)
+        group = Group(entries, stored, counted)
         try:
             values = [value for entry in entries for value in entry_values(entry)]
         except _UNENCODABLE:
@@ -220,7 +226,7 @@ class Journal:
             self._written += len(batch)
             self._progress.notify_all()
         for group in groups:
-            group.stored(group.new)
+            group.tell()
         return True
 
     def _retire(self, count: int) -> None:

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.ledger.budgets import Bucket, Budget, Budgets, Path, Refused, Reservation
+from penstock.ledger.budgets import Account, Bucket, Budget, Budgets, Path, Refused, Reservation
 
 LEASE_S = 5.0
 _RENEW_S = LEASE_S / 3
@@ -254,25 +254,9 @@ class _Share:
     """One pot as this holder has it."""
 
     __slots__ = (
-        "acked",
-        "bucket",
-        "closed",
-        "granted",
-        "heard_spent",
-        "left",
-        "loose",
-        "pot",
-        "renew_at_s",
-        "returned",
-        "running",
-        "seen",
-        "sent_s",
-        "seq",
-        "size",
-        "taken",
-        "told_returned",
-        "told_spent",
-        "wanted",
+        "acked", "bucket", "closed", "granted", "heard_spent", "left", "loose", "pot",
+        "renew_at_s", "returned", "running", "seen", "sent_s", "seq", "size", "taken",
+        "told_returned", "told_spent", "wanted",
     )  # fmt: skip
 
     def __init__(self, bucket: Bucket) -> None:
@@ -341,9 +325,16 @@ class Slices:
         """What the ledger says was spent in a pot before this run, by anybody; to be set before its first claim."""
 
     def reserve(
-        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: bool = False
+        self,
+        path: Path,
+        rid: str,
+        amount_nusd: int,
+        now_s: float,
+        *,
+        claimed: bool = False,
+        asked: Short | None = None,
     ) -> Reservation | Refused | Short:
-        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard, so refuse now."""
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was asked (``asked``), so refuse now."""
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if isinstance(answer, Reservation) or answer.code == "lease-ended":
             return answer
@@ -352,8 +343,11 @@ class Slices:
             if amount_nusd > share.bucket.account.spec.limit_nusd:
                 return self._refused(share, amount_nusd, now_s)
         if claimed:
+            # Later claims, of other calls, may still be on their way: what was said to this one's is what counts.
+            seqs = {} if asked is None else {claim.pot: claim.seq for claim in asked.claims}
             return max(
-                (self._refused(one, amount_nusd, now_s) for one in short), key=lambda r: r.retry_after_s or 0
+                (self._refused(one, amount_nusd, now_s, seqs.get(one.pot)) for one in short),
+                key=lambda r: r.retry_after_s or 0,
             )
         return Short([self._claim(share, now_s, need=amount_nusd - share.idle) for share in short])
 
@@ -366,6 +360,13 @@ class Slices:
                     share = self._share(bucket)
                     share.wanted, share.running = more_nusd, True
         return answer
+
+    def cut(self, account: Account) -> None:
+        """Its limit was changed: what was leased under the old one is not spent under the new, but asked for again."""
+        share = None if account.current is None else self._shares.get(account.current)
+        if share is not None and not share.closed:
+            share.give_back()
+            share.size = 0
 
     def claims(self, now_s: float) -> list[Claim]:
         """What is due: shortages, slices that run low, returns, renewals, windows that are over."""
@@ -480,12 +481,17 @@ class Slices:
             self._shares[bucket] = self._pots[share.pot] = share
         return share
 
-    def _refused(self, share: _Share, amount_nusd: int, now_s: float) -> Refused:
+    def _refused(
+        self, share: _Share, amount_nusd: int, now_s: float, asked_seq: int | None = None
+    ) -> Refused:
         """What the pool last said decides whether others may still give something back; unheard, it may be so."""
         bucket, spec = share.bucket, share.bucket.account.spec
         if amount_nusd > spec.limit_nusd:
             code, wait_s = "budget-too-small", None
-        elif share.acked < share.seq or amount_nusd <= share.left + share.loose:
+        elif (
+            share.acked < (share.seq if asked_seq is None else asked_seq)
+            or amount_nusd <= share.left + share.loose
+        ):
             code, wait_s = "budget-held", min(1.0, max(0.0, bucket.end_s - now_s))
         else:
             code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)

@@ -5,7 +5,7 @@ What PostgreSQL needs (``penstock[postgres]``) is imported only where such a pla
 
 from penstock.base.errors import ConfigFault
 from penstock.ledger.journal import Journal
-from penstock.ledger.schema import open_reader
+from penstock.ledger.reading import open_reader
 from penstock.ledger.sql import Reading
 
 SCHEMES = ("postgresql://", "postgres://")

@@ -44,6 +44,14 @@ MAX_FIELDS = 40
 MAX_NUMBER = 10**15
 PER_HOUR = 3_600_000_000
 PER_GB = 10**9
+UNITS: dict[str, tuple[str, int, int]] = {
+    "compute": ("gpu_us", 6, PER_HOUR),
+    "storage": ("byte_months", 9, PER_GB),
+    "egress": ("bytes", 9, PER_GB),
+}
+"""What is priced by the configuration: the unit of a line, its decimal places, how many of it the price is for."""
+POSTED = "posted"
+"""The version of a price that came with the entry."""
 EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 """2000 and 2100: a time beyond is in another unit."""
 _MAX_STORED = 2**63
@@ -252,11 +260,7 @@ class _EntryReader:
             self._wrong(field, f"{field} is missing.", f"Add {field}: how much it was.")
         if price is None or amount is None:
             return None
-        unit, places, per = {
-            "compute": ("gpu_us", 6, PER_HOUR),
-            "storage": ("byte_months", 9, PER_GB),
-            "egress": ("bytes", 9, PER_GB),
-        }[kind]
+        unit, places, per = UNITS[kind]
         whole = int(amount.scaleb(places).to_integral_value(ROUND_HALF_EVEN))
         return self._priced(unit, whole, Price(price.pico_usd, price.per * per), self._rates.version, field)
 
@@ -280,7 +284,7 @@ class _EntryReader:
                 self._wrong("usd_per_unit", f"{error}.", 'Send decimal dollars, "0.0004".')
         if self.faults or quantity is None or price is None:
             return None
-        return self._priced(unit, int(quantity), price, "posted", "quantity")
+        return self._priced(unit, int(quantity), price, POSTED, "quantity")
 
     def _priced(self, unit: str, quantity: int, price: Price, version: str, field: str) -> Line | None:
         cost_nusd = line_cost_nusd(quantity, price)

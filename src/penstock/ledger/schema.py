@@ -17,7 +17,7 @@ from penstock.ledger.entry import Call, Entry
 APPLICATION_ID = 0x50454E53
 """ "PENS" in the file's header."""
 
-_PATH = "$.ledger.path"
+LEDGER_PATH = "$.ledger.path"
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -174,6 +174,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _COLUMNS = {"klass": "class", "user": "end_user"}
 """Fields whose column has another name: PostgreSQL reads ``user`` as who is connected."""
 
+FILLED = {"organisation": "''", "team": "''", "end_user": "''"}
+"""What a migration writes into new columns of old rows; NULL into all others."""
+
 
 def _columns(fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_COLUMNS.get(name, name) for name in fields)
@@ -202,9 +205,9 @@ def open_writer(path: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
-        raise _cannot(path, error) from error
+        raise cannot_open(path, error) from error
     try:
-        _refuse_strangers(connection, path)
+        refuse_strangers(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: a killed process loses nothing; a power cut may take the last commits, never the file's
         # integrity. Why that is enough here: decision 001.
@@ -215,45 +218,15 @@ def open_writer(path: str) -> sqlite3.Connection:
         connection.isolation_level = "IMMEDIATE"
     except sqlite3.Error as error:
         connection.close()
-        raise _cannot(path, error) from error
+        raise cannot_open(path, error) from error
     except ConfigFault:
         connection.close()
         raise
     return connection
 
 
-def open_reader(path: str) -> sqlite3.Connection:
-    """A connection that cannot write. Raises ConfigFault where there is no ledger at ``path``."""
-    try:
-        connection = sqlite3.connect(
-            f"file:{_uri_path(path)}?mode=ro",
-            uri=True,
-            timeout=5.0,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    except sqlite3.Error as error:
-        raise ConfigFault(
-            f"There is no ledger to read at {path!r} ({error}).",
-            path=_PATH,
-            hint="Start `penstock serve` once, or name the file with --db.",
-        ) from error
-    try:
-        _refuse_strangers(connection, path, may_be_new=False)
-    except sqlite3.Error as error:
-        connection.close()
-        raise _cannot(path, error) from error
-    except ConfigFault:
-        connection.close()
-        raise
-    return connection
-
-
-def _uri_path(path: str) -> str:
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _refuse_strangers(connection: sqlite3.Connection, path: str, *, may_be_new: bool = True) -> None:
+def refuse_strangers(connection: sqlite3.Connection, path: str, *, may_be_new: bool = True) -> None:
+    """Raises ConfigFault for what is not ours, or is of a newer version."""
     # In this order: tables and id are made in one transaction, so whoever sees the tables then sees the id.
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -261,13 +234,13 @@ def _refuse_strangers(connection: sqlite3.Connection, path: str, *, may_be_new: 
     if application != APPLICATION_ID and not (empty and application == 0 and may_be_new):
         raise ConfigFault(
             f"{path!r} is not a Penstock ledger: it is another program's database, or an empty file.",
-            path=_PATH,
+            path=LEDGER_PATH,
             hint="Name another file; this one was left as it is.",
         )
     if version > len(MIGRATIONS):
         raise ConfigFault(
             f"The ledger {path!r} was written by a newer Penstock (schema {version}; this one knows {len(MIGRATIONS)}).",
-            path=_PATH,
+            path=LEDGER_PATH,
             hint="Run the newer version, or name another file.",
         )
 
@@ -276,7 +249,7 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
     # Two processes may open a new file at once: the version is read inside the write transaction.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _refuse_strangers(connection, path)
+        refuse_strangers(connection, path)
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in statements:
@@ -289,9 +262,10 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("COMMIT")
 
 
-def _cannot(path: str, error: sqlite3.Error) -> ConfigFault:
+def cannot_open(path: str, error: sqlite3.Error) -> ConfigFault:
+    """Why a file cannot be opened."""
     return ConfigFault(
         f"The ledger {path!r} cannot be opened: {error}.",
-        path=_PATH,
+        path=LEDGER_PATH,
         hint="Name a file in a directory that exists and may be written, with ledger.path or --db.",
     )

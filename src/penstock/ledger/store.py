@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from penstock.ledger.entry import Entry, Record
+from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import NULL, read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
@@ -15,26 +16,42 @@ from penstock.ledger.schema import (
     INSERT_CALLS,
     INSERT_ENTRIES,
     STATEMENT_ROWS,
-    open_reader,
     open_writer,
 )
 
 
 class Group:
-    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed."""
+    """Entries without a call. ``stored`` is told how many were new, in the writer's thread, once they are committed;
+    before it ``counted``, if there is one, of the new ones themselves."""
 
-    __slots__ = ("entries", "new", "stored")
+    __slots__ = ("counted", "entries", "fresh", "new", "stored")
 
-    def __init__(self, entries: tuple[Entry, ...], stored: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        stored: Callable[[int], object],
+        counted: Callable[[list[Entry]], object] | None = None,
+    ) -> None:
         self.entries = entries
         self.stored = stored
+        self.counted = counted
         self.new = 0
+        self.fresh: set[str] = set()
+        """Ids of the new ones."""
+
+    def tell(self) -> None:
+        """It is committed."""
+        if self.counted is not None:
+            first = {entry.id: entry for entry in reversed(self.entries)}
+            self.counted([entry for name, entry in first.items() if name in self.fresh])
+        self.stored(self.new)
 
 
 Row = tuple[Record | Group, list[Any], list[Any]]
 """A record, its call's values (a group has none), its entries' values one after the other."""
 SLICE_RECORDS = STATEMENT_ROWS[-1]
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
+_ID = ENTRY_COLUMNS.index("id")
 _ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
 
@@ -107,13 +124,23 @@ class SqliteStore:
         left: list[list[Any]] = []
         for owner, values in zip(owners, entries, strict=True):
             if isinstance(owner, Group):
-                before = self._writer.total_changes
+                ids = {str(one) for one in values[_ID :: len(_ENTRY_NULLS)]}
+                before, last = self._writer.total_changes, self._last_row() if len(ids) > 1 else 0
                 # A copy: a failed batch is written again.
                 self._insert(INSERT_ENTRIES, [*values], _ENTRY_NULLS)
                 owner.new = self._writer.total_changes - before
+                owner.fresh = ids if owner.new == len(ids) else self._among(ids, last) if owner.new else set()
             else:
                 left.append(values)
         return left
+
+    def _last_row(self) -> int:
+        return self._writer.execute("SELECT max(rowid) FROM entries").fetchone()[0] or 0
+
+    def _among(self, ids: set[str], last: int) -> set[str]:
+        """Which of these came behind the row ``last``."""
+        rows = self._writer.execute("SELECT id FROM entries WHERE rowid > ?", (last,))
+        return {str(row[0]) for row in rows} & ids
 
     def _insert(self, statements: dict[int, str], values: list[Any], nulls: list[float]) -> None:
         """Write rows that stand one after the other, in as few statements as can hold them."""

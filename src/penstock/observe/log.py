@@ -55,6 +55,10 @@ class OperatorLog:
         """Something happened. ``name`` is dotted and stable: "reload.done"."""
         self._write("info", name, "", facts)
 
+    def warn(self, name: str, /, **facts: Fact) -> None:
+        """Something that a person should know in time: a budget that runs out."""
+        self._write("warning", name, "", facts)
+
     def fault(self, name: str, /, **facts: Fact) -> None:
         """Something that a person must mend, and nobody's bug: a faulty configuration, a busy port."""
         self._write("error", name, "", facts)

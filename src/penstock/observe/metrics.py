@@ -306,6 +306,9 @@ class Metrics(_Figures):
                 _lines(
                     out, metric, {key: usd_text(target.cost_nusd) for key, target in self._targets.items()}
                 )
+            case names.OWN_COST_USD.name:
+                own = self._plain.get(names.OWN_COST_NUSD.name, {})
+                _lines(out, metric, {labels: usd_text(int(nusd)) for labels, nusd in own.items()})
             case names.UNPRICED.name:
                 _lines(out, metric, {key: target.unpriced for key, target in self._targets.items()})
             case names.DURATION.name:
@@ -318,9 +321,8 @@ class Metrics(_Figures):
                 _histogram_lines(out, metric, (), self._overhead)
             case names.INFLIGHT.name:
                 _lines(out, metric, {(): self.inflight})
-            case names.COST_PER_RENDER.name:
-                _lines(out, metric, self._texts.get(metric.name, {}))
             case _:
+                _lines(out, metric, self._texts.get(metric.name, {}))
                 _lines(out, metric, self._plain.get(metric.name, {}))
 
     def _series(self, metric: Metric, labels: tuple[str, ...]) -> dict[tuple[str, ...], float]:

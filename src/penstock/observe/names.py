@@ -91,6 +91,16 @@ UNPRICED = Metric(
     ("provider", "model"),
     "Attempts whose price, and so whose cost, is not known.",
 )
+OWN_COST_NUSD = Metric(
+    "penstock_own_cost_nusd_total",
+    "counter",
+    ("kind", "name"),
+    "Costs of your own in integer nano-dollars, as posted to this gateway and counted once: kind is compute, storage, egress "
+    "or unit, name what the configuration or the poster calls it.",
+)
+OWN_COST_USD = Metric(
+    "penstock_own_cost_usd_total", "counter", ("kind", "name"), "The same in dollars: nano-dollars / 1e9."
+)
 DURATION = Metric(
     "penstock_request_duration_seconds",
     "histogram",
@@ -152,6 +162,40 @@ QUEUE_WAIT = Metric(
     ("provider",),
     "How long those that waited, and then had their turn, have waited in all.",
 )
+BUDGET_RATIO = Metric(
+    "penstock_budget_spent_ratio",
+    "gauge",
+    ("holder", "budget"),
+    "What is spent of a budget in its window of now, by all processes, beside its limit: 1 is all of it.",
+)
+BUDGET_SPENT_USD = Metric(
+    "penstock_budget_spent_usd",
+    "gauge",
+    ("holder", "budget"),
+    "The same in dollars; what running calls hold is not in it.",
+)
+BUDGET_LIMIT_USD = Metric(
+    "penstock_budget_limit_usd", "gauge", ("holder", "budget"), "A budget's limit in dollars."
+)
+BUDGET_FORECAST = Metric(
+    "penstock_budget_forecast_exhausted_seconds",
+    "gauge",
+    ("holder", "budget"),
+    "Until a budget is spent, at the rate of the last hour. Absent where that is not before its window ends.",
+)
+BUDGET_ALERTS = Metric(
+    "penstock_budget_alerts_total",
+    "counter",
+    ("holder", "budget", "percent"),
+    "Thresholds that were reached and told, each once a window, by one of all processes.",
+)
+WEBHOOKS = Metric(
+    "penstock_webhooks_total",
+    "counter",
+    ("host", "outcome"),
+    "Alerts posted: delivered, retried (once more for each try), failed (given up) or dropped (the queue was full, or the "
+    "gateway stopped).",
+)
 COST_PER_RENDER = Metric(
     "penstock_cost_per_render",
     "gauge",
@@ -175,6 +219,8 @@ METRICS: tuple[Metric, ...] = (
     COST_NUSD,
     COST_USD,
     UNPRICED,
+    OWN_COST_NUSD,
+    OWN_COST_USD,
     DURATION,
     FIRST_TOKEN,
     OVERHEAD,
@@ -189,6 +235,12 @@ METRICS: tuple[Metric, ...] = (
     QUEUE_WAITING,
     QUEUE_CALLS,
     QUEUE_WAIT,
+    BUDGET_RATIO,
+    BUDGET_SPENT_USD,
+    BUDGET_LIMIT_USD,
+    BUDGET_FORECAST,
+    BUDGET_ALERTS,
+    WEBHOOKS,
     COST_PER_RENDER,
     RELOADS,
     INFO,

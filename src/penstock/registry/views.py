@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.config.fault import Fault
-from penstock.config.schema import Config, GovernedConfig, VirtualKeyConfig
+from penstock.config.schema import Config, GovernedConfig, Usd, VirtualKeyConfig
 from penstock.registry.changes import Change, budget_name
 from penstock.registry.objects import SECRET_FIELDS, SORTS, Kind, Merged, Registry, Stored, declared, name_of
 from penstock.registry.secret import blotted
@@ -100,11 +100,11 @@ def _view(
     if kind == "key":
         previous: list[dict[str, Any]] = fields.get("previous", ())
         view["previous_until"] = [old["until"] for old in previous]
-    return {**view, **{name: value for name, value in fields.items() if name not in hidden}}
+    return {**view, **_with_text({name: value for name, value in fields.items() if name not in hidden})}
 
 
-def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dict[str, Any]]:
-    """Every budget in force, with whose it is; a key's users' too."""
+def budget_views(config: Config, merged: Merged) -> list[dict[str, Any]]:
+    """Every budget in force, with whose it is; a key's users' too. What was spent is not known here."""
     views: list[dict[str, Any]] = []
     for kind in SORTS:
         made = len(declared(config, kind))
@@ -122,9 +122,28 @@ def budget_views(config: Config, registry: Registry, merged: Merged) -> list[dic
     return views
 
 
+_UNKNOWN: dict[str, Any] = dict.fromkeys(("spent_usd", "left_usd", "window_from", "window_until"))
+
+
+def _usd(value: Usd) -> str:
+    """Dollars as decimal text: what YAML read as a float was written without its ".0"."""
+    return str(value).removesuffix(".0")
+
+
+def _with_text(fields: dict[str, Any]) -> dict[str, Any]:
+    """Limits as text, here and of users."""
+    shown = dict(fields)
+    if shown.get("budgets"):
+        shown["budgets"] = [{**one, "limit_usd": _usd(one["limit_usd"])} for one in shown["budgets"]]
+    if shown.get("users"):
+        shown["users"] = [_with_text(one) for one in shown["users"]]
+    return shown
+
+
 def _budgets(whose: dict[str, Any], one: GovernedConfig) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for budget in one.budgets:
         fields: dict[str, Any] = msgspec.to_builtins(budget)
-        found.append({**whose, **fields, "name": budget_name(fields), "limit_usd": str(budget.limit_usd)})
+        told = {"name": budget_name(fields), "limit_usd": _usd(budget.limit_usd)}
+        found.append({**whose, **fields, **told, **_UNKNOWN})
     return found

@@ -193,7 +193,7 @@ class _Pages:
         """Costs from outside the gateway, for the presented key; answered when they are stored."""
         # With the origin: what changes the ledger is not for web pages from elsewhere, where no key is needed.
         principal = self._principal(request, CREDENTIALS | {b"origin"})
-        return _json(await post(self._app.house, await request.body(), principal.name))
+        return _json(await post(self._app.house, await request.body(), principal))
 
     async def health(self, _request: Request) -> Response:
         """The process lives."""
@@ -215,6 +215,8 @@ class _Pages:
         house = self._app.house
         house.books.flush()
         self._app.take_gauges()
+        if house.watcher is not None:
+            await house.watcher.refresh()
         await self._render_costs.refresh(house.metrics, self._ledger, house.config)
         metrics = house.metrics
         if self._app.others is not None:

@@ -1,8 +1,8 @@
 """Keys, teams and budgets of a running gateway, changed without a restart.
 
-A change: decided, the new house built beside the old one, then stored, then swapped. What cannot be built is not stored,
-and what could not be stored is not in force; between the two nothing can fail. Changes made elsewhere (another worker,
-another node, ``penstock keys`` at the store itself) are found by their version, twice a second.
+A change: decided, then stored, then put in force. What could not be stored is not in force; what is stored and could not
+be put in force (its budget's past cannot be read) is said, and tried again. Changes made elsewhere (another worker, another node, ``penstock keys`` at the store itself) are found by their version,
+twice a second.
 """
 
 import asyncio
@@ -14,21 +14,31 @@ import msgspec
 from msgspec import Struct
 
 from penstock.base.errors import ConfigFault, OurFault, PenstockError
+from penstock.base.money import usd_text
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded
 from penstock.config.meaning import meaning_faults
 from penstock.config.schema import Config
+from penstock.ledger.tree import key_id, organisation_id, team_id, user_id
 from penstock.observe.log import OperatorLog
-from penstock.registry.changes import Ask, applied, decide, settled
+from penstock.registry.changes import Ask, Change, applied, decide, settled
 from penstock.registry.desk import TRIES, answer, crowded
 from penstock.registry.objects import Check, Kind, Merged, Registry, merge
 from penstock.registry.secret import fresh_key
 from penstock.registry.store import Stale, Store
-from penstock.registry.views import Entry, budget_views, entry_of, entry_view, object_views
+from penstock.registry.views import Entry, budget_views, entry_of, entry_view, iso_ms, object_views
+from penstock.wiring.money import Figures
 
 FOLLOW_S = 0.5
 """How often the store's version is asked: one small read in another thread."""
+
+
+_NODES: dict[str, Callable[[str], str]] = {
+    "organisation": organisation_id,
+    "team": team_id,
+    "key": key_id,
+}
 
 
 class Joined(Struct, frozen=True, kw_only=True):
@@ -40,8 +50,10 @@ class Joined(Struct, frozen=True, kw_only=True):
     loaded: Loaded
 
 
-Swap = Callable[[Joined], Awaitable[Callable[[], Awaitable[None]]]]
-"""Builds a house beside the running one (raises ConfigFault), and gives what puts it in force, which cannot fail."""
+Spending = Callable[[], Awaitable[dict[tuple[str, str], Figures]]]
+"""What was spent in each budget's window of now, by its node and name."""
+Put = Callable[[Joined], Awaitable[None]]
+"""Puts keys, teams and budgets in force; nothing else of the house changes."""
 
 
 class Administration:
@@ -51,7 +63,8 @@ class Administration:
         self._store = store
         self._catalogue = catalogue
         self._log = log
-        self._swap: Swap | None = None
+        self._put: Put | None = None
+        self._spending: Spending | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.in_force: Joined | None = None
@@ -60,9 +73,10 @@ class Administration:
         """What a file says with what was made at run time. Blocks; raises OurFault where the store does not answer."""
         return self._joined(file, self._store.read())
 
-    def begin(self, joined: Joined, swap: Swap, lock: asyncio.Lock) -> None:
+    def begin(self, joined: Joined, put: Put, spending: Spending, lock: asyncio.Lock) -> None:
         """``joined`` is in force; from now on changes are. ``lock``: one swap at a time, reloads included."""
-        self.in_force, self._swap, self._lock = joined, swap, lock
+        self.in_force, self._put, self._lock = joined, put, lock
+        self._spending = spending
         self._keep(self._follow())
 
     def taken(self, joined: Joined, version: str, who: str) -> None:
@@ -87,9 +101,11 @@ class Administration:
         return object_views(kind, _config(joined.file), joined.registry, joined.merged)
 
     async def budgets(self) -> list[dict[str, Any]]:
-        """Every budget, as the store has it now."""
+        """Every budget, as the store has it now, and what was spent in its window."""
         joined = await self._now()
-        return budget_views(_config(joined.file), joined.registry, joined.merged)
+        views = budget_views(_config(joined.file), joined.merged)
+        figures = {} if self._spending is None else await self._spending()
+        return [{**view, **_spent(view, figures)} for view in views]
 
     async def audit(
         self, *, limit: int, before: int | None, kind: str | None, name: str | None
@@ -107,23 +123,23 @@ class Administration:
                 change = decide(ask, registry, config, now_s, fresh_key)
                 merged = await asyncio.to_thread(settled, ask, change, registry, config, check)
                 after = applied(registry, change)
-                joined = _with(file, after, merged)
-                take = await self._build(joined)
                 entry, place = entry_of(change, who, now_s), change.object.place
                 try:
                     await asyncio.to_thread(self._store.commit, registry.version, place, change.after, entry)
                 except Stale:
                     continue
-                await take()
-                self.in_force = joined
                 self._log.event("admin.changed", action=change.action, name=place[1], who=who)
+                try:
+                    await self._take(_with(file, after, merged))
+                except PenstockError as error:
+                    raise _not_yet(error, change) from error
                 return answer(change, config, after, merged)
         raise crowded()
 
-    async def _build(self, joined: Joined) -> Callable[[], Awaitable[None]]:
-        if self._swap is None:
-            raise OurFault("The gateway has not started yet.", status=503, retry_after_s=1)
-        return await self._swap(joined)
+    async def _take(self, joined: Joined) -> None:
+        if self._put is not None:
+            await self._put(joined)
+            self.in_force = joined
 
     async def _now(self) -> Joined:
         joined = self._in_force()
@@ -140,12 +156,8 @@ class Administration:
                 if await asyncio.to_thread(self._store.version) != self._in_force().registry.version:
                     async with self._lock:
                         joined = await asyncio.to_thread(self.join, self._in_force().file)
-                        take = await self._build(joined)
-                        await take()
-                        self.in_force = joined
+                        await self._take(joined)
                     self._log.event("admin.followed", version=joined.registry.version)
-            except ConfigFault as error:
-                self._log.once("admin build", f"{error.path}: {error.public()} What was in force stays.")
             except PenstockError as error:
                 self._log.once("admin store", f"{error.public()} What was in force stays.")
 
@@ -192,6 +204,32 @@ class Administration:
             error = task.exception()
             if error is not None and not isinstance(error, PenstockError):
                 self._log.failure("admin.failed", error)
+
+
+def _spent(view: dict[str, Any], figures: dict[tuple[str, str], Figures]) -> dict[str, Any]:
+    """Nothing where it is not known: of ``*``, whose users have a budget each, and of what no call was held to yet."""
+    name: str = view["of"]
+    node = _NODES[view["kind"]](name) if view["user"] is None else user_id(name, view["user"])
+    found = figures.get((node, view["name"]))
+    if found is None:
+        return {}
+    return {
+        "spent_usd": usd_text(found.spent_nusd),
+        "left_usd": usd_text(max(0, found.limit_nusd - found.spent_nusd)),
+        "window_from": iso_ms(round(found.start_s * 1000)),
+        "window_until": iso_ms(round(found.end_s * 1000)),
+    }
+
+
+def _not_yet(error: PenstockError, change: Change) -> OurFault:
+    """The one answer that is neither yes nor no. A fresh key is lost with it, and a rotation makes another."""
+    lost = " The key that was made is not shown: rotate it." if change.secret is not None else ""
+    return OurFault(
+        f"It is stored, and not yet in force: {error.public()}{lost}",
+        code="admin_not_in_force",
+        hint="The gateway tries again twice a second, and says why not in its log.",
+        status=503,
+    )
 
 
 def _config(file: Loaded) -> Config:

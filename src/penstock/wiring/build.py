@@ -21,8 +21,11 @@ from penstock.dialects import UPSTREAMS
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
+from penstock.gateway.watcher import Watcher
+from penstock.gateway.webhooks import Address, Webhooks
 from penstock.ledger.journal import Journal
 from penstock.ledger.leases import SliceStore
 from penstock.net.dial import ca_version, trust
@@ -34,6 +37,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 
@@ -57,6 +61,7 @@ class Shared:
         self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
+        self.watcher: Watcher | None = None
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -73,18 +78,17 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             providers[name] = made
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
-    if shared.kept.treasury is None and has_budgets(config):
-        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
     maker = _TargetMaker(config, providers, catalogue)
     names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
+    expect_own_costs(shared.metrics, config)
     house = House(
         config=config,
         version=blake2b(loaded.text.encode(), digest_size=6).hexdigest(),
         names=names,
         providers=providers,
-        doors=doors_of(config, loaded, shared.kept),
+        doors=_doors(config, loaded, shared),
         health=shared.health,
         estimator=shared.estimator,
         books=shared.books,
@@ -96,12 +100,51 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         models=models,
     )
     _queues(config, providers, shared)
+    house.watcher = _watch(config, loaded, shared)
     return house
+
+
+def _watch(config: Config, loaded: Loaded, shared: Shared) -> Watcher | None:
+    """Alerts, where there are budgets. What was told, and what waits to be posted, outlives a reload."""
+    treasury = shared.kept.treasury
+    if treasury is None:
+        return None
+    watcher = shared.watcher
+    if watcher is None:
+        webhooks = Webhooks(shared.log, shared.metrics, shared.clock, shared.rng)
+        watcher = shared.watcher = Watcher(treasury, webhooks, shared.metrics, shared.log, shared.clock)
+        treasury.watch = watcher.note
+    watcher.percents = config.alerts.at_percent
+    secrets = loaded.secrets
+    watcher.webhooks.change(
+        [
+            Address(
+                secrets[one.url].reveal() if one.url in secrets else one.url, secrets[one.secret].reveal()
+            )
+            for one in config.alerts.webhooks
+        ]
+    )
+    return watcher
 
 
 def _lease_s(config: Config) -> float:
     """What is not settled by then belongs to no call that runs."""
     return 2 * config.server.total_timeout_ms / 1000
+
+
+def govern(house: House, loaded: Loaded, shared: Shared) -> House:
+    """The running house with the keys, teams and budgets of ``loaded``; all else stays."""
+    config = loaded.config
+    assert config is not None, "only what was loaded is put in force"
+    governed = house.governed(config, _doors(config, loaded, shared))
+    governed.watcher = _watch(config, loaded, shared)
+    return governed
+
+
+def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
+    if shared.kept.treasury is None and has_budgets(config):
+        shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
+    return doors_of(config, loaded, shared.kept)
 
 
 def ledger_place(loaded: Loaded) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from penstock.config.governing import ALL_USERS
 from penstock.config.load import Loaded
@@ -43,6 +43,10 @@ class Kept(Struct):
     treasury: Treasury | None = None
     advances: Advances | None = None
     """Where several processes share rates and places."""
+    principals: dict[str, tuple[tuple[object, ...], Principal]] = field(
+        default_factory=dict[str, tuple[tuple[object, ...], Principal]]
+    )
+    """By the key's name, with all that they were made of."""
 
     def limits_of(self, node: str, rate: RateLimitConfig) -> KeyLimits:
         """A node's rates: the same object as long as they are configured alike."""
@@ -97,10 +101,11 @@ def has_budgets(config: Config) -> bool:
 def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
     """All virtual keys, by what opens for them."""
     if kept.treasury is not None:
-        kept.treasury.put(nodes_of(config))
+        kept.treasury.put(nodes_of(msgspec.structs.replace(config, virtual_keys=())))
     doors: dict[bytes, Principal] = {}
+    known = _Known(config, kept)
     for key in config.virtual_keys:
-        principal = principal_of(config, key, kept)
+        principal = known.principal_of(key)
         for before in key.previous:
             hashed = key_hash(before.key, loaded.secrets)
             if hashed is not None:
@@ -111,6 +116,36 @@ def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
         if hashed is not None:
             doors[digest_of_hash(hashed)] = principal
     return Doors(doors, closed=loaded.closed)
+
+
+class _Known:
+    """Principals of before, where nothing that they were made of has changed: of thousands of keys mostly one does."""
+
+    def __init__(self, config: Config, kept: Kept) -> None:
+        self._config = config
+        self._kept = kept
+        self._before, kept.principals = kept.principals, {}
+        self._teams = {team.name: team for team in config.teams}
+        self._organisations = {one.name: one for one in config.organisations}
+        # The treasury by identity: paths lead to its own accounts.
+        self._common = (id(kept.treasury), config.server.total_timeout_ms, tuple(config.providers))
+
+    def principal_of(self, key: VirtualKeyConfig) -> Principal:
+        """The key's; its budgets are put where they are not what they were."""
+        team = self._teams.get(key.team or "")
+        above = None if team is None else self._organisations.get(team.organisation or "")
+        made_of = (key, team, above, self._common)
+        before = self._before.get(key.name)
+        if before is not None and before[0] == made_of:
+            principal = before[1]
+        else:
+            treasury = self._kept.treasury
+            if treasury is not None:
+                parent = None if key.team is None else team_id(key.team)
+                treasury.put([node_of(key_id(key.name), parent, key)])
+            principal = principal_of(self._config, key, self._kept)
+        self._kept.principals[key.name] = (made_of, principal)
+        return principal
 
 
 def principal_of(config: Config, key: VirtualKeyConfig, kept: Kept) -> Principal:

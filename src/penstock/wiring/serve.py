@@ -5,7 +5,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,8 @@ from penstock.server.pages import build_pages
 from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
-from penstock.wiring.build import Shared, build, ledger_place, read_ahead, retire
-from penstock.wiring.money import recall
+from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
+from penstock.wiring.money import Figures, figures, recall
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -127,7 +127,7 @@ class Running:
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
-        administration.begin(joined, self._swap, self._reloading)
+        administration.begin(joined, self._govern, self._figures, self._reloading)
         administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
@@ -181,43 +181,44 @@ class Running:
                 exposed = self._exposed(joined.loaded)
                 if exposed is not None:
                     return self._refused([exposed])
-                before = app.house.config
-                take = await self._swap(joined)
+                house = build(joined.loaded, self._catalogue, shared, app.house)
+                await self._recall(joined.merged.config)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
             except PenstockError as error:
                 return self._refused([error.public()])
-            self._say_what_waits(before, joined.merged.config)
-            await take()
-            administration.taken(joined, app.house.version, who)
-            shared.metrics.add(RELOADS, 1, "applied")
-            self._log.event("reload.done", config=app.house.version)
-            self._warm()
-            return []
-
-    async def _swap(self, joined: Joined) -> Callable[[], Awaitable[None]]:
-        """A house beside the running one; what is given back puts it in its place. Raises ConfigFault."""
-        app, shared = self.app, self.shared
-        if app is None or shared is None:
-            raise ConfigFault("The gateway does not run.", path="$")
-        house = build(joined.loaded, self._catalogue, shared, app.house)
-        await self._recall(joined.merged.config)
-
-        async def take() -> None:
+            self._say_what_waits(app.house.config, house.config)
             old, app.house = app.house, house
             self.sharing.introduce(house, shared)
             self._mount(app, joined.loaded)
-            self._warn(joined.loaded)
+            administration.taken(joined, house.version, who)
             for transport in retire(old, house, shared):
                 await transport.aclose()
+            shared.metrics.add(RELOADS, 1, "applied")
+            self._log.event("reload.done", config=house.version)
+            self._warn(joined.loaded)
+            self._warm()
+            return []
 
-        return take
+    async def _govern(self, joined: Joined) -> None:
+        """Keys, teams and budgets were changed at run time: no file is read, nothing else is built."""
+        app, shared = self.app, self.shared
+        if app is None or shared is None:
+            return
+        house = govern(app.house, joined.loaded, shared)
+        await self._recall(joined.merged.config)
+        app.house = house
+        self._warn(joined.loaded)
 
     async def _recall(self, config: Config) -> None:
         """What was spent before, in budgets that are new to this process."""
         treasury = None if self.shared is None else self.shared.kept.treasury
         if treasury is not None:
             await recall(treasury, config, self._place)
+
+    async def _figures(self) -> dict[tuple[str, str], Figures]:
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        return {} if treasury is None else await figures(treasury)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
@@ -233,6 +234,8 @@ class Running:
             await self.administration.stop()
         if shared is not None:
             try:
+                if shared.watcher is not None:
+                    await shared.watcher.aclose()
                 for transport in shared.transports.values():
                     await transport.aclose()
             finally:

@@ -265,7 +265,7 @@ def _tell(batch: list[Row], fresh: set[str]) -> None:
     for owner, _, values in batch:
         if isinstance(owner, Group):
             own = {str(values[start + _ID]) for start in range(0, len(values), width)} & fresh
-            owner.new = len(own)
+            owner.new, owner.fresh = len(own), own
             fresh -= own
 
 

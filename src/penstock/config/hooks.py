@@ -1,0 +1,42 @@
+"""Webhooks of the configuration: what is wrong with an address or a secret. No message repeats either."""
+
+import base64
+from collections.abc import Iterator, Mapping
+
+from penstock.base.endpoint import parse_hook_url
+from penstock.config.fault import Fault
+from penstock.config.schema import Config
+from penstock.config.secrets import Secret, is_reference
+
+MIN_SECRET_BYTES = 16
+_WHSEC = "whsec_"
+
+
+def signing_key(secret: str) -> bytes:
+    """A secret as it is written: ``whsec_`` and Base64, or any text. ValueError if it cannot be used."""
+    try:
+        plain = not secret.startswith(_WHSEC)
+        key = secret.encode() if plain else base64.b64decode(secret.removeprefix(_WHSEC), validate=True)
+    except ValueError:
+        raise ValueError("What follows whsec_ is not Base64.") from None
+    if len(key) < MIN_SECRET_BYTES:
+        raise ValueError(f"The secret is shorter than {MIN_SECRET_BYTES} bytes, and could be guessed.")
+    return key
+
+
+def webhook_faults(config: Config, secrets: Mapping[str, Secret]) -> Iterator[Fault]:
+    """Of all addresses, and of the secrets that were found."""
+    for i, hook in enumerate(config.alerts.webhooks):
+        path = f"$.alerts.webhooks[{i}]"
+        written = secrets.get(hook.url)
+        if written is not None or not is_reference(hook.url):
+            try:
+                parse_hook_url(hook.url if written is None else written.reveal())
+            except ValueError as error:
+                yield Fault(f"{path}.url", str(error), "Write https://host/path?query.")
+        secret = secrets.get(hook.secret)
+        if secret is not None:
+            try:
+                signing_key(secret.reveal())
+            except ValueError as error:
+                yield Fault(f"{path}.secret", str(error), "Make one with: openssl rand -base64 32")
