@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from penstock.base.money import div_half_even, usd_text
+from penstock.config.currencies import rate_text
 
 if TYPE_CHECKING:  # a table without a configuration need not load what describes one
     from penstock.config.schema import Config
@@ -37,6 +38,4 @@ DOLLARS = Rate("USD", "1", "")
 
 def rates_of(config: "Config") -> tuple[Rate, ...]:
     """The rates of a configuration that was checked."""
-    from penstock.config.currencies import rate_text  # noqa: PLC0415 - see tests/house/test_floors.py
-
     return tuple(Rate(code, rate_text(rate.usd), rate.date) for code, rate in config.currencies.items())
