@@ -8,14 +8,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 all: check test
 
-$(BIN)/penstock: pyproject.toml
+NATIVE := hatch_build.py $(wildcard src/penstock/server/*.pyx src/penstock/server/*.pxi)
+
+$(BIN)/penstock: pyproject.toml $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 	  "Penstock needs Python 3.11 or newer, and this is %d.%d. Name one: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt
+$(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 

@@ -1,7 +1,7 @@
 """The gateway without sockets: what one call costs in our own code, from the caller's bytes to the reply's.
 
 Real connections, parser, house, ledger and metrics on both sides of two transports that only hand bytes over, ``--calls`` calls
-with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger]``
+with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger] [--budgets]``
 """
 
 import argparse
@@ -72,11 +72,20 @@ class Down(asyncio.Transport):
     def close(self) -> None: ...
 
 
-async def run(calls: int, at_once: int, *, ledger: bool, profile: bool) -> float:
+BUDGETED = """    team: t
+    budgets: [{limit_usd: 900000, period: day}]
+teams: [{name: t, organisation: o, budgets: [{limit_usd: 900000, period: week}]}]
+organisations: [{name: o, budgets: [{limit_usd: 900000, period: month}]}]
+"""
+"""Three budgets on the path of the bench's key."""
+
+
+async def run(calls: int, at_once: int, *, ledger: bool, profile: bool, budgets: bool = False) -> float:
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as folder:
         known = {"BENCH_KEY": "sk", "BENCH_VIRTUAL_KEY": KEY}
-        loaded = load_text(CONFIG.format(upstream=9), Path(), known, Catalogue.load(), "2026-11-21")
+        config = CONFIG.format(upstream=9) + (BUDGETED if budgets else "")
+        loaded = load_text(config, Path(), known, Catalogue.load(), "2026-11-21")
         journal = Journal(f"{folder}/ledger.db")
         if not ledger:
             journal.add = lambda record: None  # type: ignore[method-assign]
@@ -130,8 +139,11 @@ def main() -> None:
     parser.add_argument("--open", type=int, default=32)
     parser.add_argument("--no-ledger", action="store_true")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--budgets", action="store_true", help="three budgets on the path")
     args = parser.parse_args()
-    loop_us = uvloop.run(run(args.calls, args.open, ledger=not args.no_ledger, profile=args.profile))
+    loop_us = uvloop.run(
+        run(args.calls, args.open, ledger=not args.no_ledger, profile=args.profile, budgets=args.budgets)
+    )
     print(json.dumps({"calls": args.calls, "open": args.open, "loop_us_per_call": round(loop_us, 1)}))
 
 

@@ -107,7 +107,10 @@ API_PATHS: dict[str, str] = {
     "GET /admin/organisations/{name}": "One of them.",
     "PATCH /admin/organisations/{name}": "Changes the fields that are given; null sets one to its default.",
     "DELETE /admin/organisations/{name}": "Removes it. 409 while a team made at run time belongs to it.",
-    "GET /admin/budgets": "Every budget in force, with whose it is (`kind`, `of`, `user`).",
+    "GET /admin/budgets": (
+        "Every budget in force, with whose it is (`kind`, `of`, `user`), what all workers and nodes have spent in its window "
+        "as far as is known (`spent_usd`, `left_usd`; null of the user `*`), and when that began and ends."
+    ),
     "PUT /admin/budgets/{kind}/{name}": (
         "Sets a budget of a `key`, `team` or `organisation` made at run time: the fields of a budget. It replaces the one of "
         "the same name (which is the period where it has none), or is added."

@@ -1,6 +1,7 @@
-"""One scenario, served twice: by a gateway with its short lane and by one without; both must tell the same story.
+"""One scenario, served by a gateway without lanes, by one with its short lane, and by one with its express lane as well; all
+must tell the same story.
 
-``two_ways`` starts the two gateways, each with a simulator and a scripted upstream of its own. A scenario is a function
+``two_ways`` starts the gateways, each with a simulator and a scripted upstream of its own. A scenario is a function
 of one ``Side``; what it returns and what it leaves in the ledger, the metrics and the providers' logs is compared, but
 for ids and times.
 """
@@ -27,6 +28,7 @@ from penstock.gateway.ports import Inbound, Reply
 from penstock.ledger.entry import Record
 from penstock.routing.estimate import TokenEstimator
 from penstock.server.app import App
+from penstock.server.express import count, native
 from tests.behaviours.gateway import CHAT, Answer, Gateway, Scripted, Stream, running_gateway
 
 _IDS = re.compile(r"gen-[0-9a-f]{32}|(?<=_sim)\d+|(?<=-sim)\d+")
@@ -85,13 +87,15 @@ class Turns(Scripted):
 
 
 class Side:
-    """One of the two gateways. ``taken`` are the calls that its short lane took: none where it has none."""
+    """One of the gateways. ``taken`` are the calls that its lanes took, ``express`` those of them that went by express."""
 
-    def __init__(self, gateway: Gateway, script: Turns, *, lane: bool) -> None:
+    def __init__(self, gateway: Gateway, script: Turns, *, lane: bool, express: bool) -> None:
         self.gateway = gateway
         self.script = script
         self.lane = lane
-        self.taken: list[LaneCall] = []
+        self.by_express = express
+        self.taken: list[object] = []
+        self.express: list[object] = []
         self.seen: list[Any] = []
         self._versions: dict[str, int] = {}
 
@@ -105,6 +109,7 @@ class Side:
         house = self.gateway.house
         house.estimator = TokenEstimator()
         house.plans.clear()
+        self.without_express()
         house.rng.seed(27)
         for principal in house.doors._principals.values():
             if principal.limits is not None:
@@ -136,10 +141,21 @@ class Side:
         assert answer.status == 200, answer.body
         self.forget()
 
+    def teach(self, body: Any, headers: Mapping[str, str] | None = None, path: str = CHAT) -> None:
+        """One call to its end, whatever it is."""
+        self.gateway.post(body, path, headers)
+        self.forget()
+
+    def without_express(self) -> None:
+        """From the next connection on."""
+        self.app.shapes.clear()
+        self.app.shape = None
+
     def forget(self) -> None:
         """What was taken and sent until now is not looked at."""
         self.settled()
         self.taken.clear()
+        self.express.clear()
         self.gateway.sim.forget_requests()
         self.script.bodies.clear()
         self.script.heads.clear()
@@ -177,6 +193,7 @@ class Side:
 
     def metrics(self) -> dict[str, float]:
         """What is counted, but for durations."""
+        self.gateway.inside(lambda: count(self.gateway.house.metrics, self.app.tallies))
         lines = self.gateway.inside(self.gateway.house.metrics.render).decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
         return {
@@ -185,13 +202,15 @@ class Side:
 
 
 class Pair:
-    """Both gateways. ``run`` plays a scenario on each."""
+    """The gateways. ``run`` plays a scenario on each."""
 
-    def __init__(self, with_lane: Side, without: Side) -> None:
-        self.sides = (with_lane, without)
+    def __init__(self, *sides: Side) -> None:
+        self.sides = sides
+        self.express = 0
+        """How many calls went by express in the last scenario."""
 
-    def run(self, scenario: Callable[[Side], Any], *, taken: int = 1) -> None:
-        """Play ``scenario`` on both: the same is seen, and the short lane took as many calls as it should."""
+    def run(self, scenario: Callable[[Side], Any], *, taken: int = 1, express: int | None = None) -> None:
+        """Play ``scenario`` on all: the same is seen, and the lanes took as many calls as they should."""
         found: list[dict[str, Any]] = []
         for side in self.sides:
             gateway = side.gateway
@@ -204,6 +223,9 @@ class Pair:
             returned = scenario(side)
             side.settled()
             assert len(side.taken) == (taken if side.lane else 0), "the lane was not used as it should be"
+            if side.by_express:
+                self.express = len(side.express)
+                assert express in (None, self.express), "the express lane was not used as it should be"
             after = side.metrics()
             found.append(
                 {
@@ -217,7 +239,8 @@ class Pair:
                     "health": condition(gateway),
                 }
             )  # fmt: skip
-        assert found[0] == found[1], difference(*found)
+        for one in found[:-1]:
+            assert one == found[-1], difference(one, found[-1])
 
 
 def difference(short: Any, long: Any) -> str:
@@ -295,20 +318,38 @@ def _plain(text: str) -> str:
     return _SPANS.sub("TIME", _MADE.sub('"created":0', text))
 
 
+def counted(side: Side) -> Callable[[Any, Any, bytes], bool]:
+    """The express lane, which writes down on ``side`` what it takes."""
+    assert native is not None
+    really = native.take
+
+    def take(connection: Any, shape: Any, data: bytes) -> bool:
+        taken = really(connection, shape, data)
+        if taken:
+            side.taken.append(shape)
+            side.express.append(shape)
+        return taken
+
+    return take
+
+
 @contextmanager
 def two_ways(folder: Path, config: str, scenario: Any = None) -> Generator[Pair]:
-    """Both gateways until the block ends."""
+    """The gateways until the block ends. Without the native module there is none with an express lane."""
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         sides: list[Side] = []
-        for name, lane in (("short", True), ("long", False)):
+        ways = [("express", True), ("short", True), ("long", False)]
+        for name, lane in ways if native is not None else ways[1:]:
             script = Turns()
             stack.callback(script.close)
             (folder / name).mkdir()
             gateway = stack.enter_context(
                 running_gateway(folder / name, config, scenario=scenario, scripted=script.url)
             )
-            sides.append(Side(gateway, script, lane=lane))
+            side = Side(gateway, script, lane=lane, express=name == "express")
+            side.app.take = counted(side) if side.by_express else None
+            sides.append(side)
 
         def take(host: Any, house: Any, inbound: Inbound, reply: Reply) -> LaneCall | None:
             side = next(one for one in sides if one.app is host)

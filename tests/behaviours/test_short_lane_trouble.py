@@ -350,6 +350,8 @@ def test_a_bug_is_answered_and_told_alike(
 ):
     """A 500, a line in the log, one record; the connection serves on, and nothing is still counted or taken."""
 
+    before_the_wire = name in ("what-the-caller-tells", "the-envelope", "the-plan", "making-a-relay")
+
     def broken(*_: object, **__: object) -> None:
         raise kind("a bug")
 
@@ -357,6 +359,8 @@ def test_a_bug_is_answered_and_told_alike(
         side.warm(ask(), NARROW)
         spent = side.spent("narrow")
         capfd.readouterr()
+        if before_the_wire:
+            side.without_express()  # it asks nobody of those
         with connected(side) as sock:
             stream = Stream(sock, time.monotonic())
             with pytest.MonkeyPatch.context() as patch:
@@ -371,7 +375,6 @@ def test_a_bug_is_answered_and_told_alike(
             assert side.saw(next_answer(stream)).status == 200
         return spent(), len(lines)
 
-    before_the_wire = name in ("what-the-caller-tells", "the-envelope", "the-plan", "making-a-relay")
     pair.run(scenario, taken=1 if before_the_wire else 2)
 
 
@@ -384,7 +387,7 @@ def test_a_ledger_that_is_full_refuses_alike(pair: Pair, monkeypatch: pytest.Mon
     def scenario(side: Side) -> None:
         side.warm(ask(), KEY)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(side.gateway.house.journal, "_max_queue", 0)
+            patch.setattr(side.gateway.house.journal, "max_queue", 0)
             answer = side.post(ask(), KEY)
         assert (answer.status, answer.error["code"]) == (503, "ledger_full")
 

@@ -174,7 +174,7 @@ def test_a_bad_origin_is_a_foreign_one():
 
 def test_a_ledger_that_is_full_is_not_filled_further(gateway, monkeypatch):
     """A call refused because it could not be recorded is not recorded: else refusals would take the last memory."""
-    monkeypatch.setattr(gateway.house.journal, "_max_queue", 0)
+    monkeypatch.setattr(gateway.house.journal, "max_queue", 0)
     before = debt(gateway)
     answers = [gateway.post(ask(), headers=KEY) for _ in range(3)]
     assert [(one.status, one.error["code"]) for one in answers] == [(503, "ledger_full")] * 3

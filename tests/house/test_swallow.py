@@ -14,6 +14,7 @@ SHIELDS: dict[str, str] = {
     "penstock.meter.reporter:_run": "logs, counts what was lost: the one thread goes on with the next batch",
     "penstock.server.app:_carry_on": "answers 500 and logs, as _shield does, for calls that left the short lane",
     "penstock.server.app:quick": "logs, and leaves the call to the long way: nothing of it was begun",
+    "penstock.server.app:served": "logs: the call has been answered, and learning from it is not its business",
     "penstock.server.app:_shield": "answers 500 and logs: no request ends without an answer",
 }
 

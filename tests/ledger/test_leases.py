@@ -3,6 +3,7 @@
 import random
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,6 +232,24 @@ def test_a_busy_process_returns_what_lies_idle_when_another_is_short():
     exchange(pool, one, one.claims(START_S + 2.1), START_S + 2.1)
     assert pool.status(POT) == (0, 600)
     assert pool.exchange(Claim("b", POT, 2, 0, 0, want=True, need=990_000), START_S + 3).granted == 990_000
+
+
+def test_a_limit_that_is_lowered_holds_for_what_was_leased_before():
+    """What runs keeps what it holds; nothing more is spent of the slice, and the pool goes by the new limit."""
+    pool = Pool()
+    one, path = granted(pool)
+    lowered = msgspec.structs.replace(BUDGETS[0], limit_nusd=600)
+    one.budgets.put(Node("key", None, (lowered,)))
+    one.cut(path.accounts[0])
+    short = one.reserve(path, "second", 101, START_S)
+    assert isinstance(short, Short)
+    exchange(pool, one, short.claims, START_S)
+    assert isinstance(one.reserve(path, "second", 101, START_S, claimed=True), Refused)
+    short = one.reserve(path, "third", 100, START_S)
+    assert isinstance(short, Short)
+    exchange(pool, one, short.claims, START_S)
+    assert isinstance(one.reserve(path, "third", 100, START_S, claimed=True), Reservation)
+    assert sum(pool.status(POT)) == 600
 
 
 def test_an_old_grant_that_comes_late_lowers_nothing():

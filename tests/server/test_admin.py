@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from penstock.base.money import NANO_PER_USD, usd_text
 from penstock.simulate import Scenario, Simulator, running_simulator
 from penstock.simulate.scenario import Profile
 from tests.server.process import GatewayProcess
@@ -171,6 +173,44 @@ def test_budgets_are_set_and_removed_one_by_one(tmp_path, sim):
         assert [one["name"] for one in api(gateway, "GET", "/budgets")["data"]] == ["day"]
 
 
+def test_a_budget_set_at_run_time_holds_and_outlives_the_process(tmp_path, sim):
+    """The first budget there is, of a key that has called before: what it spent in this window counts, and is refused."""
+    with started(tmp_path, sim) as gateway:
+        key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
+        assert called(gateway, key) == (200, "")
+        cost_nusd = ledger_sum(tmp_path)
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "1", "period": "day"})
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert row["spent_usd"] == usd_text(cost_nusd)
+        assert row["left_usd"] == usd_text(NANO_PER_USD - cost_nusd)
+        assert called(gateway, key) == (200, "")
+        spent_nusd = ledger_sum(tmp_path, 2)
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": usd_text(spent_nusd + 1), "period": "day"})
+        refused = gateway.chat(headers={"authorization": f"Bearer {key}"})
+        assert refused.status in (402, 429)
+        assert refused.json()["error"]["code"].startswith("budget")
+        gateway.terminate()
+    with started(tmp_path, sim) as gateway:
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert row["spent_usd"] == usd_text(spent_nusd)
+        assert gateway.chat(headers={"authorization": f"Bearer {key}"}).status == refused.status
+        api(gateway, "DELETE", "/budgets/key/a/day")
+        assert called(gateway, key) == (200, "")
+
+
+def ledger_sum(folder, calls=1):
+    """What the ledger has of so many calls, as soon as it has them."""
+    until_s = time.monotonic() + 10
+    while True:
+        connection = sqlite3.connect(folder / "penstock.db")
+        count, total = connection.execute("SELECT count(*), sum(cost_nusd) FROM entries").fetchone()
+        connection.close()
+        if count >= calls:
+            return total
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
 WRONG = [
     ("POST", "/keys", {}, 400, "$.name: The name is missing."),
     ("POST", "/keys", {"name": "a/b"}, 400, "$.name: A name has no slash"),
@@ -260,7 +300,8 @@ def test_the_record_says_who_when_and_what_without_secrets(tmp_path, sim):
         )
         second = api(gateway, "POST", "/keys/a/rotate", {"grace_s": 60})
         api(gateway, "PATCH", "/keys/a", {"models": ["openai/*"]})
-        gateway.config.write_text(CONFIG.replace("SIM", sim.url) + "\n# another\n", encoding="utf-8")
+        another = CONFIG.replace("name: declared,", "name: declared, max_concurrent: 9,")
+        gateway.config.write_text(another.replace("SIM", sim.url), encoding="utf-8")
         api(gateway, "POST", "/reload")
         api(gateway, "POST", "/reload")
         api(gateway, "DELETE", "/keys/a")
@@ -274,7 +315,10 @@ def test_the_record_says_who_when_and_what_without_secrets(tmp_path, sim):
             ("key.created", "bobthe (admin key)"),
         ]
         assert abs(datetime.fromisoformat(rows[0]["at"]).timestamp() - datetime.now(UTC).timestamp()) < 60
-        changed, rotated = rows[2], rows[3]
+        changed, taken, rotated = rows[2], rows[1], rows[3]
+        team = {"models": ["openai/*"], "organisation": "acme"}
+        assert taken["before"]["teams"]["declared"] == team
+        assert taken["after"]["teams"]["declared"] == {**team, "max_concurrent": 9}
         assert ("models" in changed["before"], changed["after"]["models"]) == (False, ["openai/*"])
         assert rotated["before"]["key"] == rotated["after"]["previous"][0]["key"] != rotated["after"]["key"]
         assert all(
@@ -368,3 +412,31 @@ def test_running_calls_end_as_they_began(tmp_path, sim):
                 more = sock.recv(65536)
                 assert more, wire
                 wire += more
+
+
+def test_every_worker_follows(tmp_path, sim):
+    """Asked of whichever worker takes the connection: in force in all of them, one record, one line for the file."""
+    config = CONFIG.replace("drain_timeout_ms: 2000", "drain_timeout_ms: 2000, workers: 3")
+    with started(tmp_path, sim, config) as gateway:
+
+        def all_of_them(key, wanted):
+            until_s, right = time.monotonic() + 20, 0
+            while right < 24:  # connections of their own, spread over the workers by the kernel
+                right = right + 1 if called(gateway, key) == wanted else 0
+                assert time.monotonic() < until_s, f"not yet {wanted} everywhere"
+
+        key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
+        all_of_them("anything", (401, "invalid_api_key"))
+        all_of_them(key, (200, ""))
+        for number in range(8):
+            api(gateway, "POST", "/teams", {"name": f"t{number}"}, 201)
+            names = [one["name"] for one in api(gateway, "GET", "/teams")["data"]]
+            assert f"t{number}" in names, "whoever is asked has what was answered before"
+        api(gateway, "PATCH", "/keys/a", {"team": "t3", "models": ["anthropic/*"]})
+        all_of_them(key, (403, "model_not_allowed"))
+        api(gateway, "DELETE", "/keys/a")
+        all_of_them(key, (401, "invalid_api_key"))
+        assert len(api(gateway, "GET", "/audit?kind=key")["data"]) == 3
+        gateway.config.write_text(config.replace("SIM", sim.url) + "# another\n", encoding="utf-8")
+        api(gateway, "POST", "/reload")
+        assert len(api(gateway, "GET", "/audit?kind=config")["data"]) == 1

@@ -123,7 +123,7 @@ def test_trailers_are_bounded(gateway, sock):
 
 def _kept(gateway: Gateway) -> int:
     def count() -> int:
-        readings = [c._reader.reading for c in gateway.running.app.connections]
+        readings = [c.reader.reading for c in gateway.running.app.connections]
         return max((len(one.headers) for one in readings if one is not None), default=0)
 
     return gateway.inside(count)
@@ -169,7 +169,7 @@ def test_a_body_in_tiny_chunks_costs_its_own_bytes(gateway, size):
 
 
 async def _reader(app: serving.App):
-    return app.connection()._reader
+    return app.connection().reader
 
 
 def test_a_head_that_drips_is_cut(gateway, sock, monkeypatch):

@@ -1,6 +1,7 @@
 """``penstock budgets``: every budget in force, and those of objects made at run time to set."""
 
 import argparse
+import sys
 from typing import Any
 
 from rich.markup import escape
@@ -91,8 +92,8 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
         print("There is no budget.")
         return 0
     table = Table(header_style="bold")
-    for title in ("whose", "budget", "limit", "period", "mode", "from"):
-        table.add_column(title, justify="right" if title == "limit" else "left", overflow="fold")
+    for title in ("whose", "budget", "limit", "spent", "period", "mode", "from"):
+        table.add_column(title, justify="right" if title in ("limit", "spent") else "left", overflow="fold")
     for view in chosen:
         user = f", user {view['user']}" if view["user"] else ""
         mode = str(view["mode"])
@@ -102,12 +103,15 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
             f"{SORTS[_kind(view)].word} {view['of']}{user}",
             view["name"],
             f"${view['limit_usd']}",
+            "-" if view["spent_usd"] is None else f"${view['spent_usd']}",
             f"{view['period']}, {view['timezone']}",
             mode,
             "configuration" if view["source"] == "config" else "run time",
         ]
         table.add_row(*(escape(str(cell)) for cell in cells))
     screen().print(table)
+    if args.url is None:
+        print("What was spent a running gateway knows: ask it with --url.", file=sys.stderr)
     return 0
 
 

@@ -24,6 +24,7 @@ from penstock.ledger.journal import Journal
 from penstock.ledger.opening import is_postgres, state
 from penstock.net.google_token import GoogleTokens
 from penstock.observe.log import OperatorLog
+from penstock.server import express
 from penstock.wiring.build import Shared, build, ledger_place
 
 LIBRARIES = (
@@ -93,6 +94,7 @@ def _versions(catalogue: Catalogue) -> list[Check]:
         Check("python", sys.version_info >= (3, 11), platform.python_version()),
         Check("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
         Check("machine", True, f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"),
+        Check("express lane", True, "native" if not express.missing else f"none, {express.missing}"),
         Check("catalogue", True, f"version {catalogue.version}, {len(catalogue.providers())} providers"),
     ]
     for library in LIBRARIES:

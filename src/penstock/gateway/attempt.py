@@ -11,7 +11,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, Forbidden
 from penstock.gateway.allowance import Allowance, no_entry, no_money
 from penstock.gateway.house import House, Provider
-from penstock.gateway.purse import Hold, Purse, with_cap
+from penstock.gateway.purse import Hold, Purse, Tariff, with_cap
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Outcome
 from penstock.ledger.budgets import Refused
@@ -30,7 +30,7 @@ def charged(
         quote = purse.quote(ask, outcome.target, unix_s)
         if isinstance(quote, Rejected) or quote.unsent:
             return False
-        hold = purse.hold(f"{facts.request_id}/0", quote)
+        hold = purse.hold(f"{facts.request_id}/0", quote, unix_s)
         if not isinstance(hold, Hold):
             return False
     if allowance.enter(facts.request_id, tokens, now_s) is not None:
@@ -41,6 +41,37 @@ def charged(
     facts.entered = True
     facts.estimated_tokens = tokens
     return True
+
+
+class Toll:
+    """``charged``, for calls like one another: they differ in the length of their body alone."""
+
+    __slots__ = ("_allowance", "_purse", "_tariff")
+
+    def __init__(self, allowance: Allowance, tariff: Tariff | None) -> None:
+        """``tariff``: where the allowance has a purse."""
+        self._allowance = allowance
+        self._purse = allowance.purse
+        self._tariff = tariff
+
+    def take(self, rid: str, body_bytes: int, tokens: int, now_s: float) -> Hold | bool:
+        """Rates, places and money: what is held, or True where there is no purse. False: nothing was taken."""
+        purse, tariff = self._purse, self._tariff
+        hold: Hold | bool = True
+        if purse is not None and tariff is not None:
+            found = purse.hold(f"{rid}/0", tariff.of(body_bytes), purse.treasury.unix_s())
+            if not isinstance(found, Hold):
+                return False
+            hold = found
+        if self._allowance.enter(rid, tokens, now_s) is not None:
+            if isinstance(hold, Hold):
+                hold.settle(0)
+            return False
+        return hold
+
+    def leave(self, rid: str, estimated: int, used: int, now_s: float) -> None:
+        """The call is over, and has used so many tokens."""
+        self._allowance.leave(rid, estimated, used, now_s)
 
 
 Ready = tuple[Step, Outcome, str]

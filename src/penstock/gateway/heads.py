@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from penstock.base.chat import Ask
 from penstock.base.errors import BadRequest
+from penstock.base.models import Target
 from penstock.base.money import usd_text
 from penstock.gateway.settle import CallFacts, Outcome
 
@@ -93,14 +94,25 @@ def _line(name: bytes, value: str) -> bytes:
     return b"%b: %b\r\n" % (name, value.encode("latin-1", "replace").translate(_PRINTABLE))
 
 
-def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
-    """The header lines of a served reply. ``server-timing`` is the gateway's own share beside what it waited for."""
-    target = outcome.target
+def _told_back(facts: CallFacts) -> bytes:
     more = b""
     if facts.adjusted:
         more += _line(b"x-penstock-adjusted", ",".join(facts.adjusted))
     if facts.client_request_id:
         more += _line(b"x-client-request-id", facts.client_request_id)
+    return more
+
+
+def served_head(facts: CallFacts, target: Target) -> tuple[bytes, bytes]:
+    """What is the same in ``reply_head`` for all whole replies to calls like this one: what stands before the request id,
+    and what stands between the attempts and the cost."""
+    return _served_by(target.provider, target.model, False), _told_back(facts)
+
+
+def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
+    """The header lines of a served reply. ``server-timing`` is the gateway's own share beside what it waited for."""
+    target = outcome.target
+    more = _told_back(facts)
     if not stream and outcome.delivered and outcome.usage is not None:
         cost_nusd = facts.cost_nusd
         if cost_nusd is not None:

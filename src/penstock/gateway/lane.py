@@ -54,6 +54,10 @@ class Host(Protocol):
         """A fresh one."""
         ...
 
+    def served(self, call: "LaneCall") -> None:
+        """It is over, and went well."""
+        ...
+
     def carry_on(self, call: "LaneCall", made: Attempted) -> Cancels:
         """Serve the rest of the call on the long way, and count it no longer when that is over."""
         ...
@@ -130,6 +134,7 @@ class LaneCall(Struct, eq=False):
         self.gone = True
         self.host.inflight -= 1
         self._leave()
+        self.host.served(self)
 
     def _leave(self) -> None:
         """The attempt is over: its place at the provider is the next call's."""

@@ -48,7 +48,7 @@ _HIDES = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))")
 class Quote(Struct, frozen=True):
     """What an attempt may cost. ``tokens``: of the reply, as held; ``most_tokens``: as bounded, None: by nothing.
 
-    ``unsent``: the bound is ours, and must be sent. ``who`` is what its reply will teach.
+    ``unsent``: the bound is ours, and must be sent. ``who`` is what its reply will teach; None: nothing.
     """
 
     input_nusd: int
@@ -57,12 +57,28 @@ class Quote(Struct, frozen=True):
     most_tokens: int | None
     cuttable: bool
     unsent: bool
-    who: Who
+    who: Who | None = None
 
     @property
     def amount_nusd(self) -> int:
         """What must be held."""
         return self.input_nusd + most_nusd(self.tokens, self.output)
+
+
+class Tariff(Struct, frozen=True):
+    """What calls may cost that differ in the length of their body alone."""
+
+    quote: Quote
+    input: Price
+    call_nusd: int
+    more_tokens: int
+    """Of the prompt, beside a token for each byte of the body."""
+
+    def of(self, body_bytes: int) -> Quote:
+        """For a body of this length."""
+        one = self.quote
+        input_nusd = most_nusd(body_bytes + self.more_tokens, self.input) + self.call_nusd
+        return Quote(input_nusd, one.output, one.tokens, one.most_tokens, one.cuttable, one.unsent, one.who)
 
 
 class Hold(Struct, eq=False):
@@ -85,46 +101,87 @@ class Hold(Struct, eq=False):
 
     def learn(self, reply_bytes: int) -> None:
         """A whole reply of this length."""
-        self.treasury.sizes.learn(self.quote.who, reply_bytes)
+        who = self.quote.who
+        if who is not None:
+            self.treasury.sizes.learn(who, reply_bytes)
 
 
 class Purse:
     """The budgets on one principal's path."""
 
-    __slots__ = ("_ceilings", "_name", "path", "treasury")
+    __slots__ = ("_ceiling", "_name", "_row", "path", "treasury")
 
     def __init__(self, treasury: Treasury, path: Path, name: str) -> None:
         self.treasury = treasury
         self.path = path
         self._name = name
-        self._ceilings: dict[tuple[str, str, str, bool, bool], Ceiling | None] = {}
+        self._row: PriceRow | None = None
+        self._ceiling: Ceiling | None = None
+        """Of plain calls at the row that was asked for last: nearly always the next call's, too."""
 
     def quote(self, ask: Ask, target: Target, unix_s: float) -> Quote | Rejected:
         """The most that an attempt may cost, or what it is expected to cost if it can be cut."""
-        prompt = _prompt_tokens(ask, target)
-        row = row_at(target.facts.price, int(unix_s * 1000))
-        ceiling = None if row is None else self._ceiling(row, ask, target, prompt)
+        facts = target.facts
+        row = facts.price
+        if row is not None and row.later:
+            row = row_at(row, int(unix_s * 1000))
+        plain = not (ask.needs or target.overrides)
+        prompt = len(ask.body) if plain else _prompt_tokens(ask, target)
+        if plain and row is self._row and row is not None and not _asks_for_more(ask, row):
+            ceiling = self._ceiling
+        else:
+            ceiling = self._look_up(row, ask, target, prompt, plain=plain)
         if ceiling is None:
             return Rejected(
                 "price-unknown",
                 f"The price of {target.name} is not known, and this key has a budget. Configure it under prices.",
             )
-        cap = _cap(ask, target)
-        most = cap if cap is not None else target.facts.max_output_tokens
-        choices = ask.n
-        who = (ask.model, target.model, self._name)
-        input_nusd = most_nusd(prompt, ceiling.input) + ceiling.call_nusd
-        if ask.stream and choices == 1 and _shows_all(ask, target):
+        cap = ask.max_tokens if plain else _cap(ask, target)
+        most = cap if cap is not None else facts.max_output_tokens
+        read, written = ceiling.input, ceiling.output
+        input_nusd = -(-prompt * read.pico_usd // (read.per * 1000)) + ceiling.call_nusd
+        if ask.stream and ask.n == 1 and _shows_all(ask, target):
+            who = (ask.model, target.model, self._name)
             tokens = self.treasury.sizes.expect(who, most, PRIOR_TOKENS)
             assert tokens is not None, "a prior was given"
-            return Quote(input_nusd, ceiling.output, tokens, most, True, False, who)
+            return Quote(input_nusd, written, tokens, most, True, False, who)
         unsent = most is None
-        most = (DEFAULT_MOST_TOKENS if most is None else most) * choices
-        return Quote(input_nusd, ceiling.output, most, most, False, unsent, who)
+        most = (DEFAULT_MOST_TOKENS if most is None else most) * ask.n
+        return Quote(input_nusd, written, most, most, False, unsent)
 
-    def hold(self, rid: str, quote: Quote) -> Hold | Refused | Short:
+    def _look_up(
+        self, row: PriceRow | None, ask: Ask, target: Target, prompt: int, *, plain: bool
+    ) -> Ceiling | None:
+        """The ceiling, kept where it holds for other calls as well."""
+        if row is None:
+            return None
+        more = _asks_for_more(ask, row)
+        found = ceiling_of(
+            row,
+            prompt,
+            {*target.facts.modalities_out, *ask.needs},
+            services=more or "service_tier" in target.overrides,
+            long_kept=more,
+        )
+        if plain and not more and not row.tiers:
+            self._row, self._ceiling = row, found
+        return found
+
+    def tariff(self, ask: Ask, target: Target, unix_s: float) -> Tariff | None:
+        """Quotes for calls that differ from this one in the length of their words alone; None: there is more to them."""
+        quote = self.quote(ask, target, unix_s)
+        row = target.facts.price
+        if isinstance(quote, Rejected) or quote.unsent or row is None or row.tiers or row.later or ask.needs:
+            return None
+        prompt = _prompt_tokens(ask, target)
+        ceiling = self._look_up(row, ask, target, prompt, plain=not target.overrides)
+        if ceiling is None:
+            return None
+        return Tariff(quote, ceiling.input, ceiling.call_nusd, prompt - len(ask.body))
+
+    def hold(self, rid: str, quote: Quote, unix_s: float) -> Hold | Refused | Short:
         """Within what this process has leased."""
-        answer = self.treasury.reserve(self.path, rid, quote.amount_nusd)
+        answer = self.treasury.reserve(self.path, rid, quote.amount_nusd, unix_s)
         return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
 
     async def obtain(self, rid: str, quote: Quote) -> Hold | Refused:
@@ -143,22 +200,6 @@ class Purse:
             quote = lower
             answer = await self.treasury.obtain(self.path, rid, quote.amount_nusd)
         return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
-
-    def _ceiling(self, row: PriceRow, ask: Ask, target: Target, prompt: int) -> Ceiling | None:
-        body, facts = ask.body, target.facts
-        services = bool(row.service) and (
-            body.find(b'"service_tier"') >= 0 or "service_tier" in target.overrides
-        )
-        long_kept = "cache_write_1h" in row.units and body.find(b'"1h"') >= 0
-        if row.tiers:
-            return ceiling_of(row, prompt, _modalities(ask, target), services=services, long_kept=long_kept)
-        key = (target.provider, target.model, row.version, services, long_kept)
-        if ask.needs or key not in self._ceilings:
-            found = ceiling_of(row, prompt, _modalities(ask, target), services=services, long_kept=long_kept)
-            if not ask.needs and facts.modalities_out:
-                self._ceilings[key] = found
-            return found
-        return self._ceilings[key]
 
 
 def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
@@ -201,8 +242,12 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
     return tokens
 
 
-def _modalities(ask: Ask, target: Target) -> set[str]:
-    return {*target.facts.modalities_out, *ask.needs}
+def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
+    """The body may name a class of service, or a cache's hour, and the row has prices for such."""
+    find = ask.body.find
+    return (bool(row.service) and find(b'"service_tier"') >= 0) or (
+        "cache_write_1h" in row.units and find(b'"1h"') >= 0
+    )
 
 
 def _cap(ask: Ask, target: Target) -> int | None:

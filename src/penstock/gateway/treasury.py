@@ -54,6 +54,7 @@ class Treasury:
         "_clock",
         "_due",
         "_hurry_at_s",
+        "_moved",
         "_period_s",
         "_recalled",
         "_sweep_at_s",
@@ -78,6 +79,7 @@ class Treasury:
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: asyncio.Handle | None = None
         self._hurry_at_s = 0.0
+        self._moved: set[Bucket] = set()
         self._period_s = QUIET_S
         self._sweep_at_s = 0.0
         self._recalled: set[tuple[str, str]] = set()
@@ -101,23 +103,31 @@ class Treasury:
         return bucket.spent + self.slices.elsewhere_nusd(bucket)
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Nodes that are new or have changed; what was spent in them stays."""
+        """Nodes that are new or have changed; what was spent in them stays, and a new limit holds at once."""
         for node in nodes:
+            known = [(self.budgets.accounts.get((node.id, spec.name)), spec) for spec in node.budgets]
+            changed = [account for account, spec in known if account is not None and account.spec != spec]
             self.budgets.put(node)
+            for account in changed:
+                self.slices.cut(account)
 
     def path(self, node: str) -> Path | None:
         """The budgets of a node and of all above it; None where there are none."""
         path = self.budgets.path(node)
         return path if path.accounts else None
 
-    def reserve(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused | Short:
-        """Within what this process has leased. ``Short``: the store may have more (``obtain``)."""
-        self._wake()
-        return self.slices.reserve(path, rid, amount_nusd, self._clock.unix_s())
+    def reserve(self, path: Path, rid: str, amount_nusd: int, now_s: float) -> Reservation | Refused | Short:
+        """Within what this process has leased. ``Short``: the store may have more (``obtain``). ``now_s`` is unix time."""
+        if self._due is None:
+            self._wake()
+        answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
+        if type(answer) is Reservation:
+            return answer
+        return self.slices.reserve(path, rid, amount_nusd, now_s)
 
     async def obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
         """The same, and what is short is asked of the store."""
-        answer = self.reserve(path, rid, amount_nusd)
+        answer = self.reserve(path, rid, amount_nusd, self._clock.unix_s())
         if isinstance(answer, Short):
             await self.exchange(answer.claims)
             now_s = self._clock.unix_s()
@@ -129,7 +139,7 @@ class Treasury:
         """More for a running call (ledger.reserving.Extends). ``now_s`` is unix time."""
         answer = self.slices.extend(rid, more_nusd, now_s)
         if isinstance(answer, Reservation):
-            self.tell(answer.buckets)
+            self._moved.update(answer.buckets)
         return answer
 
     def hurry(self) -> None:
@@ -148,14 +158,14 @@ class Treasury:
     def settle(self, held: Reservation, spent_nusd: int) -> None:
         """What a call really cost, instead of what it held."""
         self.budgets.settle(held.id, spent_nusd)
-        self.tell(held.buckets)
+        self._moved.update(held.buckets)
 
-    def tell(self, buckets: tuple[Bucket, ...]) -> None:
-        """Hand over the buckets whose figures have moved."""
-        watch = self.watch
-        if watch is not None:
-            for bucket in buckets:
-                watch(bucket)
+    def hand_over(self) -> None:
+        """Tell the watch which buckets' figures have moved. Some moments later, so that a call need not."""
+        moved, self._moved = self._moved, set()
+        if self.watch is not None:
+            for bucket in moved:
+                self.watch(bucket)
 
     async def exchange(self, claims: list[Claim]) -> None:
         """Send claims and learn the answers; what several wait for goes together."""
@@ -184,9 +194,8 @@ class Treasury:
             self._asking = None
 
     def _wake(self) -> None:
-        if self._due is None:
-            self._period_s = BUSY_S
-            self._due = asyncio.get_running_loop().call_later(BUSY_S, self._tick)
+        self._period_s = BUSY_S
+        self._due = asyncio.get_running_loop().call_later(BUSY_S, self._tick)
 
     def _tick(self) -> None:
         """What is due goes out; nothing for a while: ever more seldom."""
@@ -194,7 +203,9 @@ class Treasury:
         if now_s >= self._sweep_at_s:
             self._sweep_at_s = now_s + SWEEP_S
             for held in self.budgets.sweep(now_s):
-                self.tell(held.buckets)
+                self._moved.update(held.buckets)
+        if self._moved:
+            self.hand_over()
         claims = self.slices.claims(now_s)
         self._period_s = BUSY_S if claims else min(QUIET_S, self._period_s * 2)
         self._due = asyncio.get_running_loop().call_later(self._period_s, self._tick)

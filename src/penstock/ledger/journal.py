@@ -33,7 +33,7 @@ import msgspec
 
 from penstock.base.errors import OurFault
 from penstock.ledger.entry import Call, Entry, Line, Record
-from penstock.ledger.rows import call_values, encode, entry_values, unknown_type
+from penstock.ledger.rows import Written, call_values, encode, entry_values, unknown_type
 from penstock.ledger.store import SLICE_RECORDS, Group, Row, SqliteStore, Store
 
 MAX_BATCH_RECORDS = 10_000
@@ -57,12 +57,13 @@ class Journal:
         """Open or create the ledger at ``path``; raises ConfigFault where that cannot be."""
         self.fault: str | None = None
         """Why the last batch could not be written, until one could."""
-        self._max_queue = max_queue
+        self.max_queue = max_queue
         # A record that just missed a batch waits for that one's write, a gather and its own write, all in flush_ms.
         self._gather_s = flush_ms / 2000
-        self._rows: list[Row] = []
-        self._pending: dict[str, Record] = {}
-        self._stored: deque[Record] = deque()
+        self.rows: list[Row] = []
+        """What is not yet stored; always the same list."""
+        self._pending: dict[str, Record | Written] = {}
+        self._stored: deque[Record | Written] = deque()
         self._asleep = False
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._progress = threading.Condition()
@@ -80,13 +81,23 @@ class Journal:
             row = _row(record, call, record.entries)
         except _UNENCODABLE:
             row = _salvage(record)
-        self._rows.append(row)
-        self._pending[call.request_id] = record
-        if call.body_id:
-            self._pending[call.body_id] = record
+        self._queue_up(row, record, call.request_id, call.body_id)
+
+    def add_row(
+        self, request_id: str, body_id: str, virtual_key: str, call: list[Any], entry: list[Any]
+    ) -> None:
+        """Take the rows of a call with one entry, as ``rows.call_values`` and ``entry_values`` make them."""
+        written = Written(request_id, body_id, virtual_key, call, entry)
+        self._queue_up((written, call, entry), written, request_id, body_id)
+
+    def _queue_up(self, row: Row, record: Record | Written, request_id: str, body_id: str) -> None:
+        self.rows.append(row)
+        self._pending[request_id] = record
+        if body_id:
+            self._pending[body_id] = record
         if self._stored:
             self._retire(_RETIRE_PER_ADD)
-        waiting = len(self._rows)
+        waiting = len(self.rows)
         if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
             time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
         if self._asleep:
@@ -110,7 +121,7 @@ class Journal:
             values = [value for entry in entries for value in entry_values(entry)]
         except _UNENCODABLE:
             values = [value for entry in entries for value in entry_values(_salvaged(entry))]
-        self._rows.append((group, [], values))
+        self.rows.append((group, [], values))
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -118,12 +129,12 @@ class Journal:
     @property
     def queued(self) -> int:
         """Records not yet stored."""
-        return len(self._rows)
+        return len(self.rows)
 
     @property
     def full(self) -> bool:
         """True: refuse new calls, for what they would spend could not be kept safely."""
-        return len(self._rows) >= self._max_queue
+        return len(self.rows) >= self.max_queue
 
     def find(self, any_id: str, *, virtual_key: str | None = None) -> Record | None:
         """The record of a request id, or of a reply's body id; with ``virtual_key``, only if that key made it.
@@ -137,6 +148,8 @@ class Journal:
         """What ``find`` looks at first: the record where it may not be stored yet. Never waits."""
         self._retire(MAX_BATCH_RECORDS)
         record = self._pending.get(any_id) if any_id else None
+        if isinstance(record, Written):
+            record = record.record()
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
             return record
         return None
@@ -148,7 +161,7 @@ class Journal:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything added so far is stored; False if that took longer than ``timeout_s``."""
         with self._progress:
-            target = self._written + len(self._rows)
+            target = self._written + len(self.rows)
             self._bell.put(None)
             return self._progress.wait_for(lambda: self._written >= target, timeout_s)
 
@@ -160,9 +173,9 @@ class Journal:
             self._bell.put(None)
         self._thread.join()
         self._store.close()
-        if self._rows:
+        if self.rows:
             raise OurFault(
-                f"{len(self._rows)} calls could not be written to the ledger {self._store.name}: {self.fault}",
+                f"{len(self.rows)} calls could not be written to the ledger {self._store.name}: {self.fault}",
                 code="ledger_not_written",
             )
 
@@ -176,9 +189,9 @@ class Journal:
     def _write_until_closed(self) -> None:
         failures = 0
         while True:
-            if not self._rows and not self._wait_for_rows():
+            if not self.rows and not self._wait_for_rows():
                 return
-            if not self._closing and len(self._rows) < MAX_BATCH_RECORDS:
+            if not self._closing and len(self.rows) < MAX_BATCH_RECORDS:
                 self._nap(self._gather_s)
             if self._write_batch():
                 failures = 0
@@ -190,11 +203,11 @@ class Journal:
 
     def _wait_for_rows(self) -> bool:
         """Sleep until there is something to do; False when closing and all is written."""
-        while not self._rows:
+        while not self.rows:
             if self._closing:
                 return False
             self._asleep = True
-            if not self._rows and not self._closing:
+            if not self.rows and not self._closing:
                 self._bell.get()
             self._asleep = False
         return True
@@ -207,22 +220,22 @@ class Journal:
             return
 
     def _write_batch(self) -> bool:
-        batch, store = self._rows[:MAX_BATCH_RECORDS], self._store
+        batch, store = self.rows[:MAX_BATCH_RECORDS], self._store
         try:
             try:
                 store.write(batch)
             except store.unbindable:
                 batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage_row(row) for row in batch]
-                self._rows[: len(batch)] = batch
+                self.rows[: len(batch)] = batch
                 store.write(batch)
         except store.faults as error:
             self.fault = store.why(error)
             return False
         self.fault = None
-        self._stored.extend(record for record, _, _ in batch if isinstance(record, Record))
+        self._stored.extend(record for record, _, _ in batch if not isinstance(record, Group))
         groups = [group for group, _, _ in batch if isinstance(group, Group)]
         with self._progress:
-            del self._rows[: len(batch)]
+            del self.rows[: len(batch)]
             self._written += len(batch)
             self._progress.notify_all()
         for group in groups:
@@ -234,7 +247,7 @@ class Journal:
         stored, pending = self._stored, self._pending
         for _ in range(min(count, len(stored))):
             record = stored.popleft()
-            call = record.call
+            call = record if isinstance(record, Written) else record.call
             # A newer call may carry the same body id: it keeps its place.
             if pending.get(call.request_id) is record:
                 del pending[call.request_id]
@@ -264,8 +277,8 @@ def _salvage(record: Record) -> Row:
 
 def _salvage_row(row: Row) -> Row:
     owner = row[0]
-    if isinstance(owner, Record):
-        return _salvage(owner)
+    if not isinstance(owner, Group):
+        return _salvage(owner if isinstance(owner, Record) else owner.record())
     return owner, [], [value for entry in owner.entries for value in entry_values(_salvaged(entry))]
 
 

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.ledger.budgets import Bucket, Budget, Budgets, Path, Refused, Reservation
+from penstock.ledger.budgets import Account, Bucket, Budget, Budgets, Path, Refused, Reservation
 
 LEASE_S = 5.0
 _RENEW_S = LEASE_S / 3
@@ -360,6 +360,13 @@ class Slices:
                     share = self._share(bucket)
                     share.wanted, share.running = more_nusd, True
         return answer
+
+    def cut(self, account: Account) -> None:
+        """Its limit was changed: what was leased under the old one is not spent under the new, but asked for again."""
+        share = None if account.current is None else self._shares.get(account.current)
+        if share is not None and not share.closed:
+            share.give_back()
+            share.size = 0
 
     def claims(self, now_s: float) -> list[Claim]:
         """What is due: shortages, slices that run low, returns, renewals, windows that are over."""

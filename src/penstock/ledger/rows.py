@@ -1,8 +1,10 @@
 """The nouns of the ledger -> values of its rows, and back."""
 
+from math import isnan
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from penstock.ledger.entry import Call, Entry, Line, Record
@@ -60,6 +62,24 @@ def entry_values(entry: Entry) -> list[Any]:
     if row[41] is None:  # joules
         row[41] = NULL
     return row
+
+
+class Written(Struct, gc=False):
+    """A call with one entry that came as rows, and so is kept as rows."""
+
+    request_id: str
+    body_id: str
+    virtual_key: str
+    call: list[Any]
+    entry: list[Any]
+
+    def record(self) -> Record:
+        """The same, as it would be read from the database."""
+        call, entry = (
+            tuple([None if isinstance(value, float) and isnan(value) else value for value in row])
+            for row in (self.call, self.entry)
+        )
+        return Record(call_of(call), (entry_of(entry),))
 
 
 def call_of(row: tuple[Any, ...]) -> Call:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from penstock.ledger.entry import Entry, Record
 from penstock.ledger.reading import open_reader
-from penstock.ledger.rows import NULL, read_record
+from penstock.ledger.rows import NULL, Written, read_record
 from penstock.ledger.schema import (
     CALL_COLUMNS,
     ENTRY_COLUMNS,
@@ -47,7 +47,7 @@ class Group:
         self.stored(self.new)
 
 
-Row = tuple[Record | Group, list[Any], list[Any]]
+Row = tuple[Record | Written | Group, list[Any], list[Any]]
 """A record, its call's values (a group has none), its entries' values one after the other."""
 SLICE_RECORDS = STATEMENT_ROWS[-1]
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
@@ -119,7 +119,9 @@ class SqliteStore:
             writer.rollback()
             raise
 
-    def _groups(self, owners: tuple[Record | Group, ...], entries: tuple[list[Any], ...]) -> list[list[Any]]:
+    def _groups(
+        self, owners: tuple[Record | Written | Group, ...], entries: tuple[list[Any], ...]
+    ) -> list[list[Any]]:
         """Write each group by itself, for only so SQLite can say what was new; the entries of records are left."""
         left: list[list[Any]] = []
         for owner, values in zip(owners, entries, strict=True):

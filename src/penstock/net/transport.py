@@ -110,7 +110,7 @@ class Transport:
         after_target = b" HTTP/1.1\r\nhost: " + endpoint.authority + b"\r\n"
         if plain_proxy is not None and plain_proxy.authorization is not None:
             after_target += b"proxy-authorization: " + plain_proxy.authorization + b"\r\n"
-        self._heads = _Heads(origin + endpoint.base_path, after_target)
+        self.heads = _Heads(origin + endpoint.base_path, after_target)
         self._idle: list[Connection] = []
         self._waiting: deque[Exchange] = deque()
         self._active: set[Exchange] = set()
@@ -192,7 +192,7 @@ class Transport:
     ) -> Exchange:
         """A new exchange under the sweeper's eyes."""
         connect_s = deadlines.connect_s
-        head, body = self._heads.of(request), request.body
+        head, body = self.heads.of(request), request.body
         if len(body) <= _JOIN_BYTES:
             head, body = head + body, b""
         exchange = Exchange(

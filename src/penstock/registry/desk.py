@@ -65,9 +65,9 @@ class Desk:
         return the_one(kind, name, self.objects(kind))
 
     def budgets(self) -> list[dict[str, Any]]:
-        """All budgets in force."""
+        """All budgets in force. What was spent is known to gateways that run."""
         registry = self._store.read()
-        return budget_views(self._config, registry, merge(self._config, registry, self._check))
+        return budget_views(self._config, merge(self._config, registry, self._check))
 
     def audit(
         self, *, limit: int, before: int | None, kind: str | None, name: str | None

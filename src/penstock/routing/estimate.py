@@ -21,14 +21,15 @@ class _Ratio(Struct):
 class TokenEstimator:
     """An EWMA of bytes per token for each model; the least recently taught models are forgotten first."""
 
-    __slots__ = ("_ratios",)
+    __slots__ = ("ratios",)
 
     def __init__(self) -> None:
-        self._ratios: dict[str, _Ratio] = {}
+        self.ratios: dict[str, _Ratio] = {}
+        """By model, the least recently taught first."""
 
     def tokens(self, model: str, input_bytes: int) -> int:
         """Tokens of ``input_bytes`` at ``model``, rounded up; at least 1."""
-        ratio = self._ratios.get(model)
+        ratio = self.ratios.get(model)
         per_token = DEFAULT_BYTES_PER_TOKEN if ratio is None else ratio.bytes_per_token
         return max(1, ceil(input_bytes / per_token))
 
@@ -37,12 +38,12 @@ class TokenEstimator:
         if tokens < _MIN_TOKENS or input_bytes <= 0:
             return
         sample = min(_HIGHEST, max(_LOWEST, input_bytes / tokens))
-        ratio = self._ratios.pop(model, None)
+        ratio = self.ratios.pop(model, None)
         if ratio is None:
-            if len(self._ratios) >= _MAX_MODELS:
-                del self._ratios[next(iter(self._ratios))]
+            if len(self.ratios) >= _MAX_MODELS:
+                del self.ratios[next(iter(self.ratios))]
             ratio = _Ratio(DEFAULT_BYTES_PER_TOKEN, 1)
         # The first samples weigh more, as in a plain mean; then the EWMA's own weight takes over.
         ratio.samples += 1
         ratio.bytes_per_token += (sample - ratio.bytes_per_token) * max(_ALPHA, 1 / ratio.samples)
-        self._ratios[model] = ratio
+        self.ratios[model] = ratio

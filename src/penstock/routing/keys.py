@@ -142,6 +142,11 @@ class KeyRing:
         pool = self._pool(model, allowed)
         return 0 if isinstance(pool, Rejected) else len(pool.keys)
 
+    def choices(self, model: str, allowed: frozenset[str] | None) -> tuple[KeyChoice, ...]:
+        """Everything that ``choose`` may answer while no key is in trouble and none is to be avoided."""
+        pool = self._pool(model, allowed)
+        return () if isinstance(pool, Rejected) else pool.choices
+
     def choose(
         self,
         model: str,

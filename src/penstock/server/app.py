@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
@@ -21,6 +21,7 @@ from penstock.gateway.remote import Attempted
 from penstock.gateway.settle import CallFacts, begin_facts, settle
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import BREAKER, CONNECTIONS, KEY_UP, LEDGER_FAULT, LEDGER_QUEUE, TURNED_AWAY
+from penstock.server import express
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
@@ -29,6 +30,9 @@ from penstock.server.respond import echoed, last_words, respond
 from penstock.state.workers import Seat
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
+
+if TYPE_CHECKING:
+    from penstock.server._express import Shape, Tally
 
 _OPENAI = CALLERS["openai"]
 _OPENROUTER = CALLERS["openrouter"]
@@ -82,6 +86,13 @@ class App:
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
         self.turned_away: set[TurnedAway] = set()
+        self.shapes: dict[tuple[bytes, ...], Shape] = {}
+        """Of calls for the express lane, by what is the same in them."""
+        self.shape: Shape | None = None
+        """The newest: what a new connection's first request is probably like."""
+        self.take = express.take
+        """None: no call goes by express."""
+        self.tallies: dict[tuple[str, str, str], Tally] = {}
         self._ids = _random_words()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -94,7 +105,10 @@ class App:
         """A protocol for one accepted socket. More than ``server.max_connections`` are turned away."""
         limit = self.house.config.server.max_connections
         if len(self.connections) < limit:
-            return HttpConnection(self, self.connections)
+            made = HttpConnection(self, self.connections)
+            if self.shape is not None:
+                made.expect(self.shape, self.take)
+            return made
         self.house.metrics.add(TURNED_AWAY, 1)
         self.log.once(
             "connections full", f"{limit} connections are open (server.max_connections): new ones get 503"
@@ -141,6 +155,13 @@ class App:
         if call is not None:
             request.headers = []  # all that is read of them is in ``told``; forty small objects less for as long as it lasts
         return call
+
+    def served(self, call: LaneCall) -> None:
+        """The short lane has served it: the next one like it may go by express."""
+        try:
+            express.learn(self, call)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.log.failure("express.failed", error)
 
     def carry_on(self, call: LaneCall, made: Attempted) -> Cancels:
         """What went wrong on the short lane goes on on the long way (gateway.lane)."""
@@ -227,6 +248,7 @@ class App:
     def take_gauges(self) -> None:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
+        express.count(metrics, self.tallies)
         metrics.inflight = self.inflight
         metrics.set(CONNECTIONS, len(self.connections))
         metrics.set(LEDGER_QUEUE, house.books.waiting)

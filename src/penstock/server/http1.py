@@ -75,6 +75,16 @@ class HttpReply(Struct, eq=False):
         return f"HttpReply({self.status}, ended={self.ended})"
 
     @property
+    def connection(self) -> "HttpConnection":
+        """The caller's."""
+        return self._connection
+
+    @property
+    def url(self) -> bytes:
+        """What was asked for."""
+        return self._request.url
+
+    @property
     def known(self) -> Known:
         """What the connection remembers between its calls."""
         return self._connection.known
@@ -152,14 +162,17 @@ class HttpConnection(asyncio.Protocol):
         "_discarding",
         "_loop",
         "_queue",
-        "_reader",
         "_registry",
         "_reply",
+        "_shape",
+        "_take",
         "_task",
         "fed",
         "handler",
         "known",
         "last_s",
+        "learned",
+        "reader",
         "transport",
     )
 
@@ -167,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
         self.handler = handler
         self._registry = registry
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(self, handler)
+        self.reader = RequestReader(self, handler)
         self.transport: asyncio.Transport | None = None
         self._current: Request | None = None
         self._reply: HttpReply | None = None
@@ -178,6 +191,10 @@ class HttpConnection(asyncio.Protocol):
         self.known = Known()
         self.last_s = 0.0
         self.fed = 0  # bytes of the piece at hand
+        self._shape: object = None
+        self._take: Callable[[HttpConnection, Any, bytes], bool] | None = None
+        self.learned = 0
+        """How many of its calls the express lane has learned from."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has connected."""
@@ -195,11 +212,11 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        if self._discarding:
+        if self._discarding or (self._take is not None and self._take(self, self._shape, data)):
             return
         self.last_s = self._loop.time()
         self.fed = len(data)
-        reader = self._reader
+        reader = self.reader
         if reader.again(data):
             return
         try:
@@ -212,6 +229,10 @@ class HttpConnection(asyncio.Protocol):
         reader.remember(data)
         if reader.reading is not None:
             reader.grew(len(data))
+
+    def expect(self, shape: object, take: "Callable[[HttpConnection, Any, bytes], bool] | None") -> None:
+        """What is like ``shape`` goes by express from now on (server.express): ``take`` serves it, or leaves it."""
+        self._shape, self._take = shape, take
 
     def eof_received(self) -> bool:
         """Half-closed: a caller that shuts its side has hung up."""
@@ -259,12 +280,12 @@ class HttpConnection(asyncio.Protocol):
             self.transport.close()
         elif self._queue:
             self._serve_next()
-        elif self._reader.reading is not None:
+        elif self.reader.reading is not None:
             self.ask_for_body()
 
     def ask_for_body(self) -> None:
         """100 Continue for a caller that waits for it, once the reply before it is out."""
-        reading = self._reader.reading
+        reading = self.reader.reading
         if self._current is None and reading is not None and reading.method and reading.expects():
             del reading.told[b"expect"]
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -273,7 +294,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer an error, in its turn, and hang up: the rest of what comes is not understood, or too much."""
         if self._discarding:
             return
-        request = self._reader.give_up()
+        request = self.reader.give_up()
         self._discarding = True
         request.refused = error
         request.keep_alive = False
@@ -292,11 +313,11 @@ class HttpConnection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """No request is being read or served."""
-        return self._current is None and self._reader.reading is None
+        return self._current is None and self.reader.reading is None
 
     def overdue(self, now_s: float, stalled_s: float) -> bool:
         """A request has begun and will not become whole: nothing comes any more, or its head only drips."""
-        reading = self._reader.reading
+        reading = self.reader.reading
         if self._current is not None or reading is None:
             return False
         return now_s - (self.last_s if reading.method else reading.received_s) > stalled_s

@@ -179,6 +179,11 @@ class RequestReader:
         self._like = Request(0.0, request.method, request.url, request.headers)
         self._like.told = request.told
 
+    def head_like(self, told: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
+        """What stands before and after the digits of content-length in the remembered head, if ``told`` is of it."""
+        like = self._like
+        return None if like is None or like.told is not told else (self._prefix, self._suffix)
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.reading = Request(time.monotonic())

@@ -14,21 +14,31 @@ import msgspec
 from msgspec import Struct
 
 from penstock.base.errors import ConfigFault, OurFault, PenstockError
+from penstock.base.money import usd_text
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded
 from penstock.config.meaning import meaning_faults
 from penstock.config.schema import Config
+from penstock.ledger.tree import key_id, organisation_id, team_id, user_id
 from penstock.observe.log import OperatorLog
 from penstock.registry.changes import Ask, Change, applied, decide, settled
 from penstock.registry.desk import TRIES, answer, crowded
 from penstock.registry.objects import Check, Kind, Merged, Registry, merge
 from penstock.registry.secret import fresh_key
 from penstock.registry.store import Stale, Store
-from penstock.registry.views import Entry, budget_views, entry_of, entry_view, object_views
+from penstock.registry.views import budget_views, entry_of, entry_view, iso_ms, object_views, taken_entry
+from penstock.wiring.money import Figures
 
 FOLLOW_S = 0.5
 """How often the store's version is asked: one small read in another thread."""
+
+
+_NODES: dict[str, Callable[[str], str]] = {
+    "organisation": organisation_id,
+    "team": team_id,
+    "key": key_id,
+}
 
 
 class Joined(Struct, frozen=True, kw_only=True):
@@ -40,6 +50,8 @@ class Joined(Struct, frozen=True, kw_only=True):
     loaded: Loaded
 
 
+Spending = Callable[[], Awaitable[dict[tuple[str, str], Figures]]]
+"""What was spent in each budget's window of now, by its node and name."""
 Put = Callable[[Joined], Awaitable[None]]
 """Puts keys, teams and budgets in force; nothing else of the house changes."""
 
@@ -52,6 +64,7 @@ class Administration:
         self._catalogue = catalogue
         self._log = log
         self._put: Put | None = None
+        self._spending: Spending | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.in_force: Joined | None = None
@@ -60,15 +73,21 @@ class Administration:
         """What a file says with what was made at run time. Blocks; raises OurFault where the store does not answer."""
         return self._joined(file, self._store.read())
 
-    def begin(self, joined: Joined, put: Put, lock: asyncio.Lock) -> None:
+    def begin(self, joined: Joined, put: Put, spending: Spending, lock: asyncio.Lock) -> None:
         """``joined`` is in force; from now on changes are. ``lock``: one swap at a time, reloads included."""
         self.in_force, self._put, self._lock = joined, put, lock
+        self._spending = spending
         self._keep(self._follow())
 
-    def taken(self, joined: Joined, version: str, who: str) -> None:
+    async def taken(self, joined: Joined, version: str, who: str) -> None:
         """A start or a reload has put a file in force: for the record, if it is another one than the last."""
+        before = None if self.in_force is None or self.in_force is joined else self.in_force.file.config
         self.in_force = joined
-        self._keep(self._note(version, who))
+        entry = taken_entry(_config(joined.file), version, before, who, time.time())
+        try:
+            await asyncio.to_thread(self._store.note, entry)
+        except PenstockError as error:
+            self._log.once("admin note", error.public())
 
     async def stop(self) -> None:
         """No more changes."""
@@ -87,9 +106,11 @@ class Administration:
         return object_views(kind, _config(joined.file), joined.registry, joined.merged)
 
     async def budgets(self) -> list[dict[str, Any]]:
-        """Every budget, as the store has it now."""
+        """Every budget, as the store has it now, and what was spent in its window."""
         joined = await self._now()
-        return budget_views(_config(joined.file), joined.registry, joined.merged)
+        views = budget_views(_config(joined.file), joined.merged)
+        figures = {} if self._spending is None else await self._spending()
+        return [{**view, **_spent(view, figures)} for view in views]
 
     async def audit(
         self, *, limit: int, before: int | None, kind: str | None, name: str | None
@@ -145,21 +166,6 @@ class Administration:
             except PenstockError as error:
                 self._log.once("admin store", f"{error.public()} What was in force stays.")
 
-    async def _note(self, version: str, who: str) -> None:
-        entry = Entry(
-            at_ms=round(time.time() * 1000),
-            who=who,
-            action="config.taken",
-            kind="config",
-            name="",
-            before=None,
-            after={"config": version},
-        )
-        try:
-            await asyncio.to_thread(self._store.note, entry)
-        except PenstockError as error:
-            self._log.once("admin note", error.public())
-
     def _joined(self, file: Loaded, registry: Registry) -> Joined:
         return _with(file, registry, merge(_config(file), registry, self._check(file)))
 
@@ -188,6 +194,21 @@ class Administration:
             error = task.exception()
             if error is not None and not isinstance(error, PenstockError):
                 self._log.failure("admin.failed", error)
+
+
+def _spent(view: dict[str, Any], figures: dict[tuple[str, str], Figures]) -> dict[str, Any]:
+    """Nothing where it is not known: of ``*``, whose users have a budget each, and of what no call was held to yet."""
+    name: str = view["of"]
+    node = _NODES[view["kind"]](name) if view["user"] is None else user_id(name, view["user"])
+    found = figures.get((node, view["name"]))
+    if found is None:
+        return {}
+    return {
+        "spent_usd": usd_text(found.spent_nusd),
+        "left_usd": usd_text(max(0, found.limit_nusd - found.spent_nusd)),
+        "window_from": iso_ms(round(found.start_s * 1000)),
+        "window_until": iso_ms(round(found.end_s * 1000)),
+    }
 
 
 def _not_yet(error: PenstockError, change: Change) -> OurFault:

@@ -136,7 +136,9 @@ def govern(house: House, loaded: Loaded, shared: Shared) -> House:
     """The running house with the keys, teams and budgets of ``loaded``; all else stays."""
     config = loaded.config
     assert config is not None, "only what was loaded is put in force"
-    return house.governed(config, _doors(config, loaded, shared))
+    governed = house.governed(config, _doors(config, loaded, shared))
+    governed.watcher = _watch(config, loaded, shared)
+    return governed
 
 
 def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:

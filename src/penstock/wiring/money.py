@@ -8,6 +8,8 @@ Rules
 
 import asyncio
 
+from msgspec import Struct
+
 from penstock.config.governing import ALL_USERS
 from penstock.config.schema import Config
 from penstock.gateway.treasury import Treasury
@@ -16,6 +18,32 @@ from penstock.ledger.leases import Pot
 from penstock.ledger.opening import open_ledger
 from penstock.ledger.spent import Holder, Spent, spent_by_all
 from penstock.ledger.tree import budget_of, key_id, organisation_id, team_id, user_id
+
+
+class Figures(Struct, frozen=True):
+    """One budget's window of now. ``spent_nusd``: by all processes, as far as is known."""
+
+    spent_nusd: int
+    limit_nusd: int
+    start_s: float
+    end_s: float
+
+
+async def figures(treasury: Treasury) -> dict[tuple[str, str], Figures]:
+    """Of every budget that has been put, by its node and name."""
+    now_s = treasury.unix_s()
+    buckets = [account.at(now_s) for account in treasury.budgets.accounts.values()]
+    pots = [_pot(bucket.account, now_s) for bucket in buckets]
+    standing = await treasury.store.standing(pots) if pots else []
+    found: dict[tuple[str, str], Figures] = {}
+    for bucket, (spent_nusd, _) in zip(buckets, standing, strict=True):
+        # The pool hears of what is spent here a little later, and this process of what is spent elsewhere.
+        most = max(spent_nusd, treasury.total_nusd(bucket))
+        account = bucket.account
+        found[account.node, account.spec.name] = Figures(
+            most, account.spec.limit_nusd, bucket.start_s, bucket.end_s
+        )
+    return found
 
 
 async def recall(treasury: Treasury, config: Config, place: str) -> None:

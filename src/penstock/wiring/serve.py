@@ -26,7 +26,7 @@ from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
-from penstock.wiring.money import recall
+from penstock.wiring.money import Figures, figures, recall
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -127,8 +127,8 @@ class Running:
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
-        administration.begin(joined, self._govern, self._reloading)
-        administration.taken(joined, self.app.house.version, "start")
+        administration.begin(joined, self._govern, self._figures, self._reloading)
+        await administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
         self._warn(loaded)
@@ -191,9 +191,9 @@ class Running:
             old, app.house = app.house, house
             self.sharing.introduce(house, shared)
             self._mount(app, joined.loaded)
-            administration.taken(joined, house.version, who)
             for transport in retire(old, house, shared):
                 await transport.aclose()
+            await administration.taken(joined, house.version, who)
             shared.metrics.add(RELOADS, 1, "applied")
             self._log.event("reload.done", config=house.version)
             self._warn(joined.loaded)
@@ -215,6 +215,10 @@ class Running:
         treasury = None if self.shared is None else self.shared.kept.treasury
         if treasury is not None:
             await recall(treasury, config, self._place)
+
+    async def _figures(self) -> dict[tuple[str, str], Figures]:
+        treasury = None if self.shared is None else self.shared.kept.treasury
+        return {} if treasury is None else await figures(treasury)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""

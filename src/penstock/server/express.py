@@ -1,0 +1,357 @@
+"""The express lane: calls like one that the short lane has served, in native code (_express.pyx).
+
+Theory
+------
+A service sends the same request over and over: the same head, the same fields, another conversation. What is decided
+about such a request depends on nothing else, as long as nothing is amiss: its caller, plan, edits, prices and the words
+that explain them. So when the short lane has served a call (``learn``), all of that is kept as a ``Shape``; the next
+request on the connection that differs in nothing but its conversation is compared with it byte by byte, its conversation
+is read strictly as one JSON list, and it is sent on. A reply that comes whole and is plain is billed and answered there.
+Everything else is the short lane's, or the long way's, and goes on there with nothing lost (``as_lane``).
+
+Decision 009 has the measurement. Without the native module (no C compiler at the installation) nothing is learned, and
+the short lane serves.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import msgspec
+
+from penstock.base.clock import SystemClock
+from penstock.base.models import PriceRow
+from penstock.base.usage import TOKEN_UNITS, service_tier_of
+from penstock.dialects import UPSTREAMS
+from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
+from penstock.gateway.attempt import Toll
+from penstock.gateway.heads import served_head
+from penstock.gateway.house import House
+from penstock.gateway.lane import Host, LaneCall
+from penstock.gateway.ports import Inbound
+from penstock.gateway.settle import CallFacts, Outcome, begin_facts, write_up
+from penstock.ledger.rows import encode
+from penstock.observe import names
+from penstock.observe.log import OperatorLog
+from penstock.observe.metrics import Metrics, Snapshot
+from penstock.routing.keys import KeyChoice
+from penstock.server.http1 import HttpReply
+
+if TYPE_CHECKING:
+    from penstock.server._express import Call, Shape, Tally
+
+
+SOURCES = ("_express.pyx", "_express_reply.pxi", "_express_scan.pxi", "_express_words.pxi")
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    """The native module, or why there is none."""
+    try:
+        from penstock.server import _express  # noqa: PLC0415 - not built everywhere
+    except ImportError:
+        return None, "it was not built: that takes a C compiler at the installation"
+    sources = [Path(__file__).parent / name for name in SOURCES]
+    if all(path.is_file() for path in sources):
+        digest = blake2b(b"".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
+        if digest != _express.SOURCES:
+            return None, "it was built of other sources: install again"
+    return _express, ""
+
+
+native, missing = _load()
+"""``missing``: why there is no express lane; "" where there is."""
+Take = Callable[[Any, Any, bytes], bool]
+take: Take | None = None if native is None else native.take
+"""Serves a connection's next request, if it is like a shape."""
+MAX_SHAPES = 256
+MAX_LEARNED = 64
+"""A connection whose requests are never like one another is not learned from for ever."""
+MAX_AROUND_BYTES = 64 * 1024
+MOST_PICO_USD = 2**31
+MAX_VERSION_CHARS = 40
+_FIRST_MS, _SECOND_MS = 1234567.25, 7654321.75
+"""Stand for the two moments in an explanation, until it is cut there."""
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+class ExpressHost(Host, Protocol):
+    """Whose calls they are (server.app.App)."""
+
+    house: House
+    log: OperatorLog
+    take: "Take | None"
+    shapes: "dict[tuple[bytes, ...], Shape]"
+    shape: "Shape | None"
+    tallies: "dict[tuple[str, str, str], Tally]"
+
+
+def learn(app: ExpressHost, call: LaneCall) -> None:
+    """The short lane has served ``call``: the next one like it on this connection may go by express."""
+    reply = call.reply
+    if app.take is None or not isinstance(reply, HttpReply):
+        return
+    connection = reply.connection
+    like = connection.reader.head_like(call.inbound.told)
+    if like is None or connection.learned >= MAX_LEARNED:
+        return
+    connection.learned += 1
+    around = _around(call)
+    if around is None:
+        return
+    key = (*like, *around)
+    shape = app.shapes.get(key)
+    if shape is None or shape.house is not call.house:
+        shape = _shape(app, call, reply.url, like, around)
+        if shape is None:
+            return
+        if len(app.shapes) >= MAX_SHAPES:
+            app.shapes.clear()
+        app.shapes[key] = shape
+    app.shape = shape
+    connection.expect(shape, app.take)
+
+
+def _around(call: LaneCall) -> tuple[bytes, bytes] | None:
+    """What stands before and after the conversation, if that is plain to see: in JSON the bytes ``"messages"`` can only
+    end a string, and a key without ``\\u`` has no other spelling; where they stand once, they are the key."""
+    ask = call.inbound.ask
+    assert ask is not None
+    body, messages = ask.body, bytes(ask.messages)
+    at = body.find(b'"messages"')
+    if at < 0:
+        return None
+    start = at + len(b'"messages"')
+    gap = body[start : start + 8]
+    start += len(gap) - len(gap.lstrip(b" \t\r\n"))
+    if body[start : start + 1] != b":":
+        return None
+    gap = body[start + 1 : start + 9]
+    start += 1 + len(gap) - len(gap.lstrip(b" \t\r\n"))
+    before, after = body[:start], body[start + len(messages) :]
+    if (
+        not body.startswith(messages, start)
+        or len(before) + len(after) > MAX_AROUND_BYTES
+        or before.count(b'"messages"') != 1
+        or b'"messages"' in after
+        or b"\\u" in before
+        or b"\\u" in after
+    ):
+        return None
+    return before, after
+
+
+def _shape(
+    app: ExpressHost, call: LaneCall, url: bytes, like: tuple[bytes, bytes], around: tuple[bytes, bytes]
+) -> "Shape | None":
+    """What calls like this one have in common; None where there is more to them than the lane knows."""
+    assert native is not None
+    house, facts, provider, outcome = call.house, call.facts, call.provider, call.outcome
+    ask, target, principal, row = call.inbound.ask, outcome.target, facts.principal, outcome.price
+    relay, usage = outcome.relay, outcome.usage
+    if (
+        ask is None
+        or relay is None
+        or usage is None
+        or ask.needs
+        or provider.queue is not None
+        or provider.dialect is not UPSTREAMS["openai"]
+        or [note[1] for note in facts.notes] != ["try", "delivered"]
+        or row is None
+        or not _priced(row)
+    ):
+        return None
+    shape = native.Shape()
+    if not _ways(shape, call):
+        return None
+    shape.app, shape.house, shape.planned, shape.provider = app, house, call.planned, provider
+    shape.keys, shape.transport, shape.health = provider.keys, provider.transport, house.health
+    shape.ratios, shape.journal, shape.rows = house.estimator.ratios, house.journal, house.journal.rows
+    shape.principal, shape.limits, shape.caller = principal, principal.limits, call.inbound.caller
+    if not _toll(shape, call):
+        return None
+    shape.as_lane = partial(as_lane, app)
+    shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
+    shape.head_prefix, shape.head_suffix = like
+    shape.before, shape.after = around
+    shape.allowed = principal.keys_of(target.provider)
+    shape.decode, shape.tiers, shape.stops = _decode, service_tier_of, stop_reason
+    clock = house.clock
+    shape.unix_s = time.time if isinstance(clock, SystemClock) else clock.unix_s
+    deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
+    shape.deadlines = deadlines
+    shape.connect_s, shape.total_s = deadlines.connect_s, deadlines.total_s
+    shape.first_byte_s = deadlines.first_byte_s
+    _words(shape, call, row)
+    shape.served_by, shape.more = served_head(facts, target)
+    shape.expires_unix_s = _expires_unix_s(call)
+    shape.small_tokens = min(call.planned.small_tokens, 2.0**31)
+    shape.max_body = house.config.server.max_body_bytes
+    shape.extra_bytes = ask.input_bytes - len(ask.messages)
+    counted = (target.provider, target.model, ask.model)
+    tally = app.tallies.get(counted)
+    if tally is None:
+        if len(app.tallies) >= MAX_SHAPES:
+            return None  # one series for each, and no more of them than metrics have room for
+        tally = app.tallies[counted] = native.Tally(names.DURATION_S, names.FIRST_TOKEN_S, names.OVERHEAD_S)
+    shape.tally = tally
+    return shape
+
+
+def _toll(shape: "Shape", call: LaneCall) -> bool:
+    """What takes places and money, where the caller has such limits. False: what must be held is not the same for all."""
+    allowance, outcome, ask = call.facts.principal.allowance, call.outcome, call.inbound.ask
+    assert ask is not None
+    if allowance is None or (allowance.purse is None and not allowance.places):
+        return True
+    tariff = None
+    if allowance.purse is not None:
+        tariff = allowance.purse.tariff(ask, outcome.target, call.house.clock.unix_s())
+        if tariff is None:
+            return False
+    shape.toll = Toll(allowance, tariff)
+    return True
+
+
+def _expires_unix_s(call: LaneCall) -> float:
+    """When the presented secret is refused; below 0: never."""
+    inbound, house = call.inbound, call.house
+    principal = house.doors.admit(inbound.told, inbound.known, house.clock.unix_s())
+    return min(
+        (at for at in (principal.expires_unix_s, principal.until_unix_s) if at is not None), default=-1.0
+    )
+
+
+def _priced(row: PriceRow) -> bool:
+    """Input and output have prices that hold at any time, in figures that cannot overflow, and nothing else is charged."""
+    fee = row.units.get("request")
+    both = [row.units.get("input"), row.units.get("output")]
+    return (
+        not row.later
+        and len(row.version) <= MAX_VERSION_CHARS
+        and (fee is None or not fee.pico_usd)
+        and all(price is not None and 0 <= price.pico_usd < MOST_PICO_USD for price in both)
+    )
+
+
+def _ways(shape: "Shape", call: LaneCall) -> bool:
+    """How a call leaves with each key that it may be given. False: the conversation does not stand alone in what leaves."""
+    assert native is not None
+    provider, target, ask = call.provider, call.outcome.target, call.inbound.ask
+    assert ask is not None
+    principal, dialect = call.facts.principal, cast("Any", provider.dialect)
+    choices = provider.keys.choices(target.model, principal.keys_of(target.provider))
+    messages = bytes(ask.messages)
+    ways: dict[str, Any] = {}
+    for choice in choices:
+        request = dialect.splice_request(ask, target, choice.key.secret)
+        before, found, after = request.body.partition(messages)
+        if not found or messages in after or request.adjusted != call.adjusted:
+            return False
+        shape.out_before, shape.out_after = before, after
+        head = provider.transport.heads.of(request)
+        way = native.Way()
+        way.key, way.secret = choice.key.name, choice.key.secret
+        way.tried = f"first try; key: {choice.reason}"
+        way.block = head[: head.rindex(b"content-length: ") + len(b"content-length: ")]
+        explained = _explained(call, choice)
+        if explained is None:
+            return False
+        way.explained_1, way.explained_2, way.explained_3 = explained
+        ways[way.key] = way
+    shape.ways, shape.choice = ways, next(iter(ways)) if len(ways) == 1 else None
+    return bool(ways)
+
+
+def _explained(call: LaneCall, choice: KeyChoice) -> tuple[bytes, bytes, bytes] | None:
+    """The explanation of a call that goes well with this key, cut at its two moments."""
+    ask = call.inbound.ask
+    assert ask is not None
+    explain = write_up(call.facts, ask, None, call.house.version).call.explain
+    tried, delivered = explain.happenings
+    replace = msgspec.structs.replace
+    tried = replace(tried, at_ms=_FIRST_MS, key=choice.key.name, reason=f"first try; key: {choice.reason}")
+    delivered = replace(delivered, at_ms=_SECOND_MS, key=choice.key.name)
+    text = encode(replace(explain, happenings=[tried, delivered]))
+    first, second = (b"%r" % at_ms for at_ms in (_FIRST_MS, _SECOND_MS))
+    if text.count(first) != 1 or text.count(second) != 1:
+        return None
+    one, _, rest = text.partition(first)
+    two, _, three = rest.partition(second)
+    return one, two, three
+
+
+def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
+    """What stands in the ledger's rows of every such call, as ledger.rows writes it."""
+    facts, target, ask = call.facts, call.outcome.target, call.inbound.ask
+    assert ask is not None
+    record = write_up(facts, ask, None, call.house.version)
+    shape.model, shape.target, shape.provider_name = target.model, target.name, target.provider
+    shape.principal_name, shape.asked, shape.dialect = (
+        facts.principal.name,
+        record.call.asked_model,
+        target.dialect,
+    )
+    shape.version, shape.price_version = call.house.version, row.version
+    shape.trace_id = None if facts.trace_id == facts.request_id else facts.trace_id
+    shape.stage, shape.client_request_id = facts.stage, facts.client_request_id
+    shape.adjusted = encode(facts.adjusted).decode() if facts.adjusted else "[]"
+    shape.meta_json = None if facts.meta is None else encode(facts.meta).decode()
+    shape.lines_1 = encode([row.version, "provider"])[1:-1] + b","
+    units = row.units
+    shape.in_pico, shape.in_per = units["input"].pico_usd, units["input"].per
+    shape.out_pico, shape.out_per = units["output"].pico_usd, units["output"].per
+    shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
+    shape.user, shape.priority = facts.user, facts.priority
+    tail = [facts.principal.organisation, facts.principal.team, facts.user]
+    shape.call_tail, shape.entry_tail = tail, tail
+
+
+def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
+    """The call as the short lane would have it, which serves it from now on."""
+    shape = call.shape
+    house, planned, provider = shape.house, shape.planned, shape.provider
+    inbound = Inbound(shape.caller, shape.told, call.body, call.received_s, call.conn.known)
+    ask = inbound.ask = shape.caller.read_request(call.body)
+    target = planned.steps[0].target
+    facts: CallFacts = begin_facts(call.id, call.received_s, call.unix_s)
+    principal = facts.principal = shape.principal
+    facts.ask, facts.explain = ask, planned.explain
+    if shape.trace_id is not None:
+        facts.trace_id = shape.trace_id
+    facts.stage, facts.client_request_id = shape.stage, shape.client_request_id
+    facts.meta = None if shape.meta_json is None else msgspec.json.decode(shape.meta_json)
+    outcome = Outcome(target, call.way.key, 1, True, True, call.start_s or call.received_s, True)
+    facts.outcomes.append(outcome)
+    facts.notes.append((outcome.start_s, "try", outcome, "", call.way.tried, ""))
+    if principal.allowance is not None:
+        facts.entered, facts.estimated_tokens = True, call.tokens
+    outcome.hold = None if call.hold is True else call.hold
+    facts.user, facts.priority = shape.user, shape.priority
+    relay = provider.dialect.relay(ask, stream=False)
+    adjusted = msgspec.json.decode(shape.adjusted, type=tuple[str, ...])
+    lane = LaneCall(
+        app, house, inbound, call.reply, facts, planned, provider, outcome, call.way.secret, relay, adjusted
+    )
+    exchange = lane.exchange = call.exchange
+    if exchange is not None and exchange.listener is not None:
+        exchange.listener = lane.over
+    return lane
+
+
+def count(metrics: Metrics, tallies: "dict[tuple[str, str, str], Tally]") -> None:
+    """What the lane has counted since it was asked last, into the metrics."""
+    for (provider, model, route), one in tallies.items():
+        if not one.calls:
+            continue
+        tokens = [{"input": one.input, "output": one.output}.get(unit, 0) for unit in TOKEN_UNITS]
+        duration, first_token = (one.durations, one.duration_s), (one.first_tokens, one.first_token_s)
+        series = (route, provider, model, 200, "delivered")
+        target = ((provider, model), (tokens, one.cost_nusd, 0), duration, first_token)
+        attempt = (provider, model, "delivered")
+        overhead = (one.overheads, one.overhead_s)
+        metrics.absorb(Snapshot(0, [(series, one.calls)], [(attempt, one.calls)], [target], overhead, {}, {}))
+        one.clear()
