@@ -113,7 +113,7 @@ def test_three_workers(tmp_path, sim):
     text = CONFIG.replace("SIM", sim.url)
     with GatewayProcess(tmp_path, text, KEYS, "--workers", "3") as gateway:
         callers = Callers([gateway], lambda: spent_in_file(gateway))
-        callers.run(1500)
+        callers.run(1200)
         assert gateway.terminate() == 0
     judge(callers, spent_in_file(gateway))
     with GatewayProcess(tmp_path, text, KEYS, "--workers", "2") as gateway:
@@ -138,7 +138,7 @@ def test_three_nodes(tmp_path, sim, postgres_url, redis_server):
         for gateway in gateways:
             gateway.url = gateway.wait_for("listening")["url"]
         callers = Callers(gateways, spent)
-        callers.run(1500)
+        callers.run(1200)
         assert [gateway.terminate() for gateway in gateways] == [0, 0, 0]
     finally:
         for gateway in gateways:
