@@ -430,7 +430,7 @@ def test_native_code_refuses_what_python_refuses(path, value):
     row = [value] * len(ENTRY_COLUMNS)
     good = [*["x"] * len(ENTRY_COLUMNS)]
     with pytest.raises(store.unbindable):
-        store.write([(Written("", "", "", [], []), [], one) for one in [good] * 300 + [row]])
+        store.write([(Written("", "", "", [], []), [], one) for one in [good] * 200 + [row]])
     with closing(open_reader(path)) as reader:
         assert reader.execute("SELECT count(*) FROM entries").fetchone() == (0,)
     store.close()

@@ -64,7 +64,7 @@ cdef enum:
     READWRITE = 2
     NOMUTEX = 0x8000
     MOST_TEXT = 1 << 30
-    SLICE = 256
+    SLICE = 128
 
 cdef enum Kind:
     NULL_VALUE
