@@ -28,7 +28,7 @@ from penstock.gateway.ports import Inbound, Reply
 from penstock.ledger.entry import Record
 from penstock.routing.estimate import TokenEstimator
 from penstock.server.app import App
-from penstock.server.express import count, native
+from penstock.server.express import as_lane, count, native
 from tests.behaviours.gateway import CHAT, Answer, Gateway, Scripted, Stream, running_gateway
 
 _IDS = re.compile(r"gen-[0-9a-f]{32}|(?<=_sim)\d+|(?<=-sim)\d+")
@@ -96,6 +96,8 @@ class Side:
         self.by_express = express
         self.taken: list[object] = []
         self.express: list[object] = []
+        self.handed: list[object] = []
+        """Of those by express, the calls that the short lane had to end."""
         self.seen: list[Any] = []
         self._versions: dict[str, int] = {}
 
@@ -156,6 +158,7 @@ class Side:
         self.settled()
         self.taken.clear()
         self.express.clear()
+        self.handed.clear()
         self.gateway.sim.forget_requests()
         self.script.bodies.clear()
         self.script.heads.clear()
@@ -209,8 +212,16 @@ class Pair:
         self.express = 0
         """How many calls went by express in the last scenario."""
 
-    def run(self, scenario: Callable[[Side], Any], *, taken: int = 1, express: int | None = None) -> None:
-        """Play ``scenario`` on all: the same is seen, and the lanes took as many calls as they should."""
+    def run(
+        self,
+        scenario: Callable[[Side], Any],
+        *,
+        taken: int = 1,
+        express: int | None = None,
+        handed: int | None = None,
+    ) -> None:
+        """Play ``scenario`` on all: the same is seen, and the lanes took as many calls as they should. ``handed`` of
+        those by express were ended by the short lane."""
         found: list[dict[str, Any]] = []
         for side in self.sides:
             gateway = side.gateway
@@ -226,6 +237,7 @@ class Pair:
             if side.by_express:
                 self.express = len(side.express)
                 assert express in (None, self.express), "the express lane was not used as it should be"
+                assert handed in (None, len(side.handed)), "the express lane did not end what it should"
             after = side.metrics()
             found.append(
                 {
@@ -360,7 +372,12 @@ def two_ways(folder: Path, config: str, scenario: Any = None) -> Generator[Pair]
                 side.taken.append(call)
             return call
 
+        def hand_over(app: Any, call: Any) -> LaneCall:
+            next(one for one in sides if one.app is app).handed.append(call)
+            return as_lane(app, call)
+
         patch.setattr("penstock.server.app.take", take)
+        patch.setattr("penstock.server.express.as_lane", hand_over)
         yield Pair(*sides)
 
 

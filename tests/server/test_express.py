@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from penstock.base.native import load_native
 from penstock.server import express
 from tests.behaviours.gateway import SECRETS, Stream
 from tests.behaviours.lanes import (
@@ -193,7 +194,10 @@ CONVERSATIONS: dict[str, Any] = {
 def test_another_conversation_goes_by_express(pair: Pair, name: str):
     """Nothing but the conversation differs."""
     pair.run(
-        lambda side: alike(side, ask(), {"model": PLAIN, "messages": CONVERSATIONS[name]}), taken=2, express=2
+        lambda side: alike(side, ask(), {"model": PLAIN, "messages": CONVERSATIONS[name]}),
+        taken=2,
+        express=2,
+        handed=0,
     )
 
 
@@ -248,7 +252,7 @@ def test_a_conversation_that_is_more_than_one_is_left_alone(pair: Pair, inside: 
 
 def test_keys_are_drawn_alike(pair: Pair):
     """By weight, from the same generator."""
-    pair.run(lambda side: alike(side, *[ask("pair/gpt-4o")] * 12), taken=12, express=12)
+    pair.run(lambda side: alike(side, *[ask("pair/gpt-4o")] * 12), taken=12, express=12, handed=0)
 
 
 def test_a_limit_lets_exactly_so_many_pass(pair: Pair):
@@ -257,7 +261,7 @@ def test_a_limit_lets_exactly_so_many_pass(pair: Pair):
     def scenario(side: Side) -> list[int]:
         return alike(side, *[ask("calm/gpt-4o-mini")] * 5, head=NARROW)
 
-    pair.run(scenario, taken=3, express=3)
+    pair.run(scenario, taken=3, express=3, handed=0)
 
 
 HEADS: dict[str, dict[str, str]] = {
@@ -277,7 +281,12 @@ def test_what_a_caller_tells_is_kept_alike(pair: Pair, name: str, fault: int | N
     """Of a call that is served and of one that the provider refuses."""
     faults = [status(fault)] if fault else []
     body = ask(metadata={"a": "b"}, max_tokens=9)
-    pair.run(lambda side: alike(side, body, head={**KEY, **HEADS[name]}, faults=faults), taken=1, express=1)
+    pair.run(
+        lambda side: alike(side, body, head={**KEY, **HEADS[name]}, faults=faults),
+        taken=1,
+        express=1,
+        handed=1 if fault else 0,
+    )
 
 
 TROUBLE: dict[str, tuple[str, list[dict[str, Any]], int]] = {
@@ -373,7 +382,7 @@ def test_money_is_held_and_paid_alike(tmp_path: Path, head: dict[str, str], faul
             }
             return found, books, treasury.budgets.live()
 
-        pair.run(scenario, taken=3, express=3)
+        pair.run(scenario, taken=3, express=3, handed=None if fault else 0)
 
 
 def test_what_is_sent_ahead_waits_its_turn(pair: Pair):
@@ -442,6 +451,6 @@ def test_a_reload_is_obeyed_at_once(pair: Pair):
 def test_a_module_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
     """It is said why, and the short lane serves."""
     monkeypatch.setattr(native, "SOURCES", "of another day")
-    module, why = express._load()
+    module, why = load_native("penstock.server", "_express", Path(express.__file__).parent)
     assert module is None
     assert "other sources" in why

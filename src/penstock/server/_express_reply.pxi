@@ -35,6 +35,9 @@ cdef char *put_line(char *to, Shape shape, int64_t quantity, int64_t pico_usd, i
     return put(put_int(to, line_cost(quantity, pico_usd, per)), b"]", 1)
 
 
+cdef frozenset SAYS_NOTHING = frozenset((b"null", b"false", b'""', b"{}", b"[]"))
+
+
 cdef class Reading:
     """What is billed and told of a reply."""
 
@@ -54,16 +57,16 @@ cdef Reading understood(Shape shape, bytes body):
     except Exception:
         return None
     usage, choices = chunk.usage, chunk.choices
-    if usage is None or choices is None or len(<list>choices) != 1 or chunk.error:
+    if usage is None or choices is None or len(<list>choices) != 1 or says(chunk.error):
         return None
     if chunk.service_tier is not None and shape.tiers(chunk.service_tier):
         return None
     choice = (<list>choices)[0]
     piece, native = choice.message, choice.finish_reason
     if (
-        piece is None or choice.error or native == "error"
-        or piece.tool_calls or piece.refusal or piece.reasoning_details or piece.images or piece.audio
-        or piece.function_call or piece.annotations
+        piece is None or says(choice.error) or native == "error"
+        or piece.tool_calls or piece.refusal or says(piece.reasoning_details) or says(piece.images) or piece.audio
+        or piece.function_call or says(piece.annotations)
     ):
         return None
     prompt, completion = quantity(usage.prompt_tokens), quantity(usage.completion_tokens)
@@ -89,6 +92,12 @@ cdef Reading understood(Shape shape, bytes body):
     else:
         reading.finish, reading.native_finish = None, ""
     return reading
+
+
+cdef bint says(raw) except -1:
+    """A field that is there and says something: OpenAI sends ``"annotations":[]`` with each reply (shapes.present)."""
+    cdef Py_ssize_t size = len(raw)
+    return size > 0 and (size > 5 or bytes(raw) not in SAYS_NOTHING)
 
 
 cdef int64_t quantity(value) except? -1:
