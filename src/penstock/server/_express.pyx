@@ -167,7 +167,8 @@ def take(object conn, Shape shape, bytes data):
         or memcmp(s + end, PyBytes_AS_STRING(shape.after), n - end) != 0
         or skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
-        or has_media(s + start, end - start)
+        or has_media(s + body_at, length)
+        or (shape.toll is not None and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -341,6 +342,7 @@ cdef class Call:
         cdef int64_t cost = line_cost(reading.input, shape.in_pico, shape.in_per)
         cost += line_cost(reading.output, shape.out_pico, shape.out_per)
         self.gone = True
+        shape.app.inflight -= 1
         up.exchange = None
         exchange.done = True
         exchange.connection = exchange.listener = None
@@ -363,24 +365,30 @@ cdef class Call:
             shape.toll.leave(self.id, self.tokens, reading.input + reading.output, now_s)
         elif shape.limits is not None:
             shape.limits.settle(self.tokens, reading.input + reading.output, now_s)
-        shape.app.inflight -= 1
-        self.tell_caller(conn, body, cost, now_s)
-        self.write_up(reading, cost, now_s)
+        try:
+            self.tell_caller(conn, body, cost, now_s)
+        finally:  # the provider bills it, whatever became of the reply
+            self.write_up(reading, cost, now_s)
+        if conn.transport is not None:
+            if conn._queue:
+                conn._serve_next()
+            elif conn.reader.reading is not None:
+                conn.ask_for_body()
 
     cdef tell_caller(self, object conn, bytes body, int64_t cost, double now_s):
-        """The reply, and the connection's next request."""
+        """The reply."""
         cdef Shape shape = self.shape
         cdef bytes limits = None if shape.limits is None else shape.limits.lines(now_s)
-        cdef char facts[1000]
+        cdef char facts[300]  # 87 bytes of words, and at most 80 of numbers
         cdef double waited_s = now_s - self.start_s
         cdef bytes served_by = shape.served_by, more = shape.more, id = self.id.encode("ascii"), out
         cdef Py_ssize_t ns = PyBytes_GET_SIZE(served_by), nm = PyBytes_GET_SIZE(more), nb = PyBytes_GET_SIZE(body), nf
+        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits)
         cdef double own_s = monotonic() - self.received_s - waited_s
         cdef char *to = put(facts, b"x-penstock-cost-usd: ", 21)
         cdef object sock = conn.transport
         to = put(put_usd(to, cost), b"\r\n", 2)
-        if limits is not None:
-            to = put(to, PyBytes_AS_STRING(limits), PyBytes_GET_SIZE(limits))
+        nc = to - facts
         to = put(to, b"server-timing: gateway;dur=", 27)
         to = put(put_ms(to, own_s * 1000), b", upstream;dur=", 15)
         to = put(put_ms(to, waited_s * 1000), b"\r\ncontent-length: ", 18)
@@ -388,7 +396,7 @@ cdef class Call:
         conn._current = conn._reply = conn._task = None
         self.reply.ended = True
         if sock is not None:
-            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nb)
+            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nl + nb)
             to = PyBytes_AS_STRING(out)
             memcpy(to, b"HTTP/1.1 200 OK\r\n", 17)
             memcpy(to + 17, PyBytes_AS_STRING(served_by), ns)
@@ -397,17 +405,13 @@ cdef class Call:
             memcpy(to + 14, PyBytes_AS_STRING(id), 36)
             memcpy(to + 50, b"\r\nx-penstock-attempts: 1\r\n", 26)
             to += 76
-            memcpy(to, PyBytes_AS_STRING(more), nm)
-            memcpy(to + nm, facts, nf)
-            memcpy(to + nm + nf, PyBytes_AS_STRING(body), nb)
+            to = put(put(to, PyBytes_AS_STRING(more), nm), facts, nc)
+            if limits is not None:  # as long as the numbers in a configuration
+                to = put(to, PyBytes_AS_STRING(limits), nl)
+            put(put(to, facts + nc, nf - nc), PyBytes_AS_STRING(body), nb)
             sock.write(out)
         self.reply = self.request = self.conn = self.up = None
         conn.last_s = now_s
-        if sock is not None:
-            if conn._queue:
-                conn._serve_next()
-            elif conn.reader.reading is not None:
-                conn.ask_for_body()
 
     cdef write_up(self, Reading reading, int64_t cost, double now_s):
         """Into the ledger's queue and the tally: gateway.settle.write_up and ledger.rows, written out."""

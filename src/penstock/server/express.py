@@ -54,6 +54,7 @@ MAX_LEARNED = 64
 """A connection whose requests are never like one another is not learned from for ever."""
 MAX_AROUND_BYTES = 64 * 1024
 MOST_PICO_USD = 2**31
+MOST_PER = 10**6
 MAX_VERSION_CHARS = 40
 _FIRST_MS, _SECOND_MS = 1234567.25, 7654321.75
 """Stand for the two moments in an explanation, until it is cut there."""
@@ -74,7 +75,7 @@ class ExpressHost(Host, Protocol):
 def learn(app: ExpressHost, call: LaneCall) -> None:
     """The short lane has served ``call``: the next one like it on this connection may go by express."""
     reply = call.reply
-    if app.take is None or not isinstance(reply, HttpReply):
+    if app.take is None or not isinstance(reply, HttpReply) or call.house is not app.house:
         return
     connection = reply.connection
     like = connection.reader.head_like(call.inbound.told)
@@ -85,8 +86,10 @@ def learn(app: ExpressHost, call: LaneCall) -> None:
     if around is None:
         return
     key = (*like, *around)
+    if app.shape is not None and app.shape.house is not call.house:
+        app.shapes.clear()  # they would keep a configuration, and its secrets, that is no longer in force
     shape = app.shapes.get(key)
-    if shape is None or shape.house is not call.house:
+    if shape is None:
         shape = _shape(app, call, reply.url, like, around)
         if shape is None:
             return
@@ -191,6 +194,9 @@ def _toll(shape: "Shape", call: LaneCall) -> bool:
         return True
     tariff = None
     if allowance.purse is not None:
+        messages = bytes(ask.messages)
+        if b'"1h"' in messages or b'"service_tier"' in messages:
+            return False
         tariff = allowance.purse.tariff(ask, outcome.target, call.house.clock.unix_s())
         if tariff is None:
             return False
@@ -215,7 +221,10 @@ def _priced(row: PriceRow) -> bool:
         not row.later
         and len(row.version) <= MAX_VERSION_CHARS
         and (fee is None or not fee.pico_usd)
-        and all(price is not None and 0 <= price.pico_usd < MOST_PICO_USD for price in both)
+        and all(
+            price is not None and 0 <= price.pico_usd < MOST_PICO_USD and 0 < price.per <= MOST_PER
+            for price in both
+        )
     )
 
 
