@@ -2,15 +2,18 @@
 """Rows into SQLite without the GIL: one prepared statement a table, bound and stepped in C. See native_rows.py.
 
 Rules
-- SQLite is the library that Python's ``sqlite3`` has loaded, never another copy: two copies in one process would undo each
-  other's file locks (sqlite.org/howtocorrupt.html, 2.2.1).
+- SQLite is the library that Python's ``sqlite3`` calls, never another copy: two copies in one process would undo each
+  other's file locks (sqlite.org/howtocorrupt.html, 2.2.1). So it is asked for by way of ``_sqlite3``, which looks through
+  what that module was linked with: another copy, that another module has brought along, may be loaded by SQLite's name.
 - While the GIL is given away, nothing is touched but numbers and the text of strings that the batch keeps alive.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
 
+import _sqlite3
 import sqlite3
+from os import fsencode
 
 cdef extern from *:
     """
@@ -81,21 +84,20 @@ cdef struct Value:
 
 cdef Library LIBRARY
 cdef bint LOADED = False
-cdef tuple NAMES = ("libsqlite3.so.0", "libsqlite3.so", "libsqlite3.dylib", "libsqlite3.0.dylib")
 
 
 cdef bint load() except -1:
-    """Find SQLite where it is loaded already. False: it is not there as a library of its own."""
+    """Find SQLite where ``_sqlite3`` has it from. False: it is not to be found there, because it was linked in."""
     global LOADED
     cdef void *library = NULL
     cdef bytes name
     if LOADED:
         return True
-    for text in NAMES:
-        name = text.encode()
-        library = dlopen(name, RTLD_NOW | RTLD_NOLOAD)
-        if library != NULL:
-            break
+    found = getattr(_sqlite3, "__file__", None)
+    if not found:
+        return False
+    name = fsencode(found)
+    library = dlopen(name, RTLD_NOW | RTLD_NOLOAD)
     if library == NULL:
         return False
     LIBRARY.open = <open_f>dlsym(library, b"sqlite3_open_v2")
@@ -134,7 +136,7 @@ cdef class Writer:
 
     def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths):
         """``statements`` and ``widths``: of calls, then of entries; each writes one row. Raises sqlite3.Error."""
-        cdef bytes raw = path.encode(), words
+        cdef bytes raw = fsencode(path), words
         cdef int at
         if not load():
             raise sqlite3.NotSupportedError("SQLite is not there as a library of its own")

@@ -17,6 +17,7 @@ from penstock.ledger.schema import (
     INSERT_CALLS,
     INSERT_ENTRIES,
     STATEMENT_ROWS,
+    cannot_open,
     open_writer,
 )
 
@@ -101,6 +102,9 @@ class SqliteStore:
         try:
             self._reader = open_reader(path)
             self._native = native_writer(path)
+        except sqlite3.Error as error:
+            self._writer.close()
+            raise cannot_open(path, error) from error
         except BaseException:
             self._writer.close()
             raise
