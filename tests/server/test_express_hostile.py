@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import event, example, given
+from hypothesis import strategies as st
 
+from penstock.base.models import PriceRow, PriceTier
+from penstock.base.money import Price
+from penstock.base.usage import service_tier_of
+from penstock.dialects.openai_chat.relay import WholeRelay
+from penstock.dialects.openai_chat.shapes import stop_reason
+from penstock.ledger.prices import price_lines
+from penstock.ledger.rows import encode
 from penstock.routing.limits import KeyLimits
 from penstock.server import express
 from tests.behaviours.gateway import SECRETS, Stream
@@ -65,6 +74,124 @@ def taught(side: Side, payload: dict[str, Any], then: list[bytes], head: dict[st
             sock.sendall(one)
             found.append(side.saw(next_answer(stream)).status)
         return found
+
+
+COUNTS = st.sampled_from(
+    [None, 0, 1, 7, 16, 999_983, 10**6 - 1, 10**6, 2**31 - 1, 2**31, 2**63, -1]
+) | st.integers(0, 10**9)
+SMALL = st.sampled_from([None, 0, 1])
+TEXT = st.sampled_from(
+    [None, "", "stop", "default", "flex", "error", "né", "\ud800", "STOP", "tool_calls"]
+) | st.text(max_size=4)
+ANY = st.sampled_from([None, False, "", [], {}, "x", [1], {"a": 1}, [{"type": "url_citation"}]])
+
+
+DETAILS = st.none() | st.dictionaries(
+    st.sampled_from(
+        ["cached_tokens", "reasoning_tokens", "audio_tokens", "cache_write_tokens", "image_tokens"]
+    ),
+    SMALL,
+)
+ODD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "usage": {
+        "prompt_tokens": COUNTS,
+        "completion_tokens": COUNTS,
+        "total_tokens": SMALL,
+        "prompt_tokens_details": DETAILS,
+        "completion_tokens_details": DETAILS,
+        "prompt_cache_hit_tokens": SMALL,
+        "num_search_queries": SMALL,
+        "num_sources_used": SMALL,
+        "citation_tokens": SMALL,
+        "search_context_size": st.sampled_from([None, "low"]),
+        "server_tool_use": st.none() | st.fixed_dictionaries({"web_search_requests": SMALL}),
+    },
+    "message": {
+        **dict.fromkeys(("content", "reasoning", "reasoning_content", "refusal"), TEXT),
+        **dict.fromkeys(
+            ("annotations", "images", "reasoning_details", "tool_calls", "audio", "function_call"), ANY
+        ),
+    },
+    "choice": {
+        "finish_reason": TEXT,
+        "native_finish_reason": TEXT,
+        "index": st.integers(0, 2),
+        "error": ANY,
+        "message": ANY,
+    },
+    "": {"error": ANY, "model": TEXT, "id": TEXT, "service_tier": TEXT, "usage": ANY, "choices": ANY},
+}
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> dict[str, Any]:
+    """A plain reply with a few fields that are not."""
+    read, written = draw(COUNTS) or 0, draw(COUNTS) or 0
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    message = {"role": "assistant", "content": "words", "refusal": None, "annotations": []}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    whole: dict[str, Any] = {"id": "chat-1", "model": "m", "choices": [choice], "usage": usage}
+    parts = {"usage": usage, "message": message, "choice": choice, "": whole}
+    for _ in range(draw(st.integers(0, 3))):
+        where = draw(st.sampled_from(sorted(ODD)))
+        name = draw(st.sampled_from(sorted(ODD[where])))
+        parts[where][name] = draw(ODD[where][name])
+    return whole
+
+
+class Calm:
+    draining = False
+
+
+def shape_of(row: PriceRow) -> Any:
+    assert express.native is not None
+    shape = express.native.Shape()
+    shape.app, shape.toll = Calm, Calm
+    shape.decode, shape.tiers, shape.stops = express._decode, service_tier_of, stop_reason
+    one, two = row.units["input"], row.units["output"]
+    shape.in_pico, shape.in_per, shape.out_pico, shape.out_per = one.pico_usd, one.per, two.pico_usd, two.per
+    shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
+    shape.lines_1 = encode([row.version, "provider"])[1:-1] + b","
+    return shape
+
+
+PRICE = st.builds(Price, st.integers(0, 2**31 - 1), st.sampled_from([1, 1000, 10**6]))
+WIDE = "\x01\U0001f30d" * 20
+
+
+@given(replies(), PRICE, PRICE, st.booleans())
+@example({"choices": [{"message": {"content": "a", "annotations": []}}], "usage": {"prompt_tokens": 2**31 - 1, "completion_tokens": 2**31 - 1}}, Price(2**31 - 1), Price(2**31 - 1), False)  # fmt: skip
+def test_what_is_understood_of_a_reply_is_what_the_relay_reads(
+    reply: dict[str, Any], read: Price, written: Price, tiered: bool
+):
+    """Its figures, their price to the nano-dollar, and the words of the ledger's row."""
+    tiers = (PriceTier(1000, {"input": Price(5)}),) if tiered else ()
+    row = PriceRow(WIDE, {"input": read, "output": written}, tiers)
+    assert express.native is not None
+    body = json.dumps(reply).encode()
+    found = express.native.figures(shape_of(row), body)
+    event("left to others" if found is None else "understood")
+    if found is None:
+        return
+    relay = WholeRelay()
+    relay.feed(body)
+    assert relay.close() == body
+    usage = relay.usage
+    assert usage is not None
+    lines, cost = price_lines(usage, row)
+    assert (usage.note, usage.fees, usage.service_tier, usage.source) == ("", (), "", "provider")
+    assert usage.total_tokens == usage.input + usage.output
+    assert found == (
+        usage.input,
+        usage.output,
+        relay.model,
+        relay.upstream_id,
+        relay.stopped,
+        relay.native_stop,
+        relay.content_bytes,
+        cost,
+        encode(lines).decode(),
+    )
 
 
 def test_limits_as_long_as_anybody_writes_them(pair: Pair, monkeypatch: pytest.MonkeyPatch):

@@ -94,6 +94,17 @@ cdef Reading understood(Shape shape, bytes body):
     return reading
 
 
+def figures(Shape shape, bytes body):
+    """What ``understood`` reads of a reply, or None; and what each quantity costs (for tests)."""
+    cdef Reading it = understood(shape, body)
+    if it is None:
+        return None
+    cost = line_cost(it.input, shape.in_pico, shape.in_per) + line_cost(it.output, shape.out_pico, shape.out_per)
+    said = bytes_of(it.content) + bytes_of(it.thought)
+    lines = lines_text(shape, it.input, it.output)
+    return it.input, it.output, it.model, it.id, it.finish, it.native_finish, said, cost, lines
+
+
 cdef bint says(raw) except -1:
     """A field that is there and says something: OpenAI sends ``"annotations":[]`` with each reply (shapes.present)."""
     cdef Py_ssize_t size = len(raw)
