@@ -1,5 +1,6 @@
 """What was tried against the express lane: more than it has room for, other spellings, what costs more than it looks."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from penstock.base.money import Price
 from penstock.base.usage import service_tier_of
 from penstock.dialects.openai_chat.relay import WholeRelay
 from penstock.dialects.openai_chat.shapes import stop_reason
+from penstock.gateway.attempt import Toll
 from penstock.ledger.prices import price_lines
 from penstock.ledger.rows import encode
 from penstock.routing.limits import KeyLimits
@@ -288,3 +290,47 @@ def test_what_an_old_configuration_has_taught_is_let_go(pair: Pair):
     assert side.gateway.reload(CONFIG + "\n\n") == []
     learn_one(ask(seed=3))
     assert {one.house for one in side.app.shapes.values()} == {side.gateway.house}
+
+
+def test_a_call_that_nobody_can_go_on_with_leaves_nothing(tmp_path: Path):
+    """A fault of ours between the lanes: the caller's connection ends, no place stays taken, what was held is spent."""
+    rich = RICH.replace("budgets:", "max_concurrent: 1\n    budgets:")
+    with two_ways(tmp_path, CONFIG.replace("server: {max", rich + "server: {max")) as pair:
+        side = pair.sides[0]
+        treasury = side.gateway.running.shared.kept.treasury
+        side.warm(ask(max_tokens=5), ADMIN)
+
+        def broken(call: Any) -> None:
+            raise RuntimeError(call)
+
+        with connected(side) as sock:
+            stream = Stream(sock, time.monotonic())
+            for _ in range(2):
+                sock.sendall(request(ask(max_tokens=5), ADMIN))
+                assert next_answer(stream).status == 200
+            side.forget()
+            for shape in side.app.shapes.values():
+                shape.as_lane = broken
+            side.gateway.faults({"kind": "status", "status": 400})
+            sock.sendall(request(ask(max_tokens=5), ADMIN))
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+            assert len(side.express) == 1
+        side.settled()
+        assert not treasury.budgets.live()
+        side.gateway.faults()
+        side.gateway.inside(side.without_express)
+        assert side.gateway.post(ask(max_tokens=5), headers=ADMIN).status == 200
+
+
+def test_a_budget_that_cannot_be_asked_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A fault of ours before anything was taken: the other lanes have the call."""
+    with two_ways(tmp_path, CONFIG.replace("server: {max", RICH + "server: {max")) as pair:
+        side = pair.sides[0]
+
+        def fails(toll: Toll, *_: Any) -> bool:
+            raise RuntimeError(toll)
+
+        monkeypatch.setattr(Toll, "take", fails)
+        assert taught(side, ask(max_tokens=5), [request(ask(max_tokens=5), ADMIN)], ADMIN) == [200]
+        assert not side.express

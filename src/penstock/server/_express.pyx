@@ -45,7 +45,6 @@ cdef object NOT_STREAMED = 0
 cdef enum:
     MAX_DIGITS = 12
     MAX_DEPTH = 64
-    JOIN_BYTES = 65536
     MAX_HEAD_BYTES = 16384
     LEARNABLE_TOKENS = 16
 cdef int64_t MOST_TOKENS = 1 << 31  # times a price below 2^31 (express.py sees to it), nothing overflows
@@ -175,7 +174,11 @@ def take(object conn, Shape shape, bytes data):
     unix_s = shape.unix_s()
     if shape.expires_unix_s >= 0 and unix_s >= shape.expires_unix_s:
         return False
-    return _begin(conn, shape, data, body_at, start, end, now_s, unix_s)
+    try:
+        return _begin(conn, shape, data, body_at, start, end, now_s, unix_s)
+    except Exception as error:
+        app.log.failure("express.failed", error)
+        return False
 
 
 cdef bint _begin(
@@ -445,27 +448,49 @@ cdef class Call:
 
     def over(self):
         """The exchange has ended otherwise than in one plain piece: the short lane goes on."""
-        if not self.gone:
-            self.hand_over().over()
+        lane = None if self.gone else self.hand_over()
+        if lane is not None:
+            lane.over()
 
     def cancel(self):
         """The caller hung up."""
-        if not self.gone:
-            self.hand_over().cancel()
+        lane = None if self.gone else self.hand_over()
+        if lane is not None:
+            lane.cancel()
 
     cdef hand_over(self):
-        """The call as the short lane knows it, which is served there from now on."""
+        """The call as the short lane knows it, which is served there from now on; None where that cannot be."""
         self.gone = True
-        lane = self.shape.as_lane(self)
+        try:
+            lane = self.shape.as_lane(self)
+        except Exception as error:
+            self.give_up(error)
+            return None
         if self.conn._task is self:
             self.conn._task = lane
         return lane
+
+    cdef give_up(self, error):
+        """A bug of ours, and nobody to go on with the call: nothing of it stays behind, and what was held is spent."""
+        cdef Shape shape = self.shape
+        shape.app.inflight -= 1
+        shape.app.log.failure("express.failed", error, request_id=self.id)
+        if shape.toll is not None:
+            if self.hold is not True:
+                self.hold.settle(None)
+            shape.toll.leave(self.id, self.tokens, self.tokens, monotonic())
+        if self.exchange is not None:
+            self.exchange.listener = None
+            self.exchange.abort()
+        self.conn.abort()
 
     cdef broke(self, error):
         """A bug of ours, never the caller's fault: the long way answers, or where the reply was begun the connection ends."""
         cdef object conn = self.conn
         if not self.gone:
-            self.hand_over().carry_on(error)
+            lane = self.hand_over()
+            if lane is not None:
+                lane.carry_on(error)
             return
         self.shape.app.log.failure("express.failed", error, request_id=self.id)
         if conn is not None:
