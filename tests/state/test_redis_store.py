@@ -11,7 +11,8 @@ from msgspec.msgpack import decode, encode
 
 from penstock.base.errors import ConfigFault
 from penstock.ledger.budgets import Budget, Budgets, Node, Reservation
-from penstock.ledger.leases import LEASE_S, Claim, Pool, Short, Slices
+from penstock.ledger.leases import LEASE_S, Claim, Short, Slices
+from penstock.ledger.pool import Pool
 from penstock.routing.credit import CreditClaim, CreditPool, Wallet
 from penstock.state.names import new_run
 from penstock.state.opening import open_shared
