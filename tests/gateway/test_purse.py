@@ -56,7 +56,7 @@ def facts(**units: str) -> ModelFacts:
     return ModelFacts("p", "m", price=row, source="test")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.data(),
     st.integers(0, 400_000),
