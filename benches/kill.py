@@ -1,6 +1,6 @@
 """kill -9 in the middle of 5,000 writes a second, twenty times: what was acknowledged is there, once; every counter agrees.
 
-``python -m benches.kill [--kills 20] [--writes 5000] [--postgres]``. A tenth of the writes are calls (whole and streamed),
+``python -m benches.kill [--kills 20] [--writes 5300] [--postgres]``. A tenth of the writes are calls (whole and streamed),
 the rest entries, posted a hundred at a time. Acknowledged: a post that was answered 2xx, and a call whose reply had ended
 more than ``ledger.flush_ms`` (20) before the blow. After each kill a new process on the same ledger is asked: its rollups
 and metrics are compared with the entries themselves, and what nobody had acknowledged is sent again.
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument(
-        "--writes", type=int, default=5000, help="a second: a tenth calls, else posted entries"
+        "--writes", type=int, default=5300, help="asked for a second: a tenth calls, else posted entries"
     )
     parser.add_argument("--postgres", action="store_true", help="the ledger in a PostgreSQL of its own")
     args = parser.parse_args()

@@ -24,6 +24,7 @@ LATE: dict[str, str] = {
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
+    "penstock.state.opening": "redis is imported only where a shared state is named",
     "penstock.server.express": "the native module is not built everywhere, and may be of other sources",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }

@@ -170,7 +170,7 @@ def play(
     upstream_port = free_port()
     config = CONFIG.replace("UPSTREAM", str(upstream_port))
     if ledger_url is not None:
-        config += "ledger: {url: env.STORM_LEDGER}\n"
+        config += f'ledger: {{url: env.STORM_LEDGER, path: "{folder}/penstock.db"}}\n'
     played = Played(Reckoning(ledger_url or str(folder / "penstock.db"), folder / "penstock.db.state"))
     reckoning = played.reckoning
     for turn in range(kills + 1):

@@ -300,7 +300,8 @@ def test_the_record_says_who_when_and_what_without_secrets(tmp_path, sim):
         )
         second = api(gateway, "POST", "/keys/a/rotate", {"grace_s": 60})
         api(gateway, "PATCH", "/keys/a", {"models": ["openai/*"]})
-        gateway.config.write_text(CONFIG.replace("SIM", sim.url) + "\n# another\n", encoding="utf-8")
+        another = CONFIG.replace("name: declared,", "name: declared, max_concurrent: 9,")
+        gateway.config.write_text(another.replace("SIM", sim.url), encoding="utf-8")
         api(gateway, "POST", "/reload")
         api(gateway, "POST", "/reload")
         api(gateway, "DELETE", "/keys/a")
@@ -314,7 +315,10 @@ def test_the_record_says_who_when_and_what_without_secrets(tmp_path, sim):
             ("key.created", "bobthe (admin key)"),
         ]
         assert abs(datetime.fromisoformat(rows[0]["at"]).timestamp() - datetime.now(UTC).timestamp()) < 60
-        changed, rotated = rows[2], rows[3]
+        changed, taken, rotated = rows[2], rows[1], rows[3]
+        team = {"models": ["openai/*"], "organisation": "acme"}
+        assert taken["before"]["teams"]["declared"] == team
+        assert taken["after"]["teams"]["declared"] == {**team, "max_concurrent": 9}
         assert ("models" in changed["before"], changed["after"]["models"]) == (False, ["openai/*"])
         assert rotated["before"]["key"] == rotated["after"]["previous"][0]["key"] != rotated["after"]["key"]
         assert all(
@@ -408,3 +412,31 @@ def test_running_calls_end_as_they_began(tmp_path, sim):
                 more = sock.recv(65536)
                 assert more, wire
                 wire += more
+
+
+def test_every_worker_follows(tmp_path, sim):
+    """Asked of whichever worker takes the connection: in force in all of them, one record, one line for the file."""
+    config = CONFIG.replace("drain_timeout_ms: 2000", "drain_timeout_ms: 2000, workers: 3")
+    with started(tmp_path, sim, config) as gateway:
+
+        def all_of_them(key, wanted):
+            until_s, right = time.monotonic() + 20, 0
+            while right < 24:  # connections of their own, spread over the workers by the kernel
+                right = right + 1 if called(gateway, key) == wanted else 0
+                assert time.monotonic() < until_s, f"not yet {wanted} everywhere"
+
+        key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
+        all_of_them("anything", (401, "invalid_api_key"))
+        all_of_them(key, (200, ""))
+        for number in range(8):
+            api(gateway, "POST", "/teams", {"name": f"t{number}"}, 201)
+            names = [one["name"] for one in api(gateway, "GET", "/teams")["data"]]
+            assert f"t{number}" in names, "whoever is asked has what was answered before"
+        api(gateway, "PATCH", "/keys/a", {"team": "t3", "models": ["anthropic/*"]})
+        all_of_them(key, (403, "model_not_allowed"))
+        api(gateway, "DELETE", "/keys/a")
+        all_of_them(key, (401, "invalid_api_key"))
+        assert len(api(gateway, "GET", "/audit?kind=key")["data"]) == 3
+        gateway.config.write_text(config.replace("SIM", sim.url) + "# another\n", encoding="utf-8")
+        api(gateway, "POST", "/reload")
+        assert len(api(gateway, "GET", "/audit?kind=config")["data"]) == 1

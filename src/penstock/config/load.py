@@ -142,6 +142,8 @@ def references(config: Config) -> list[tuple[str, str]]:
         found.append((f"{path}.secret", hook.secret))
     if config.ledger.url is not None and is_reference(config.ledger.url):
         found.append(("$.ledger.url", config.ledger.url))
+    if config.state.url is not None and is_reference(config.state.url):
+        found.append(("$.state.url", config.state.url))
     return found
 
 

@@ -25,6 +25,7 @@ from penstock.config.secrets import (
     virtual_secrets,
 )
 from penstock.config.shape import nearest
+from penstock.config.state_url import state_faults
 
 SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex"})
 """Dialects of this version."""
@@ -52,6 +53,8 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
     faults += currency_faults(config)
     if config.ledger.url is not None and not is_reference(config.ledger.url):
         faults += _ledger_faults(config.ledger.url, plain=True)
+    if config.state.url is not None and not is_reference(config.state.url):
+        faults += state_faults(config.state.url, plain=True)
     return faults
 
 
@@ -381,6 +384,9 @@ def _resolved_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fau
     ledger = secrets.get(config.ledger.url or "")
     if ledger is not None:
         yield from _ledger_faults(ledger.reveal(), plain=False)
+    state = secrets.get(config.state.url or "")
+    if state is not None:
+        yield from state_faults(state.reveal(), plain=False)
     for name, provider in config.providers.items():
         path = f"$.providers.{name}"
         credentials = secrets.get(provider.credentials or "")

@@ -1,8 +1,9 @@
 """What a virtual key, its user, its team or its organisation has spent since a moment: for budgets that begin with the ledger.
 
 Rules
-- Read from the index ``entries_spent`` alone, in the order of time: its price is that of the entries since that moment, by
-  whomever, so that one question for all holders (``spent_by_all``) costs no more than one for one of them.
+- Read in the order of time: its price is that of the entries since that moment, by whomever, so that one question for all
+  holders (``spent_by_all``) costs no more than one for one of them. In a file it reads the index ``entries_spent`` alone;
+  PostgreSQL reads the pages of that time (``entries_at``), for an index that held all of it cost each entry a fifth more.
 - An entry counts by ``at_ms``, when its attempt began. Posted own costs stand beside: they were spent, but not through us.
 - What is not known is counted beside the sum, never added as 0.
 """

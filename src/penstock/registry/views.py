@@ -40,9 +40,51 @@ def entry_of(change: Change, who: str, now_s: float) -> Entry:
     )
 
 
+def taken_entry(config: Config, version: str, before: Config | None, who: str, now_s: float) -> Entry:
+    """A file that was put in force: what it declares of organisations, teams and keys, and what the last one did."""
+    return Entry(
+        at_ms=round(now_s * 1000),
+        who=who,
+        action="config.taken",
+        kind="config",
+        name="",
+        before=None if before is None else _declarations(before),
+        after={"config": version, **_declarations(config)},
+    )
+
+
+def _declarations(config: Config) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind, sort in SORTS.items():
+        ones = declared(config, kind)
+        if ones:
+            found[sort.block] = {name_of(one): _blotted(_said(one)) for one in ones}
+    return found
+
+
+def _said(one: GovernedConfig) -> dict[str, Any]:
+    """The fields that are not what they would be if nobody had said them."""
+    whole: dict[str, Any] = msgspec.to_builtins(one)
+    bare = {field.name: field for field in msgspec.structs.fields(one)}
+    said: dict[str, Any] = {}
+    for name, value in whole.items():
+        field = bare[name]
+        default = field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        if name != "name" and (default is msgspec.NODEFAULT or value != msgspec.to_builtins(default)):
+            said[name] = value
+    return said
+
+
 def _recorded(one: Stored) -> dict[str, Any]:
-    """The fields that were said; of a key's hash only its beginning, to tell two apart."""
-    fields = dict(one.fields)
+    """The fields that were said."""
+    return _blotted(one.fields)
+
+
+def _blotted(said: dict[str, Any]) -> dict[str, Any]:
+    """Of a key's hash only its beginning, to tell two apart."""
+    fields = dict(said)
     if "key" in fields:
         fields["key"] = blotted(str(fields["key"]))
     if "previous" in fields:

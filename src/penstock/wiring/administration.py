@@ -27,7 +27,7 @@ from penstock.registry.desk import TRIES, answer, crowded
 from penstock.registry.objects import Check, Kind, Merged, Registry, merge
 from penstock.registry.secret import fresh_key
 from penstock.registry.store import Stale, Store
-from penstock.registry.views import Entry, budget_views, entry_of, entry_view, iso_ms, object_views
+from penstock.registry.views import budget_views, entry_of, entry_view, iso_ms, object_views, taken_entry
 from penstock.wiring.money import Figures
 
 FOLLOW_S = 0.5
@@ -79,10 +79,15 @@ class Administration:
         self._spending = spending
         self._keep(self._follow())
 
-    def taken(self, joined: Joined, version: str, who: str) -> None:
+    async def taken(self, joined: Joined, version: str, who: str) -> None:
         """A start or a reload has put a file in force: for the record, if it is another one than the last."""
+        before = None if self.in_force is None or self.in_force is joined else self.in_force.file.config
         self.in_force = joined
-        self._keep(self._note(version, who))
+        entry = taken_entry(_config(joined.file), version, before, who, time.time())
+        try:
+            await asyncio.to_thread(self._store.note, entry)
+        except PenstockError as error:
+            self._log.once("admin note", error.public())
 
     async def stop(self) -> None:
         """No more changes."""
@@ -160,21 +165,6 @@ class Administration:
                     self._log.event("admin.followed", version=joined.registry.version)
             except PenstockError as error:
                 self._log.once("admin store", f"{error.public()} What was in force stays.")
-
-    async def _note(self, version: str, who: str) -> None:
-        entry = Entry(
-            at_ms=round(time.time() * 1000),
-            who=who,
-            action="config.taken",
-            kind="config",
-            name="",
-            before=None,
-            after={"config": version},
-        )
-        try:
-            await asyncio.to_thread(self._store.note, entry)
-        except PenstockError as error:
-            self._log.once("admin note", error.public())
 
     def _joined(self, file: Loaded, registry: Registry) -> Joined:
         return _with(file, registry, merge(_config(file), registry, self._check(file)))

@@ -128,7 +128,7 @@ class Running:
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
         administration.begin(joined, self._govern, self._figures, self._reloading)
-        administration.taken(joined, self.app.house.version, "start")
+        await administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
         asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
         self._warn(loaded)
@@ -191,9 +191,9 @@ class Running:
             old, app.house = app.house, house
             self.sharing.introduce(house, shared)
             self._mount(app, joined.loaded)
-            administration.taken(joined, house.version, who)
             for transport in retire(old, house, shared):
                 await transport.aclose()
+            await administration.taken(joined, house.version, who)
             shared.metrics.add(RELOADS, 1, "applied")
             self._log.event("reload.done", config=house.version)
             self._warn(joined.loaded)

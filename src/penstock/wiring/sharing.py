@@ -6,14 +6,19 @@ workers of one machine ask each other (reloads, metrics, calls not yet written) 
 
 import asyncio
 import socket
+from typing import TYPE_CHECKING
 
 from penstock.config.load import Loaded
 from penstock.config.schema import Config
 from penstock.gateway.advances import Advances
 from penstock.gateway.house import House
+from penstock.state.opening import open_shared
 from penstock.state.workers import Seat
 from penstock.wiring.build import Shared
 from penstock.wiring.neighbours import Gateway, Neighbourhood, answer_hub, answer_others, tell_others
+
+if TYPE_CHECKING:
+    from penstock.state.redis_store import RedisStore
 
 
 class Sharing:
@@ -23,6 +28,7 @@ class Sharing:
         self.seat: Seat | None = None
         self.orphaned = asyncio.Event()
         """The supervisor has gone: there is nobody to ask, and nobody who would start another."""
+        self._redis: RedisStore | None = None
         self._others: Neighbourhood | None = None
         self._advances: Advances | None = None
 
@@ -35,11 +41,18 @@ class Sharing:
             self.seat = Seat(index, self.orphaned.set)
             answer_hub(self.seat, gateway, shared)
             await self.seat.connect(socket.socket(fileno=line_fd))
-        others = self.seat
+        state = config.state
+        if state.url is not None:
+            secret = loaded.secrets.get(state.url)
+            url = state.url if secret is None else secret.reveal()
+            self._redis = await open_shared(url, state.prefix, shared.run)
+        others = self._redis or self.seat
         if others is None:
             return
         self._others = others
-        self._advances = shared.kept.advances = Advances(others, shared.run, shared.clock)
+        closed = state.limits_fail_mode == "closed"
+        self._advances = Advances(others, shared.run, shared.clock, fail_closed=closed)
+        shared.kept.advances = self._advances
         shared.open_store = lambda: others
         answer_others(others, gateway, shared, self._advances)
 
@@ -55,5 +68,7 @@ class Sharing:
 
     async def aclose(self) -> None:
         """Hang up."""
+        if self._redis is not None:
+            await self._redis.aclose()
         if self.seat is not None:
             await self.seat.aclose()

@@ -1,4 +1,4 @@
-"""Who stood above and below the virtual key; and an index from which what anyone spent since a moment is read."""
+"""Who stood above and below the virtual key."""
 
 from alembic import op
 
@@ -11,7 +11,3 @@ def upgrade() -> None:
     for table in ("calls", "entries"):
         for column in ("organisation", "team", "end_user"):
             op.execute(f"ALTER TABLE penstock.{table} ADD COLUMN {column} text COLLATE \"C\" DEFAULT ''")
-    op.execute(
-        "CREATE INDEX entries_spent ON penstock.entries (at_ms) "
-        "INCLUDE (virtual_key, end_user, team, organisation, class, cost_nusd)"
-    )
