@@ -325,16 +325,9 @@ class Slices:
         """What the ledger says was spent in a pot before this run, by anybody; to be set before its first claim."""
 
     def reserve(
-        self,
-        path: Path,
-        rid: str,
-        amount_nusd: int,
-        now_s: float,
-        *,
-        claimed: bool = False,
-        asked: Short | None = None,
+        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: Short | bool = False
     ) -> Reservation | Refused | Short:
-        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was asked (``asked``), so refuse now."""
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard on that, so refuse now."""
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if isinstance(answer, Reservation) or answer.code == "lease-ended":
             return answer
@@ -344,7 +337,7 @@ class Slices:
                 return self._refused(share, amount_nusd, now_s)
         if claimed:
             # Later claims, of other calls, may still be on their way: what was said to this one's is what counts.
-            seqs = {} if asked is None else {claim.pot: claim.seq for claim in asked.claims}
+            seqs = {one.pot: one.seq for one in claimed.claims} if isinstance(claimed, Short) else {}
             return max(
                 (self._refused(one, amount_nusd, now_s, seqs.get(one.pot)) for one in short),
                 key=lambda r: r.retry_after_s or 0,
@@ -414,6 +407,12 @@ class Slices:
         if grant.return_idle and grant.seq == share.acked:
             share.give_back()
             share.size = 0  # no slices ahead while another is short
+
+    def presume(self, bucket: Bucket, more_nusd: int) -> None:
+        """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
+        share = self._share(bucket)
+        share.granted += more_nusd
+        share.fit()
 
     def elsewhere_nusd(self, bucket: Bucket) -> int:
         """What others have spent in this window, and runs before, as the pool last said."""
