@@ -16,6 +16,7 @@ ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
+    "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.keys": "--help and --print answer without loading the house",
     "penstock.cli.models": "YAML is loaded only where a configuration is to be read",

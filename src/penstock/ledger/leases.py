@@ -219,7 +219,8 @@ class Pool:
     def _grant(self, pot: _Shared, mine: _Holding, claim: Claim, now_s: float) -> None:
         left = (pot.ceiling if claim.running else pot.limit) - pot.taken
         if left < max(1, claim.need):
-            if claim.need:
+            if claim.need and (pot.short == claim.holder or now_s >= pot.short_until_s):
+                # One at a time: if each took the other's place, none would be told to return what lies idle.
                 pot.short, pot.short_until_s = claim.holder, now_s + self._lease_s
             return
         pressed = now_s < pot.short_until_s and pot.short != claim.holder
@@ -228,6 +229,8 @@ class Pool:
         size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
         mine.granted += size
         pot.taken += size
+        if claim.need and pot.short == claim.holder:
+            pot.short_until_s = 0.0
 
 
 def ceiling_nusd(spec: Budget) -> int:
