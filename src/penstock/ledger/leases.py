@@ -413,16 +413,14 @@ class Slices:
 
     def presume(self, bucket: Bucket, more_nusd: int) -> None:
         """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
-        share = self._share(bucket)
-        share.granted += more_nusd
-        share.fit()
+        self._share(bucket).granted += more_nusd
+        self._share(bucket).fit()
 
     def elsewhere_nusd(self, bucket: Bucket) -> int:
         """What others have spent in this window, and runs before, as the pool last said."""
         share = self._shares.get(bucket)
         if share is None or not share.acked:
-            pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
-            return self.known.get(pot, 0)
+            return self.known.get((bucket.account.node, bucket.account.spec.name, bucket.start_s), 0)
         return max(0, share.taken - share.loose - share.heard_spent)
 
     def leave(self, now_s: float) -> list[Claim]:
