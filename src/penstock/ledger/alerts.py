@@ -41,8 +41,8 @@ class Alert(Struct, frozen=True):
     def claim(self, holder: str) -> Claim:
         """The right to tell it, as a pot of one nano-dollar: of all processes, now and after a restart, one gets it."""
         reading = self.reading
-        name = f"{reading.spec.name} at {self.percent} % of {reading.spec.limit_nusd}\x1f"
-        pot = (reading.node, name, reading.start_s)
+        name = f"{reading.spec.name} at {self.percent} % of {reading.spec.limit_nusd}"
+        pot = (f"alerts of {reading.node}", name, reading.start_s)
         return Claim(holder, pot, 1, 0, 0, want=True, need=1, limit=1, ceiling=1)
 
 
