@@ -80,7 +80,7 @@ API_PATHS: dict[str, str] = {
     "GET /ready": "200 while calls can be served and recorded; else 503 with the reason.",
     "GET /metrics": "Prometheus text: see [metrics](metrics.md).",
     "POST /admin/reload": "Reads the configuration anew and swaps; a faulty one is refused with its faults. Needs the admin key.",
-    "GET /admin/health": "Breakers, key cool-downs and connections as they stand. Needs the admin key.",
+    "GET /admin/health": "Breakers, key cool-downs, queues and connections as they stand. Needs the admin key.",
     "GET /admin/keys": (
         "Every virtual key: the configuration's (`source: config`), then those made at run time, each with all its fields but "
         "the key, with `in_force` and, where it has no effect, `why_not`. Needs the admin key, as all of these do. See "
@@ -141,7 +141,7 @@ ADJUSTMENT_WORDS: dict[str, str] = {
     "-ignored": "sent, but this model takes no notice of it",
     "-approximated": "said in another way, with about the same effect",
     "-adjusted": "rewritten into what the provider accepts",
-    "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts",
+    "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts, or that a budget covers",
     "-A-as-B": "A is not known there; B was sent",
     "-moved": "stands in another place of the request",
     "-added, -padded, -synthesised, -stubbed": "something that the provider insists on was put in",

@@ -16,6 +16,7 @@ ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 LATE: dict[str, str] = {
+    "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.keys": "--help and --print answer without loading the house",
     "penstock.cli.models": "YAML is loaded only where a configuration is to be read",
@@ -25,7 +26,6 @@ LATE: dict[str, str] = {
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.state.opening": "redis is imported only where a shared state is named",
-    "penstock.server.express": "the native module is not built everywhere, and may be of other sources",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }
 """Modules that may import inside a function, with the reason."""

@@ -7,11 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from penstock.base.errors import BadRequest, ConfigFault
-from penstock.config.catalogue import Catalogue
-from penstock.config.load import load
-from penstock.config.rates import usd_price
-from penstock.config.schema import Config
-from penstock.ledger.currency import DOLLARS, Rate, rates_of
+from penstock.ledger.currency import DOLLARS, Rate
 from penstock.ledger.stages import Pool
 
 
@@ -39,6 +35,12 @@ def told_by(path: str | None) -> Told:
     """What a configuration says. Raises ConfigFault with its first fault."""
     if path is None:
         return Told()
+    # Reading a configuration takes longer to load than most tables take to make.
+    from penstock.config.catalogue import Catalogue  # noqa: PLC0415 - see tests/house/test_floors.py
+    from penstock.config.load import load  # noqa: PLC0415 - see tests/house/test_floors.py
+    from penstock.config.rates import usd_price  # noqa: PLC0415 - see tests/house/test_floors.py
+    from penstock.ledger.currency import rates_of  # noqa: PLC0415 - see tests/house/test_floors.py
+
     today = datetime.now(UTC).date().isoformat()
     loaded = load(Path(path), os.environ, Catalogue.load(), today)
     if loaded.config is None:
@@ -48,11 +50,6 @@ def told_by(path: str | None) -> Told:
             path=first.path,
             hint=f"{first.remedy} `penstock check` lists all faults.",
         )
-    return Told(pools_of(loaded.config), rates_of(loaded.config))
-
-
-def pools_of(config: Config) -> tuple[Pool, ...]:
-    """Compute of one's own."""
-    return tuple(
-        Pool(name, usd_price(pool.usd_per_hour), pool.owned) for name, pool in config.compute.items()
-    )
+    config = loaded.config
+    pools = (Pool(name, usd_price(pool.usd_per_hour), pool.owned) for name, pool in config.compute.items())
+    return Told(tuple(pools), rates_of(config))

@@ -4,14 +4,17 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from penstock.config.fault import Fault, shown
-from penstock.config.schema import Config, Usd
+
+if TYPE_CHECKING:  # a table in dollars need not load what describes a configuration
+    from penstock.config.schema import Config, Usd
 
 _CODE = re.compile(r"[A-Z]{3}")
 
 
-def rate_text(value: Usd) -> str:
+def rate_text(value: "Usd") -> str:
     """Dollars for one unit, as decimal text; a YAML number counts as its shortest text. ValueError for what is no rate."""
     text = (value if isinstance(value, str) else repr(value)).strip()
     try:
@@ -23,7 +26,7 @@ def rate_text(value: Usd) -> str:
     return text
 
 
-def currency_faults(config: Config) -> Iterator[Fault]:
+def currency_faults(config: "Config") -> Iterator[Fault]:
     """Names that are no codes, rates that are none, days that are no dates."""
     for code, rate in config.currencies.items():
         path = f"$.currencies.{code}"

@@ -4,9 +4,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.base.decisions import Rejected
-from penstock.config.schema import VirtualKeyConfig
+
+if TYPE_CHECKING:  # whoever looks a reference up needs no description of the whole configuration
+    from penstock.config.schema import VirtualKeyConfig
 
 ENV_PREFIX = "env."
 FILE_PREFIX = "file:"
@@ -63,7 +66,7 @@ def key_hash(reference: str, secrets: Mapping[str, Secret]) -> bytes | None:
     return None if secret is None else hashlib.sha256(secret.reveal().encode()).digest()
 
 
-def virtual_secrets(path: str, key: VirtualKeyConfig) -> list[tuple[str, str]]:
+def virtual_secrets(path: str, key: "VirtualKeyConfig") -> list[tuple[str, str]]:
     """Every secret that opens for this virtual key, with its place: its own, and those before a rotation."""
     found = [(f"{path}.key", key.key)]
     return found + [(f"{path}.previous[{n}].key", one.key) for n, one in enumerate(key.previous)]

@@ -5,12 +5,15 @@ currency's unit.
 """
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from penstock.base.money import div_half_even, usd_text
 from penstock.config.currencies import rate_text
-from penstock.config.schema import Config
+
+if TYPE_CHECKING:  # a table without a configuration need not load what describes one
+    from penstock.config.schema import Config
 
 
 class Rate(Struct, frozen=True):
@@ -33,6 +36,6 @@ class Rate(Struct, frozen=True):
 DOLLARS = Rate("USD", "1", "")
 
 
-def rates_of(config: Config) -> tuple[Rate, ...]:
+def rates_of(config: "Config") -> tuple[Rate, ...]:
     """The rates of a configuration that was checked."""
     return tuple(Rate(code, rate_text(rate.usd), rate.date) for code, rate in config.currencies.items())

@@ -67,10 +67,11 @@ def fold(path: str, *, from_rows: int = FOLD_FROM, most: int = ALL, chunk: int =
 
 def _catch_up(connection: sqlite3.Connection, from_rows: int, most: int, chunk: int) -> int:
     folded = lost = 0
-    folder = _Folder(connection)
+    state = state_of(connection)
     newest = int(connection.execute("SELECT coalesce(max(rowid), 0) FROM entries").fetchone()[0])
-    if newest - max(0, folder.state.upto) < from_rows and not folder.void:
-        return 0
+    if newest - max(0, state.upto) < from_rows and (state.upto == 0 or stands(connection, state)):
+        return 0  # before what is known is read: most questions have nothing to fold
+    folder = _Folder(connection)
     while lost < _TRIES and folded < most:
         if folder.void:
             folder.clear()
