@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from penstock.ledger.alerts import THRESHOLDS_PERCENT, Alert, Rate, Told, read, told_of
 from penstock.ledger.alerts import alerts as new_alerts
 from penstock.ledger.budgets import Bucket, Budget, Budgets, Node
-from penstock.ledger.leases import Pool
+from penstock.ledger.pool import Pool
 
 START = datetime(2026, 11, 21, tzinfo=ZoneInfo("UTC")).timestamp()
 DAY = 86_400
