@@ -1,4 +1,4 @@
-"""Builds the native express lane (src/penstock/server/_express.pyx) where there is a C compiler; else the short lane serves.
+"""Builds the native modules where there is a C compiler; else Python does their work.
 
 ``PENSTOCK_NATIVE=1`` makes a build that cannot be an error, ``PENSTOCK_NATIVE=0`` leaves it out.
 """
@@ -15,8 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("src/penstock/server")
-SOURCES = ("_express.pyx", "_express_reply.pxi", "_express_scan.pxi", "_express_words.pxi")
+MODULES = (Path("src/penstock/ledger/_rows"), Path("src/penstock/server/_express"))
 
 
 class NativeHook(BuildHookInterface):  # type: ignore[misc, type-arg]
@@ -27,31 +26,34 @@ class NativeHook(BuildHookInterface):  # type: ignore[misc, type-arg]
         if wanted == "0" or self.target_name != "wheel":
             return
         try:
-            built = build(Path(self.root))
+            built = [build(Path(self.root), module) for module in MODULES]
         except (ImportError, OSError, subprocess.CalledProcessError) as error:
             if wanted == "1":
                 raise
-            self.app.display_warning(f"The express lane is left out, calls take the short lane: {error}")
+            self.app.display_warning(f"Native code is left out, Python does its work: {error}")
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        build_data["artifacts"].append(f"/{built}")
+        build_data["artifacts"] += [f"/{path}" for path in built]
 
 
-def build(root: Path) -> Path:
-    """Compile; returns the module's path below ``root``."""
+def build(root: Path, module: Path) -> Path:
+    """Compile; returns the file's path below ``root``."""
     from Cython.Compiler.Main import compile as cythonize
 
-    folder = root / FOLDER
-    digest = blake2b(b"".join((folder / name).read_bytes() for name in SOURCES), digest_size=8).hexdigest()
-    module = FOLDER / f"_express{sysconfig.get_config_var('EXT_SUFFIX')}"
+    folder, name = root / module.parent, module.name
+    sources = [path for path in sorted(folder.glob(f"{name}*.p??")) if path.suffix in (".pyx", ".pxi")]
+    digest = blake2b(b"".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
+    target = module.with_name(f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}")
     with tempfile.TemporaryDirectory() as temporary:
-        source, made = Path(temporary) / "_express.c", Path(temporary) / "_express.so"
+        source, made = Path(temporary) / f"{name}.c", Path(temporary) / f"{name}.so"
         found = cythonize(
-            str(folder / SOURCES[0]), output_file=str(source), full_module_name="penstock.server._express"
+            str(folder / f"{name}.pyx"),
+            output_file=str(source),
+            full_module_name=".".join(module.parts[1:]),
         )
         if found.num_errors:
-            raise OSError("Cython refused the source")
+            raise OSError(f"Cython refused {name}.pyx")
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
         flags = [
             "-shared",
@@ -64,14 +66,15 @@ def build(root: Path) -> Path:
         if sys.platform == "darwin":
             flags = ["-undefined", "dynamic_lookup", *flags]
         include = sysconfig.get_paths()["include"]
-        words = [*compiler, *flags, f"-I{include}", str(source), "-o", str(made)]
+        words = [*compiler, *flags, f"-I{include}", str(source), "-o", str(made), "-ldl"]
         subprocess.run(words, check=True, capture_output=True, text=True)
         # In one step: a gateway that runs has the old one open.
-        beside = root / module.with_suffix(".new")
+        beside = root / target.with_suffix(".new")
         beside.write_bytes(made.read_bytes())
-        beside.replace(root / module)
-    return module
+        beside.replace(root / target)
+    return target
 
 
 if __name__ == "__main__":
-    print(build(Path(__file__).parent))
+    for one in MODULES:
+        print(build(Path(__file__).parent, one))

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -27,11 +28,41 @@ LUA = """
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.headers["authorization"] = "Bearer {key}"
-wrk.body = '{body}'
+local bodies = {{ {bodies} }}
+local requests, turn = {{}}, 0
+init = function()
+  for i = 1, #bodies do requests[i] = wrk.format(nil, nil, nil, bodies[i]) end
+end
+request = function()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
 """
-BODY = json.dumps(
-    {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 900}], "temperature": 0.1}
-)
+CONVERSATIONS = 64
+
+
+def body(number: int, **more: Any) -> str:
+    """One of the bodies that take turns: no two conversations are the same, nor of one length; 900 bytes on average."""
+    words = f"question {number}: " + "x" * (868 + number)
+    return json.dumps(
+        {
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "user", "content": words}],
+            "temperature": 0.1,
+            **more,
+        }
+    )
+
+
+def script(bodies: Iterable[str]) -> str:
+    """What wrk sends, in turn."""
+    return LUA.format(key=houses.KEY, bodies=", ".join(f"'{one}'" for one in bodies))
+
+
+BODY = body(0)
+ALIKE = [body(number) for number in range(CONVERSATIONS)]
+UNLIKE = [body(number, user=f"user-{number}") for number in range(CONVERSATIONS)]
+"""No request is like the one before in more than its head: what the express lane serves not (decision 009)."""
 PEER_HEADERS = {
     "litellm": {"authorization": "Bearer sk-" + houses.KEY},
     "portkey": {"x-portkey-provider": "openai", "x-portkey-custom-host": "http://127.0.0.1:{upstream}/v1"},
@@ -58,7 +89,7 @@ def peers(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """The same calls through the peers that are installed, alternating with the upstream alone and with us."""
     installed = houses.peers()
     ours = folder / "post.lua"
-    ours.write_text(LUA.format(key=houses.KEY, body=BODY))
+    ours.write_text(script(ALIKE))
     with ExitStack() as stack:
         upstream, _ = stack.enter_context(houses.nginx(folder, "static"))
         gateway, _, _ = stack.enter_context(houses.penstock(folder, upstream))
@@ -100,25 +131,32 @@ def middle(runs: list[dict[str, float]]) -> dict[str, Any]:
 
 def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """1 KB completions, zero-delay upstream (nginx static): direct, nginx, a bare proxy and penstock in turn."""
-    lua = folder / "post.lua"
-    lua.write_text(LUA.format(key=houses.KEY, body=BODY))
+    lua, unlike = folder / "post.lua", folder / "unlike.lua"
+    lua.write_text(script(ALIKE))
+    unlike.write_text(script(UNLIKE))
     with (
         houses.nginx(folder, "static") as (upstream, _),
         houses.nginx(folder, "proxy", upstream) as (proxy, _),
         houses.bare(folder, upstream) as (limit, _),
         houses.penstock(folder, upstream) as (gateway, pid, _),
     ):
-        ways = {"direct": upstream, "nginx": proxy, "bare": limit, "penstock": gateway}
-        for port in ways.values():
-            wrk(port, lua, 32, 2)
+        ways = {
+            "direct": upstream,
+            "nginx": proxy,
+            "bare": limit,
+            "penstock": gateway,
+            "penstock_unlike": gateway,
+        }
+        for name, port in ways.items():
+            wrk(port, unlike if name == "penstock_unlike" else lua, 32, 2)
         record: dict[str, Any] = {}
         for connections in (1, 32):
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
             for _ in range(rounds):
                 for name, port in ways.items():
                     before = houses.cpu_s(pid)
-                    run = wrk(port, lua, connections, seconds)
-                    if name == "penstock":
+                    run = wrk(port, unlike if name == "penstock_unlike" else lua, connections, seconds)
+                    if port == gateway:
                         run["gateway_cpu_us_per_request"] = (
                             (houses.cpu_s(pid) - before) / (run["requests_per_s"] * seconds) * 1e6
                         )
@@ -127,7 +165,7 @@ def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     one = record["connections_1"]
     added = {
         name: {q: round(one[name][q]["median"] - one["direct"][q]["median"], 1) for q in ("p50_us", "p99_us")}
-        for name in ("nginx", "bare", "penstock")
+        for name in ("nginx", "bare", "penstock", "penstock_unlike")
     }
     rate = {name: record["connections_32"][name]["requests_per_s"]["median"] for name in ways}
     record["summary"] = {
@@ -226,7 +264,7 @@ def start(folder: Path, rounds: int) -> dict[str, Any]:
 def soak(folder: Path, calls: int) -> dict[str, Any]:
     """Resident set over ``calls`` calls at 32 connections: a line is fitted through the second half."""
     lua = folder / "post.lua"
-    lua.write_text(LUA.format(key=houses.KEY, body=BODY))
+    lua.write_text(script(ALIKE))
     points: list[tuple[int, float]] = []
     with (
         houses.nginx(folder, "static") as (upstream, _),

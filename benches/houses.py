@@ -100,10 +100,10 @@ def nginx(folder: Path, name: str, upstream: int | None = None):
 
 
 @contextmanager
-def penstock(folder: Path, upstream: int, name: str = "penstock"):
-    """The gateway with virtual key, rate limit, ledger and metrics on."""
+def penstock(folder: Path, upstream: int, name: str = "penstock", text: str = CONFIG):
+    """The gateway with virtual key, rate limit, ledger and metrics on; ``text``: another configuration."""
     config = folder / f"{name}.yaml"
-    config.write_text(CONFIG.format(upstream=upstream))
+    config.write_text(text.format(upstream=upstream))
     port = free_port()
     words = [
         sys.executable, "-m", "penstock", "serve", "--config", str(config), "--port", str(port),

@@ -26,7 +26,6 @@ LATE: dict[str, str] = {
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.state.opening": "redis is imported only where a shared state is named",
-    "penstock.server.express": "the native module is not built everywhere, and may be of other sources",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }
 """Modules that may import inside a function, with the reason."""

@@ -12,6 +12,7 @@ import uvloop
 from penstock.base.errors import ConfigFault, OurFault
 from penstock.base.usage import Usage
 from penstock.ledger.journal import Journal
+from penstock.ledger.native_rows import missing
 from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import read_record
 from penstock.ledger.schema import (
@@ -20,6 +21,7 @@ from penstock.ledger.schema import (
     MIGRATIONS,
     open_writer,
 )
+from penstock.ledger.store import SqliteStore
 from tests.ledger.make import call, entry, record
 
 
@@ -203,11 +205,32 @@ def test_flush_says_when_it_could_not(path):
     journal.close()
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(path):
-    """While there is no space the fault is said and calls are kept; when space returns they are all written."""
+def limit_pages(journal: Journal, pages: int) -> None:
+    """The file may grow no further, whoever writes."""
+    statement = f"PRAGMA max_page_count = {pages}"
+    journal._store._writer.execute(statement)
+    if journal._store._native is not None:
+        journal._store._native.execute(statement.encode())
+
+
+@pytest.fixture(params=["native", "python"])
+def made(request, path):
+    """A journal that writes its rows in native code, or in Python."""
     journal = Journal(path)
+    if request.param == "native" and journal._store._native is None:
+        journal.close()
+        pytest.skip(f"no native writer: {missing}")
+    if request.param == "python" and journal._store._native is not None:
+        journal._store._native.close()
+        journal._store._native = None
+    return journal
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(path, made):
+    """While there is no space the fault is said and calls are kept; when space returns they are all written."""
+    journal = made
     pages = journal._store._writer.execute("PRAGMA page_count").fetchone()[0]
-    journal._store._writer.execute(f"PRAGMA max_page_count = {pages + 20}")
+    limit_pages(journal, pages + 20)
     for number in range(2000):
         journal.add(record(f"r{number}"))
     deadline = time.monotonic() + 20
@@ -219,18 +242,18 @@ def test_a_full_disk_is_said_and_nothing_is_lost(path):
     calls, entries, _ = stored(path)
     assert calls == entries  # of no batch is one half there
     assert journal.find("r1999").call.request_id == "r1999"
-    journal._store._writer.execute("PRAGMA max_page_count = 1000000")
+    limit_pages(journal, 1_000_000)
     assert journal.flush(20)
     assert journal.fault is None
     journal.close()
     assert stored(path) == (2000, 2000, 2000 * 270_000)
 
 
-def test_close_says_what_it_could_not_write(path):
+def test_close_says_what_it_could_not_write(path, made):
     """A ledger that cannot be written until the end is an error with the number of calls, not silence."""
-    journal = Journal(path)
+    journal = made
     pages = journal._store._writer.execute("PRAGMA page_count").fetchone()[0]
-    journal._store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    limit_pages(journal, pages)
     for number in range(500):
         journal.add(record(f"r{number}"))
     with pytest.raises(OurFault, match="could not be written") as caught:
@@ -249,6 +272,24 @@ def test_a_dead_writer_is_a_fault(path, monkeypatch):
     assert "ZeroDivisionError" in journal.fault
     with pytest.raises(OurFault, match="1 calls"):
         journal.close()
+
+
+@pytest.mark.parametrize(("write_s", "at_most"), [(0.0, 0.01), (0.03, 0.0)])
+def test_a_slow_disk_leaves_less_time_to_gather(path, monkeypatch, write_s, at_most):
+    """Half of flush_ms; and where two writes take all of it, nothing: a record is written within flush_ms if that can be."""
+    naps = []
+    write = SqliteStore.write
+    monkeypatch.setattr(Journal, "_nap", lambda _, seconds: naps.append(seconds))
+    monkeypatch.setattr(SqliteStore, "write", lambda self, batch: (time.sleep(write_s), write(self, batch)))
+    journal = Journal(path, flush_ms=20)
+    for number in range(3):
+        journal.add(record(f"r{number}"))
+        assert journal.flush(20)
+    journal.close()
+    assert naps[0] == 0.01
+    assert naps[1:]
+    assert max(naps[1:]) <= at_most
+    assert stored(path)[0] == 3
 
 
 def test_a_full_queue_is_known_to_admission(path):

@@ -1,6 +1,7 @@
 """What the statements make of the values: batches of any size, values of any kind, and a loop that gives way."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.journal import Journal
+from penstock.ledger.native_rows import missing
 from penstock.ledger.reading import open_reader
-from penstock.ledger.rows import read_record
+from penstock.ledger.rows import Written, read_record
 from penstock.ledger.schema import (
     ENTRY_COLUMNS,
     INSERT_CALLS,
@@ -17,6 +19,7 @@ from penstock.ledger.schema import (
     MIGRATIONS,
     STATEMENT_ROWS,
 )
+from penstock.ledger.store import SqliteStore
 from tests.ledger.make import call, entry, record
 
 
@@ -357,20 +360,77 @@ def test_an_index_holds_only_what_no_other_finds(path):
     assert sizes == {"calls_body": 1, "entries_trace": 1}
 
 
-def test_a_batch_that_fails_half_way_leaves_nothing_and_locks_nobody_out(path, monkeypatch):
+@pytest.mark.parametrize("python", [False, True])
+def test_a_batch_that_fails_half_way_leaves_nothing_and_locks_nobody_out(path, python):
     """The calls are in, the entries are refused: neither is stored, others may write, and the next try stores both."""
     journal = Journal(path, flush_ms=1)
-    with monkeypatch.context() as patched:
-        patched.setitem(
-            INSERT_ENTRIES, 1, "INSERT INTO nowhere VALUES (" + ", ".join("?" * len(ENTRY_COLUMNS)) + ")"
-        )
-        journal.add(record("r1"))
-        assert journal.flush(0.5) is False
-        assert "nowhere" in journal.fault
-        assert ask(path, "SELECT count(*) FROM calls") == [(0,)]
-        with Held(path):  # raises where the writer keeps its lock
-            pass
+    if python:
+        journal._store._native = None
+    refuse = "BEGIN SELECT RAISE(ABORT, 'nowhere'); END"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON entries {refuse}")
+    journal.add(record("r1"))
+    assert journal.flush(0.5) is False
+    assert "nowhere" in journal.fault
+    assert ask(path, "SELECT count(*) FROM calls") == [(0,)]
+    with Held(path):  # raises where the writer keeps its lock
+        pass
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TRIGGER refuse")
     assert journal.flush(20)
     assert journal.fault is None
     journal.close()
     assert ask(path, "SELECT count(*) FROM calls JOIN entries USING (request_id)") == [(1,)]
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native writer: {missing}")
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=True)
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        min_size=len(ENTRY_COLUMNS),
+        max_size=len(ENTRY_COLUMNS),
+    ),
+    st.integers(1, 600),
+)
+def test_native_code_binds_what_python_binds(tmp_path_factory, values, rows):
+    """Any value that SQLite can hold, in any number of rows: the same is stored."""
+    found = []
+    for native in (True, False):
+        path = str(tmp_path_factory.mktemp("bind") / "penstock.db")
+        store = SqliteStore(path)
+        if not native:
+            store._native.close()
+            store._native = None
+        fixed = dict(zip(ENTRY_COLUMNS, values, strict=True)) | {
+            "request_id": "r",
+            "at_ms": 1,
+            "class": "failed",
+        }
+        batch = [
+            (Written("", "", "", [], []), [], [*(fixed | {"id": f"r/{n}"}).values()]) for n in range(rows)
+        ]
+        store.write(batch)
+        with closing(open_reader(path)) as reader:
+            found.append(reader.execute("SELECT *, typeof(cost_nusd) FROM entries ORDER BY id").fetchall())
+        store.close()
+    assert len(found[0]) == rows
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native writer: {missing}")
+@pytest.mark.parametrize("value", ["\ud800", 2**63, object()])
+def test_native_code_refuses_what_python_refuses(path, value):
+    """With an exception that the journal mends; the batch leaves nothing behind."""
+    store = SqliteStore(path)
+    row = [value] * len(ENTRY_COLUMNS)
+    good = [*["x"] * len(ENTRY_COLUMNS)]
+    with pytest.raises(store.unbindable):
+        store.write([(Written("", "", "", [], []), [], one) for one in [good] * 200 + [row]])
+    with closing(open_reader(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+    store.close()

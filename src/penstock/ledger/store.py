@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from penstock.ledger.entry import Entry, Record
+from penstock.ledger.native_rows import native_writer
 from penstock.ledger.reading import open_reader
 from penstock.ledger.rows import NULL, Written, read_record
 from penstock.ledger.schema import (
@@ -99,6 +100,7 @@ class SqliteStore:
         self._writer = open_writer(path)
         try:
             self._reader = open_reader(path)
+            self._native = native_writer(path)
         except BaseException:
             self._writer.close()
             raise
@@ -107,6 +109,9 @@ class SqliteStore:
     def write(self, batch: list[Row]) -> None:
         """Write a batch in one transaction, which the first statement begins."""
         writer = self._writer
+        if self._native is not None and not any(isinstance(owner, Group) for owner, _, _ in batch):
+            self._native.write(batch)
+            return
         try:
             for start in range(0, len(batch), SLICE_RECORDS):
                 owners, calls, entries = zip(*batch[start : start + SLICE_RECORDS], strict=True)
@@ -171,4 +176,6 @@ class SqliteStore:
         """The writer last: only who may write can fold the WAL into the file when the last connection goes."""
         with self._reading:
             self._reader.close()
+        if self._native is not None:
+            self._native.close()
         self._writer.close()

@@ -16,15 +16,14 @@ the short lane serves.
 import time
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
 from penstock.base.clock import SystemClock
 from penstock.base.models import PriceRow
+from penstock.base.native import load_native
 from penstock.base.usage import TOKEN_UNITS, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
@@ -45,24 +44,7 @@ if TYPE_CHECKING:
     from penstock.server._express import Call, Shape, Tally
 
 
-SOURCES = ("_express.pyx", "_express_reply.pxi", "_express_scan.pxi", "_express_words.pxi")
-
-
-def _load() -> tuple[ModuleType | None, str]:
-    """The native module, or why there is none."""
-    try:
-        from penstock.server import _express  # noqa: PLC0415 - not built everywhere
-    except ImportError:
-        return None, "it was not built: that takes a C compiler at the installation"
-    sources = [Path(__file__).parent / name for name in SOURCES]
-    if all(path.is_file() for path in sources):
-        digest = blake2b(b"".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
-        if digest != _express.SOURCES:
-            return None, "it was built of other sources: install again"
-    return _express, ""
-
-
-native, missing = _load()
+native, missing = load_native("penstock.server", "_express", Path(__file__).parent)
 """``missing``: why there is no express lane; "" where there is."""
 Take = Callable[[Any, Any, bytes], bool]
 take: Take | None = None if native is None else native.take

@@ -1,0 +1,27 @@
+"""The writer of rows in native code (_rows.pyx), where it was built and SQLite is a library of its own.
+
+A writer in Python binds rows with the GIL held: half a millisecond for a hundred of them, in which the event loop stands
+still. This one takes the values' addresses with the GIL, a few microseconds, and binds and writes without it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.base.native import load_native
+from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS, INSERT_CALLS, INSERT_ENTRIES
+
+if TYPE_CHECKING:
+    from penstock.ledger._rows import Writer
+
+native, missing = load_native("penstock.ledger", "_rows", Path(__file__).parent)
+"""``missing``: why there is none; "" where there is."""
+_PRAGMAS = ("PRAGMA synchronous = NORMAL", "PRAGMA journal_size_limit = 67108864")
+"""As ``schema.open_writer`` sets them for its connection."""
+
+
+def native_writer(path: str) -> "Writer | None":
+    """A writer of its own for a ledger that is there and migrated; None where there can be none. Raises sqlite3.Error."""
+    if native is None or not native.available():
+        return None
+    statements = (INSERT_CALLS[1], INSERT_ENTRIES[1])
+    return native.Writer(path, _PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)))
