@@ -39,10 +39,10 @@ def redis() -> Iterator[RedisServer]:
     server.remove()
 
 
-def node(folder, sim, redis, mode="local") -> GatewayProcess:
+def node(folder, sim, redis, mode="local", *options: str) -> GatewayProcess:
     folder.mkdir()
     text = CONFIG.replace("SIM", sim.url).replace("MODE", mode)
-    return GatewayProcess(folder, text, {**KEYS, "STATE_URL": redis.url})
+    return GatewayProcess(folder, text, {**KEYS, "STATE_URL": redis.url}, *options)
 
 
 def status(gateway: GatewayProcess, name: str, **fields) -> int:
@@ -50,9 +50,10 @@ def status(gateway: GatewayProcess, name: str, **fields) -> int:
 
 
 def test_a_rate_is_one_for_all_nodes_and_a_limited_key_cools_down_for_all(tmp_path, sim, redis):
-    """Exactly the burst passes, whoever is asked."""
+    """Exactly the burst passes, whoever is asked; one of the two has workers."""
     sim.clear()
-    with node(tmp_path / "a", sim, redis) as one, node(tmp_path / "b", sim, redis) as two:
+    workers = node(tmp_path / "b", sim, redis, "local", "--workers", "2")
+    with node(tmp_path / "a", sim, redis) as one, workers as two:
         with ThreadPoolExecutor(8) as pool:
             statuses = list(pool.map(lambda n: status((one, two)[n % 2], "RATED"), range(80)))
         assert (statuses.count(200), statuses.count(429)) == (30, 50)
