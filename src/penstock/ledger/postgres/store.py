@@ -208,14 +208,19 @@ def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[li
     width = len(ENTRY_COLUMNS)
     for owner, call, values in batch:
         if call:
-            calls.append(call)
+            calls.append(_nulls(call))
         for start in range(0, len(values), width):
-            row = values[start : start + width]
+            row = _nulls(values[start : start + width])
             meta = row[_META]
-            if isinstance(meta, str) and "\\u0000" in meta:
+            if meta is not None and "\\u0000" in meta:
                 row[_META] = _NUL.sub(r"\1\\ufffd", meta)
             (theirs if isinstance(owner, Group) or row[_CLASS] == "own_cost" else ours).append(row)
     return calls, ours, theirs
+
+
+def _nulls(values: list[Any]) -> list[Any]:
+    """``rows.NULL`` is no number: it is not equal to itself."""
+    return [None if value != value else value for value in values]
 
 
 def _copy(
@@ -232,8 +237,7 @@ def _copy(
         )
         write = copy.write_row
         for row in rows:
-            # ``rows.NULL`` is no number: it is not equal to itself. Turned here, while the server stores the rows before.
-            write([None if value != value else value for value in row])
+            write(row)
 
 
 def _merge(

@@ -64,9 +64,7 @@ def upgrade() -> None:
     """
     for statement in (
         "ALTER TABLE penstock.entries ADD COLUMN txn bigint DEFAULT (pg_current_xact_id()::text::bigint)",
-        # One index for both: each costs every entry something.
-        "DROP INDEX penstock.entries_at",
-        "CREATE INDEX entries_at ON penstock.entries USING brin (at_ms, txn) WITH (pages_per_range = 32, autosummarize = on)",
+        "CREATE INDEX entries_txn ON penstock.entries USING brin (txn) WITH (pages_per_range = 32, autosummarize = on)",
         STATE,
         "INSERT INTO penstock.rollup_state VALUES (1, 0, 0, 0, '{}')",
         CELLS,
