@@ -107,7 +107,7 @@ class _Players:
             if self.kills and self.running and time.monotonic() - began_s > self.storm.kills - self.kills + 1:
                 self.kills -= 1
                 await self.kill(gateway)
-            if self.waiting and not self.running and await self.cheapest_is_refused():
+            if self.waiting and not self.running and not self.kills and await self.cheapest_is_refused():
                 self.over = True
             assert time.monotonic() - began_s < 600, "it does not end"
         for task in tasks:
