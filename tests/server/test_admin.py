@@ -14,7 +14,7 @@ from penstock.base.money import NANO_PER_USD, usd_text
 from penstock.simulate import Scenario, Simulator, running_simulator
 from penstock.simulate.scenario import Profile
 from tests.server.process import GatewayProcess
-from tests.simulate.raw import connect, request_bytes
+from tests.simulate.raw import connect, read_reply, request_bytes
 
 KEYS = {"OPENAI_KEY": "sk-openai-000000000001", "ADMIN_KEY": "admin-secret-9000", "OLD_KEY": "vk-declared-77"}
 CONFIG = """
@@ -412,6 +412,29 @@ def test_running_calls_end_as_they_began(tmp_path, sim):
                 more = sock.recv(65536)
                 assert more, wire
                 wire += more
+
+
+def test_a_kept_connection_has_no_memory_of_a_revoked_key(tmp_path, sim):
+    """Whatever a lane remembers of a connection's last call: the next one on it is refused, or fares by the new limits."""
+    with started(tmp_path, sim) as gateway:
+        keys = [api(gateway, "POST", "/keys", {"name": name}, 201)["key"] for name in "ab"]
+        body = json.dumps({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]})
+
+        def call(sock, key):
+            told = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            sock.sendall(request_bytes("POST", "/v1/chat/completions", body.encode(), told))
+            return read_reply(sock).status
+
+        with connect(gateway.url, 20) as one, connect(gateway.url, 20) as two:
+            for _ in range(5):
+                assert call(one, keys[0]) == call(two, keys[1]) == 200
+            api(gateway, "DELETE", "/keys/a")
+            assert call(one, keys[0]) == 401
+            assert call(two, keys[1]) == 200
+            api(gateway, "PATCH", "/keys/b", {"models": ["anthropic/*"]})
+            assert call(two, keys[1]) == 403
+            api(gateway, "PATCH", "/keys/b", {"models": None, "rate_limit": {"requests_per_minute": 1}})
+            assert [call(two, keys[1]) for _ in range(2)] == [200, 429]
 
 
 def test_every_worker_follows(tmp_path, sim):

@@ -123,12 +123,13 @@ def _local(args: argparse.Namespace) -> Office:
     catalogue, base = Catalogue.load(), Path() if path is None else path.parent
     config = Config() if path is None else _read(path, catalogue)
     place = ledger_at(args.db) if args.db is not None else _ledger_of(config, base)
-    if not is_postgres(place) and not Path(place).exists():
+    store = open_store(place)
+    if not is_postgres(place) and not Path(place).exists() and not Path(store.name).exists():
+        # Most likely it is the wrong folder: a path in the configuration is read from where the gateway starts.
         print(
             f"note: there is no ledger at {Path(place).absolute()} yet; a gateway must be started with this very one.",
             file=sys.stderr,
         )
-    store = open_store(place)
     desk = _LocalDesk(
         store,
         config,

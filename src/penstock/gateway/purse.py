@@ -40,6 +40,8 @@ LEAST_TOKENS = 64
 """No cap is lowered below it: so short a reply helps nobody."""
 CHUNK_TOKENS = 1_024
 """What an extension asks for: some 250 words, by the bytes."""
+UNCUT_TOKENS = 256
+"""As long as what may be on its way when a reply is cut."""
 _CAPS = ("max_completion_tokens", "max_tokens")
 _HIDES = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))")
 """Models that think unseen, where the catalogue does not know."""
@@ -218,6 +220,9 @@ def _lowered(quote: Quote, left_nusd: int) -> Quote | None:
     tokens = room * price.per * 1000 // price.pico_usd
     # Of what is held by its bytes, a quarter is about what is expected.
     least = quote.tokens // 4 if quote.cuttable else min(LEAST_TOKENS, quote.tokens)
+    if quote.cuttable:
+        # A reply this short may have been written, and billed, before its first word is here: nobody could cut it.
+        least = max(least, min(UNCUT_TOKENS, quote.tokens))
     if tokens < least or tokens >= quote.tokens:
         return None
     if quote.cuttable:

@@ -219,7 +219,8 @@ class Pool:
     def _grant(self, pot: _Shared, mine: _Holding, claim: Claim, now_s: float) -> None:
         left = (pot.ceiling if claim.running else pot.limit) - pot.taken
         if left < max(1, claim.need):
-            if claim.need:
+            if claim.need and (pot.short == claim.holder or now_s >= pot.short_until_s):
+                # One at a time: if each took the other's place, none would be told to return what lies idle.
                 pot.short, pot.short_until_s = claim.holder, now_s + self._lease_s
             return
         pressed = now_s < pot.short_until_s and pot.short != claim.holder
@@ -228,6 +229,8 @@ class Pool:
         size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
         mine.granted += size
         pot.taken += size
+        if claim.need and pot.short == claim.holder:
+            pot.short_until_s = 0.0
 
 
 def ceiling_nusd(spec: Budget) -> int:
@@ -325,16 +328,9 @@ class Slices:
         """What the ledger says was spent in a pot before this run, by anybody; to be set before its first claim."""
 
     def reserve(
-        self,
-        path: Path,
-        rid: str,
-        amount_nusd: int,
-        now_s: float,
-        *,
-        claimed: bool = False,
-        asked: Short | None = None,
+        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: Short | bool = False
     ) -> Reservation | Refused | Short:
-        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was asked (``asked``), so refuse now."""
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard on that, so refuse now."""
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if isinstance(answer, Reservation) or answer.code == "lease-ended":
             return answer
@@ -344,7 +340,7 @@ class Slices:
                 return self._refused(share, amount_nusd, now_s)
         if claimed:
             # Later claims, of other calls, may still be on their way: what was said to this one's is what counts.
-            seqs = {} if asked is None else {claim.pot: claim.seq for claim in asked.claims}
+            seqs = {one.pot: one.seq for one in claimed.claims} if isinstance(claimed, Short) else {}
             return max(
                 (self._refused(one, amount_nusd, now_s, seqs.get(one.pot)) for one in short),
                 key=lambda r: r.retry_after_s or 0,
@@ -415,12 +411,16 @@ class Slices:
             share.give_back()
             share.size = 0  # no slices ahead while another is short
 
+    def presume(self, bucket: Bucket, more_nusd: int) -> None:
+        """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
+        self._share(bucket).granted += more_nusd
+        self._share(bucket).fit()
+
     def elsewhere_nusd(self, bucket: Bucket) -> int:
         """What others have spent in this window, and runs before, as the pool last said."""
         share = self._shares.get(bucket)
         if share is None or not share.acked:
-            pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
-            return self.known.get(pot, 0)
+            return self.known.get((bucket.account.node, bucket.account.spec.name, bucket.start_s), 0)
         return max(0, share.taken - share.loose - share.heard_spent)
 
     def leave(self, now_s: float) -> list[Claim]:

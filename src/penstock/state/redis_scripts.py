@@ -100,15 +100,18 @@ local function exchange(key, c)
     pot.taken = pot.taken + (mine.granted - mine.returned) - before
     if want and not final then
       local left = (running and ceiling or limit) - pot.taken
-      local pressed = now < pot.short_until and pot.short ~= holder
+      local pressed, size = now < pot.short_until and pot.short ~= holder, 0
       if quiet then
-        left = left
+        size = 0
       elseif left < math.max(1, need) then
-        if need > 0 then pot.short, pot.short_until = holder, now + lease end
+        if need > 0 and (pot.short == holder or now >= pot.short_until) then
+          pot.short, pot.short_until = holder, now + lease
+        end
       elseif not (pressed and need == 0) then
-        local size = pressed and need or math.min(left, math.max(slice(left, limit), need))
+        size = pressed and need or math.min(left, math.max(slice(left, limit), need))
         mine.granted = mine.granted + size
         pot.taken = pot.taken + size
+        if need > 0 and pot.short == holder then pot.short_until = 0 end
       end
     end
   end
