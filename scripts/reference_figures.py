@@ -129,7 +129,9 @@ def _governance(said: dict[str, Any]) -> list[tuple[str, str]]:
     share = said.get("governed_share_of_plain")
     if share is None:
         return []
-    return [("completions per second with budgets, places and limits, of those without", f"{share * 100:.0f} %")]
+    return [
+        ("completions per second with budgets, places and limits, of those without", f"{share * 100:.0f} %")
+    ]
 
 
 def _beside(said: Any, unit: str, digits: int = 1) -> str:
