@@ -101,6 +101,8 @@ def test_the_page_works_as_written(page, tmp_path, request):
     with running_simulator() as simulator, reading(tmp_path, simulator) as reader:
         if "env.PENSTOCK_LEDGER" in page.read_text(encoding="utf-8"):
             reader.env["PENSTOCK_LEDGER"] = request.getfixturevalue("postgres_url")
+        if "env.PENSTOCK_STATE" in page.read_text(encoding="utf-8"):
+            reader.env["PENSTOCK_STATE"] = request.getfixturevalue("redis_server").url
         for block in blocks(page):
             reader.do(block)
         check = PROMISES.get(page.name)

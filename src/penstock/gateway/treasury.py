@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable
 
 from penstock.base.clock import Clock
 from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
-from penstock.ledger.leases import Claim, Grant, Pool, Pot, Short, Slices, SliceStore, ceiling_nusd
+from penstock.ledger.leases import Claim, Grant, Pot, Short, Slices, SliceStore, ceiling_nusd
+from penstock.ledger.pool import Pool
 from penstock.ledger.quantile import OutputSizes
 
 BUSY_S, QUIET_S = 0.025, 0.4
@@ -206,6 +207,7 @@ class Treasury:
                 try:
                     grants = await self.store.exchange([one for claims, _ in asked for one in claims])
                     now_s = self._clock.unix_s()
+                    self.slices.alone = self.store.fault is not None
                     for grant in grants:
                         self.slices.learn(grant, now_s)
                 finally:
