@@ -85,6 +85,11 @@ class Reckoning:
         said += [f"{name} costs {nusd}" for name, nusd in called.items() if nusd not in (CALL_NUSD, 0)]
         if calls.keys() != called.keys() or len(rows) - len(posted) != sum(calls.values()):
             said.append("a call is there without its entries, or they without it")
+        elsewhere = "organisation <> 'weather' OR team <> 'coast' OR virtual_key <> 'storm'"
+        for table in ("calls", "entries"):
+            ((strange,),) = self.ask(f"SELECT count(*) FROM {table} WHERE {elsewhere}")
+            if strange:
+                said.append(f"{strange} of {table} are not under their key, team and organisation")
         for post in (*self.answered, *self.unanswered):
             there = len(post.costs.keys() & posted.keys())
             if there not in (0, PER_POST):
