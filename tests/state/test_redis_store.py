@@ -34,8 +34,8 @@ def pot(number=0):
 OPEN: list[RedisStore] = []
 
 
-async def opened(url, run=None):
-    OPEN.append(await open_shared(url, "penstock", run or new_run()))
+async def opened(url, run=None, prefix="penstock"):
+    OPEN.append(await open_shared(url, prefix, run or new_run()))
     return OPEN[-1]
 
 
@@ -55,7 +55,7 @@ def test_slices_are_decided_as_the_pool_decides_them(redis_server, seed, limit, 
     source, where = random.Random(seed), pot()
 
     async def compare():
-        store, pool = await opened(redis_server.url), Pool()
+        store, pool = await opened(redis_server.url, prefix=new_run()), Pool()
         seqs, figures, began_s = [1, 1, 1], [[0, 0, 0] for _ in range(3)], time.monotonic()
         for _ in range(60):
             if time.monotonic() - began_s > LEASE_S / 2:
@@ -88,7 +88,7 @@ def test_credit_is_decided_as_the_pool_decides_it(redis_server, seed, rate, burs
     source, name = random.Random(seed), f"{new_run()}|x|{rate}|{burst}"
 
     async def compare():
-        store, pool = await opened(redis_server.url), CreditPool()
+        store, pool = await opened(redis_server.url, prefix=new_run()), CreditPool()
         seqs, used, returned, granted = [1] * 3, [0] * 3, [0] * 3, [0] * 3
         for _ in range(40):
             who = source.randrange(3)
