@@ -15,7 +15,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = (Path("src/penstock/ledger/_rows"), Path("src/penstock/server/_express"))
+MODULES = tuple(
+    Path("src/penstock", name) for name in ("gateway/_shortcut", "ledger/_rows", "server/_express")
+)
 
 
 class NativeHook(BuildHookInterface):  # type: ignore[misc, type-arg]

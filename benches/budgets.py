@@ -8,7 +8,8 @@ from statistics import median
 
 from benches.machine import identity, write
 from penstock.ledger.budgets import Budget, Budgets, Node
-from penstock.ledger.leases import Claim, Pool, Slices
+from penstock.ledger.leases import Claim, Slices
+from penstock.ledger.pool import Pool
 
 CALLS, ROUNDS = 100_000, 9
 MUCH = 10**15

@@ -17,9 +17,10 @@ from tests.ledger.make import entry, record
 from tests.servers import PostgresServer
 
 from benches.machine import identity, write
+from penstock.ledger.entry import Record
 from penstock.ledger.journal import _row
 from penstock.ledger.postgres.store import PostgresStore
-from penstock.ledger.store import Row, SqliteStore, Store
+from penstock.ledger.store import Group, Row, SqliteStore, Store
 
 BATCHES = (100, 1_000, 10_000)
 
@@ -51,6 +52,24 @@ def timed(store: Store, rows: list[Row], batch: int) -> dict[str, float]:
     }
 
 
+def posted(store: Store, entries: int) -> dict[str, float]:
+    """Entries without calls, a thousand to a post and ten posts to a batch, as ``POST /v1/ledger/entries`` brings them."""
+    rows = rows_of("posted", entries, klass="own_cost")
+    made: list[Row] = []
+    for start in range(0, entries, 1000):
+        some = rows[start : start + 1000]
+        group = Group(tuple(row[0].entries[0] for row in some if isinstance(row[0], Record)), lambda _: None)
+        made.append((group, [], [value for row in some for value in row[2]]))
+    begun_s, cpu_s = time.perf_counter(), time.process_time()
+    for start in range(0, len(made), 10):
+        store.write(made[start : start + 10])
+    wall_s = time.perf_counter() - begun_s
+    return {
+        "entries_per_s": round(entries / wall_s),
+        "own_cpu_us_per_entry": round((time.process_time() - cpu_s) / entries * 1e6, 2),
+    }
+
+
 def measured(open_store: Callable[[], Store], entries: int) -> dict[str, Any]:
     """Every size of batch, and the same records once more."""
     store = open_store()
@@ -63,6 +82,7 @@ def measured(open_store: Callable[[], Store], entries: int) -> dict[str, Any]:
         again = rows_of("again", entries // 10)
         timed(store, again, 5_000)
         found["the_same_again"] = timed(store, again, 5_000)
+        found["posted_by_the_thousand"] = posted(store, min(entries, 100_000))
         found["from_outside"] = timed(store, rows_of("own", entries // 10, klass="own_cost"), 5_000)
     finally:
         store.close()

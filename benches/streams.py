@@ -54,8 +54,19 @@ def request(host: str, model: str, events: int, rate: float, key: str) -> bytes:
     )
 
 
-async def run(port: int, *, model: str, streams: int, events: int, rate: float, key: str) -> dict[str, Any]:
-    """``streams`` at once, each of ``events`` events at ``rate`` per second. Lateness in microseconds."""
+async def run(port: int, **what: Any) -> dict[str, Any]:
+    """Many streams at once. Lateness in microseconds, every event's and the first ones'."""
+    late, first, whole = await lateness(port, **what)
+    return {
+        "streams": what["streams"], "whole": whole, "events": len(late),
+        "late_us": spread(late), "first_event_late_us": spread(first),
+    }  # fmt: skip
+
+
+async def lateness(
+    port: int, *, model: str, streams: int, events: int, rate: float, key: str
+) -> tuple[list[float], list[float], int]:
+    """``streams`` at once, each of ``events`` events at ``rate`` per second: how late each was, and how many came whole."""
     loop = asyncio.get_running_loop()
     late: list[float] = []
     first: list[float] = []
@@ -68,14 +79,10 @@ async def run(port: int, *, model: str, streams: int, events: int, rate: float, 
         if number % 16 == 15:
             await asyncio.sleep(0.005)
     counts = await asyncio.gather(*waiting)
-    whole = sum(count == events for count in counts)
-    return {
-        "streams": streams, "whole": whole, "events": len(late),
-        "late_us": _spread(late), "first_event_late_us": _spread(first),
-    }  # fmt: skip
+    return late, first, sum(count == events for count in counts)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
     if not ordered:
         return {}

@@ -12,6 +12,7 @@ THEMES = (
     "gateway-memory",
     "gateway-start",
     "gateway-soak",
+    "governance-cost",
 )
 NONE = "No run has been recorded yet: `make bench` records one."
 
@@ -19,7 +20,7 @@ NONE = "No run has been recorded yet: `make bench` records one."
 def newest(folder: Path = RESULTS) -> dict[str, tuple[str, dict[str, Any]]]:
     """Theme -> (file name, record), by the record's own time."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for path in sorted(folder.glob("gateway-*_*.json")) if folder.exists() else []:
+    for path in sorted(folder.glob("g*_*.json")) if folder.exists() else []:
         record = json.loads(path.read_text(encoding="utf-8"))
         theme = str(record.get("theme", path.name.partition("_")[0]))
         if theme not in found or str(record.get("at", "")) >= str(found[theme][1].get("at", "")):
@@ -59,7 +60,7 @@ def _identity(name: str, record: dict[str, Any]) -> str:
 
 
 def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
-    part: dict[str, Any] = record.get(theme.removeprefix("gateway-"), {})
+    part: dict[str, Any] = record.get(theme.removeprefix("gateway-"), record)
     said: dict[str, Any] = part.get("summary", part)
     return {
         "gateway-whole": _whole,
@@ -68,6 +69,7 @@ def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
         "gateway-memory": _memory,
         "gateway-start": _start,
         "gateway-soak": _soak,
+        "governance-cost": _governance,
     }[theme](said)
 
 
@@ -92,10 +94,10 @@ def _peers(said: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _streams(said: dict[str, Any]) -> list[tuple[str, str]]:
-    first = said.get("first_event_p99_added_us_64")
+    first = {name: one["p99"] for name, one in said.get("first_event_added_us_64", {}).items()}
     return [
         ("CPU per streamed event, 64 streams × 50 events/s", _beside(said.get("cpu_us_per_event_64"), "µs")),
-        ("first content event behind the upstream's, p99", "" if first is None else f"{first:g} µs"),
+        ("first content event behind the upstream's, p99, 64 streams at once", _beside(first, "µs")),
         (
             "lateness of an event, p99, 512 streams × 50 events/s",
             _beside(said.get("late_p99_us_512"), "µs", digits=0),
@@ -121,6 +123,15 @@ def _soak(said: dict[str, Any]) -> list[tuple[str, str]]:
     if slope is None or calls is None:
         return []
     return [(f"growth of resident memory over {calls:,} calls", f"{slope:g} MiB per million calls")]
+
+
+def _governance(said: dict[str, Any]) -> list[tuple[str, str]]:
+    share = said.get("governed_share_of_plain")
+    if share is None:
+        return []
+    return [
+        ("completions per second with budgets, places and limits, of those without", f"{share * 100:.0f} %")
+    ]
 
 
 def _beside(said: Any, unit: str, digits: int = 1) -> str:

@@ -141,7 +141,7 @@ ADJUSTMENT_WORDS: dict[str, str] = {
     "-ignored": "sent, but this model takes no notice of it",
     "-approximated": "said in another way, with about the same effect",
     "-adjusted": "rewritten into what the provider accepts",
-    "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts",
+    "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts, or that a budget covers",
     "-A-as-B": "A is not known there; B was sent",
     "-moved": "stands in another place of the request",
     "-added, -padded, -synthesised, -stubbed": "something that the provider insists on was put in",

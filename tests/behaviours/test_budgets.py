@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -203,3 +204,48 @@ def test_a_refused_call_has_taken_nothing(gateway):
     answer = gateway.post(ask(max_tokens=50), headers=SMALL)
     assert answer.status >= 500
     assert [spent(gateway, *place) for place in PLACES] == [(0, 0)] * 3
+
+
+def test_places_are_for_as_many_calls_as_run_at_once(gateway):
+    """Refused at once, with whose they are; the place comes back however its call ends."""
+    gateway.faults(at("openai", "stall", after=1, forever=True))
+    bob = {**SMALL, "x-penstock-user": "bob"}
+    with gateway.stream(ask(max_tokens=20), headers=bob) as stream:
+        stream.until(b"delta")
+        refused = gateway.post(ask(max_tokens=20), headers=bob)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert "User bob of key small: 1 calls run already" in refused.error["message"]
+        gateway.faults()
+        other = gateway.post(ask(max_tokens=20), headers={**SMALL, "x-penstock-user": "eve"})
+        assert other.status == 200
+    until_s = time.monotonic() + 10
+    while gateway.post(ask(max_tokens=20), headers=bob).status != 200:
+        assert time.monotonic() < until_s
+    assert spent(gateway, *PLACES[0])[1] == 0
+
+
+def test_a_list_above_a_key_holds_for_it(gateway):
+    """The organisation allows a provider, the team denies a model; a key's own list cannot undo it."""
+    lists = CONFIG.replace("- {name: design,", "- {name: design, models: ['*', '!own/*'],")
+    lists = lists.replace("[{name: acme,", "[{name: acme, providers: ['*', '!anthropic'],")
+    assert gateway.reload(lists) == []
+    assert gateway.post(ask(), headers=WIDE).status == 200
+    for model in ("own/priced", "anthropic/claude-haiku-4-5"):
+        refused = gateway.post(ask(model), headers=WIDE)
+        assert (refused.status, refused.error["code"]) == (403, "model_not_allowed")
+    names = [row["id"] for row in gateway.get("/v1/models", WIDE).json()["data"]]
+    assert names
+    assert not [name for name in names if name.startswith(("own/", "anthropic/"))]
+
+
+def test_a_rotated_secret_is_taken_until_its_grace_period_ends(gateway):
+    """And its calls are the same key's."""
+    for until, status in (("2099-01-01", 200), ("2020-01-01", 403)):
+        previous = f"{{name: wide, previous: [{{key: env.ADMIN_KEY, until: {until}}}],"
+        assert gateway.reload(CONFIG.replace("{name: wide,", previous)) == []
+        answer = gateway.post(ask(), headers={"authorization": "Bearer admin-000000000008"})
+        assert answer.status == status
+        if status == 200:
+            assert gateway.ledger(answer.request_id).call.virtual_key == "wide"
+        else:
+            assert answer.error["code"] == "key_rotated"

@@ -72,7 +72,16 @@ def told(outputs):
     assert "penstock_budget_spent_ratio" in outputs[-1]
 
 
+def budgeted(outputs):
+    """A user's budget was spent and named, another user went on, and the ledger tells them apart."""
+    assert "402 budget-exhausted" in outputs[2]
+    assert "Budget day of user ann of key website has $0.000" in outputs[2]
+    assert "chat.completion" in outputs[3]
+    assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
+
+
 PROMISES = {
+    "give-teams-budgets.md": budgeted,
     "manage-keys-at-run-time.md": managed,
     "be-told-before-a-budget-ends.md": told,
     "share-a-ledger-in-postgresql.md": shared,
@@ -92,6 +101,8 @@ def test_the_page_works_as_written(page, tmp_path, request):
     with running_simulator() as simulator, reading(tmp_path, simulator) as reader:
         if "env.PENSTOCK_LEDGER" in page.read_text(encoding="utf-8"):
             reader.env["PENSTOCK_LEDGER"] = request.getfixturevalue("postgres_url")
+        if "env.PENSTOCK_STATE" in page.read_text(encoding="utf-8"):
+            reader.env["PENSTOCK_STATE"] = request.getfixturevalue("redis_server").url
         for block in blocks(page):
             reader.do(block)
         check = PROMISES.get(page.name)

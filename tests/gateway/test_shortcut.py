@@ -15,7 +15,7 @@ from tests.dialects.openai_kit import DONE, STREAMS, TARGET, chunk, relay, strea
 from penstock.base.errors import UpstreamError
 from penstock.dialects.openai_chat.relay import StreamRelay
 from penstock.gateway.settle import Outcome
-from penstock.gateway.shortcut import MAX_CHUNK_BYTES, Shortcut
+from penstock.gateway.shortcut import MAX_CHUNK_BYTES, Shortcut, missing, shortcut_of
 from penstock.gateway.stream import Delivery
 from penstock.net.connection import Connection
 from penstock.net.exchange import Deadlines, Exchange
@@ -24,6 +24,14 @@ from penstock.wire.sse import Mould, sse
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
+both_kinds = pytest.mark.parametrize(
+    "take_of",
+    [
+        lambda *what: Shortcut(*what).take,
+        pytest.param(shortcut_of, marks=pytest.mark.skipif(bool(missing), reason=missing)),
+    ],
+    ids=["python", "native"],
+)
 
 
 class _Pool:
@@ -294,14 +302,15 @@ def test_a_caller_that_takes_no_chunks_gets_the_same_bytes() -> None:
     assert (one.passed, other.passed) == (0, 8)
 
 
-def test_what_is_not_surely_the_usual_event_is_refused() -> None:
+@both_kinds
+def test_what_is_not_surely_the_usual_event_is_refused(take_of) -> None:
     """Byte by byte: one wrong, one missing, one too many; and nothing leaves."""
     mould = Mould(b'data: {"c":"', b'"}\n\n')
     written: list[bytes] = []
-    shortcut = Shortcut(mould, written.append)
+    take = take_of(mould, written.append)
     good = framed(b'data: {"c":"word"}\n\n')
     text = range(good.index(b"word"), good.index(b"word") + 4)
-    assert shortcut.take(good)
+    assert take(good)
     assert (written, mould.passed_bytes) == ([good], 4)
     wrong = [
         good[:at] + bytes([byte]) + good[at + 1 :]
@@ -329,51 +338,56 @@ def test_what_is_not_surely_the_usual_event_is_refused() -> None:
         framed(b'data: {"c":"'),
         framed(b'"}\n\n'),
     ]
-    assert [data for data in wrong if shortcut.take(data)] == []
+    assert [data for data in wrong if take(data)] == []
     assert (written, mould.passed_bytes) == ([good], 4)
 
 
-def test_the_text_and_what_is_around_it_do_not_overlap() -> None:
+@both_kinds
+def test_the_text_and_what_is_around_it_do_not_overlap(take_of) -> None:
     """One quote that would end the opening and begin the closing."""
-    shortcut = Shortcut(Mould(b'data: {"c":"', b'"}\n\n'), lambda _data: None)
-    assert not shortcut.take(framed(b'data: {"c":"}\n\n'))
-    assert shortcut.take(framed(b'data: {"c":""}\n\n'))
+    take = take_of(Mould(b'data: {"c":"', b'"}\n\n'), lambda _data: None)
+    assert not take(framed(b'data: {"c":"}\n\n'))
+    assert take(framed(b'data: {"c":""}\n\n'))
 
 
-def test_halves_of_a_character_do_not_meet_across_events() -> None:
+@both_kinds
+def test_halves_of_a_character_do_not_meet_across_events(take_of) -> None:
     """Each text must be UTF-8 by itself."""
-    shortcut = Shortcut(Mould(b'data: {"c":"', b'"}\n\n'), lambda _data: None)
+    take = take_of(Mould(b'data: {"c":"', b'"}\n\n'), lambda _data: None)
     whole, first, second = (
         framed(b'data: {"c":"%b"}\n\n' % half) for half in (b"\xc3\xa4", b"\xc3", b"\xa4")
     )
-    assert shortcut.take(whole + whole)
-    assert not shortcut.take(first + second)
-    assert not shortcut.take(first)
+    assert take(whole + whole)
+    assert not take(first + second)
+    assert not take(first)
 
 
 @pytest.mark.parametrize("filler", ["", "aB3", 'a"b', "a b", "ä"])
-def test_a_filler_is_letters_and_digits_only(filler: str) -> None:
+@both_kinds
+def test_a_filler_is_letters_and_digits_only(take_of, filler: str) -> None:
     mould = Mould(b'data: {"c":"', b'"}\n\n', b'","f":"')
-    shortcut = Shortcut(mould, lambda _data: None)
+    take = take_of(mould, lambda _data: None)
     data = framed(f'data: {{"c":"wörd","f":"{filler}"}}\n\n'.encode())
-    assert shortcut.take(data) is (filler == "aB3")
+    assert take(data) is (filler == "aB3")
     assert mould.passed_bytes == (5 if filler == "aB3" else 0)
 
 
-def test_chunks_of_every_size_are_told_from_those_that_cannot_be() -> None:
+@both_kinds
+def test_chunks_of_every_size_are_told_from_those_that_cannot_be(take_of) -> None:
     """Around each change in the number of digits, and beyond the largest that is looked at."""
     for payload in [*range(18, 600), *range(4080, 4110), MAX_CHUNK_BYTES - 9, MAX_CHUNK_BYTES + 1]:
         mould = Mould(b'data: {"c":"', b'"}\n\n')
         data = framed(b'data: {"c":"' + b"x" * (payload - 16) + b'"}\n\n')
-        assert Shortcut(mould, lambda _data: None).take(data) is (len(data) <= MAX_CHUNK_BYTES)
+        assert take_of(mould, lambda _data: None)(data) is (len(data) <= MAX_CHUNK_BYTES)
         assert mould.passed_bytes == (payload - 16 if len(data) <= MAX_CHUNK_BYTES else 0)
 
 
 @pytest.mark.parametrize("size", [5, 21, 262, 4103, MAX_CHUNK_BYTES + 1])
-def test_an_event_without_its_chunks_head_is_refused(size: int) -> None:
+@both_kinds
+def test_an_event_without_its_chunks_head_is_refused(take_of, size: int) -> None:
     """Of a size that no chunk has, too: 16 bytes need two digits, and 15 with two digits are 21."""
-    shortcut = Shortcut(Mould(b"d:", b"\n"), lambda _data: None)
-    assert not shortcut.take(b"d:" + b"x" * (size - 5) + b"\n\r\n")
+    take = take_of(Mould(b"d:", b"\n"), lambda _data: None)
+    assert not take(b"d:" + b"x" * (size - 5) + b"\n\r\n")
 
 
 def test_a_relay_that_is_cut_knows_what_passed() -> None:

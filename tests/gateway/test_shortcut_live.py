@@ -1,14 +1,14 @@
 """The shortcut on real sockets: a provider's chunks through the whole gateway, whole, cut, and left by the caller."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.behaviours.gateway import Gateway, Scripted, chat, running_gateway
 from tests.dialects.openai_kit import DONE, chunk
 
-from penstock.gateway.shortcut import Shortcut
-from penstock.wire.sse import sse
+from penstock.gateway.shortcut import Shortcut, missing, shortcut_of
+from penstock.wire.sse import Mould, sse
 
 CONFIG = """
 providers:
@@ -36,22 +36,28 @@ ENDING = [
 class Counted:
     """How often the shortcut was taken, and whether it may be."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
         self.passed = 0
         self.open = True
-        take = Shortcut.take
 
-        def counted(shortcut: Shortcut, data: bytes) -> bool:
-            taken = self.open and take(shortcut, data)
-            self.passed += taken
-            return taken
+        def counted_of(mould: Mould, forward: Callable[[bytes], None]) -> Callable[[bytes], bool]:
+            take = shortcut_of(mould, forward) if kind == "native" else Shortcut(mould, forward).take
 
-        monkeypatch.setattr(Shortcut, "take", counted)
+            def counted(data: bytes) -> bool:
+                taken = self.open and take(data)
+                self.passed += taken
+                return taken
+
+            return counted
+
+        monkeypatch.setattr("penstock.gateway.stream.shortcut_of", counted_of)
 
 
-@pytest.fixture
-def counted(monkeypatch) -> Counted:
-    return Counted(monkeypatch)
+@pytest.fixture(params=["python", "native"])
+def counted(monkeypatch, request) -> Counted:
+    if request.param == "native" and missing:
+        pytest.skip(f"no native shortcut: {missing}")
+    return Counted(monkeypatch, request.param)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import random
 from dataclasses import dataclass
 
 from penstock.ledger.budgets import Bucket, Budget, Budgets, Node, Reservation
-from penstock.ledger.leases import Claim, Grant, Pool, Short, Slices
+from penstock.ledger.leases import Claim, Grant, Short, Slices
+from penstock.ledger.pool import Pool
 
 START_S = 1_795_219_200.0 + 8 * 3600
 TICK_S = 0.05

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from penstock.ledger.alerts import THRESHOLDS_PERCENT, Alert, Rate, Told, read, told_of
 from penstock.ledger.alerts import alerts as new_alerts
 from penstock.ledger.budgets import Bucket, Budget, Budgets, Node
-from penstock.ledger.leases import Pool
+from penstock.ledger.pool import Pool
 
 START = datetime(2026, 11, 21, tzinfo=ZoneInfo("UTC")).timestamp()
 DAY = 86_400
@@ -129,15 +129,17 @@ def test_of_all_who_claim_an_alert_one_may_tell_it():
     bucket.spent = 800
     fifty, eighty = new_alerts(read(bucket), Told())
     pool = Pool()
-    granted = [pool.exchange(fifty.claim(holder), START).granted for holder in ("a", "b", "a")]
-    assert granted == [1, 0, 1], "asking again, because the answer was lost, is answered alike"
+    asked = [("a", 1), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    grants = [pool.exchange(fifty.claim(*one), START) for one in asked]
+    assert [grant.granted for grant in grants] == [1, 0, 1, 1, 0], "asking again is answered alike"
+    assert {grant.taken for grant in grants} == {1}
     pool.expire(START + 1000)
-    assert pool.exchange(fifty.claim("c"), START + 1000).granted == 0
-    assert pool.exchange(eighty.claim("c"), START + 1000).granted == 1
+    assert pool.exchange(fifty.claim("c", 1), START + 1000).granted == 0
+    assert pool.exchange(eighty.claim("c", 1), START + 1000).granted == 1
     account.change(Budget("day", 1600, "day"))
     (raised,) = new_alerts(read(bucket), Told())
     assert raised.percent == 50
-    assert pool.exchange(raised.claim("c"), START + 1000).granted == 1
+    assert pool.exchange(raised.claim("c", 1), START + 1000).granted == 1
 
 
 def test_what_the_store_knows_of_others_counts():

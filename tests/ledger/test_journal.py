@@ -21,6 +21,7 @@ from penstock.ledger.schema import (
     MIGRATIONS,
     open_writer,
 )
+from penstock.ledger.store import SqliteStore
 from tests.ledger.make import call, entry, record
 
 
@@ -271,6 +272,24 @@ def test_a_dead_writer_is_a_fault(path, monkeypatch):
     assert "ZeroDivisionError" in journal.fault
     with pytest.raises(OurFault, match="1 calls"):
         journal.close()
+
+
+@pytest.mark.parametrize(("write_s", "at_most"), [(0.0, 0.01), (0.03, 0.0)])
+def test_a_slow_disk_leaves_less_time_to_gather(path, monkeypatch, write_s, at_most):
+    """Half of flush_ms; and where two writes take all of it, nothing: a record is written within flush_ms if that can be."""
+    naps = []
+    write = SqliteStore.write
+    monkeypatch.setattr(Journal, "_nap", lambda _, seconds: naps.append(seconds))
+    monkeypatch.setattr(SqliteStore, "write", lambda self, batch: (time.sleep(write_s), write(self, batch)))
+    journal = Journal(path, flush_ms=20)
+    for number in range(3):
+        journal.add(record(f"r{number}"))
+        assert journal.flush(20)
+    journal.close()
+    assert naps[0] == 0.01
+    assert naps[1:]
+    assert max(naps[1:]) <= at_most
+    assert stored(path)[0] == 3
 
 
 def test_a_full_queue_is_known_to_admission(path):

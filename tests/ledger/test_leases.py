@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.ledger.budgets import Budget, Budgets, Node, Refused, Reservation
-from penstock.ledger.leases import Claim, Grant, Pool, Short, Slices, slice_nusd
+from penstock.ledger.leases import Claim, Grant, Short, Slices
 from penstock.ledger.periods import window_at
+from penstock.ledger.pool import Pool, slice_nusd
 from tests.ledger.lease_network import BUDGETS, START_S, Call, Cluster
 
 DAY = window_at("day", ZoneInfo("Europe/Berlin"), START_S).start_s
@@ -259,3 +260,29 @@ def test_an_old_grant_that_comes_late_lowers_nothing():
     limit = path.at(START_S)[0].limit
     one.learn(Grant(POT, 0, 100, 0, 0, START_S), START_S)
     assert path.at(START_S)[0].limit == limit == 20_000
+
+
+@pytest.mark.parametrize("mode", ["hard", "soft"])
+def test_while_the_pool_is_silent_soft_budgets_go_on_by_what_it_last_said_and_hard_ones_do_not(mode):
+    """And what was spent meanwhile is in its figures afterwards, once."""
+    budget = Budget("day", 1_000_000, "day", "Europe/Berlin", mode, 10 if mode == "soft" else 0)
+    pool, now_s = Pool(lambda _node, _name: budget), START_S
+    one = Slices("a", Budgets([Node("key", None, (budget,))], fed=True))
+    path = one.budgets.path("key")
+    exchange(pool, one, one.reserve(path, "a", 20_000, now_s).claims, now_s)
+    assert isinstance(one.reserve(path, "a", 20_000, now_s), Reservation)
+    assert isinstance(one.reserve(path, "b", 600_000, now_s), Short)
+    one.alone = True
+    answer = one.reserve(path, "b", 600_000, now_s, claimed=True)
+    assert isinstance(answer, Reservation if mode == "soft" else Refused)
+    assert isinstance(one.reserve(path, "c", 500_000, now_s, claimed=True), Refused), "no more than was left"
+    one.alone = False
+    if mode == "soft":
+        one.budgets.settle("b", 550_000)
+    for after_s in (2, 4, 6):
+        exchange(pool, one, one.claims(now_s + after_s), now_s + after_s)
+    # What still runs of what was lent counts when it is settled.
+    assert pool.status(POT) == ((550_000, 0) if mode == "soft" else (0, 20_000))
+    one.budgets.settle("a", 20_000)
+    exchange(pool, one, one.claims(now_s + 9), now_s + 9)
+    assert pool.status(POT)[0] == (570_000 if mode == "soft" else 20_000)

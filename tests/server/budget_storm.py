@@ -88,6 +88,8 @@ class _Players:
         self.played = Played()
         self.running = 0
         self.waiting: list[_Call] = []
+        self.hungry = 0
+        """Callers who were refused, and are not served yet."""
         self.over = False
         self.kills = storm.kills
 
@@ -97,7 +99,7 @@ class _Players:
             due = int((time.monotonic() - began_s) * self.storm.per_s)
             for _ in range(due - sent):
                 sent += 1
-                if len(self.waiting) < MOST_WAITING:
+                if self.hungry < MOST_WAITING:
                     reply = min(MAX_TOKENS, max(1, int(self.random.lognormvariate(6.0, 0.8))))
                     call = _Call(self.random.randint(200, 2000), reply)
                     tasks.add(asyncio.ensure_future(self.caller(call)))
@@ -105,7 +107,7 @@ class _Players:
             if self.kills and self.running and time.monotonic() - began_s > self.storm.kills - self.kills + 1:
                 self.kills -= 1
                 await self.kill(gateway)
-            if self.waiting and not self.running and await self.cheapest_is_refused():
+            if self.waiting and not self.running and not self.kills and await self.cheapest_is_refused():
                 self.over = True
             assert time.monotonic() - began_s < 600, "it does not end"
         for task in tasks:
@@ -134,7 +136,9 @@ class _Players:
         while True:
             status, again_s, code = await self.ask(call)
             if status == 200:
+                self.hungry -= bool(call.told)
                 return
+            self.hungry += not call.told
             self.played.refused[code] = self.played.refused.get(code, 0) + 1
             call.told = code
             self.waiting.append(call)

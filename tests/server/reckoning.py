@@ -41,6 +41,8 @@ class Reckoning:
         """Posted entries that are acknowledged."""
         self.answers: list[tuple[str, float]] = []
         """Calls that were answered, and how many milliseconds before the blow their replies had ended."""
+        self.resent_nusd = 0
+        """Of entries that were sent again, to the process that runs, and were not there."""
         self._said: set[str] = set()
         self.unanswered: list[Post] = []
         self.answered: list[Post] = []
@@ -83,6 +85,11 @@ class Reckoning:
         said += [f"{name} costs {nusd}" for name, nusd in called.items() if nusd not in (CALL_NUSD, 0)]
         if calls.keys() != called.keys() or len(rows) - len(posted) != sum(calls.values()):
             said.append("a call is there without its entries, or they without it")
+        elsewhere = "organisation <> 'weather' OR team <> 'coast' OR virtual_key <> 'storm'"
+        for table in ("calls", "entries"):
+            ((strange,),) = self.ask(f"SELECT count(*) FROM {table} WHERE {elsewhere}")
+            if strange:
+                said.append(f"{strange} of {table} are not under their key, team and organisation")
         for post in (*self.answered, *self.unanswered):
             there = len(post.costs.keys() & posted.keys())
             if there not in (0, PER_POST):
@@ -134,6 +141,7 @@ class Reckoning:
     def sent_again(self, gateway: GatewayProcess) -> list[str]:
         """Batches that nobody acknowledged come anew and are taken whole, or are there; acknowledged ones are there."""
         said: list[str] = []
+        self.resent_nusd = 0
         for post in (*self.unanswered, *self.answered[-1:]):
             reply = gateway.ask("/v1/ledger/entries", post.body, headers=AUTHORIZED, timeout_s=20)
             told = reply.json()
@@ -141,6 +149,7 @@ class Reckoning:
             if there not in (0, PER_POST) or told != {"accepted": PER_POST - there, "duplicates": there}:
                 said.append(f"{post.name} was answered {reply.status} {told}")
             self.owed |= post.costs.keys()
+            self.resent_nusd += sum(post.costs.values()) if there == 0 else 0
         self.answered += self.unanswered
         self.unanswered = []
         return said
@@ -190,7 +199,7 @@ def play(
             blow = (lambda: None) if last else lambda one=gateway: one.signal(signal.SIGKILL)
             uvloop.run(storm.rage(port, upstream_port, least_s * (1 + random.random()), blow))
             if last:
-                played.faults += own_counters(gateway, storm)
+                played.faults += own_counters(gateway, storm, reckoning.resent_nusd)
                 gateway.terminate()
                 if reckoning.overdrawn() != before:
                     played.faults.append(
@@ -205,15 +214,18 @@ def play(
     return played
 
 
-def own_counters(gateway: GatewayProcess, storm: Storm) -> list[str]:
-    """A process that nobody killed has counted what it was asked: each call, once."""
-    found = sum(values(gateway, "penstock_cost_nusd_total").values())
-    expected = CALL_NUSD * len(storm.answers)
-    return (
-        []
-        if found == expected
-        else [f"the process counted {found} nano-dollars of calls, and made {expected}"]
-    )
+def own_counters(gateway: GatewayProcess, storm: Storm, resent_nusd: int) -> list[str]:
+    """A process that nobody killed has counted what it was asked and told: each call once, each entry once."""
+    posted = sum(sum(post.costs.values()) for post in storm.posts if post.acknowledged)
+    said: list[str] = []
+    for metric, expected in (
+        ("penstock_cost_nusd_total", CALL_NUSD * len(storm.answers)),
+        ("penstock_own_cost_nusd_total", posted + resent_nusd),
+    ):
+        found = sum(values(gateway, metric).values())
+        if found != expected:
+            said.append(f"{metric} is {found}, and should be {expected}")
+    return said
 
 
 def values(gateway: GatewayProcess, metric: str) -> dict[frozenset[tuple[str, str]], float]:

@@ -446,7 +446,7 @@ def test_every_worker_follows(tmp_path, sim):
             until_s, right = time.monotonic() + 20, 0
             while right < 24:  # connections of their own, spread over the workers by the kernel
                 right = right + 1 if called(gateway, key) == wanted else 0
-                assert time.monotonic() < until_s, f"not yet {wanted} everywhere"
+                assert time.monotonic() < until_s, f"not yet {wanted} everywhere: {called(gateway, key)}"
 
         key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
         all_of_them("anything", (401, "invalid_api_key"))
@@ -455,11 +455,17 @@ def test_every_worker_follows(tmp_path, sim):
             api(gateway, "POST", "/teams", {"name": f"t{number}"}, 201)
             names = [one["name"] for one in api(gateway, "GET", "/teams")["data"]]
             assert f"t{number}" in names, "whoever is asked has what was answered before"
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "1"})
+        all_of_them(key, (200, ""))
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "0.000000001"})
+        all_of_them(key, (402, "budget-too-small"))
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "1"})
+        all_of_them(key, (200, ""))
         api(gateway, "PATCH", "/keys/a", {"team": "t3", "models": ["anthropic/*"]})
         all_of_them(key, (403, "model_not_allowed"))
         api(gateway, "DELETE", "/keys/a")
         all_of_them(key, (401, "invalid_api_key"))
-        assert len(api(gateway, "GET", "/audit?kind=key")["data"]) == 3
+        assert len(api(gateway, "GET", "/audit?kind=key")["data"]) == 6
         gateway.config.write_text(config.replace("SIM", sim.url) + "# another\n", encoding="utf-8")
         api(gateway, "POST", "/reload")
         assert len(api(gateway, "GET", "/audit?kind=config")["data"]) == 1

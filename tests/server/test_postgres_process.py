@@ -213,3 +213,21 @@ def test_a_file_needs_no_postgresql(tmp_path):
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_budget_that_is_new_begins_with_the_ledger_in_postgresql(tmp_path, sim, postgres_url):
+    """Its state is a file beside where the ledger's would be; what was spent before stands in the database."""
+    key = {"authorization": "Bearer vk-budgeted"}
+    env = {"SOME_KEY": "sk-some", "LEDGER_URL": postgres_url, "CALLER_KEY": "vk-budgeted"}
+    ledger = f"ledger: {{url: env.LEDGER_URL, path: {tmp_path}/penstock.db}}"
+    config = CONFIG.replace("SIM", sim.url).replace("ledger: {url: env.LEDGER_URL, flush_ms: 20}", ledger)
+    callers = "virtual_keys: [{name: budgeted, key: env.CALLER_KEY%s}]\n"
+    # A call costs $0.00001, and holds three times as much: with five of them spent there is no room for another.
+    budget = ', budgets: [{limit_usd: "0.00006", period: month}]'
+    for more, statuses in (("", [200] * 5), (budget, [402])):
+        made = GatewayProcess(tmp_path, config + callers % more, env)
+        made.db = None
+        with made as process:
+            assert [process.chat(headers=key, max_tokens=16).status for _ in statuses] == statuses
+            assert process.terminate() == 0
+    assert (tmp_path / "penstock.db.state").exists()

@@ -100,4 +100,6 @@ def _empty(info: inspect.Type) -> Any:
         return _mend_struct({}, info)
     if isinstance(info, inspect.DictType):
         return {}
+    if isinstance(info, inspect.IntType):
+        return info.ge or 0
     return [] if isinstance(info, inspect.VarTupleType | inspect.ListType) else ""

@@ -66,8 +66,19 @@ def no_entry(refused: Rejected) -> PenstockError:
     return RateLimited(refused.reason, retry_after_s=refused.retry_after_s)
 
 
-def no_money(refused: Refused) -> PenstockError:
-    """The error of a call that a budget refuses: 429 where some of what is held may come back soon, else 402."""
+def no_money(refused: Refused, fault: str | None) -> PenstockError:
+    """The error of a call that a budget refuses: 429 where some of what is held may come back soon, else 402.
+
+    ``fault``: of the store that has the rest. Its words are the operator's (a path, an address), and are in the log.
+    """
+    if refused.code == "budget-held" and fault is not None:
+        return BudgetRefused(
+            f"Budget {refused.budget} of {refused.node} is used up here, and the shared state that has the rest of it does "
+            "not answer.",
+            code=refused.code,
+            status=503,
+            retry_after_s=refused.retry_after_s,
+        )
     return BudgetRefused(
         refused.reason,
         code=refused.code,

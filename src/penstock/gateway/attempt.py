@@ -191,7 +191,10 @@ async def _fund(house: House, facts: CallFacts, purse: Purse, attempt: Try) -> t
     if isinstance(held, Refused):
         facts.note("refused", target=step.target.name, reason=held.reason, code=held.code)
         if not facts.outcomes:
-            raise no_money(held)
+            fault = purse.treasury.store.fault
+            if fault is not None:
+                house.log_once(f"state {fault}", fault)
+            raise no_money(held, fault)
         return Rejected(held.code, held.reason, retry_after_s=held.retry_after_s)
     if held.quote.unsent:
         target = with_cap(step.target, ask, _a_choice(facts, held))

@@ -14,15 +14,26 @@ Rules
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
+from penstock.base.native import load_native
 from penstock.wire.sse import Mould
+
+native, missing = load_native("penstock.gateway", "_shortcut", Path(__file__).parent)
+"""``missing``: why there is none; "" where there is."""
 
 MAX_CHUNK_BYTES: Final = 8 * 1024
 _HEADS: Final[tuple[dict[int, bytes], dict[int, bytes]]] = ({}, {})
 """Size of a whole chunk -> its first line; with digits in lower and in upper case. Filled as sizes are seen."""
 _LINE_ENDS_BYTES: Final = 4
 _NEVER: Final = -1
+
+
+def shortcut_of(mould: Mould, forward: Callable[[bytes], None]) -> Callable[[bytes], bool]:
+    """What an exchange tries first: in native code where that was built."""
+    slow = Shortcut(mould, forward).take
+    return slow if native is None else native.Shortcut(mould, forward, slow).take
 
 
 class Shortcut:

@@ -22,7 +22,7 @@ from typing import Protocol
 from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
-from penstock.gateway.shortcut import Shortcut
+from penstock.gateway.shortcut import shortcut_of
 from penstock.net.transport import Exchange
 from penstock.wire.ports import Relay
 from penstock.wire.sse import Mould
@@ -155,7 +155,7 @@ class Delivery:
         """From now on events in this mould go past us, or no longer."""
         self._mould = mould
         forward = None if mould is None else self._reply.forwarder()
-        shortcut = None if mould is None or forward is None else Shortcut(mould, forward).take
+        shortcut = None if mould is None or forward is None else shortcut_of(mould, forward)
         self._exchange.shortcut = shortcut if self._watch is None else self._watched_short(shortcut)
 
     def _watched(self, data: bytes) -> None:

@@ -7,6 +7,8 @@ process and the store (shortages, returns, renewals) goes out from a timer, and 
 gathers meanwhile goes together.
 
 Rules
+- A store that does not answer grants nothing: hard budgets refuse once their slices are used, soft ones go on within what
+  is known here.
 - Lives as long as the process: a reload changes the nodes of the tree, never what was spent in them.
 - Without budgets nothing of it runs.
 """
@@ -16,7 +18,8 @@ from collections.abc import Callable, Iterable
 
 from penstock.base.clock import Clock
 from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
-from penstock.ledger.leases import Claim, Grant, Pool, Pot, Short, Slices, SliceStore
+from penstock.ledger.leases import Claim, Grant, Pot, Short, Slices, SliceStore, ceiling_nusd
+from penstock.ledger.pool import Pool
 from penstock.ledger.quantile import OutputSizes
 
 BUSY_S, QUIET_S = 0.025, 0.4
@@ -131,16 +134,36 @@ class Treasury:
         if isinstance(answer, Short):
             await self.exchange(answer.claims)
             now_s = self._clock.unix_s()
-            answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=True, asked=answer)
+            answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=answer)
+            if isinstance(answer, Refused) and self.store.fault and self._lend(path.at(now_s), amount_nusd):
+                answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         assert not isinstance(answer, Short), "asked the store, and was told to ask"
         return answer
 
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
         """More for a running call (ledger.reserving.Extends). ``now_s`` is unix time."""
         answer = self.slices.extend(rid, more_nusd, now_s)
+        if isinstance(answer, Refused) and self.store.fault:
+            held = self.budgets.held(rid)
+            if held and self._lend(held, more_nusd, running=True):
+                answer = self.budgets.extend(rid, more_nusd, now_s)
         if isinstance(answer, Reservation):
             self._moved.update(answer.buckets)
         return answer
+
+    def _lend(self, buckets: tuple[Bucket, ...], more_nusd: int, *, running: bool = False) -> bool:
+        """The store does not answer: soft budgets go on within their own limits, a running call's within the overdraft.
+        False: a hard one is short, or there is no room."""
+        short = [one for one in buckets if one.committed + more_nusd > one.limit]
+        for one in short:
+            spec = one.account.spec
+            most = ceiling_nusd(spec) if running else spec.limit_nusd
+            known_nusd = one.committed + self.slices.elsewhere_nusd(one)
+            if spec.mode != "soft" or known_nusd + more_nusd > most:
+                return False
+        for one in short:
+            self.slices.presume(one, one.committed + more_nusd - one.limit)
+        return True
 
     def hurry(self) -> None:
         """An extension was refused: what it lacked is claimed soon, and not at the next look."""
@@ -184,6 +207,7 @@ class Treasury:
                 try:
                     grants = await self.store.exchange([one for claims, _ in asked for one in claims])
                     now_s = self._clock.unix_s()
+                    self.slices.alone = self.store.fault is not None
                     for grant in grants:
                         self.slices.learn(grant, now_s)
                 finally:

@@ -24,6 +24,7 @@ from penstock.gateway.treasury import Treasury
 from penstock.gateway.webhooks import Webhooks
 from penstock.ledger.alerts import THRESHOLDS_PERCENT, Alert, Rate, Reading, Told, alerts, read, told_of
 from penstock.ledger.budgets import Bucket
+from penstock.ledger.leases import Pot
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 from penstock.observe.names import (
@@ -67,6 +68,9 @@ class Watcher:
         self._due: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._refreshed_s = float("-inf")
+        self._asked = 0
+        self._claiming: dict[Pot, str] = {}
+        """Claims that are not answered yet, and under which name they are made."""
         metrics.before_render(self._set_gauges)
 
     def note(self, bucket: Bucket) -> None:
@@ -137,18 +141,21 @@ class Watcher:
         return seen
 
     async def _tell(self, reading: Reading, now_s: float) -> bool:
-        """Tell the thresholds that are reached, if no other process did. False: the store did not answer."""
+        """Tell the thresholds that are reached, if no other process did. False: the store did not say who may."""
         seen = self._see(reading, now_s)
         new = alerts(reading, seen.told, self.percents)
         if not new:
             return True
-        claims = [alert.claim(self._treasury.slices.holder) for alert in new]
+        self._asked += 1
+        name = f"{self._treasury.slices.holder} alert {self._asked}"
+        claims = [alert.claim(self._claiming.setdefault(alert.pot, name), self._asked) for alert in new]
         answers = {grant.pot: grant for grant in await self._treasury.store.exchange(claims)}
         for alert, claim in zip(new, claims, strict=True):
             grant = answers.get(claim.pot)
-            if grant is None:
+            if grant is None or not grant.taken:
                 return False
             seen.told = told_of(alert)
+            self._claiming.pop(claim.pot, None)
             if grant.granted:
                 self._say(alert, seen.rate.forecast_s(reading, now_s), now_s)
         return True

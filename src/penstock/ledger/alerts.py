@@ -38,12 +38,21 @@ class Alert(Struct, frozen=True):
     percent: int
     reading: Reading
 
-    def claim(self, holder: str) -> Claim:
-        """The right to tell it, as a pot of one nano-dollar: of all processes, now and after a restart, one gets it."""
-        reading = self.reading
-        name = f"{reading.spec.name} at {self.percent} % of {reading.spec.limit_nusd}"
-        pot = (f"alerts of {reading.node}", name, reading.start_s)
-        return Claim(holder, pot, 1, 0, 0, want=True, need=1, limit=1, ceiling=1)
+    def claim(self, holder: str, seq: int) -> Claim:
+        """The right to tell it, as a pot of one nano-dollar: of all processes, now and after a restart, one gets it.
+
+        Who is granted it may tell. While nobody has ``taken`` it (a store that has just forgotten grants nothing for a
+        while), it is to be claimed again, by the same ``holder`` with a higher ``seq``. Whoever asks later under another
+        name does not get it, also if it has forgotten that it told.
+        """
+        return Claim(holder, self.pot, seq, 0, 0, want=True, need=1, limit=1, ceiling=1)
+
+    @property
+    def pot(self) -> Pot:
+        """What is claimed."""
+        spec = self.reading.spec
+        name = f"{spec.name} at {self.percent} % of {spec.limit_nusd}"
+        return f"alerts of {self.reading.node}", name, self.reading.start_s
 
 
 class Told(Struct, frozen=True):

@@ -43,6 +43,8 @@ _BEHIND_RECORDS = 2 * SLICE_RECORDS
 _GIVE_WAY_EVERY = 16
 _GIVE_WAY_S = 0.00005
 """As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
+_FADING = 0.9
+"""For each batch: a checkpoint's stall is forgotten after some twenty."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
@@ -58,8 +60,9 @@ class Journal:
         self.fault: str | None = None
         """Why the last batch could not be written, until one could."""
         self.max_queue = max_queue
-        # A record that just missed a batch waits for that one's write, a gather and its own write, all in flush_ms.
-        self._gather_s = flush_ms / 2000
+        self._flush_s = flush_ms / 1000
+        self._took_s = 0.0
+        """What a write takes at present, the worst of the last ones."""
         self.rows: list[Row] = []
         """What is not yet stored; always the same list."""
         self._pending: dict[str, Record | Written] = {}
@@ -193,13 +196,21 @@ class Journal:
                 return
             if not self._closing and len(self.rows) < MAX_BATCH_RECORDS:
                 self._nap(self._gather_s)
+            begun_s = time.monotonic()
             if self._write_batch():
                 failures = 0
+                self._took_s = max(time.monotonic() - begun_s, self._took_s * _FADING)
                 continue
             if self._closing and time.monotonic() >= self._abandon_at_s:
                 return
             self._nap(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
             failures += 1
+
+    @property
+    def _gather_s(self) -> float:
+        """How long a batch gathers. A record that just missed one waits for that one's write, a gather and its own write,
+        all in flush_ms: half of it is enough for a quick disk, and a slow one leaves less, or nothing."""
+        return min(self._flush_s / 2, max(0.0, self._flush_s - 2 * self._took_s))
 
     def _wait_for_rows(self) -> bool:
         """Sleep until there is something to do; False when closing and all is written."""

@@ -20,7 +20,6 @@ Rules
   so that no two holders starve each other with halves. Who must be refused makes the others return what lies idle.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -30,9 +29,6 @@ from penstock.ledger.budgets import Account, Bucket, Budget, Budgets, Path, Refu
 LEASE_S = 5.0
 _RENEW_S = LEASE_S / 3
 _RETRY_S = 0.5
-_PERMILLE, _LEAST_PERMILLE = 20, 1
-_NEAR_PERCENT = 10
-"""Below this part of the limit slices shrink, in proportion, from 2 % of what is left to 0.1 %."""
 _CLOSED_KEPT = 256
 
 Pot = tuple[str, str, float]
@@ -98,153 +94,10 @@ class SliceStore(Protocol):
         ...
 
 
-class _Holding(Struct):
-    granted: int = 0
-    returned: int = 0
-    spent: int = 0
-    seq: int = 0
-    until_s: float = 0.0
-    state: str = "live"
-
-    @property
-    def taken(self) -> int:
-        return self.granted - self.returned
-
-
-class _Shared(Struct):
-    limit: int
-    ceiling: int
-    holdings: dict[str, _Holding]
-    taken: int = 0
-    past: int = 0
-    """Taken by holders that are not known any more; part of ``taken``."""
-    short_until_s: float = 0.0
-    short: str = ""
-
-
-class Pool:
-    """The decision of the shared store. ``spec`` gives the budget of a node and a name (KeyError: there is none).
-
-    Without it limits are what the claims say: then a pool needs no configuration.
-    """
-
-    __slots__ = ("_lease_s", "_pots", "_spec")
-
-    def __init__(self, spec: Callable[[str, str], Budget] | None = None, lease_s: float = LEASE_S) -> None:
-        self._pots: dict[Pot, _Shared] = {}
-        self._lease_s = lease_s
-        self._spec = spec
-
-    def exchange(self, claim: Claim, now_s: float) -> Grant:
-        """Take a holder's report, and grant what it wants if that is left."""
-        pot = self._pot(claim.pot)
-        if self._spec is None and claim.seq:
-            pot.limit, pot.ceiling = claim.limit, claim.ceiling
-        mine = pot.holdings.get(claim.holder)
-        if mine is None:
-            mine = pot.holdings[claim.holder] = _Holding()
-            self._meet(pot, mine, claim)
-        if claim.seq > mine.seq:
-            mine.seq = claim.seq
-            mine.until_s = now_s + self._lease_s
-            self._report(pot, mine, claim)
-            if claim.want and not claim.final:
-                self._grant(pot, mine, claim, now_s)
-        left = max(0, pot.limit - pot.taken)
-        loose = pot.taken - pot.past - sum(one.spent for one in pot.holdings.values())
-        pressed = now_s < pot.short_until_s and pot.short != claim.holder
-        return Grant(claim.pot, claim.seq, mine.granted, left, loose, mine.until_s, pressed, pot.taken)
-
-    def expire(self, now_s: float) -> list[tuple[Pot, str]]:
-        """Holders whose lease has ended: what they hold is counted as spent until they say otherwise."""
-        silent: list[tuple[Pot, str]] = []
-        for key, pot in self._pots.items():
-            for holder, one in pot.holdings.items():
-                if one.state == "live" and one.until_s <= now_s:
-                    one.state = "expired"
-                    one.spent = one.taken
-                    silent.append((key, holder))
-        return silent
-
-    def status(self, pot: Pot) -> tuple[int, int]:
-        """Spent as far as is known, and leased beyond that."""
-        shared = self._pots.get(pot)
-        if shared is None:
-            return 0, 0
-        spent = shared.past + sum(one.spent for one in shared.holdings.values())
-        return spent, shared.taken - spent
-
-    def figures(self, pot: Pot, holder: str) -> tuple[int, int]:
-        """What must outlive a crash: taken by this holder, and by those that are not known any more."""
-        shared = self._pots[pot]
-        return shared.holdings[holder].taken, shared.past
-
-    def restore(self, pot: Pot, past: int) -> None:
-        """At start: what holders of earlier runs had taken in a pot is counted as spent."""
-        self._pots[pot] = _Shared(0, 0, {}, taken=past, past=past)
-
-    def forget(self, before_s: float) -> None:
-        """Drop pots whose window began before; their figures are in the ledger."""
-        self._pots = {key: pot for key, pot in self._pots.items() if key[2] >= before_s}
-
-    def _pot(self, key: Pot) -> _Shared:
-        pot = self._pots.get(key)
-        spec = None if self._spec is None else self._spec(key[0], key[1])
-        if pot is None:
-            pot = self._pots[key] = _Shared(0, 0, {})
-        if spec is not None:
-            pot.limit, pot.ceiling = spec.limit_nusd, ceiling_nusd(spec)
-        return pot
-
-    def _meet(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
-        """A holder that is new, or that this pool has forgotten: then what it has is in ``past``, or nowhere."""
-        mine.granted, mine.returned = claim.granted, claim.returned
-        back = min(pot.past, mine.taken)
-        pot.past -= back
-        pot.taken += mine.taken - back
-        if claim.floor > pot.taken:
-            pot.past += claim.floor - pot.taken
-            pot.taken = claim.floor
-
-    def _report(self, pot: _Shared, mine: _Holding, claim: Claim) -> None:
-        before = mine.taken
-        mine.granted = max(mine.granted, claim.granted)  # a pool that has forgotten only this grant
-        mine.spent = claim.spent
-        mine.state = "final" if claim.final else "live"
-        mine.returned = mine.granted - claim.spent if claim.final else max(mine.returned, claim.returned)
-        if mine.taken < claim.spent:  # a call cost more than it held: that money is gone, whoever granted it
-            mine.granted += claim.spent - mine.taken
-        pot.taken += mine.taken - before
-
-    def _grant(self, pot: _Shared, mine: _Holding, claim: Claim, now_s: float) -> None:
-        left = (pot.ceiling if claim.running else pot.limit) - pot.taken
-        if left < max(1, claim.need):
-            if claim.need and (pot.short == claim.holder or now_s >= pot.short_until_s):
-                # One at a time: if each took the other's place, none would be told to return what lies idle.
-                pot.short, pot.short_until_s = claim.holder, now_s + self._lease_s
-            return
-        pressed = now_s < pot.short_until_s and pot.short != claim.holder
-        if pressed and not claim.need:
-            return
-        size = claim.need if pressed else min(left, max(slice_nusd(left, pot.limit), claim.need))
-        mine.granted += size
-        pot.taken += size
-        if claim.need and pot.short == claim.holder:
-            pot.short_until_s = 0.0
-
-
 def ceiling_nusd(spec: Budget) -> int:
     """The limit of a running call: a soft budget's has the overdraft in it."""
     percent = spec.overdraft_percent if spec.mode == "soft" else 0
     return spec.limit_nusd + spec.limit_nusd * percent // 100
-
-
-def slice_nusd(left: int, limit: int) -> int:
-    """2 % of what is left; from a tenth of the limit on less, down to 0.1 %; at least 1."""
-    permille = _PERMILLE
-    if left * 100 < limit * _NEAR_PERCENT:
-        permille = max(_LEAST_PERMILLE, _PERMILLE * left * 100 // (limit * _NEAR_PERCENT))
-    return max(1, left * permille // 1000)
 
 
 class Short(Struct, frozen=True):
@@ -257,7 +110,7 @@ class _Share:
     """One pot as this holder has it."""
 
     __slots__ = (
-        "acked", "bucket", "closed", "granted", "heard_spent", "left", "loose", "pot",
+        "acked", "bucket", "closed", "granted", "heard_spent", "left", "lent", "loose", "pot",
         "renew_at_s", "returned", "running", "seen", "sent_s", "seq", "size", "taken",
         "told_returned", "told_spent", "wanted",
     )  # fmt: skip
@@ -265,6 +118,7 @@ class _Share:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.pot: Pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
+        self.lent = 0
         self.granted = self.returned = self.seq = self.acked = self.size = 0
         self.told_returned = self.told_spent = 0
         self.left = self.loose = self.taken = self.heard_spent = 0
@@ -288,8 +142,24 @@ class _Share:
         )
         return told and self.granted - self.returned == self.bucket.spent
 
+    def may_lend(self, amount_nusd: int) -> bool:
+        """It is soft, and so much was left when the pool was last heard: by then the limit, where it never was."""
+        spec = self.bucket.account.spec
+        left = self.left if self.acked else spec.limit_nusd
+        return (
+            spec.mode == "soft"
+            and self.bucket.committed + amount_nusd - self.bucket.limit <= left - self.lent
+        )
+
+    def lend(self, amount_nusd: int) -> None:
+        """More than the pool has granted. It is told afterwards what was spent of it."""
+        self.lent += max(0, self.bucket.committed + amount_nusd - self.bucket.limit)
+        self.fit()
+
     def give_back(self) -> None:
         """Lower the own limit by what lies idle; the next claim says so."""
+        self.lent = min(self.lent, max(0, self.bucket.committed - self.granted + self.returned))
+        self.fit()
         idle = max(0, self.idle)
         self.returned += idle
         self.fit()
@@ -307,7 +177,7 @@ class _Share:
         self.fit()
 
     def fit(self) -> None:
-        self.bucket.limit = self.bucket.ceiling = self.granted - self.returned
+        self.bucket.limit = self.bucket.ceiling = self.granted - self.returned + self.lent
 
 
 class Slices:
@@ -316,7 +186,7 @@ class Slices:
     Call ``claims`` from time to time (some tens of milliseconds), exchange them, and ``learn`` what comes back.
     """
 
-    __slots__ = ("_closed", "_pots", "_shares", "budgets", "holder", "known")
+    __slots__ = ("_closed", "_pots", "_shares", "alone", "budgets", "holder", "known")
 
     def __init__(self, holder: str, budgets: Budgets) -> None:
         self.holder = holder
@@ -324,30 +194,29 @@ class Slices:
         self._shares: dict[Bucket, _Share] = {}
         self._pots: dict[Pot, _Share] = {}
         self._closed: dict[Bucket, None] = {}
+        self.alone = False
+        """The pool does not answer: soft budgets go on by what it last said, each process for itself."""
         self.known: dict[Pot, int] = {}
         """What the ledger says was spent in a pot before this run, by anybody; to be set before its first claim."""
 
     def reserve(
-        self,
-        path: Path,
-        rid: str,
-        amount_nusd: int,
-        now_s: float,
-        *,
-        claimed: bool = False,
-        asked: Short | None = None,
+        self, path: Path, rid: str, amount_nusd: int, now_s: float, *, claimed: Short | bool = False
     ) -> Reservation | Refused | Short:
-        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was asked (``asked``), so refuse now."""
+        """As ``Budgets.reserve``; ``Short`` where the pool comes first. ``claimed``: it was heard on that, so refuse now."""
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if isinstance(answer, Reservation) or answer.code == "lease-ended":
             return answer
         short = [self._share(one) for one in path.at(now_s) if one.committed + amount_nusd > one.limit]
+        if claimed and self.alone and all(share.may_lend(amount_nusd) for share in short):
+            for share in short:
+                share.lend(amount_nusd)
+            return self.budgets.reserve(path, rid, amount_nusd, now_s)
         for share in short:
             if amount_nusd > share.bucket.account.spec.limit_nusd:
                 return self._refused(share, amount_nusd, now_s)
         if claimed:
             # Later claims, of other calls, may still be on their way: what was said to this one's is what counts.
-            seqs = {} if asked is None else {claim.pot: claim.seq for claim in asked.claims}
+            seqs = {one.pot: one.seq for one in claimed.claims} if isinstance(claimed, Short) else {}
             return max(
                 (self._refused(one, amount_nusd, now_s, seqs.get(one.pot)) for one in short),
                 key=lambda r: r.retry_after_s or 0,
@@ -408,6 +277,9 @@ class Slices:
             share.acked = grant.seq
             share.left, share.loose, share.taken = grant.left, grant.loose, grant.taken
             share.heard_spent = share.told_spent
+            if share.lent and not share.closed:
+                share.lent = 0
+                share.fit()
         if share.closed:
             return
         if grant.granted > share.granted:
@@ -418,12 +290,16 @@ class Slices:
             share.give_back()
             share.size = 0  # no slices ahead while another is short
 
+    def presume(self, bucket: Bucket, more_nusd: int) -> None:
+        """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
+        self._share(bucket).granted += more_nusd
+        self._share(bucket).fit()
+
     def elsewhere_nusd(self, bucket: Bucket) -> int:
         """What others have spent in this window, and runs before, as the pool last said."""
         share = self._shares.get(bucket)
         if share is None or not share.acked:
-            pot = (bucket.account.node, bucket.account.spec.name, bucket.start_s)
-            return self.known.get(pot, 0)
+            return self.known.get((bucket.account.node, bucket.account.spec.name, bucket.start_s), 0)
         return max(0, share.taken - share.loose - share.heard_spent)
 
     def leave(self, now_s: float) -> list[Claim]:

@@ -25,7 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from penstock.base.errors import ConfigFault
-from penstock.ledger.leases import LEASE_S, Claim, Grant, Pool, Pot
+from penstock.ledger.leases import LEASE_S, Claim, Grant, Pot
+from penstock.ledger.pool import Pool
 
 APPLICATION_ID = 0x50454E54
 """ "PENT" in the file's header."""

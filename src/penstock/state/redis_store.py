@@ -156,6 +156,13 @@ class RedisStore:
             await asyncio.wait(self._tasks, timeout=0.1)
         await self._redis.aclose()
 
+    async def _greet(self) -> None:
+        """It is there (again): if it has forgotten, it is told at once, before a call has to wait for that."""
+        before, self._retry_at_s = self._epoch, 0.0
+        await self._exchange([])
+        if before and self._epoch != before:
+            await self._remind(set())
+
     async def _exchange(self, claims: list[Claim]) -> list[Grant]:
         """The script for these claims; what it says is kept, as the last word."""
         kept_ms = int(KEPT_S * 1000)
@@ -239,6 +246,7 @@ class RedisStore:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as news:
                     await news.subscribe(f"{self._prefix}:news")
+                    await self._greet()
                     while not self._closing:
                         message = await news.get_message(timeout=60.0)
                         if message is not None:

@@ -1,0 +1,122 @@
+"""Money of one process between its calls and the store: swept, lent where the store is silent, handed to the watch."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from penstock.gateway.treasury import SWEEP_S, MemoryStore, Treasury
+from penstock.ledger.budgets import Budget, Node, Refused, Reservation
+from penstock.ledger.leases import Claim, Grant
+from penstock.testing import FakeClock
+
+LIMIT = 1_000_000
+
+
+class Silent(MemoryStore):
+    """Answers as long as it is not told to be ``out``."""
+
+    out = False
+
+    async def exchange(self, claims: list[Claim]) -> list[Grant]:
+        self.fault = "It does not answer." if self.out else None
+        return [] if self.out else await super().exchange(claims)
+
+
+def treasury(clock: FakeClock, store: Silent, mode: Any = "hard", lease_s: float = 60.0) -> Treasury:
+    made = Treasury(store, "run", clock, lease_s)
+    made.put([Node("key k", None, (Budget("day", LIMIT, "day", "UTC", mode, 10),))])
+    return made
+
+
+def run(play: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(play)
+
+
+def test_what_is_never_settled_is_swept_as_spent():
+    """A bug that forgets a call must not give its money back, nor hold it for ever."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        one = treasury(clock, Silent(clock))
+        path = one.path("key k")
+        assert path is not None
+        moved: list[int] = []
+        one.watch = lambda bucket: moved.append(bucket.spent)
+        held = await one.obtain(path, "lost", 1000)
+        assert isinstance(held, Reservation)
+        bucket = held.buckets[0]
+        clock.advance(60.0 + SWEEP_S)
+        one._tick()
+        assert (held.state, bucket.spent, bucket.reserved) == ("swept", 1000, 0)
+        one.settle(held, 400)
+        assert bucket.spent == 400
+        one._tick()
+        assert moved == [1000, 400]
+        await one.aclose()
+
+    run(play())
+
+
+def test_a_silent_store_stops_hard_budgets_and_not_soft_ones():
+    """Hard: what is leased can be spent, then no. Soft: on within the limit; the store hears of it when it is back."""
+
+    async def play(mode: str) -> int:
+        clock, spent = FakeClock(), 0
+        store = Silent(clock)
+        one = treasury(clock, store, mode)
+        path = one.path("key k")
+        assert path is not None
+        first = await one.obtain(path, "first", 1000)
+        assert isinstance(first, Reservation)
+        one.settle(first, 1000)
+        store.out = True
+        for number in range(2000):
+            held = await one.obtain(path, f"r{number}", 1000)
+            if isinstance(held, Refused):
+                assert held.code in ("budget-held", "budget-exhausted")
+                break
+            one.settle(held, 1000)
+            spent += 1000
+        store.out = False
+        clock.advance(5.0)
+        await one.exchange(one.slices.claims(clock.unix_s()))
+        bucket = path.at(clock.unix_s())[0]
+        pot = ("key k", "day", bucket.start_s)
+        ((known, loose),) = await store.standing([pot])
+        assert known == bucket.spent == spent + 1000
+        assert known + loose <= LIMIT
+        await one.aclose()
+        return spent
+
+    async def both() -> None:
+        assert await play("hard") < LIMIT // 10
+        assert await play("soft") == LIMIT - 1000
+
+    run(both())
+
+
+def test_calls_that_wait_go_together():
+    """One exchange for all who are short at the same moment."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        store = Silent(clock)
+        asked: list[int] = []
+        real = store.exchange
+
+        async def exchange(claims: list[Claim]) -> list[Grant]:
+            asked.append(len(claims))
+            await asyncio.sleep(0)
+            return await real(claims)
+
+        store.exchange = exchange  # type: ignore[method-assign]
+        one = treasury(clock, store)
+        path = one.path("key k")
+        assert path is not None
+        answers = await asyncio.gather(*(one.obtain(path, f"r{number}", 500) for number in range(50)))
+        assert all(isinstance(answer, Reservation) for answer in answers)
+        assert sum(asked) == 50
+        assert len(asked) <= 2
+        await one.aclose()
+
+    run(play())
