@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.base.decisions import Rejected
-from penstock.routing.limits import Gcra, KeyLimits, go_duration, nearest_lines
+from penstock.routing.limits import (
+    Gcra,
+    KeyLimits,
+    go_duration,
+    missing,
+    native,
+    nearest_lines,
+    own_bucket,
+)
 from penstock.wire.retry_hint import go_duration_s
 
 
@@ -197,3 +205,57 @@ def test_a_limit_is_positive():
         Gcra(0)
     with pytest.raises(ValueError, match="at least 1"):
         Gcra(5, 0)
+
+
+COSTS = st.integers(0, 10**9) | st.floats(0, 1e6)
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native limits: {missing}")
+@given(
+    st.integers(1, 2**40),
+    st.none() | st.integers(1, 2**40),
+    st.lists(
+        st.tuples(st.sampled_from(["admit", "correct", "peek", "undo"]), COSTS, st.integers(0, 10**11)), max_size=30
+    ),
+)
+def test_native_code_counts_as_python_does(per_minute, burst, steps):
+    """To the unit, whatever happens: admissions, waits, corrections, what headers say, and what was undone."""
+    one, other, now_ns = Gcra(per_minute, burst), native.Gcra(per_minute, burst), 10**14
+    for what, cost, later_ns in steps:
+        now_ns += later_ns
+        now_s = now_ns / 1e9
+        if what == "undo":
+            marks = one.mark(), other.mark()
+            assert one.admit(cost, now_s) == other.admit(cost, now_s)
+            one.restore(marks[0])
+            other.restore(marks[1])
+        elif what == "correct":
+            delta = cost if later_ns % 2 else -cost
+            one.correct(delta, now_s)
+            other.correct(delta, now_s)
+        else:
+            assert getattr(one, what)(cost, now_s) == getattr(other, what)(cost, now_s)
+        assert one.mark() == other.mark()
+        assert one.told(now_ns) == other.told(now_ns)
+        assert one.status(now_s) == other.status(now_s)
+        assert (one.remaining(now_s), one.reset_s(now_s)) == (other.remaining(now_s), other.reset_s(now_s))
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native limits: {missing}")
+@given(st.none() | st.integers(1, 10**9), st.none() | st.integers(1, 10**9), st.integers(0, 10**7), st.integers(0, 10**12))
+def test_native_header_lines_are_the_same(requests, tokens, used, later_ns):
+    """Either limit alone, both, or none."""
+    found = []
+    for make in (lambda _what, *figures: Gcra(*figures), own_bucket):
+        limits = KeyLimits(requests, tokens, None, make=make)
+        limits.admit(used, 10**5)
+        found.append(limits.lines((10**14 + later_ns) / 1e9))
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native limits: {missing}")
+@pytest.mark.parametrize("wrong", [(0,), (5, 0), (-1,)])
+def test_native_code_refuses_what_is_no_limit(wrong):
+    """As Python does."""
+    with pytest.raises(ValueError, match="at least 1"):
+        native.Gcra(*wrong)

@@ -13,9 +13,14 @@ Rules
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from penstock.base.decisions import Rejected
+from penstock.base.native import load_native
+
+native, missing = load_native("penstock.routing", "_gcra", Path(__file__).parent)
+"""``missing``: why there is none; "" where there is."""
 
 _MINUTE_NS = 60_000_000_000
 _MARGIN_NS = 1_000
@@ -26,6 +31,8 @@ _TOKENS = (
     b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
 )
 _Told = tuple[int, int, bytes]
+_NATIVE_MOST = 2**40
+"""A minute's units up to which native code counts without a thought of its 128 bits."""
 
 
 class Gcra:
@@ -138,7 +145,9 @@ class Bucket(Protocol):
 
 
 def own_bucket(_what: str, per_minute: int, burst: int) -> Bucket:
-    """A limit of this process alone."""
+    """A limit of this process alone: in native code where that was built and the figures fit."""
+    if native is not None and max(per_minute, burst) <= _NATIVE_MOST:
+        return native.Gcra(per_minute, burst)
     return Gcra(per_minute, burst)
 
 
@@ -162,7 +171,7 @@ class KeyLimits:
     """Both limits of one virtual key, or of what stands above or below it. ``burst`` is in requests; tokens burst with
     one minute's worth. ``holder`` begins the sentence of a refusal."""
 
-    __slots__ = ("_holder", "_requests", "_tokens")
+    __slots__ = ("_holder", "_native", "_requests", "_tokens")
 
     def __init__(
         self,
@@ -177,6 +186,9 @@ class KeyLimits:
         rate, tokens = requests_per_minute, tokens_per_minute
         self._requests = None if rate is None else make("requests", rate, rate if burst is None else burst)
         self._tokens = None if tokens is None else make("tokens", tokens, tokens)
+        known = () if native is None else (native.Gcra, type(None))
+        both = isinstance(self._requests, known) and isinstance(self._tokens, known)
+        self._native = native.lines if native is not None and both else None
 
     @property
     def buckets(self) -> tuple[Bucket | None, Bucket | None]:
@@ -243,6 +255,8 @@ class KeyLimits:
         """OpenAI's ``x-ratelimit-*`` as header lines: limit is what passes from idle, reset a Go duration until full."""
         now_ns = int(now_s * 1e9)
         requests, tokens = self._requests, self._tokens
+        if self._native is not None:
+            return self._native(requests, tokens, now_ns)
         lines = b"" if requests is None else _REQUESTS % requests.told(now_ns)
         return lines if tokens is None else lines + _TOKENS % tokens.told(now_ns)
 
@@ -302,3 +316,7 @@ def go_duration(ms: int) -> bytes:
     hours, minutes = divmod(minutes, 60)
     rest_s = rest_ms / 1000
     return b"%dh%dm%gs" % (hours, minutes, rest_s) if hours else b"%dm%gs" % (minutes, rest_s)
+
+
+if native is not None:
+    native.use(go_duration)

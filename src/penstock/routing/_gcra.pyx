@@ -1,0 +1,181 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=False, cdivision=True, binding=False
+"""GCRA in native code: limits.Gcra to the unit, in integers of 128 bits. See limits.py, which says what it means."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdio cimport snprintf
+
+cdef extern from *:
+    """
+    #ifndef PENSTOCK_SOURCES
+    #define PENSTOCK_SOURCES ""
+    #endif
+    typedef __int128 wide;
+    """
+    ctypedef long long wide
+    const char *PENSTOCK_SOURCES
+
+SOURCES = PENSTOCK_SOURCES.decode("ascii")  # a digest of what this was built of (hatch_build.py)
+
+cdef int64_t MINUTE_NS = 60000000000
+cdef int64_t MARGIN_NS = 1000
+cdef object WORD = 0xFFFFFFFFFFFFFFFF
+
+
+cdef object as_int(wide value):
+    """The same as Python's int."""
+    cdef int64_t high = <int64_t>(value >> 64)
+    cdef uint64_t low = <uint64_t>value
+    if high == 0:
+        return low
+    return (<object>high << 64) + <object>low
+
+
+cdef wide from_int(object value) except? -1:
+    """Python's int, which must fit in 128 bits."""
+    cdef int64_t high = value >> 64
+    cdef uint64_t low = value & WORD
+    return (<wide>high << 64) | <wide>low
+
+
+cdef wide units(object cost) except? -1:
+    """``int(cost * 60e9)``, as Python calculates it."""
+    if isinstance(cost, int):
+        return <wide><int64_t>cost * MINUTE_NS
+    return <wide>(<double>cost * 60e9)
+
+
+cdef class Gcra:
+    """One limit of ``per_minute`` units; from idle ``burst`` units pass at once."""
+
+    cdef readonly int64_t per_minute, burst
+    cdef wide limit, paid_at
+    cdef bint used
+
+    def __init__(self, per_minute, burst=None):
+        if per_minute < 1 or (burst is not None and burst < 1):
+            raise ValueError("A rate limit is at least 1 per minute, and its burst at least 1.")
+        self.per_minute = per_minute
+        self.burst = per_minute if burst is None else burst
+        self.limit = <wide>self.burst * MINUTE_NS
+        self.used = False
+
+    cpdef admit(self, cost, double now_s):
+        """Take ``cost`` units: 0.0, or the seconds to wait (nothing is taken then)."""
+        cdef wide now = <wide><int64_t>(now_s * 1e9) * self.per_minute
+        cdef wide paid_at = self.paid_at if self.used and self.paid_at > now else now
+        cdef wide after = paid_at + units(cost)
+        cdef wide scaled
+        if after - now > self.limit and paid_at > now:
+            scaled = after - now - self.limit
+            if paid_at - now < scaled:
+                scaled = paid_at - now
+            return <double>((scaled + self.per_minute - 1) // self.per_minute + MARGIN_NS) / 1e9
+        self.paid_at = after
+        self.used = True
+        return 0.0
+
+    def peek(self, cost, double now_s):
+        """What admit would answer, without taking."""
+        cdef wide before = self.paid_at
+        cdef bint used = self.used
+        wait_s = self.admit(cost, now_s)
+        self.paid_at, self.used = before, used
+        return wait_s
+
+    cpdef correct(self, delta, double now_s):
+        """Debit (positive) or credit (negative) what an estimate missed. A full bucket stays just full."""
+        cdef wide now = <wide><int64_t>(now_s * 1e9) * self.per_minute
+        self.paid_at = (self.paid_at if self.used and self.paid_at > now else now) + units(delta)
+        self.used = True
+
+    def remaining(self, double now_s):
+        """Whole units that would pass now; 0 while in debt."""
+        return self.status(now_s)[0]
+
+    def reset_s(self, double now_s):
+        """Seconds until the bucket is full again."""
+        return self.status(now_s)[1]
+
+    def status(self, double now_s):
+        """``remaining`` and ``reset_s`` in one look."""
+        cdef wide owed = 0
+        if self.used:
+            owed = self.paid_at - <wide><int64_t>(now_s * 1e9) * self.per_minute
+        if owed <= 0:
+            return self.burst, 0.0
+        left = <int64_t>((self.limit - owed) // MINUTE_NS) if owed < self.limit else 0
+        return left, as_int(owed) / self.per_minute / 1e9
+
+    def told(self, now_ns):
+        """What a header says: ``burst``, ``remaining`` and ``reset_s`` as a Go duration, rounded up."""
+        cdef char text[24]
+        cdef int64_t left
+        cdef int size
+        cdef object reset
+        left = self.look(<int64_t>now_ns, text, &size)
+        reset = PyBytes_FromStringAndSize(text, size) if size else GO_DURATION(self.reset_ms(<int64_t>now_ns))
+        return self.burst, left, reset
+
+    cdef int64_t reset_ms(self, int64_t now_ns):
+        cdef wide whole = <wide>self.per_minute * 1000000
+        return <int64_t>((self.paid_at - <wide>now_ns * self.per_minute + whole - 1) // whole)
+
+    cdef int64_t look(self, int64_t now_ns, char *text, int *size):
+        """What is left, and the reset as text; of size 0 where it is a second or more."""
+        cdef wide owed = 0
+        cdef int64_t ms
+        if self.used:
+            owed = self.paid_at - <wide>now_ns * self.per_minute
+        if owed <= 0:
+            size[0] = snprintf(text, 24, "0ms")
+            return self.burst
+        ms = self.reset_ms(now_ns)
+        size[0] = snprintf(text, 24, "%lldms", <long long>ms) if ms < 1000 else 0
+        return <int64_t>((self.limit - owed) // MINUTE_NS) if owed < self.limit else 0
+
+    cpdef mark(self):
+        """The state, for ``restore``: undoing an admission exactly."""
+        return as_int(self.paid_at) if self.used else None
+
+    cpdef restore(self, mark):
+        """Back to ``mark``; only within one decision, before anything else was admitted."""
+        self.used = mark is not None
+        if self.used:
+            self.paid_at = from_int(mark)
+
+
+GO_DURATION = None  # limits.go_duration, which is set there
+
+
+def use(go_duration):
+    """Who writes durations of a second and more."""
+    global GO_DURATION
+    GO_DURATION = go_duration
+
+
+def lines(Gcra requests, Gcra tokens, int64_t now_ns):
+    """limits.KeyLimits.lines; either may be None."""
+    cdef char out[512]
+    cdef int at = 0
+    if requests is not None:
+        at = put(out, 0, b"requests", requests, now_ns)
+    if tokens is not None:
+        at = put(out, at, b"tokens", tokens, now_ns)
+    return PyBytes_FromStringAndSize(out, at)
+
+
+cdef int put(char *out, int at, const char *what, Gcra one, int64_t now_ns) except -1:
+    cdef char text[24]
+    cdef int size
+    cdef int64_t left = one.look(now_ns, text, &size)
+    cdef bytes reset
+    cdef const char *said = text
+    if not size:
+        reset = GO_DURATION(one.reset_ms(now_ns))
+        said = reset
+    return at + snprintf(
+        out + at, 512 - at,
+        "x-ratelimit-limit-%s: %lld\r\nx-ratelimit-remaining-%s: %lld\r\nx-ratelimit-reset-%s: %s\r\n",
+        what, <long long>one.burst, what, <long long>left, what, said,
+    )
