@@ -16,7 +16,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = tuple(
-    Path("src/penstock", name) for name in ("gateway/_shortcut", "ledger/_rows", "routing/_gcra", "server/_express")
+    Path("src/penstock", name)
+    for name in ("gateway/_shortcut", "ledger/_rows", "routing/_gcra", "server/_express")
 )
 
 

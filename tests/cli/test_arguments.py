@@ -41,7 +41,7 @@ def test_a_misspelt_command_is_guessed(capsys):
 def test_a_key_stands_for_somebody(name, capsys):
     """Nothing is printed that ``check`` would refuse, and no key is thrown away."""
     with pytest.raises(SystemExit) as ended:
-        run(["keys", "new", "--name", name])
+        run(["keys", "new", "--print", "--name", name])
     assert ended.value.code == 2
     assert capsys.readouterr().out == ""
 
@@ -49,7 +49,7 @@ def test_a_key_stands_for_somebody(name, capsys):
 def test_a_terminal_that_knows_ascii_only_gets_escapes():
     """A name with an umlaut is no reason for a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "penstock", "keys", "new", "--name", "Zürich"],
+        [sys.executable, "-m", "penstock", "keys", "new", "--print", "--name", "Zürich"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         timeout=30,

@@ -215,7 +215,8 @@ COSTS = st.integers(0, 10**9) | st.floats(0, 1e6)
     st.integers(1, 2**40),
     st.none() | st.integers(1, 2**40),
     st.lists(
-        st.tuples(st.sampled_from(["admit", "correct", "peek", "undo"]), COSTS, st.integers(0, 10**11)), max_size=30
+        st.tuples(st.sampled_from(["admit", "correct", "peek", "undo"]), COSTS, st.integers(0, 10**11)),
+        max_size=30,
     ),
 )
 def test_native_code_counts_as_python_does(per_minute, burst, steps):
@@ -242,7 +243,12 @@ def test_native_code_counts_as_python_does(per_minute, burst, steps):
 
 
 @pytest.mark.skipif(bool(missing), reason=f"no native limits: {missing}")
-@given(st.none() | st.integers(1, 10**9), st.none() | st.integers(1, 10**9), st.integers(0, 10**7), st.integers(0, 10**12))
+@given(
+    st.none() | st.integers(1, 10**9),
+    st.none() | st.integers(1, 10**9),
+    st.integers(0, 10**7),
+    st.integers(0, 10**12),
+)
 def test_native_header_lines_are_the_same(requests, tokens, used, later_ns):
     """Either limit alone, both, or none."""
     found = []
