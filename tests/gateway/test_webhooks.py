@@ -6,6 +6,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from tests.behaviours.receiver import Receiver
 
 from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_hook_url
+from penstock.config.catalogue import Catalogue
 from penstock.config.hooks import signing_key
+from penstock.config.load import load_text
 from penstock.gateway import webhooks
 from penstock.gateway.webhooks import Address, Webhooks, signed
 from penstock.observe.log import OperatorLog
@@ -263,6 +266,23 @@ def test_a_secret_that_can_be_guessed_or_read_wrongly_is_refused(secret):
     with pytest.raises(ValueError, match=r"shorter|Base64") as refused:
         signing_key(secret)
     assert secret == "" or secret not in str(refused.value)
+
+
+def test_base64_without_its_mark_is_warned_of_and_never_repeated():
+    """A library would decode it, and we do not. With the mark, or as words, nothing is said."""
+    encoded = base64.b64encode(bytes(range(32))).decode()
+
+    def said(secret: str) -> list[str]:
+        hook = {"url": "https://x.example/", "secret": "env.S"}
+        text = json.dumps({"providers": {"openai": {}}, "alerts": {"webhooks": [hook]}})
+        loaded = load_text(text, Path(), {"S": secret}, Catalogue.load(), "2026-11-21")
+        assert loaded.faults == []
+        assert secret not in str(loaded.warnings)
+        return [one.message for one in loaded.warnings if one.path == "$.alerts.webhooks[0].secret"]
+
+    assert len(said(encoded)) == 1
+    assert said("whsec_" + encoded) == []
+    assert said(SECRET) == []
 
 
 def test_a_secret_is_any_text_or_base64():
