@@ -59,7 +59,10 @@ def cli() -> str:
         parser = argparse.ArgumentParser(prog=f"penstock {name}", add_help=False)
         command.add_arguments(parser)
         parts += [f"## penstock {name}", summary, f"`{_usage(name, parser)}`"]
-        rows = [_option(action) for action in parser._actions]  # argparse has no public list
+        told = [
+            one for one in parser._actions if one.help != argparse.SUPPRESS
+        ]  # argparse has no public list
+        rows = [_option(action) for action in told]
         parts.append(_table(("option", "default", "meaning"), rows))
     return _page("Command line", parts)
 

@@ -55,6 +55,19 @@ def test_many_faults_are_readable(faulty, screen, columns):
         assert max(map(len, folded)) <= columns
 
 
+def test_teams_and_budgets_are_counted(tmp_path, screen):
+    """Those of users, too."""
+    path = tmp_path / "penstock.yaml"
+    path.write_text(
+        "organisations: [{name: o, budgets: [{limit_usd: 1}]}]\n"
+        "teams: [{name: t}, {name: u, budgets: [{limit_usd: 1}]}]\n"
+        f"virtual_keys: [{{name: k, key: 'sha256:{'ab' * 32}', users: [{{name: '*', budgets: [{{limit_usd: 1}}]}}]}}]\n",
+        encoding="utf-8",
+    )
+    said = " ".join(" ".join(screen.lines(80, "check", str(path))).split())
+    assert "1 virtual key, 1 organisation, 2 teams, 3 budgets." in said
+
+
 def test_a_sound_configuration_says_so(tmp_path, screen, monkeypatch):
     """One sentence, exit 0."""
     path = tmp_path / "penstock.yaml"

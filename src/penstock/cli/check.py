@@ -13,6 +13,7 @@ from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
+from penstock.config.schema import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +47,18 @@ def _tell(loaded: Loaded, name: str) -> None:
             (len(config.fallbacks), "chain"),
             (len(config.routes) + len(config.mcp), "route"),
             (len(config.virtual_keys), "virtual key"),
+            (len(config.organisations), "organisation"),
+            (len(config.teams), "team"),
+            (_budgets(config), "budget"),
         )
         folded(console, f"{name}: no faults. {', '.join(_count(*one) for one in found)}.", "green")
+
+
+def _budgets(config: Config) -> int:
+    """Of organisations, teams, keys and keys' users."""
+    users = [user for key in config.virtual_keys for user in key.users]
+    holders = (*config.organisations, *config.teams, *config.virtual_keys, *users)
+    return sum(len(one.budgets) for one in holders)
 
 
 def _list(console: Console, title: str, faults: list[Fault], colour: str) -> None:
