@@ -38,7 +38,7 @@ class Refusal(NamedTuple):
 
 def raised_codes() -> list[Raised]:
     """Every ``SomeError(..., code="...")``."""
-    found: dict[tuple[str, str], Raised] = {}
+    found: dict[tuple[str, str, str], Raised] = {}
     for module, node in _calls():
         named = {one.arg: one.value for one in node.keywords if one.arg}
         code = _text(named.get("code"))
@@ -49,8 +49,33 @@ def raised_codes() -> list[Raised]:
         status = named.get("status")
         text = str(status.value) if isinstance(status, ast.Constant) else ""
         sentence = _text(node.args[0]) if node.args else ""
-        found.setdefault((code, node.func.id), Raised(code, node.func.id, text, sentence, module))
+        found.setdefault((code, node.func.id, text), Raised(code, node.func.id, text, sentence, module))
+    for one in _own_codes():
+        found.setdefault((one.code, one.error, one.status), one)
     return sorted(found.values())
+
+
+def _own_codes() -> list[Raised]:
+    """Of error classes outside ``base.errors`` that give their class a code: ``super().__init__(..., code="...")``."""
+    found: list[Raised] = []
+    for path in sorted(SRC.rglob("*.py")):
+        parts = path.relative_to(SRC).with_suffix("").parts
+        if parts[0] in _NO_ERRORS:
+            continue
+        classes = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ClassDef)
+        ]
+        for kind in classes:
+            for node in ast.walk(kind):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                code = _text(next((one.value for one in node.keywords if one.arg == "code"), None))
+                if node.func.attr == "__init__" and code and "…" not in code:
+                    sentence = _text(node.args[0]) if node.args else ""
+                    found.append(Raised(code, kind.name, "", sentence, ".".join(parts)))
+    return found
 
 
 def refusals() -> list[Refusal]:

@@ -113,6 +113,14 @@ def test_a_key_lives_through_its_whole_life(folder, way):
         assert "$100" in shown
         assert "week, UTC" in shown
         assert "declared" not in shown
+        if way == "url":
+            row = next(row for row in rows if row["of"] == "declared")
+            assert row["left_usd"] == "5"
+            assert f"until {row['window_until'][:16]}Z" in done("budgets", "--team", "declared", *to)
+        late = command("keys", "new", "late", "--expires", "2020-01-01", *to, env=KEYS)
+        assert (late.returncode, "has no effect" in late.stderr) == (0, True)
+        assert "expired 2020-01-01" in " ".join(done("keys", *to).split())
+        done("keys", "revoke", "late", *to)
         done("keys", "set", "research", "--unset", "tags", "--expires", "2099-01-01", *to)
         view = json.loads(done("keys", "show", "research", *to))
         assert (view["tags"], view["expires"]) == ({}, "2099-01-01")
@@ -129,7 +137,8 @@ def test_a_key_lives_through_its_whole_life(folder, way):
         done("teams", "remove", "search", *to)
         actions = [row["action"] for row in json.loads(done("audit", "--json", "--kind", "key", *to))]
         assert actions == [
-            "key.revoked", "key.changed", "key.rotated", "key.rotated", "key.changed", "key.changed", "key.created",
+            "key.revoked", "key.changed", "key.rotated", "key.rotated", "key.changed", "key.revoked", "key.created",
+            "key.changed", "key.created",
         ]  # fmt: skip
         table = done("audit", "--limit", "3", *to)
         assert "team.removed" in table

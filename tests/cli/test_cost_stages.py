@@ -108,7 +108,7 @@ def test_the_table_for_people(db, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "(no stage)" in said
     assert "unknown price" in said
-    assert "3 delivered renders" in said
+    assert "3 delivered traces" in said
     assert "--config names the file" in said
     words = ["--config", str(tmp_path / "penstock.yaml"), "--currency", "EUR", *WINDOW]
     assert run(["cost", "--db", db, "--by", "stage", *words]) == 0
@@ -169,6 +169,20 @@ def test_another_currency(db, tmp_path, capsys):
     assert "Known: EUR" in capsys.readouterr().err
     assert run(["cost", "--db", db, "--currency", "EUR"]) == 1
     assert "--config" in capsys.readouterr().err
+
+
+def test_the_configuration_that_is_here_is_meant(db, tmp_path, capsys, monkeypatch):
+    """Its ledger and its owned compute, as ``keys`` and ``budgets`` do it; ``--db`` is another ledger."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    text = (tmp_path / "penstock.yaml").read_text(encoding="utf-8")
+    (folder / "penstock.yaml").write_text(f"{text}\nledger: {{path: {db}}}\n", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    told = shown(capsys, "--by", "stage", *WINDOW)
+    assert told["total"]["calls"] > 0
+    assert [pool["name"] for pool in told["pools"]] == ["h100"]
+    assert run(["cost", "--db", "elsewhere.db"]) == 1
+    assert "elsewhere.db" in capsys.readouterr().err
 
 
 def test_a_faulty_configuration_is_said(db, tmp_path, capsys):

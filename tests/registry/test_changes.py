@@ -1,7 +1,7 @@
 """What is decided, for any order of asking: right as a whole or not at all, and never a key without its limits."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -95,7 +95,7 @@ def test_what_is_accepted_is_in_force_and_what_is_refused_changed_nothing(asked)
         assert merged.left_out == {}
         assert check(merged.config) == []
         told = [entry_view(entry_of(change, "ann", NOW_S))]
-        told += [view for kind in SORTS for view in object_views(kind, BASE, after, merged)]
+        told += [view for kind in SORTS for view in object_views(kind, BASE, after, merged, NOW_S)]
         told += budget_views(BASE, merged)
         if change.secret is not None:
             secrets.append(change.secret.reveal())
@@ -200,3 +200,36 @@ def test_every_fault_of_a_body_is_told_at_once():
     with pytest.raises(BadFields) as refused:
         settled(ask, change, registry, BASE, check)
     assert sorted(fault.path for fault in refused.value.faults) == ["$.limit_usd", "$.timezone"]
+
+
+def test_every_fault_of_a_change_is_told_at_once():
+    """Fields of a wrong shape, unknown ones, and ones that have no default, together."""
+    registry = Registry(objects=(stored("key", "k"),))
+    given = {"modles": 1, "max_concurrent": 0, "key": None, "team": None, "tags": "x", "previus": None}
+    with pytest.raises(BadFields) as refused:
+        decide(Ask(verb="change", kind="key", name="k", fields=given), registry, BASE, NOW_S, fresh_key)
+    assert sorted(fault.path for fault in refused.value.faults) == [
+        "$.key",
+        "$.max_concurrent",
+        "$.modles",
+        "$.previus",
+        "$.tags",
+    ]
+
+
+@given(st.integers(-3, 3), st.sampled_from(["+00:00", "", "Z", "+02:00"]))
+def test_an_expired_key_is_not_in_force(days, zone):
+    """Of the configuration or of run time, in whichever time zone its moment is written."""
+    moment = datetime.fromtimestamp(NOW_S, UTC) + timedelta(days=days)
+    if zone == "+02:00":
+        moment = moment.astimezone(timezone(timedelta(hours=2)))
+    expires = moment.strftime("%Y-%m-%dT%H:%M:%S") + zone
+    config = msgspec.structs.replace(
+        BASE, virtual_keys=(msgspec.structs.replace(BASE.virtual_keys[0], expires=expires),)
+    )
+    registry = Registry(objects=(stored("key", "k", expires=expires), stored("key", "plain")))
+    views = object_views("key", config, registry, merge(config, registry, check), NOW_S)
+    told = {view["name"]: (view.get("in_force", True), view.get("why_not", "")) for view in views}
+    assert told["plain"] == (True, "")
+    for name in ("old", "k"):
+        assert told[name] == ((True, "") if days > 0 else (False, f"It has expired, {expires}."))

@@ -92,8 +92,9 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
         print("There is no budget.")
         return 0
     table = Table(header_style="bold")
-    for title in ("whose", "budget", "limit", "spent", "period", "mode", "from"):
-        table.add_column(title, justify="right" if title in ("limit", "spent") else "left", overflow="fold")
+    for title in ("whose", "budget", "limit", "spent", "left", "window", "mode", "from"):
+        money = title in ("limit", "spent", "left")
+        table.add_column(title, justify="right" if money else "left", overflow="fold")
     for view in chosen:
         user = f", user {view['user']}" if view["user"] else ""
         mode = str(view["mode"])
@@ -104,7 +105,8 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
             view["name"],
             f"${view['limit_usd']}",
             "-" if view["spent_usd"] is None else f"${view['spent_usd']}",
-            f"{view['period']}, {view['timezone']}",
+            "-" if view["left_usd"] is None else f"${view['left_usd']}",
+            f"{view['period']}, {view['timezone']}" + _until(view),
             mode,
             "configuration" if view["source"] == "config" else "run time",
         ]
@@ -113,6 +115,12 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
     if args.url is None:
         print("What was spent a running gateway knows: ask it with --url.", file=sys.stderr)
     return 0
+
+
+def _until(view: dict[str, Any]) -> str:
+    """When the window ends, on a line of its own."""
+    until = view["window_until"]
+    return "" if until is None else f"\nuntil {str(until)[:16]}Z"
 
 
 def _kind(view: dict[str, Any]) -> Kind:

@@ -16,7 +16,7 @@ from penstock.cli.cost_config import told_by
 from penstock.cli.cost_out import Shown, print_csv, print_json, rate_fields, write_parquet
 from penstock.cli.cost_stages import stages_shown
 from penstock.cli.cost_trace import trace_shown
-from penstock.cli.place import LEDGER_HELP, ledger_at
+from penstock.cli.place import LEDGER_HELP
 from penstock.cli.screen import screen
 from penstock.ledger.currency import Rate
 from penstock.ledger.entry import EntryClass
@@ -33,7 +33,7 @@ _SPAN_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument(
-        "--db", default="penstock.db", metavar="LEDGER", help=f"{LEDGER_HELP} (default: penstock.db)"
+        "--db", metavar="LEDGER", help=f"{LEDGER_HELP} (the configuration's, else penstock.db)"
     )
     parser.add_argument(
         "--by",
@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace", metavar="ID", help="one render, entry by entry, as it went, instead of a sum"
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="the configuration: its owned compute and its currencies"
+        "--config",
+        metavar="FILE",
+        help="the configuration: its ledger, owned compute and currencies (penstock.yaml, where there is one)",
     )
     parser.add_argument(
         "--currency", metavar="CODE", help="show this currency, by the configuration's dated rate"
@@ -99,9 +101,9 @@ def _asked(args: argparse.Namespace) -> Shown:
     where = dict(_pair(text) for text in args.where)
     if args.klass is not None:
         where["class"] = args.klass
-    told = told_by(args.config)
+    told = told_by(args.config, args.db)
     rate = told.rate(args.currency)
-    place = ledger_at(args.db)
+    place = told.ledger
     if args.trace is not None:
         return trace_shown(place, args.trace, window, where, rate)
     if args.by == "stage":

@@ -16,8 +16,8 @@ from penstock.ledger.stages import Pool, StageRow, StageTable, pool_use, stage_t
 
 NO_STAGE = "(no stage)"
 IDLE = "(idle)"
-_TITLES = ["stage", "wall", "of cost", "calls", "renders", "cost", "per render", "marginal", "fully loaded"]
-_GIVEN_UP = ("calls", "renders", "wall", "of cost", "per render", "cost")
+_TITLES = ["stage", "wall", "of cost", "calls", "traces", "cost", "per trace", "marginal", "fully loaded"]
+_GIVEN_UP = ("calls", "traces", "wall", "of cost", "per trace", "cost")
 
 
 def stages_shown(
@@ -89,7 +89,10 @@ def _print(table: StageTable, rate: Rate, *, known: bool) -> None:
     lines = [_cells(row, table, rate) for row in (*table.rows, table.total)]
     print_columns(console, _TITLES, lines, _GIVEN_UP, total=True)
     said = [
-        f"{table.delivered:,} delivered renders. Marginal: what one more consumes. Fully loaded: and failures, and idle time."
+        (
+            f"{table.delivered:,} delivered traces: renders, and calls that name no trace, each of which counts as one. Marginal: "
+            "what one more consumes. Fully loaded: and failures, and idle time."
+        )
     ]
     said += [
         (

@@ -56,6 +56,8 @@ def changed(args: argparse.Namespace, office: Office, answer: dict[str, Any]) ->
     if key is not None:
         print(key)
     people = screen(stderr=True)
+    if answer.get("in_force") is False:
+        put(people, f"warning: {answer['name']} has no effect: {answer.get('why_not', '')}", "yellow")
     if key is not None:
         put(people, "This key is shown this once: nothing keeps it but who you give it to.")
     put(
@@ -95,6 +97,8 @@ def _list(args: argparse.Namespace, kind: Kind, views: list[dict[str, Any]]) -> 
 
 
 def _state(view: dict[str, Any]) -> str:
+    if view.get("in_force") is False and str(view.get("why_not")).startswith("It has expired"):
+        return f"expired {view['expires']}"
     if view.get("in_force") is False:
         return f"no effect: {view.get('why_not', '')}"
     until = [f"old key until {one}" for one in view.get("previous_until") or ()]

@@ -19,7 +19,7 @@ import msgspec
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, ConfigFault, PenstockError
 from penstock.cli.admin_client import AdminClient
-from penstock.cli.place import ledger_at
+from penstock.cli.place import DEFAULT_CONFIG, ledger_at
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import load, value_of
 from penstock.config.meaning import meaning_faults
@@ -30,8 +30,6 @@ from penstock.registry.changes import Ask
 from penstock.registry.desk import Desk
 from penstock.registry.objects import Kind
 from penstock.registry.opening import open_store
-
-DEFAULT_CONFIG = Path("penstock.yaml")
 
 
 class Office(Protocol):
@@ -122,7 +120,7 @@ def _local(args: argparse.Namespace) -> Office:
         )
     catalogue, base = Catalogue.load(), Path() if path is None else path.parent
     config = Config() if path is None else _read(path, catalogue)
-    place = ledger_at(args.db) if args.db is not None else _ledger_of(config, base)
+    place = ledger_at(args.db) if args.db is not None else ledger_of(config, base)
     store = open_store(place)
     if not is_postgres(place) and not Path(place).exists() and not Path(store.name).exists():
         # Most likely it is the wrong folder: a path in the configuration is read from where the gateway starts.
@@ -153,7 +151,8 @@ def _read(path: Path, catalogue: Catalogue) -> Config:
     return loaded.config
 
 
-def _ledger_of(config: Config, base: Path) -> str:
+def ledger_of(config: Config, base: Path) -> str:
+    """The place that a configuration names; raises ConfigFault where it names nothing."""
     url = config.ledger.url
     if url is None:
         return config.ledger.path

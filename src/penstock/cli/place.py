@@ -7,6 +7,8 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import ConfigFault
 from penstock.config.secrets import is_reference, resolve
 
+DEFAULT_CONFIG = Path("penstock.yaml")
+"""Where no configuration is named, and this one is there, it is meant."""
 LEDGER_HELP = "the ledger: a file, postgresql://..., or env.NAME or file:PATH that holds such a URL"
 
 

@@ -231,6 +231,12 @@ def _refuse_used(ask: Ask, registry: Registry) -> None:
 
 def _refuse_shape(ask: Ask, fields: dict[str, Any]) -> None:
     """Raises BadFields for what is not of the configuration's shape, or not to be written."""
+    faults = _shape_faults_of(ask, fields)
+    if faults:
+        raise BadFields(faults)
+
+
+def _shape_faults_of(ask: Ask, fields: dict[str, Any]) -> list[Fault]:
     faults: list[Fault] = []
     if ask.kind == "key":
         faults = [
@@ -242,16 +248,14 @@ def _refuse_shape(ask: Ask, fields: dict[str, Any]) -> None:
         faults.append(Fault("$.name", "A name cannot be changed.", "Make a new one, and remove this one."))
     told = {name: value for name, value in fields.items() if name not in (*SECRET_FIELDS, "name")}
     whole = {"name": ask.name, **told, **({"key": "sha256:"} if ask.kind == "key" else {})}
-    faults += shape_faults(whole, SORTS[ask.kind].struct)
-    if faults:
-        raise BadFields(faults)
+    return faults + shape_faults(whole, SORTS[ask.kind].struct)
 
 
 def _changed(ask: Ask, fields: dict[str, Any]) -> dict[str, Any]:
     if not ask.fields:
         raise BadFields([Fault("$", "There is no field to change.", "Give at least one.")])
     given = {name: value for name, value in ask.fields.items() if value is not None}
-    _refuse_shape(ask, given)
+    faults = _shape_faults_of(ask, given)
     struct: type[GovernedConfig] = SORTS[ask.kind].struct
     for name, value in ask.fields.items():
         if value is None and (
@@ -259,7 +263,9 @@ def _changed(ask: Ask, fields: dict[str, Any]) -> dict[str, Any]:
         ):
             close = nearest(name, list(struct.__struct_fields__))
             meant = f"Did you mean {close!r}?" if close and close != name else "Take it out."
-            raise BadFields([Fault(f"$.{name}", "This field cannot be set to its default.", meant)])
+            faults.append(Fault(f"$.{name}", "This field cannot be set to its default.", meant))
+    if faults:
+        raise BadFields(faults)
     return {name: value for name, value in {**fields, **ask.fields}.items() if value is not None}
 
 

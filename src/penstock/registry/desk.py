@@ -52,13 +52,15 @@ class Desk:
                 )
             except Stale:
                 continue
-            return answer(change, self._config, applied(registry, change), merged)
+            return answer(change, self._config, applied(registry, change), merged, now_s)
         raise crowded()
 
     def objects(self, kind: Kind) -> list[dict[str, Any]]:
         """All of a kind."""
         registry = self._store.read()
-        return object_views(kind, self._config, registry, merge(self._config, registry, self._check))
+        return object_views(
+            kind, self._config, registry, merge(self._config, registry, self._check), self._unix_s()
+        )
 
     def object(self, kind: Kind, name: str) -> dict[str, Any]:
         """One of them. Raises NotFound."""
@@ -89,12 +91,14 @@ def the_one(kind: Kind, name: str, views: list[dict[str, Any]]) -> dict[str, Any
     return found[-1]
 
 
-def answer(change: Change, config: Config, registry: Registry, merged: Merged) -> dict[str, Any]:
+def answer(
+    change: Change, config: Config, registry: Registry, merged: Merged, now_s: float
+) -> dict[str, Any]:
     """What is said of a change: the object as it is now, and a fresh key this once."""
     kind, name = change.object.place
     if change.after is None:
         return {"name": name, "removed": True}
-    view = the_one(kind, name, object_views(kind, config, registry, merged))
+    view = the_one(kind, name, object_views(kind, config, registry, merged, now_s))
     return view if change.secret is None else {**view, "key": change.secret.reveal()}
 
 

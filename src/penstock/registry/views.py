@@ -112,8 +112,24 @@ def iso_ms(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def object_views(kind: Kind, config: Config, registry: Registry, merged: Merged) -> list[dict[str, Any]]:
+def object_views(
+    kind: Kind, config: Config, registry: Registry, merged: Merged, now_s: float
+) -> list[dict[str, Any]]:
     """All of a kind: the configuration's first, then those made at run time, with those that have no effect."""
+    views = _views(kind, config, registry, merged)
+    for view in views:
+        if view.get("expires") and moment_s(view["expires"]) <= now_s:
+            view |= {"in_force": False, "why_not": f"It has expired, {view['expires']}."}
+    return views
+
+
+def moment_s(text: str) -> float:
+    """Of an ISO date or date-time; UTC where it does not say."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _views(kind: Kind, config: Config, registry: Registry, merged: Merged) -> list[dict[str, Any]]:
     views = [_view(kind, one, None, ()) for one in declared(config, kind)]
     live = {name_of(one): one for one in declared(merged.config, kind)[len(declared(config, kind)) :]}
     return views + [

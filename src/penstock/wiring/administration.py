@@ -103,7 +103,7 @@ class Administration:
     async def objects(self, kind: Kind) -> list[dict[str, Any]]:
         """All of a kind, as the store has it now."""
         joined = await self._now()
-        return object_views(kind, _config(joined.file), joined.registry, joined.merged)
+        return object_views(kind, _config(joined.file), joined.registry, joined.merged, time.time())
 
     async def budgets(self) -> list[dict[str, Any]]:
         """Every budget, as the store has it now, and what was spent in its window."""
@@ -138,7 +138,7 @@ class Administration:
                     await self._take(_with(file, after, merged))
                 except PenstockError as error:
                     raise _not_yet(error, change) from error
-                return answer(change, config, after, merged)
+                return answer(change, config, after, merged, now_s)
         raise crowded()
 
     async def _take(self, joined: Joined) -> None:
