@@ -9,12 +9,14 @@ gathers meanwhile goes together.
 Rules
 - A store that does not answer grants nothing: hard budgets refuse once their slices are used, soft ones go on within what
   is known here.
+- What lies idle with other processes is called back at once for a call that is short (``recall``), which waits for it a
+  second at most. So a call that fits is refused only while running calls hold the rest.
 - Lives as long as the process: a reload changes the nodes of the tree, never what was spent in them.
 - Without budgets nothing of it runs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from penstock.base.clock import Clock
 from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
@@ -25,6 +27,9 @@ from penstock.ledger.quantile import OutputSizes
 BUSY_S, QUIET_S = 0.025, 0.4
 """Between two looks at what is due: after one that found something, and at most."""
 SWEEP_S = 5.0
+PAUSES_S = (0.0, 0.03, 0.07, 0.15, 0.3, 0.45)
+"""After each time that money was called back: others answer at once, or run calls that end soon, or are slow."""
+RECALL_S = 0.5
 
 
 class MemoryStore:
@@ -60,9 +65,11 @@ class Treasury:
         "_moved",
         "_period_s",
         "_recalled",
+        "_recalling",
         "_sweep_at_s",
         "_tasks",
         "budgets",
+        "recall",
         "sizes",
         "slices",
         "store",
@@ -76,6 +83,9 @@ class Treasury:
         self.sizes = OutputSizes()
         self.watch: Callable[[Bucket], object] | None = None
         """Told of every bucket in which something was settled, or held for a running call."""
+        self.recall: Callable[[list[Pot]], Awaitable[object]] | None = None
+        """Makes all other processes return what lies idle there. None: there are no others."""
+        self._recalling: dict[Pot, asyncio.Task[None]] = {}
         self._clock = clock
         self._asked: list[tuple[list[Claim], asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -129,7 +139,18 @@ class Treasury:
         return self.slices.reserve(path, rid, amount_nusd, now_s)
 
     async def obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
-        """The same, and what is short is asked of the store."""
+        """The same, and what is short is asked of the store, and of other processes where it lies idle."""
+        answer = await self._obtain(path, rid, amount_nusd)
+        for pause_s in PAUSES_S:
+            if isinstance(answer, Reservation) or answer.code != "budget-held":
+                break
+            if not await self._called_back(path.at(self._clock.unix_s()), amount_nusd):
+                break
+            await asyncio.sleep(pause_s)
+            answer = await self._obtain(path, rid, amount_nusd)
+        return answer
+
+    async def _obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
         answer = self.reserve(path, rid, amount_nusd, self._clock.unix_s())
         if isinstance(answer, Short):
             await self.exchange(answer.claims)
@@ -139,6 +160,32 @@ class Treasury:
                 answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         assert not isinstance(answer, Short), "asked the store, and was told to ask"
         return answer
+
+    async def _called_back(self, buckets: tuple[Bucket, ...], more_nusd: int) -> bool:
+        """Others were asked to return what lies idle. False: they have nothing that would help, or cannot be asked."""
+        if self.recall is None or self.store.fault:
+            return False
+        pots = self.slices.elsewhere(buckets, more_nusd)
+        new = [pot for pot in pots if pot not in self._recalling]
+        if new:
+            task = asyncio.ensure_future(self._call_back(new, self.recall))
+            self._recalling.update(dict.fromkeys(new, task))
+        tasks = {self._recalling[pot] for pot in pots}
+        if tasks:
+            await asyncio.wait(tasks, timeout=RECALL_S)
+        return bool(pots)
+
+    async def _call_back(self, pots: list[Pot], recall: Callable[[list[Pot]], Awaitable[object]]) -> None:
+        """One question, however many calls wait for it."""
+        try:
+            await recall(pots)
+        finally:
+            for pot in pots:
+                del self._recalling[pot]
+
+    async def return_idle(self, pots: list[Pot]) -> None:
+        """Another process is short: what lies idle here goes back to the store."""
+        await self.exchange(self.slices.return_idle(pots, self._clock.unix_s()))
 
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
         """More for a running call (ledger.reserving.Extends). ``now_s`` is unix time."""
@@ -174,9 +221,30 @@ class Treasury:
                 self._due.cancel()
             self._due = asyncio.get_running_loop().call_soon(self._tick)
 
-    async def refill(self) -> None:
-        """Ask the store for all that extensions lacked."""
-        await self.exchange(self.slices.claims(self._clock.unix_s()))
+    async def refill(self, rid: str, more_nusd: int, least_nusd: int) -> Refused | None:
+        """More for a running call that must wait for it: ``more_nusd``, or what there is from ``least_nusd`` on.
+        None: it is held."""
+        for pause_s in (None, *PAUSES_S):
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+            # Twice: of a pool that has less than was last heard, what it has.
+            for _ in range(2):
+                claims = self.slices.extension(rid, more_nusd, least_nusd, self._clock.unix_s())
+                await self.exchange(claims)
+                answer = self._extended(rid, more_nusd, least_nusd)
+                if isinstance(answer, Reservation):
+                    return None
+            if not await self._called_back(self.budgets.held(rid), least_nusd):
+                break
+        return answer
+
+    def _extended(self, rid: str, more_nusd: int, least_nusd: int) -> Reservation | Refused:
+        """At once, so that no other call takes what has just come."""
+        while True:
+            answer = self.extend(rid, more_nusd, self._clock.unix_s())
+            if isinstance(answer, Reservation) or more_nusd <= least_nusd:
+                return answer
+            more_nusd = max(least_nusd, more_nusd // 2)
 
     def settle(self, held: Reservation, spent_nusd: int) -> None:
         """What a call really cost, instead of what it held."""
