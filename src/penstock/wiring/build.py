@@ -146,7 +146,7 @@ def govern(house: House, loaded: Loaded, shared: Shared) -> House:
 def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
     if shared.kept.treasury is None and has_budgets(config):
         shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
-        shared.kept.treasury.recall = shared.call_back
+        shared.kept.treasury.recalls.ask = shared.call_back
     return doors_of(config, loaded, shared.kept)
 
 

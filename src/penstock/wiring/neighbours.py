@@ -80,7 +80,7 @@ def answer_others(others: Neighbourhood, gateway: Gateway, shared: Shared, advan
     async def idle(pots: bytes) -> bytes:
         treasury = shared.kept.treasury
         if treasury is not None:
-            await treasury.return_idle(_pots(pots))
+            await treasury.exchange(treasury.slices.return_idle(_pots(pots), treasury.unix_s()))
         return b""
 
     async def key(payload: bytes) -> bytes:
