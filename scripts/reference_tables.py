@@ -48,7 +48,7 @@ RESPONSE_HEADERS: dict[str, str] = {
     "x-ratelimit-limit-tokens": "The same for tokens.",
     "x-ratelimit-remaining-tokens": "The same for tokens.",
     "x-ratelimit-reset-tokens": "The same for tokens.",
-    "retry-after": "Whole seconds, rounded up: on every 429 and 503, and where a provider said it.",
+    "retry-after": "Whole seconds, rounded up: on every 429 and 503, on a 402 until the budget's window ends (absent where no window would do), and where a provider said it.",
     "retry-after-ms": "The same in milliseconds.",
     "content-type": "`application/json`, or `text/event-stream; charset=utf-8` for a stream.",
     "cache-control": "`no-cache`, on streams.",

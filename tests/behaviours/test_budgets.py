@@ -4,12 +4,14 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from penstock.gateway import lane
 from penstock.gateway.purse import DEFAULT_MOST_TOKENS, LEAST_TOKENS
+from penstock.ledger.budgets import Bucket
 from tests.behaviours.gateway import Gateway, at, running_gateway
 
 SPARE = "vk-spare-000000000009"
@@ -57,12 +59,17 @@ def ask(model: str = "openai/gpt-4o-mini", **more):
     return {"model": model, "messages": HELLO, **more}
 
 
+def bucket_of(gateway: Gateway, node: str, budget: str) -> Bucket:
+    treasury = gateway.running.shared.kept.treasury
+    assert treasury is not None
+    return treasury.budgets.accounts[node, budget].at(gateway.house.clock.unix_s())
+
+
 def spent(gateway: Gateway, node: str, budget: str) -> tuple[int, int]:
     """Spent and held now, in nano-dollars."""
 
     def look() -> tuple[int, int]:
-        treasury = gateway.running.shared.kept.treasury
-        bucket = treasury.budgets.accounts[node, budget].at(gateway.house.clock.unix_s())
+        bucket = bucket_of(gateway, node, budget)
         return bucket.spent, bucket.reserved
 
     return gateway.inside(look)
@@ -123,6 +130,12 @@ def test_a_spent_budget_refuses_with_its_name_and_what_is_left(gateway):
     assert refused.error["code"] == "budget-exhausted"
     assert "Budget day of key small has $0.0" in refused.error["message"]
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
+    ends = gateway.inside(lambda: bucket_of(gateway, *PLACES[0]).end_s)
+    iso = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert f"Its window ends at {iso}" in refused.error["message"]
+    assert "max_tokens" in refused.error["message"]
+    count = 'penstock_budget_refusals_total{holder="key small",budget="day",code="budget-exhausted"} 1\n'
+    assert count in gateway.get("/metrics").body.decode()
     used, held = spent(gateway, *PLACES[0])
     assert held == 0
     dearest = 3_000 * len(json.dumps(ask(max_tokens=400))) + LEAST_TOKENS * 15_000
@@ -143,6 +156,7 @@ def test_a_prompt_that_can_never_fit_is_told_so(gateway):
     )
     assert (answer.status, answer.error["code"]) == (402, "budget-too-small")
     assert "retry-after" not in answer.headers
+    assert "window ends" not in answer.error["message"]
     assert gateway.sim.requests == []
 
 

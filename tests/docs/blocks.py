@@ -190,6 +190,8 @@ class Reader:
         )
         assert done.returncode == 0, f"{block} failed:\n{done.stdout}\n{done.stderr}"
         self.outputs.append(done.stdout)
+        if done.stdout.startswith("whsec_"):  # the page says where to put what it has made
+            self.env["ALERTS_SECRET"] = done.stdout.strip()
 
     def environ(self) -> dict[str, str]:
         """What the reader's shell would have."""

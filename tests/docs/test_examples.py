@@ -68,6 +68,7 @@ def managed(outputs):
 
 def told(outputs):
     """The page's own program has verified an alert."""
+    assert outputs[0].startswith("whsec_")
     assert '"percent": 50' in outputs[1]
     assert "penstock_budget_spent_ratio" in outputs[-1]
 

@@ -7,7 +7,7 @@ from typing import Any
 from penstock.gateway import watcher
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.gateway.watcher import Watcher
-from penstock.ledger.budgets import Bucket, Budget, Node
+from penstock.ledger.budgets import Bucket, Budget, Code, Node, Refused
 from penstock.ledger.leases import Claim, Grant, Pot
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
@@ -73,6 +73,9 @@ class Watching:
     def spend(self, nusd: int) -> None:
         self.bucket.spent += nusd
         self.watcher.note(self.bucket)
+
+    def refuse(self, code: Code = "budget-exhausted") -> None:
+        self.watcher.refused(Refused(code, "team a", "day", 50, 30, self.bucket.end_s, 1.0))
 
     def percents(self) -> list[int]:
         return [told["percent"] for told in self.posts.told]
@@ -169,6 +172,81 @@ def test_gauges_are_of_the_window_of_now(monkeypatch):
         assert one.gauges() == {}
         await one.watcher.refresh()
         assert one.gauges()[f"penstock_budget_spent_ratio{labels}"] == "0.0"
+        await one.watcher.aclose()
+
+    asyncio.run(run())
+
+
+def test_that_calls_are_refused_is_told_once_a_window():
+    """Before all is spent; by one of two processes; also where the store is away at first. Each refusal is counted."""
+
+    async def run() -> None:
+        clock = FakeClock()
+        store = Store(clock)
+        two = [Watching(store, clock, name) for name in ("one", "two")]
+        one = two[0]
+        one.spend(970)
+        store.away = True
+        for each in two:
+            each.refuse()
+            each.refuse()
+            await each.watcher.check()
+        assert one.posts.told == []
+        store.away = False
+        for each in (*two, *two):
+            each.refuse()
+            await each.watcher.check()
+        told = [*one.posts.told, *two[1].posts.told]
+        assert [(each["type"], each["percent"]) for each in told] == [
+            ("budget.threshold", 50),
+            ("budget.threshold", 80),
+            ("budget.threshold", 95),
+            ("budget.exhausted", 100),
+        ]
+        assert told[-1]["spent_usd"] == "0.00000097"
+        count = 'penstock_budget_refusals_total{holder="team a",budget="day",code="budget-exhausted"}'
+        assert one.gauges()[count] == "4"
+        assert one.said.getvalue().count("budget.exhausted") == 1
+        clock.advance(86_400)
+        one.refuse()
+        await one.watcher.check()
+        assert one.posts.told[-1]["type"] == "budget.exhausted"
+        assert len(one.posts.told) == 5
+        for each in two:
+            await each.watcher.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_budget_that_others_hold_is_counted_and_not_told():
+    """It comes back in a moment; and a call that would never fit says nothing of what is left."""
+
+    async def run() -> None:
+        clock = FakeClock()
+        one = Watching(Store(clock), clock)
+        for code in ("budget-held", "budget-too-small"):
+            one.refuse(code)
+            await one.watcher.check()
+        assert one.posts.told == []
+        assert sum("refusals" in name for name in one.gauges()) == 2
+        await one.watcher.aclose()
+
+    asyncio.run(run())
+
+
+def test_what_was_spent_before_the_state_existed_is_in_the_gauges():
+    """The ledger knew of it, and the pool has not heard: as ``penstock budgets`` shows it. Thresholds count it, too."""
+
+    async def run() -> None:
+        clock = FakeClock()
+        one = Watching(Store(clock), clock)
+        one.treasury.slices.known["team a", "day", one.bucket.start_s] = 600
+        await one.watcher.refresh()
+        assert one.gauges()['penstock_budget_spent_usd{holder="team a",budget="day"}'] == "0.0000006"
+        one.spend(10)
+        await one.watcher.check()
+        assert one.percents() == [50]
+        assert one.posts.told[0]["spent_usd"] == "0.00000061"
         await one.watcher.aclose()
 
     asyncio.run(run())

@@ -10,10 +10,14 @@ from penstock.config.secrets import Secret, is_reference
 
 MIN_SECRET_BYTES = 16
 _WHSEC = "whsec_"
+_ENCODED_CHARS = 32
+_MAKE = 'Make one with: echo "whsec_$(openssl rand -base64 32)"'
 
 
 def signing_key(secret: str) -> bytes:
-    """A secret as it is written: ``whsec_`` and Base64, or any text. ValueError if it cannot be used."""
+    """A secret as it is written: ``whsec_`` and the Base64 of the key, which is what libraries for Standard Webhooks take; or
+    any other text, whose own bytes are the key. ValueError if it cannot be used.
+    """
     try:
         plain = not secret.startswith(_WHSEC)
         key = secret.encode() if plain else base64.b64decode(secret.removeprefix(_WHSEC), validate=True)
@@ -39,4 +43,25 @@ def webhook_faults(config: Config, secrets: Mapping[str, Secret]) -> Iterator[Fa
             try:
                 signing_key(secret.reveal())
             except ValueError as error:
-                yield Fault(f"{path}.secret", str(error), "Make one with: openssl rand -base64 32")
+                yield Fault(f"{path}.secret", str(error), _MAKE)
+
+
+def webhook_notices(config: Config, secrets: Mapping[str, Secret]) -> Iterator[Fault]:
+    """Of secrets that a receiver's library would read otherwise than we do."""
+    for i, hook in enumerate(config.alerts.webhooks):
+        secret = secrets.get(hook.secret)
+        if secret is not None and _looks_encoded(secret.reveal()):
+            yield Fault(
+                f"$.alerts.webhooks[{i}].secret",
+                "The secret looks like Base64 and is used as the text that it is; libraries for Standard Webhooks decode it, "
+                "and would take no message.",
+                "Write whsec_ in front of it, here and at the receiver.",
+            )
+
+
+def _looks_encoded(secret: str) -> bool:
+    """So many bytes in Base64 as such secrets have (24 to 64), padded as that must be: words rarely are."""
+    try:
+        return len(secret) >= _ENCODED_CHARS and 24 <= len(base64.b64decode(secret, validate=True)) <= 64
+    except ValueError:
+        return False

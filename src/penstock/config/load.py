@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
+from penstock.config.hooks import webhook_notices
 from penstock.config.meaning import meaning_faults, secret_faults
 from penstock.config.mend import follows, mended
 from penstock.config.notices import notices
@@ -113,7 +114,7 @@ def load_text(
         else:
             faults.append(Fault(place, found.reason, _secret_remedy(found.code)))
     faults += secret_faults(config, secrets)
-    warnings = notices(config, catalogue, today)
+    warnings = [*notices(config, catalogue, today), *webhook_notices(config, secrets)]
     if structural:
         faults = structural + [fault for fault in faults if not follows(fault, structural)]
         warnings = [warning for warning in warnings if not follows(warning, structural)]

@@ -251,7 +251,12 @@ class WebhookConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Where alerts are posted, signed and retried."""
 
     url: Annotated[str, _doc("http(s)://…, or env.NAME or file:PATH where the whole URL stands.")]
-    secret: Annotated[str, _doc("env.NAME or file:PATH: signs the body (HMAC-SHA256).")]
+    secret: Annotated[
+        str,
+        _doc(
+            "env.NAME or file:PATH: whsec_ and Base64, as standardwebhooks.com says; other text is used as it is."
+        ),
+    ]
 
 
 class AlertsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

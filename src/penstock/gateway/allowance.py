@@ -6,6 +6,8 @@ Rules
 - Money is held for every attempt anew: another target costs otherwise.
 """
 
+from datetime import UTC, datetime
+
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BudgetRefused, PenstockError, RateLimited
 from penstock.gateway.advances import Advance
@@ -75,13 +77,26 @@ def no_money(refused: Refused, fault: str | None) -> PenstockError:
         return BudgetRefused(
             f"Budget {refused.budget} of {refused.node} is used up here, and the shared state that has the rest of it does "
             "not answer.",
-            code=refused.code,
+            code="budget-held",
             status=503,
             retry_after_s=refused.retry_after_s,
         )
+    if refused.code == "budget-held":
+        return BudgetRefused(
+            refused.reason, code="budget-held", status=429, retry_after_s=refused.retry_after_s
+        )
+    if refused.code == "budget-too-small":
+        return BudgetRefused(
+            f"{refused.reason} It would not fit in a new window either.",
+            code="budget-too-small",
+            hint="A smaller max_tokens, or a shorter prompt, lowers what a call must hold.",
+        )
+    if refused.code == "lease-ended":
+        return BudgetRefused(refused.reason, code="lease-ended")
+    ends = datetime.fromtimestamp(refused.window_ends_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return BudgetRefused(
-        refused.reason,
-        code=refused.code,
-        status=429 if refused.code == "budget-held" else None,
+        f"{refused.reason} Its window ends at {ends}.",
+        code="budget-exhausted",
+        hint="Until then a smaller max_tokens lowers what a call must hold.",
         retry_after_s=refused.retry_after_s,
     )

@@ -194,6 +194,8 @@ async def _fund(house: House, facts: CallFacts, purse: Purse, attempt: Try) -> t
             fault = purse.treasury.store.fault
             if fault is not None:
                 house.log_once(f"state {fault}", fault)
+            if house.watcher is not None:
+                house.watcher.refused(held)
             raise no_money(held, fault)
         return Rejected(held.code, held.reason, retry_after_s=held.retry_after_s)
     if held.quote.unsent:

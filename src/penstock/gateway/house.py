@@ -12,6 +12,7 @@ from penstock.base.models import Target
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
+from penstock.ledger.budgets import Refused
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.net.google_token import GoogleTokens
@@ -118,6 +119,10 @@ class Watched(Protocol):
 
     async def refresh(self) -> None:
         """Set the gauges."""
+        ...
+
+    def refused(self, refused: Refused) -> None:
+        """A budget has refused a call."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Who watches the budgets: thresholds to the log, the metrics and the webhooks; and how long the money will last.
+"""Who watches the budgets: thresholds and refusals to the log, the metrics and the webhooks; and how long the money will last.
 
 Theory
 ------
@@ -8,6 +8,7 @@ what others have spent is heard a little later.
 
 Rules
 - A threshold is told once a window, by one of all processes: the right to tell it is claimed from the store, as money is.
+  So is that a budget refuses calls: a hard one does so before all of it is spent.
 - Nothing here is in a call's way, and nothing of it stops a call. A store that does not answer is asked again.
 - Bounded: so many budgets are remembered, those least spent from are forgotten first. What was told is in the store.
 """
@@ -23,7 +24,7 @@ from penstock.base.money import usd_text
 from penstock.gateway.treasury import Treasury
 from penstock.gateway.webhooks import Webhooks
 from penstock.ledger.alerts import THRESHOLDS_PERCENT, Alert, Rate, Reading, Told, alerts, read, told_of
-from penstock.ledger.budgets import Bucket
+from penstock.ledger.budgets import Bucket, Refused
 from penstock.ledger.leases import Pot
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
@@ -32,6 +33,7 @@ from penstock.observe.names import (
     BUDGET_FORECAST,
     BUDGET_LIMIT_USD,
     BUDGET_RATIO,
+    BUDGET_REFUSALS,
     BUDGET_SPENT_USD,
 )
 
@@ -40,6 +42,7 @@ LINGER_S = 6.0
 """How long a budget is looked at after it was touched: until others have said what they spent (ledger.leases)."""
 REFRESH_S = 5.0
 MAX_BUDGETS = 1000
+_ALL = 100
 _GAUGES = (BUDGET_RATIO, BUDGET_SPENT_USD, BUDGET_LIMIT_USD, BUDGET_FORECAST)
 
 
@@ -49,6 +52,8 @@ class _Seen(Struct):
     told: Told
     rate: Rate
     reading: Reading
+    refusing: Told = Told()
+    """Of which window and limit it was told that calls are refused."""
 
 
 class Watcher:
@@ -64,6 +69,8 @@ class Watcher:
         self._log = log
         self._clock = clock
         self._touched: dict[Bucket, float] = {}
+        self._refusing: set[Pot] = set()
+        """Budgets that have refused a call, where that is not told yet."""
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._due: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,6 +85,19 @@ class Watcher:
         self._touched[bucket] = self._clock.unix_s() + LINGER_S
         if self._due is None and self._task is None:
             self._due = asyncio.get_running_loop().call_later(LOOK_S, self._begin)
+
+    def refused(self, refused: Refused) -> None:
+        """A budget has refused a call: counted, and told once a window where it has too little left."""
+        self._metrics.add(BUDGET_REFUSALS, 1, refused.node, refused.budget, refused.code)
+        account = self._treasury.budgets.accounts.get((refused.node, refused.budget))
+        if refused.code != "budget-exhausted" or account is None:
+            return
+        bucket = account.at(self._clock.unix_s())
+        reading = read(bucket)
+        seen = self._seen.get((refused.node, refused.budget))
+        if seen is None or seen.refusing != told_of(Alert(_ALL, reading)):
+            self._refusing.add(reading.pot)
+            self.note(bucket)
 
     def _begin(self) -> None:
         self._due = None
@@ -127,7 +147,11 @@ class Watcher:
         standing = await self._treasury.store.standing([read(bucket).pot for bucket in buckets])
         if len(standing) != len(buckets):
             return []
-        return [read(bucket, spent) for bucket, (spent, _) in zip(buckets, standing, strict=True)]
+        # The pool may not have heard yet of what was spent before it knew the budget; this process read it in the ledger.
+        return [
+            read(bucket, max(spent, self._treasury.total_nusd(bucket)))
+            for bucket, (spent, _) in zip(buckets, standing, strict=True)
+        ]
 
     def _see(self, reading: Reading, now_s: float) -> _Seen:
         place = (reading.node, reading.spec.name)
@@ -141,9 +165,11 @@ class Watcher:
         return seen
 
     async def _tell(self, reading: Reading, now_s: float) -> bool:
-        """Tell the thresholds that are reached, if no other process did. False: the store did not say who may."""
+        """Tell what is new of a budget, if no other process did. False: the store did not say who may."""
         seen = self._see(reading, now_s)
         new = alerts(reading, seen.told, self.percents)
+        if reading.pot in self._refusing:
+            new.append(Alert(_ALL, reading, refusing=True))
         if not new:
             return True
         self._asked += 1
@@ -154,7 +180,11 @@ class Watcher:
             grant = answers.get(claim.pot)
             if grant is None or not grant.taken:
                 return False
-            seen.told = told_of(alert)
+            if alert.refusing:
+                seen.refusing = told_of(alert)
+                self._refusing.discard(reading.pot)
+            else:
+                seen.told = told_of(alert)
             self._claiming.pop(claim.pot, None)
             if grant.granted:
                 self._say(alert, seen.rate.forecast_s(reading, now_s), now_s)
@@ -162,10 +192,11 @@ class Watcher:
 
     def _say(self, alert: Alert, forecast_s: float | None, now_s: float) -> None:
         reading, percent = alert.reading, alert.percent
-        self._metrics.add(BUDGET_ALERTS, 1, reading.node, reading.spec.name, str(percent))
+        label = "refusing" if alert.refusing else str(percent)
+        self._metrics.add(BUDGET_ALERTS, 1, reading.node, reading.spec.name, label)
         told = payload(alert, forecast_s, now_s)
         self._log.warn(
-            "budget.alert",
+            "budget.exhausted" if alert.refusing else "budget.alert",
             holder=reading.node,
             budget=reading.spec.name,
             percent=percent,
@@ -201,7 +232,7 @@ def payload(alert: Alert, forecast_s: float | None, now_s: float) -> dict[str, A
     """What a webhook is sent. Money is decimal text, times are ISO 8601 in UTC."""
     reading, spec = alert.reading, alert.reading.spec
     return {
-        "type": "budget.threshold",
+        "type": "budget.exhausted" if alert.refusing else "budget.threshold",
         "timestamp": _iso(now_s),
         "holder": reading.node,
         "budget": spec.name,

@@ -5,13 +5,15 @@ Signed as standardwebhooks.com says, for which there are libraries: ``webhook-si
 
 Rules
 - Each address has its own queue and its own task: one that does not answer holds up nobody else.
-- Anything but 2xx is tried again, after longer and longer waits; then it is given up, and that is said.
+- Anything but 2xx is tried again, after longer and longer waits; then it is given up, and that is said. One that waits for its
+  next try lets the others pass: a receiver that chokes on one message gets the later ones. Else the order is kept.
 - A full queue drops its oldest: the newest says most. What waits is lost with the process.
 - Address and secret are never shown (an address is often a secret, too): the log and the metrics name its host.
 """
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import random
 import secrets
@@ -58,6 +60,14 @@ class Address(Struct, frozen=True):
 class _Message(Struct, frozen=True):
     id: str
     body: bytes
+
+
+class _Waiting(Struct, eq=False):
+    """A message in one address's queue: how often it was tried, and when (monotonic) it may be again."""
+
+    message: _Message
+    tries: int = 0
+    due_s: float = 0.0
 
 
 class Webhooks:
@@ -110,7 +120,7 @@ class _Told:
     def retry(self, where: str, wait_s: float, why: str) -> None:
         self.count(where, "retried")
         self._log.once(
-            f"webhook {where}", f"The webhook at {where} took no alert ({why}); again in {wait_s:.0f} s."
+            f"webhook {where}", f"The webhook at {where} took no alert ({why}); again in {wait_s:.1f} s."
         )
 
 
@@ -125,14 +135,16 @@ class _Post:
         self._told = told
         self._clock = clock
         self._rng = rng
-        self._waiting: deque[_Message] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._more = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def add(self, message: _Message) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self._told.lost(self._where, 1, "dropped", f"{MAX_WAITING} alerts wait already")
-        self._waiting.append(message)
+        self._waiting.append(_Waiting(message))
+        self._more.set()
         if self.task is None:
             self.task = asyncio.ensure_future(self._run())
 
@@ -149,25 +161,36 @@ class _Post:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                message = self._waiting[0]
-                await self._deliver(message)
-                if self._waiting and self._waiting[0] is message:  # else it was dropped meanwhile
-                    self._waiting.popleft()
+                now_s = self._clock.monotonic_s()
+                due = next((one for one in self._waiting if one.due_s <= now_s), None)
+                if due is None:
+                    await self._rest(min(one.due_s for one in self._waiting) - now_s)
+                elif await self._deliver(due) and due in self._waiting:  # else it was dropped meanwhile
+                    self._waiting.remove(due)
         finally:
             self.task = None
 
-    async def _deliver(self, message: _Message) -> None:
-        why = ""
-        for back_off_s in (*BACK_OFF_S, None):
-            why, hint_s = await self._try(message)
-            if not why:
-                self._told.count(self._where, "delivered")
-                return
-            if back_off_s is not None:
-                wait_s = max(back_off_s * (0.75 + self._rng.random() / 2), min(hint_s, BACK_OFF_S[-1]))
-                self._told.retry(self._where, wait_s, why)
-                await asyncio.sleep(wait_s)
-        self._told.lost(self._where, 1, "failed", f"given up after {len(BACK_OFF_S) + 1} tries: {why}")
+    async def _rest(self, wait_s: float) -> None:
+        """Until the next is due, or another comes."""
+        self._more.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._more.wait(), wait_s)
+
+    async def _deliver(self, waiting: _Waiting) -> bool:
+        """Try it once. True: it is taken, or given up."""
+        why, hint_s = await self._try(waiting.message)
+        if not why:
+            self._told.count(self._where, "delivered")
+            return True
+        if waiting.tries >= len(BACK_OFF_S):
+            self._told.lost(self._where, 1, "failed", f"given up after {len(BACK_OFF_S) + 1} tries: {why}")
+            return True
+        back_off_s = BACK_OFF_S[waiting.tries]
+        wait_s = max(back_off_s * (0.75 + self._rng.random() / 2), min(hint_s, BACK_OFF_S[-1]))
+        waiting.tries += 1
+        waiting.due_s = self._clock.monotonic_s() + wait_s
+        self._told.retry(self._where, wait_s, why)
+        return False
 
     async def _try(self, message: _Message) -> tuple[str, float]:
         """Why it was not taken ("": it was), and how long to wait, as the receiver says."""

@@ -33,10 +33,11 @@ def read(bucket: Bucket, spent_nusd: int | None = None) -> Reading:
 
 
 class Alert(Struct, frozen=True):
-    """``percent`` of a budget's limit is spent."""
+    """``percent`` of a budget's limit is spent; or ``refusing``: what is left of it is too little for a call that asked."""
 
     percent: int
     reading: Reading
+    refusing: bool = False
 
     def claim(self, holder: str, seq: int) -> Claim:
         """The right to tell it, as a pot of one nano-dollar: of all processes, now and after a restart, one gets it.
@@ -51,7 +52,8 @@ class Alert(Struct, frozen=True):
     def pot(self) -> Pot:
         """What is claimed."""
         spec = self.reading.spec
-        name = f"{spec.name} at {self.percent} % of {spec.limit_nusd}"
+        what = "refusing" if self.refusing else f"{self.percent} %"
+        name = f"{spec.name} at {what} of {spec.limit_nusd}"
         return f"alerts of {self.reading.node}", name, self.reading.start_s
 
 

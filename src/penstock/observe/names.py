@@ -187,7 +187,14 @@ BUDGET_ALERTS = Metric(
     "penstock_budget_alerts_total",
     "counter",
     ("holder", "budget", "percent"),
-    "Thresholds that were reached and told, each once a window, by one of all processes.",
+    "Thresholds that were reached and told, each once a window, by one of all processes. `refusing`: the first call was "
+    "refused because the budget had too little left.",
+)
+BUDGET_REFUSALS = Metric(
+    "penstock_budget_refusals_total",
+    "counter",
+    ("holder", "budget", "code"),
+    "Calls that a budget has refused: budget-exhausted, budget-held or budget-too-small.",
 )
 WEBHOOKS = Metric(
     "penstock_webhooks_total",
@@ -240,6 +247,7 @@ METRICS: tuple[Metric, ...] = (
     BUDGET_LIMIT_USD,
     BUDGET_FORECAST,
     BUDGET_ALERTS,
+    BUDGET_REFUSALS,
     WEBHOOKS,
     COST_PER_RENDER,
     RELOADS,
