@@ -162,3 +162,52 @@ def test_a_stream_that_breaks_pays_what_passed(gateway):
     entry = gateway.entry(answer.request_id)
     assert entry.klass == "billed_not_delivered"
     assert figures(gateway) == (entry.cost_nusd, 0)
+
+
+SHORT = 16
+LONE = """
+providers:
+  openai:
+    keys: [{value: env.OPENAI_KEY}]
+    network: {base_url: "{sim}/p/openai/v1", retry: {max_retries: 0}}
+prices:
+  - {model: openai/gpt-4o-mini, usd_per_million: {input: "2.5", output: "10"}}
+virtual_keys:
+  - {name: hard, key: env.CALLER_KEY, budgets: [{limit_usd: "0.02", period: day}]}
+"""
+
+
+@pytest.fixture(params=[100, 2_000], ids=["as models write", "at once"])
+def lone(tmp_path, request) -> Iterator[Gateway]:
+    profile = {"output_tokens": 1200, "tokens_per_s": request.param * 10}
+    with running_gateway(tmp_path, LONE, scenario={"profiles": {"*": profile}}) as gateway:
+        yield gateway
+
+
+def test_a_lone_stream_that_fits_is_never_cut(lone):
+    """Short ones before it have taught to hold little: all the rest it is given while it goes on."""
+    for _ in range(22):
+        assert streamed(lone, max_tokens=SHORT).finish() == "length"
+    answer = streamed(lone, max_tokens=1500)
+    assert [one for one in lone.story(answer.request_id)["happenings"] if one["what"] == "cut"] == []
+    assert answer.finish() == "stop"
+    entry = lone.entry(answer.request_id)
+    assert (entry.usage_source, entry.output) == ("stream", 1200)
+    assert figures(lone)[1] == 0
+
+
+def test_a_stream_that_is_cut_is_told_what_is_really_left(lone):
+    """It has used all that there was but what may be on its way; and that nobody else holds any of it."""
+    for _ in range(22):
+        streamed(lone, max_tokens=SHORT)
+    before, _ = figures(lone)
+    answer = streamed(lone)
+    assert answer.finish() == "length"
+    (told,) = [one for one in lone.story(answer.request_id)["happenings"] if one["what"] == "cut"]
+    assert told["code"] == "budget-exhausted"
+    assert "running calls" not in told["reason"]
+    spent, held = figures(lone)
+    assert held == 0
+    assert spent <= 20_000_000
+    passed_nusd = len(answer.text().encode()) * 10_000
+    assert before + passed_nusd > 20_000_000 - 2 * 256 * 10_000

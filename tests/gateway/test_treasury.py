@@ -1,12 +1,12 @@
 """Money of one process between its calls and the store: swept, lent where the store is silent, handed to the watch."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from penstock.gateway.treasury import SWEEP_S, MemoryStore, Treasury
 from penstock.ledger.budgets import Budget, Node, Refused, Reservation
-from penstock.ledger.leases import Claim, Grant
+from penstock.ledger.leases import Claim, Grant, Pot
 from penstock.testing import FakeClock
 
 LIMIT = 1_000_000
@@ -26,6 +26,21 @@ def treasury(clock: FakeClock, store: Silent, mode: Any = "hard", lease_s: float
     made = Treasury(store, "run", clock, lease_s)
     made.put([Node("key k", None, (Budget("day", LIMIT, "day", "UTC", mode, 10),))])
     return made
+
+
+def pair(clock: FakeClock) -> tuple[Treasury, Treasury]:
+    """Two processes on one store; each returns what lies idle when the other is short."""
+    store = Silent(clock)
+    made = [Treasury(store, name, clock, 60.0) for name in ("a", "b")]
+    for one in made:
+        one.put([Node("key k", None, (Budget("day", LIMIT, "day", "UTC"),))])
+    a, b = made
+
+    def returns(one: Treasury) -> Callable[[list[Pot]], Coroutine[Any, Any, None]]:
+        return lambda pots: one.exchange(one.slices.return_idle(pots, one.unix_s()))
+
+    a.recalls.ask, b.recalls.ask = returns(b), returns(a)
+    return a, b
 
 
 def run(play: Coroutine[Any, Any, None]) -> None:
@@ -118,5 +133,66 @@ def test_calls_that_wait_go_together():
         assert sum(asked) == 50
         assert len(asked) <= 2
         await one.aclose()
+
+    run(play())
+
+
+def test_what_lies_idle_elsewhere_comes_back_for_a_call_that_is_short():
+    """At once, in both directions, as long as no running call holds it."""
+
+    async def play() -> None:
+        one, other = pair(FakeClock())
+        for number in range(6):
+            one, other = other, one
+            path = one.path("key k")
+            assert path is not None
+            held = await one.obtain(path, f"r{number}", 600_000)
+            assert isinstance(held, Reservation)
+            one.settle(held, 1_000)
+
+    run(play())
+
+
+def test_what_running_calls_hold_elsewhere_is_waited_for_and_then_refused(monkeypatch):
+    """With the true figures: what is left, and that the rest may come back."""
+    monkeypatch.setattr("penstock.gateway.treasury.PAUSES_S", (0.0, 0.0, 0.0))
+
+    async def play() -> None:
+        a, b = pair(FakeClock())
+        path_a, path_b = a.path("key k"), b.path("key k")
+        assert path_a is not None
+        assert path_b is not None
+        assert isinstance(await a.obtain(path_a, "runs", 700_000), Reservation)
+        refused = await b.obtain(path_b, "short", 400_000)
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.left_nusd) == ("budget-held", 300_000)
+        assert isinstance(await b.obtain(path_b, "fits", 300_000), Reservation)
+
+    run(play())
+
+
+def test_a_running_call_is_given_what_lies_idle_elsewhere(monkeypatch):
+    """And what the pool has, if that is less than it would like; a refusal says how little there is."""
+    monkeypatch.setattr("penstock.gateway.treasury.PAUSES_S", (0.0, 0.0, 0.0))
+
+    async def play() -> None:
+        a, b = pair(FakeClock())
+        path_a, path_b = a.path("key k"), b.path("key k")
+        assert path_a is not None
+        assert path_b is not None
+        streamed = await a.obtain(path_a, "stream", 1_000)
+        assert isinstance(streamed, Reservation)
+        before = await b.obtain(path_b, "before", 900_000)
+        assert isinstance(before, Reservation)
+        b.settle(before, 100_000)
+        assert await a.refill("stream", 500_000, 10_000) is None
+        assert streamed.held >= 11_000
+        while await a.refill("stream", 500_000, 10_000) is None:
+            assert streamed.held <= 900_000
+        assert streamed.held > 880_000
+        refused = await a.refill("stream", 500_000, 10_000)
+        assert refused is not None
+        assert refused.code == "budget-exhausted", "nobody else holds anything"
+        assert refused.left_nusd == 900_000 - streamed.held
 
     run(play())

@@ -151,3 +151,13 @@ def node(folder, sim, keys) -> GatewayProcess:
     made = GatewayProcess(folder, SHARED.replace("SIM", sim.url), keys)
     made.db = None
     return made
+
+
+def test_money_that_lies_idle_with_another_worker_serves_the_next_call(tmp_path, sim):
+    """One call after the other, each holding half of the budget: whichever worker has it, nobody is refused."""
+    text = CONFIG.replace("SIM", sim.url).replace("limit_usd: 10", 'limit_usd: "0.02"')
+    text = text.replace('{input: "10", output: "1200"}', '{input: "2.5", output: "10"}')
+    headers = {"authorization": f"Bearer {KEYS['SPENDER']}"}
+    with GatewayProcess(tmp_path, text, KEYS, "--workers", "2") as gateway:
+        replies = [gateway.chat(headers=headers, max_tokens=1000) for _ in range(20)]
+    assert [reply.body[:300] for reply in replies if reply.status != 200] == []

@@ -34,7 +34,8 @@ def pot(number=0):
 OPEN: list[RedisStore] = []
 
 
-async def opened(url, run=None, prefix="penstock"):
+async def opened(url, run=None, prefix="store-tests"):
+    """Not under the prefix of tests that empty the store: who has just forgotten grants nothing for a while."""
     OPEN.append(await open_shared(url, prefix, run or new_run()))
     return OPEN[-1]
 

@@ -33,15 +33,21 @@ class Watch:
         self._hold = hold
         self._price = hold.quote.output
         self._slack_nusd = most_nusd(SLACK_TOKENS, self._price)
-        self.guard = self._guard()
+        self.guard = self._guard(self._slack_nusd)
         self.next_bytes = self._free_bytes()
 
     def goes_on(self, content_bytes: int) -> bool:
         """More is held where it is time for it. False: the stream must end, unless the store has more (``refill``)."""
         quote = self._hold.quote
         tokens = content_bytes if quote.most_tokens is None else min(content_bytes, quote.most_tokens)
-        self.guard = self._guard()
-        cost_nusd = quote.input_nusd + most_nusd(tokens, self._price)
+        cost_nusd, slack_nusd = quote.input_nusd + most_nusd(tokens, self._price), self._slack_nusd
+        if quote.most_tokens is not None:
+            most_left_nusd = quote.input_nusd + most_nusd(quote.most_tokens, self._price) - cost_nusd
+            if self._hold.reservation.state == "live" and self._free_bytes() == ENOUGH:
+                self.next_bytes = ENOUGH  # all that it may come to cost is held, since it was asked
+                return True
+            slack_nusd = min(slack_nusd, most_left_nusd)  # no more than that can be on its way
+        self.guard = self._guard(slack_nusd)
         if not self.guard.produced(cost_nusd, self._house.clock.unix_s()):
             return False
         if self.guard.refused is not None:
@@ -51,8 +57,10 @@ class Watch:
         return True
 
     async def refill(self) -> None:
-        """Ask the store for what was lacking."""
-        await self._hold.treasury.refill()
+        """Hold more, if it is to be had anywhere."""
+        more_nusd, least_nusd = self.guard.lacked
+        refused = await self._hold.treasury.refill(self._hold.reservation.id, more_nusd, least_nusd)
+        self.guard.refused = refused
 
     @property
     def reason(self) -> tuple[str, str]:
@@ -62,7 +70,7 @@ class Watch:
             return "The budget has no more left.", "budget-exhausted"
         return refused.reason, refused.code
 
-    def _guard(self) -> Guard:
+    def _guard(self, slack_nusd: int) -> Guard:
         """Asking for no more than the reply can still come to cost."""
         quote, held = self._hold.quote, self._hold.reservation
         chunk_nusd = most_nusd(CHUNK_TOKENS, self._price)
@@ -70,7 +78,7 @@ class Watch:
             most = quote.input_nusd + most_nusd(quote.most_tokens, self._price)
             chunk_nusd = min(chunk_nusd, max(1, most - held.held))
         treasury = self._hold.treasury
-        return Guard(treasury, held, chunk_nusd, self._slack_nusd, quote.input_nusd)
+        return Guard(treasury, held, chunk_nusd, slack_nusd, quote.input_nusd)
 
     def _free_bytes(self) -> int:
         quote, held_nusd = self._hold.quote, self._hold.reservation.held

@@ -9,12 +9,14 @@ gathers meanwhile goes together.
 Rules
 - A store that does not answer grants nothing: hard budgets refuse once their slices are used, soft ones go on within what
   is known here.
+- What lies idle with other processes is called back at once for a call that is short (``Recalls``), which waits for it a
+  second at most. So a call that fits is refused only while running calls hold the rest.
 - Lives as long as the process: a reload changes the nodes of the tree, never what was spent in them.
 - Without budgets nothing of it runs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from penstock.base.clock import Clock
 from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
@@ -25,6 +27,10 @@ from penstock.ledger.quantile import OutputSizes
 BUSY_S, QUIET_S = 0.025, 0.4
 """Between two looks at what is due: after one that found something, and at most."""
 SWEEP_S = 5.0
+PAUSES_S = (0.0, 0.03, 0.07, 0.15, 0.3, 0.45)
+"""After each time that money was called back: others answer at once, or run calls that end soon, or are slow."""
+WAIT_S = 1.0
+"""At most, for what others were asked to return."""
 
 
 class MemoryStore:
@@ -48,6 +54,39 @@ class MemoryStore:
         """There is nothing to let go of."""
 
 
+class Recalls:
+    """Makes other processes return what lies idle there, for calls that are short."""
+
+    __slots__ = ("_asking", "_slices", "ask")
+
+    def __init__(self, slices: Slices) -> None:
+        self.ask: Callable[[list[Pot]], Awaitable[object]] | None = None
+        """Returns when all others have returned what they could. None: there are no others."""
+        self._slices = slices
+        self._asking: dict[Pot, asyncio.Task[None]] = {}
+
+    async def help(self, buckets: tuple[Bucket, ...], more_nusd: int, until_s: float) -> bool:
+        """Others were asked, of the loop's time until then. False: they have nothing that would help, or cannot be asked."""
+        ask = self.ask
+        pots = [] if ask is None else self._slices.elsewhere(buckets, more_nusd)
+        left_s = until_s - asyncio.get_running_loop().time()
+        if ask is None or not pots or left_s <= 0:
+            return False
+        new = [pot for pot in pots if pot not in self._asking]
+        if new:
+            self._asking.update(dict.fromkeys(new, asyncio.ensure_future(self._ask(new, ask))))
+        await asyncio.wait({self._asking[pot] for pot in pots}, timeout=left_s)
+        return True
+
+    async def _ask(self, pots: list[Pot], ask: Callable[[list[Pot]], Awaitable[object]]) -> None:
+        """One question, however many calls wait for it."""
+        try:
+            await ask(pots)
+        finally:
+            for pot in pots:
+                del self._asking[pot]
+
+
 class Treasury:
     """Budgets within slices. Belongs to one event loop."""
 
@@ -63,6 +102,7 @@ class Treasury:
         "_sweep_at_s",
         "_tasks",
         "budgets",
+        "recalls",
         "sizes",
         "slices",
         "store",
@@ -76,6 +116,7 @@ class Treasury:
         self.sizes = OutputSizes()
         self.watch: Callable[[Bucket], object] | None = None
         """Told of every bucket in which something was settled, or held for a running call."""
+        self.recalls = Recalls(self.slices)
         self._clock = clock
         self._asked: list[tuple[list[Claim], asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -129,16 +170,30 @@ class Treasury:
         return self.slices.reserve(path, rid, amount_nusd, now_s)
 
     async def obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
-        """The same, and what is short is asked of the store."""
-        answer = self.reserve(path, rid, amount_nusd, self._clock.unix_s())
-        if isinstance(answer, Short):
-            await self.exchange(answer.claims)
-            now_s = self._clock.unix_s()
-            answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=answer)
-            if isinstance(answer, Refused) and self.store.fault and self._lend(path.at(now_s), amount_nusd):
-                answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
-        assert not isinstance(answer, Short), "asked the store, and was told to ask"
-        return answer
+        """The same, and what is short is asked of the store, and of other processes where it lies idle."""
+        until_s = asyncio.get_running_loop().time() + WAIT_S
+        pauses = iter(PAUSES_S)
+        while True:
+            answer = self.reserve(path, rid, amount_nusd, self._clock.unix_s())
+            if isinstance(answer, Short):
+                await self.exchange(answer.claims)
+                now_s = self._clock.unix_s()
+                answer = self.slices.reserve(path, rid, amount_nusd, now_s, claimed=answer)
+                if (
+                    isinstance(answer, Refused)
+                    and self.store.fault
+                    and self._lend(path.at(now_s), amount_nusd)
+                ):
+                    answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
+            assert not isinstance(answer, Short), "asked the store, and was told to ask"
+            if isinstance(answer, Reservation) or answer.code != "budget-held" or self.store.fault:
+                return answer
+            pause_s = next(pauses, None)
+            if pause_s is None or not await self.recalls.help(
+                path.at(self._clock.unix_s()), amount_nusd, until_s
+            ):
+                return answer
+            await asyncio.sleep(pause_s)
 
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
         """More for a running call (ledger.reserving.Extends). ``now_s`` is unix time."""
@@ -174,9 +229,30 @@ class Treasury:
                 self._due.cancel()
             self._due = asyncio.get_running_loop().call_soon(self._tick)
 
-    async def refill(self) -> None:
-        """Ask the store for all that extensions lacked."""
-        await self.exchange(self.slices.claims(self._clock.unix_s()))
+    async def refill(self, rid: str, more_nusd: int, least_nusd: int) -> Refused | None:
+        """More for a running call that must wait for it: ``more_nusd``, or what there is from ``least_nusd`` on.
+        None: it is held."""
+        until_s = asyncio.get_running_loop().time() + WAIT_S
+        pauses, again = iter(PAUSES_S), True
+        while True:
+            await self.exchange(self.slices.extension(rid, more_nusd, least_nusd, self._clock.unix_s()))
+            ask_nusd = more_nusd
+            answer = self.extend(rid, ask_nusd, self._clock.unix_s())
+            # At once, so that no other call takes what has just come.
+            while isinstance(answer, Refused) and ask_nusd > least_nusd:
+                ask_nusd = max(least_nusd, ask_nusd // 2)
+                answer = self.extend(rid, ask_nusd, self._clock.unix_s())
+            if isinstance(answer, Reservation):
+                return None
+            if again:
+                again = False  # the store has less than was last heard: what it has is asked for
+                continue
+            pause_s = next(pauses, None)
+            if pause_s is None or self.store.fault:
+                return answer
+            if not await self.recalls.help(self.budgets.held(rid), least_nusd, until_s):
+                return answer
+            await asyncio.sleep(pause_s)
 
     def settle(self, held: Reservation, spent_nusd: int) -> None:
         """What a call really cost, instead of what it held."""

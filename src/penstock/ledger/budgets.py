@@ -345,6 +345,10 @@ class Budgets:
         held = self._live.get(rid)
         return () if held is None else held.buckets
 
+    def live_of(self, rid: str) -> Reservation | None:
+        """A running call's reservation."""
+        return self._live.get(rid)
+
     def live(self) -> int:
         """How many reservations run."""
         return len(self._live)

@@ -20,6 +20,7 @@ Rules
   so that no two holders starve each other with halves. Who must be refused makes the others return what lies idle.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -110,7 +111,7 @@ class _Share:
     """One pot as this holder has it."""
 
     __slots__ = (
-        "acked", "bucket", "closed", "granted", "heard_spent", "left", "lent", "loose", "pot",
+        "acked", "bucket", "closed", "granted", "heard_spent", "left", "lent", "loose", "others", "pot",
         "renew_at_s", "returned", "running", "seen", "sent_s", "seq", "size", "taken",
         "told_returned", "told_spent", "wanted",
     )  # fmt: skip
@@ -122,6 +123,8 @@ class _Share:
         self.granted = self.returned = self.seq = self.acked = self.size = 0
         self.told_returned = self.told_spent = 0
         self.left = self.loose = self.taken = self.heard_spent = 0
+        self.others = 0
+        """Of ``loose``, what other holders have: they may hold it for calls, or it lies idle there."""
         self.wanted = 0
         self.running = False
         self.closed = False
@@ -131,6 +134,11 @@ class _Share:
     @property
     def idle(self) -> int:
         return self.bucket.limit - self.bucket.committed
+
+    @property
+    def room(self) -> int:
+        """What the pool, as last heard, still has for running calls."""
+        return max(0, ceiling_nusd(self.bucket.account.spec) - self.taken)
 
     @property
     def settled(self) -> bool:
@@ -174,6 +182,7 @@ class _Share:
         self.granted, self.returned = before.granted, before.returned
         self.seq, self.acked = before.seq, before.acked
         self.left, self.loose, self.taken = before.left, before.loose, before.taken
+        self.others = before.others
         self.fit()
 
     def fit(self) -> None:
@@ -226,12 +235,43 @@ class Slices:
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:
         """As ``Budgets.extend``; what is refused is claimed of the pool by the next ``claims``."""
         answer = self.budgets.extend(rid, more_nusd, now_s)
-        if isinstance(answer, Refused) and answer.code != "lease-ended":
-            for bucket in self.budgets.held(rid):
-                if bucket.committed + more_nusd > bucket.ceiling:
-                    share = self._share(bucket)
-                    share.wanted, share.running = more_nusd, True
-        return answer
+        if isinstance(answer, Reservation) or answer.code == "lease-ended":
+            return answer
+        held, found = self.budgets.live_of(rid), list[Refused]()
+        for share in self._lacking(rid, more_nusd):
+            # Whoever is refused asks for less and less: the most of it is claimed, as far as the pool has it.
+            share.wanted, share.running = max(share.wanted, more_nusd), True
+            found.append(self._refused_running(share, more_nusd, 0 if held is None else held.held, now_s))
+        return max(found, key=lambda one: one.retry_after_s or 0, default=answer)
+
+    def extension(self, rid: str, more_nusd: int, least_nusd: int, now_s: float) -> list[Claim]:
+        """Claims for a running call that waits: ``more_nusd``, or what the pool was heard to have, if that is enough."""
+        claims: list[Claim] = []
+        for share in self._lacking(rid, least_nusd):
+            share.running = True
+            wanted = max(least_nusd, min(more_nusd, share.room + share.idle) if share.acked else more_nusd)
+            claims.append(self._claim(share, now_s, need=wanted - share.idle))
+        return claims
+
+    def return_idle(self, pots: Iterable[Pot], now_s: float) -> list[Claim]:
+        """Another holder is short: claims that give back what lies idle here."""
+        shares = [self._pots[pot] for pot in pots if pot in self._pots]
+        idle = [share for share in shares if not share.closed and share.idle > 0]
+        for share in idle:
+            share.give_back()
+            share.size = 0  # no slices ahead while another is short
+        return [self._claim(share, now_s) for share in idle]
+
+    def elsewhere(self, buckets: Iterable[Bucket], more_nusd: int) -> list[Pot]:
+        """Pots that are short of so much while other holders have it: some of that may lie idle there."""
+        short = [self._share(one) for one in buckets if one.committed + more_nusd > one.limit]
+        if any(share.room + share.idle + share.others < more_nusd for share in short):
+            return []
+        return [share.pot for share in short if share.others]
+
+    def _lacking(self, rid: str, more_nusd: int) -> list[_Share]:
+        buckets = self.budgets.held(rid)
+        return [self._share(one) for one in buckets if one.committed + more_nusd > one.ceiling]
 
     def cut(self, account: Account) -> None:
         """Its limit was changed: what was leased under the old one is not spent under the new, but asked for again."""
@@ -250,8 +290,10 @@ class Slices:
                 continue
             waiting = share.acked < share.seq and now_s - share.sent_s < _RETRY_S
             if share.wanted:
-                need = share.wanted - share.idle
-                share.wanted = 0
+                wanted, share.wanted = share.wanted, 0
+                # Of a pool that has less, that: whole or not at all would be not at all.
+                need = wanted - share.idle
+                need = min(need, share.room or need) if share.acked else need
                 if need > 0:
                     due.append(self._claim(share, now_s, need=need))
                     continue
@@ -277,6 +319,7 @@ class Slices:
             share.acked = grant.seq
             share.left, share.loose, share.taken = grant.left, grant.loose, grant.taken
             share.heard_spent = share.told_spent
+            share.others = max(0, grant.loose - (grant.granted - share.told_returned - share.told_spent))
             if share.lent and not share.closed:
                 share.lent = 0
                 share.fit()
@@ -376,3 +419,15 @@ class Slices:
             code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)
         left = max(0, share.left + share.idle) if share.acked else spec.limit_nusd
         return Refused(code, bucket.account.node, spec.name, amount_nusd, left, bucket.end_s, wait_s)
+
+    def _refused_running(self, share: _Share, more_nusd: int, held_nusd: int, now_s: float) -> Refused:
+        """The same of an extension: what the call holds itself will not come back while it runs."""
+        bucket, spec = share.bucket, share.bucket.account.spec
+        left = max(0, share.room + share.idle)
+        others = max(0, share.others + bucket.reserved - held_nusd)
+        unheard = share.acked < share.seq or not share.acked
+        if unheard or more_nusd <= left + others:
+            code, wait_s = "budget-held", min(1.0, max(0.0, bucket.end_s - now_s))
+        else:
+            code, wait_s = "budget-exhausted", max(0.0, bucket.end_s - now_s)
+        return Refused(code, bucket.account.node, spec.name, more_nusd, left, bucket.end_s, wait_s)

@@ -65,7 +65,7 @@ class Guard:
     """Watches one streamed call. ``chunk_nusd`` is what an extension asks for; half and so on if it is refused.
     ``input_nusd``: of what is held, so much is for the prompt, and does not count for the 80 %."""
 
-    __slots__ = ("_budgets", "_chunk", "_held", "_input", "_slack", "refused")
+    __slots__ = ("_budgets", "_chunk", "_held", "_input", "_slack", "lacked", "refused")
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class Guard:
         self._chunk = max(1, chunk_nusd)
         self._slack = slack_nusd
         self.refused: Refused | None = None
+        self.lacked: tuple[int, int] = (0, 0)
+        """When it was refused: what it asked for first, and the least with which the call goes on."""
 
     def produced(self, cost_nusd: int, now_s: float) -> bool:
         """The call has cost ``cost_nusd`` so far. False: stop it now (``refused`` says why)."""
@@ -93,6 +95,7 @@ class Guard:
             return True
         least = max(1, cost_nusd + self._slack - held.held)
         more = max(self._chunk, least)
+        self.lacked = (more, least + 1)
         while True:
             answer = self._budgets.extend(held.id, more, now_s)
             if isinstance(answer, Reservation):

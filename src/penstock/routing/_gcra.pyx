@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=False, cdivision=True, binding=False
 """GCRA in native code: limits.Gcra to the unit, in integers of 128 bits. See limits.py, which says what it means."""
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdio cimport snprintf
+from libc.string cimport memcpy
 
 cdef extern from *:
     """
@@ -128,10 +128,11 @@ cdef class Gcra:
         if self.used:
             owed = self.paid_at - <wide>now_ns * self.per_minute
         if owed <= 0:
-            size[0] = snprintf(text, 24, "0ms")
+            memcpy(text, b"0ms", 3)
+            size[0] = 3
             return self.burst
         ms = self.reset_ms(now_ns)
-        size[0] = snprintf(text, 24, "%lldms", <long long>ms) if ms < 1000 else 0
+        size[0] = word(text, digits(text, 0, ms), b"ms") if ms < 1000 else 0
         return <int64_t>((self.limit - owed) // MINUTE_NS) if owed < self.limit else 0
 
     cpdef mark(self):
@@ -165,17 +166,37 @@ def lines(Gcra requests, Gcra tokens, int64_t now_ns):
     return PyBytes_FromStringAndSize(out, at)
 
 
-cdef int put(char *out, int at, const char *what, Gcra one, int64_t now_ns) except -1:
+cdef int put(char *out, int at, bytes what, Gcra one, int64_t now_ns) except -1:
     cdef char text[24]
     cdef int size
     cdef int64_t left = one.look(now_ns, text, &size)
-    cdef bytes reset
-    cdef const char *said = text
-    if not size:
-        reset = GO_DURATION(one.reset_ms(now_ns))
-        said = reset
-    return at + snprintf(
-        out + at, 512 - at,
-        "x-ratelimit-limit-%s: %lld\r\nx-ratelimit-remaining-%s: %lld\r\nx-ratelimit-reset-%s: %s\r\n",
-        what, <long long>one.burst, what, <long long>left, what, said,
-    )
+    cdef bytes reset = text[:size] if size else GO_DURATION(one.reset_ms(now_ns))
+    at = word(out, at, b"x-ratelimit-limit-")
+    at = word(out, at, what)
+    at = digits(out, word(out, at, b": "), one.burst)
+    at = word(out, word(out, at, b"\r\nx-ratelimit-remaining-"), what)
+    at = digits(out, word(out, at, b": "), left)
+    at = word(out, word(out, at, b"\r\nx-ratelimit-reset-"), what)
+    return word(out, word(out, word(out, at, b": "), reset), b"\r\n")
+
+
+cdef inline int word(char *out, int at, bytes text) noexcept:
+    memcpy(out + at, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+    return at + <int>PyBytes_GET_SIZE(text)
+
+
+cdef int digits(char *out, int at, int64_t value) noexcept:
+    """What is not negative, in decimal."""
+    cdef char backwards[20]
+    cdef int n = 0
+    while True:
+        backwards[n] = <char>(48 + value % 10)
+        n += 1
+        value //= 10
+        if not value:
+            break
+    while n:
+        n -= 1
+        out[at] = backwards[n]
+        at += 1
+    return at

@@ -146,6 +146,12 @@ class RedisStore:
         """Say something to all other nodes, if they can be reached."""
         self._keep(self._publish(kind, payload))
 
+    async def gather(self, kind: str, payload: bytes = b"") -> list[bytes]:
+        """The same, and some time in which they have heard it: nobody answers to news."""
+        await self._publish(kind, payload)
+        await asyncio.sleep(RECALL_S)
+        return []
+
     async def aclose(self) -> None:
         """Hang up."""
         self._closing = True

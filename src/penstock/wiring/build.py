@@ -1,7 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
@@ -27,7 +27,7 @@ from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.gateway.watcher import Watcher
 from penstock.gateway.webhooks import Address, Webhooks
 from penstock.ledger.journal import Journal
-from penstock.ledger.leases import SliceStore
+from penstock.ledger.leases import Pot, SliceStore
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
@@ -59,6 +59,8 @@ class Shared:
         self.run = new_run()
         """The name of this run of this process, never used again."""
         self.open_store: Callable[[], SliceStore] = lambda: MemoryStore(self.clock)
+        self.call_back: Callable[[list[Pot]], Awaitable[object]] | None = None
+        """Makes other processes return what lies idle in budgets, where there are any."""
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
         self.watcher: Watcher | None = None
@@ -144,6 +146,7 @@ def govern(house: House, loaded: Loaded, shared: Shared) -> House:
 def _doors(config: Config, loaded: Loaded, shared: Shared) -> Doors:
     if shared.kept.treasury is None and has_budgets(config):
         shared.kept.treasury = Treasury(shared.open_store(), shared.run, shared.clock, _lease_s(config))
+        shared.kept.treasury.recalls.ask = shared.call_back
     return doors_of(config, loaded, shared.kept)
 
 

@@ -8,12 +8,14 @@ import msgspec
 
 from penstock.gateway.advances import Advances
 from penstock.gateway.house import House
+from penstock.ledger.leases import Pot
 from penstock.routing.keys import KeyNews
 from penstock.server.app import App
 from penstock.wiring.build import Shared
 
 WRITE_S = 2.0
 Answerer = Callable[[bytes], Awaitable[bytes]]
+_pots = msgspec.msgpack.Decoder(list[Pot]).decode
 _strings = msgspec.msgpack.Decoder(list[str]).decode
 _key_news = msgspec.msgpack.Decoder(KeyNews).decode
 _hint = msgspec.msgpack.Decoder(tuple[str, float]).decode
@@ -39,6 +41,10 @@ class Neighbourhood(Protocol):
 
     def tell(self, kind: str, payload: bytes) -> None:
         """Say something to all others."""
+        ...
+
+    async def gather(self, kind: str, payload: bytes = b"") -> list[bytes]:
+        """What each of them answers, where that can be heard; else some time in which they have heard it."""
         ...
 
 
@@ -71,6 +77,12 @@ def answer_others(others: Neighbourhood, gateway: Gateway, shared: Shared, advan
     async def recall(pots: bytes) -> bytes:
         return _encode(advances.recalled(_strings(pots)))
 
+    async def idle(pots: bytes) -> bytes:
+        treasury = shared.kept.treasury
+        if treasury is not None:
+            await treasury.exchange(treasury.slices.return_idle(_pots(pots), treasury.unix_s()))
+        return b""
+
     async def key(payload: bytes) -> bytes:
         news = _key_news(payload)
         provider = None if gateway.app is None else gateway.app.house.providers.get(news.provider)
@@ -84,8 +96,18 @@ def answer_others(others: Neighbourhood, gateway: Gateway, shared: Shared, advan
         return b""
 
     others.on("recall", recall)
+    others.on("idle", idle)
     others.on("key", key)
     others.on("health", health)
+
+
+def call_back(others: Neighbourhood) -> Callable[[list[Pot]], Awaitable[object]]:
+    """Makes the others return what lies idle in these budgets: returns when they have, or may have."""
+
+    async def ask(pots: list[Pot]) -> None:
+        await others.gather("idle", _encode(pots))
+
+    return ask
 
 
 def tell_others(others: Neighbourhood, house: House, shared: Shared) -> None:

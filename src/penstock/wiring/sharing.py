@@ -15,7 +15,14 @@ from penstock.gateway.house import House
 from penstock.state.opening import open_shared
 from penstock.state.workers import Seat
 from penstock.wiring.build import Shared
-from penstock.wiring.neighbours import Gateway, Neighbourhood, answer_hub, answer_others, tell_others
+from penstock.wiring.neighbours import (
+    Gateway,
+    Neighbourhood,
+    answer_hub,
+    answer_others,
+    call_back,
+    tell_others,
+)
 
 if TYPE_CHECKING:
     from penstock.state.redis_store import RedisStore
@@ -54,6 +61,7 @@ class Sharing:
         self._advances = Advances(others, shared.run, shared.clock, fail_closed=closed)
         shared.kept.advances = self._advances
         shared.open_store = lambda: others
+        shared.call_back = call_back(others)
         answer_others(others, gateway, shared, self._advances)
 
     def introduce(self, house: House, shared: Shared) -> None:
