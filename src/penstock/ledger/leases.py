@@ -262,10 +262,10 @@ class Slices:
             share.size = 0  # no slices ahead while another is short
         return [self._claim(share, now_s) for share in idle]
 
-    def elsewhere(self, buckets: Iterable[Bucket], more_nusd: int) -> list[Pot]:
-        """Pots that are short of so much while other holders have it: some of that may lie idle there."""
+    def elsewhere(self, buckets: Iterable[Bucket], more_nusd: int, *, part: bool = False) -> list[Pot]:
+        """Pots that are short of so much while other holders have it (``part``: some of it): that may lie idle there."""
         short = [self._share(one) for one in buckets if one.committed + more_nusd > one.limit]
-        if any(share.room + share.idle + share.others < more_nusd for share in short):
+        if not part and any(share.room + share.idle + share.others < more_nusd for share in short):
             return []
         return [share.pot for share in short if share.others]
 
