@@ -325,13 +325,17 @@ class Slices:
                 share.fit()
         if share.closed:
             return
-        if grant.granted > share.granted:
+        grew = grant.granted > share.granted
+        if grew:
             share.size = grant.granted - share.granted
             share.granted = grant.granted
             share.fit()
-        if grant.return_idle and grant.seq == share.acked:
+        # What has just come is for a call that waits: it has not had the time to hold it.
+        if grant.return_idle and grant.seq == share.acked and not grew:
+            idle = max(0, share.idle)
             share.give_back()
             share.size = 0  # no slices ahead while another is short
+            share.left, share.loose, share.taken = share.left + idle, share.loose - idle, share.taken - idle
 
     def presume(self, bucket: Bucket, more_nusd: int) -> None:
         """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
