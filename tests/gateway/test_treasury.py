@@ -196,3 +196,22 @@ def test_a_running_call_is_given_what_lies_idle_elsewhere(monkeypatch):
         assert refused.left_nusd == 900_000 - streamed.held
 
     run(play())
+
+
+def test_who_is_refused_hears_of_what_lay_idle_elsewhere_too():
+    """A call that fits nowhere is told what is left of the whole budget, so that a smaller one can be tried."""
+
+    async def play() -> None:
+        a, b = pair(FakeClock())
+        path_a, path_b = a.path("key k"), b.path("key k")
+        assert path_a is not None
+        assert path_b is not None
+        held = await a.obtain(path_a, "r", 900_000)
+        assert isinstance(held, Reservation)
+        a.settle(held, 500_000)
+        refused = await b.obtain(path_b, "too much", 500_001)
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.left_nusd) == ("budget-exhausted", 500_000)
+        assert isinstance(await b.obtain(path_b, "all", 500_000), Reservation)
+
+    run(play())

@@ -286,3 +286,20 @@ def test_while_the_pool_is_silent_soft_budgets_go_on_by_what_it_last_said_and_ha
     one.budgets.settle("a", 20_000)
     exchange(pool, one, one.claims(now_s + 9), now_s + 9)
     assert pool.status(POT)[0] == (570_000 if mode == "soft" else 20_000)
+
+
+def test_what_a_waiting_call_was_granted_is_not_returned_before_it_could_hold_it():
+    """Another is short and has waited for more than there is: who needs what is left gets it."""
+    pool = Pool(lambda _node, _name: BUDGETS[0])
+    one, path = granted(pool)
+    pool.exchange(Claim("b", POT, 1, 0, 0, want=True, need=990_000), START_S)
+    short = one.reserve(path, "second", 700_000, START_S)
+    assert isinstance(short, Short)
+    exchange(pool, one, short.claims, START_S)
+    assert isinstance(one.reserve(path, "second", 700_000, START_S, claimed=short), Reservation)
+    short = one.reserve(path, "third", 400_000, START_S)
+    assert isinstance(short, Short)
+    exchange(pool, one, short.claims, START_S)
+    refused = one.reserve(path, "third", 400_000, START_S, claimed=short)
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.left_nusd) == ("budget-held", 299_500)

@@ -65,10 +65,13 @@ class Recalls:
         self._slices = slices
         self._asking: dict[Pot, asyncio.Task[None]] = {}
 
-    async def help(self, buckets: tuple[Bucket, ...], more_nusd: int, until_s: float) -> bool:
-        """Others were asked, of the loop's time until then. False: they have nothing that would help, or cannot be asked."""
+    async def help(
+        self, buckets: tuple[Bucket, ...], more_nusd: int, until_s: float, *, part: bool = False
+    ) -> bool:
+        """Others were asked, of the loop's time until then. False: they have nothing that would help, or cannot be asked.
+        ``part``: less than all would help."""
         ask = self.ask
-        pots = [] if ask is None else self._slices.elsewhere(buckets, more_nusd)
+        pots = [] if ask is None else self._slices.elsewhere(buckets, more_nusd, part=part)
         left_s = until_s - asyncio.get_running_loop().time()
         if ask is None or not pots or left_s <= 0:
             return False
@@ -172,7 +175,7 @@ class Treasury:
     async def obtain(self, path: Path, rid: str, amount_nusd: int) -> Reservation | Refused:
         """The same, and what is short is asked of the store, and of other processes where it lies idle."""
         until_s = asyncio.get_running_loop().time() + WAIT_S
-        pauses = iter(PAUSES_S)
+        pauses, asked = iter(PAUSES_S), False
         while True:
             answer = self.reserve(path, rid, amount_nusd, self._clock.unix_s())
             if isinstance(answer, Short):
@@ -186,12 +189,15 @@ class Treasury:
                 ):
                     answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
             assert not isinstance(answer, Short), "asked the store, and was told to ask"
-            if isinstance(answer, Reservation) or answer.code != "budget-held" or self.store.fault:
+            if isinstance(answer, Reservation) or self.store.fault:
                 return answer
-            pause_s = next(pauses, None)
-            if pause_s is None or not await self.recalls.help(
-                path.at(self._clock.unix_s()), amount_nusd, until_s
-            ):
+            held = answer.code == "budget-held"
+            if not held and (asked or answer.code != "budget-exhausted"):
+                return answer
+            # Even where all together is too little, once: for less, which the caller may try with what is left.
+            asked, pause_s = True, next(pauses, None)
+            buckets = path.at(self._clock.unix_s())
+            if pause_s is None or not await self.recalls.help(buckets, amount_nusd, until_s, part=not held):
                 return answer
             await asyncio.sleep(pause_s)
 

@@ -262,10 +262,10 @@ class Slices:
             share.size = 0  # no slices ahead while another is short
         return [self._claim(share, now_s) for share in idle]
 
-    def elsewhere(self, buckets: Iterable[Bucket], more_nusd: int) -> list[Pot]:
-        """Pots that are short of so much while other holders have it: some of that may lie idle there."""
+    def elsewhere(self, buckets: Iterable[Bucket], more_nusd: int, *, part: bool = False) -> list[Pot]:
+        """Pots that are short of so much while other holders have it (``part``: some of it): that may lie idle there."""
         short = [self._share(one) for one in buckets if one.committed + more_nusd > one.limit]
-        if any(share.room + share.idle + share.others < more_nusd for share in short):
+        if not part and any(share.room + share.idle + share.others < more_nusd for share in short):
             return []
         return [share.pot for share in short if share.others]
 
@@ -325,13 +325,17 @@ class Slices:
                 share.fit()
         if share.closed:
             return
-        if grant.granted > share.granted:
+        grew = grant.granted > share.granted
+        if grew:
             share.size = grant.granted - share.granted
             share.granted = grant.granted
             share.fit()
-        if grant.return_idle and grant.seq == share.acked:
+        # What has just come is for a call that waits: it has not had the time to hold it.
+        if grant.return_idle and grant.seq == share.acked and not grew:
+            idle = max(0, share.idle)
             share.give_back()
             share.size = 0  # no slices ahead while another is short
+            share.left, share.loose, share.taken = share.left + idle, share.loose - idle, share.taken - idle
 
     def presume(self, bucket: Bucket, more_nusd: int) -> None:
         """Count as granted what the pool could not be asked for. It hears of it as of any grant."""
