@@ -8,6 +8,7 @@ from penstock.base.decisions import Rejected
 from penstock.routing.limits import (
     Gcra,
     KeyLimits,
+    PathLimits,
     go_duration,
     missing,
     native,
@@ -265,3 +266,33 @@ def test_native_code_refuses_what_is_no_limit(wrong):
     """As Python does."""
     with pytest.raises(ValueError, match="at least 1"):
         native.Gcra(*wrong)
+
+
+@pytest.mark.skipif(bool(missing), reason=f"no native limits: {missing}")
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(1, 50), st.none() | st.integers(1, 5000)), min_size=1, max_size=4
+    ).filter(lambda levels: any(one is not None for level in levels for one in level)),
+    st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 10**10)), max_size=40),
+)
+def test_native_paths_decide_as_python_does(levels, calls):
+    """Of several levels: who passes, what a refusal says, what is corrected, and what headers tell."""
+    paths = [
+        PathLimits(
+            tuple(KeyLimits(*level, None, holder=f"level {at}", make=make) for at, level in enumerate(levels))
+        )
+        for make in (lambda _what, *figures: Gcra(*figures), own_bucket)
+    ]
+    assert [path.native is not None for path in paths] == [False, True]
+    now_ns = 10**14
+    for tokens, used, later_ns in calls:
+        now_ns += later_ns
+        now_s = now_ns / 1e9
+        refused = [path.admit(tokens, now_s) for path in paths]
+        assert refused[0] == refused[1]
+        if refused[0] is None:
+            for path in paths:
+                path.settle(tokens, used, now_s)
+        assert paths[0].lines(now_s) == paths[1].lines(now_s)
+        marks = [[level.mark() for level in path.levels] for path in paths]
+        assert marks[0] == marks[1]

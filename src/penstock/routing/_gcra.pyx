@@ -155,15 +155,88 @@ def use(go_duration):
     GO_DURATION = go_duration
 
 
-def lines(Gcra requests, Gcra tokens, int64_t now_ns):
-    """limits.KeyLimits.lines; either may be None."""
-    cdef char out[512]
-    cdef int at = 0
-    if requests is not None:
-        at = put(out, 0, b"requests", requests, now_ns)
-    if tokens is not None:
-        at = put(out, at, b"tokens", tokens, now_ns)
-    return PyBytes_FromStringAndSize(out, at)
+cdef enum:
+    MOST_LEVELS = 8
+
+
+cdef class Path:
+    """The limits of all levels that a call must keep, nearest first (limits.PathLimits), each of requests, tokens, or both."""
+
+    cdef tuple requests, tokens
+
+    def __init__(self, requests, tokens):
+        """Of each level, or None. At most eight levels."""
+        for one in (*requests, *tokens):
+            if one is not None and not isinstance(one, Gcra):
+                raise TypeError("a limit that is not native")
+        if not len(requests) == len(tokens) <= MOST_LEVELS:
+            raise ValueError("so many levels there are not")
+        self.requests, self.tokens = tuple(requests), tuple(tokens)
+
+    def admit(self, tokens, double now_s):
+        """One request and ``tokens`` of all: None. Else False, and nothing was taken: limits.py knows the words."""
+        cdef wide paid_at[2 * MOST_LEVELS]
+        cdef bint used[2 * MOST_LEVELS]
+        cdef Gcra one
+        cdef Py_ssize_t at, taken = 0, count = len(self.requests)
+        cdef bint refused = False
+        for at in range(2 * count):
+            one = self.bucket(at)
+            if one is None:
+                continue
+            paid_at[at], used[at] = one.paid_at, one.used
+            if one.admit(1 if at % 2 == 0 else tokens, now_s):
+                refused = True
+                break
+            taken = at + 1
+        if not refused:
+            return None
+        for at in range(taken):
+            one = self.bucket(at)
+            if one is not None:
+                one.paid_at, one.used = paid_at[at], used[at]
+        return False
+
+    cdef Gcra bucket(self, Py_ssize_t at):
+        """Requests and tokens in turn, level by level."""
+        return (self.requests if at % 2 == 0 else self.tokens)[at // 2]
+
+    def settle(self, estimated, actual, double now_s):
+        """Correct the tokens of all by what the estimate missed."""
+        cdef Gcra one
+        if estimated == actual:
+            return
+        for one in self.tokens:
+            if one is not None:
+                one.correct(actual - estimated, now_s)
+
+    def lines(self, double now_s):
+        """``x-ratelimit-*`` as header lines: of requests and of tokens those of the level that has least left."""
+        cdef char out[512]
+        cdef int at = 0
+        cdef int64_t now_ns = <int64_t>(now_s * 1e9)
+        cdef Gcra one = nearest(self.requests, now_ns)
+        if one is not None:
+            at = put(out, 0, b"requests", one, now_ns)
+        one = nearest(self.tokens, now_ns)
+        if one is not None:
+            at = put(out, at, b"tokens", one, now_ns)
+        return PyBytes_FromStringAndSize(out, at)
+
+
+cdef Gcra nearest(tuple levels, int64_t now_ns):
+    """The first that has least left; None where no level has such a limit."""
+    cdef char text[24]
+    cdef int size
+    cdef int64_t left, least = 0
+    cdef Gcra one, found = None
+    for one in levels:
+        if one is None:
+            continue
+        left = one.look(now_ns, text, &size)
+        if found is None or left < least:
+            found, least = one, left
+    return found
 
 
 cdef int put(char *out, int at, bytes what, Gcra one, int64_t now_ns) except -1:

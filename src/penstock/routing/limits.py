@@ -14,10 +14,13 @@ Rules
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.base.decisions import Rejected
 from penstock.base.native import load_native
+
+if TYPE_CHECKING:
+    from penstock.routing._gcra import Path as NativePath
 
 native, missing = load_native("penstock.routing", "_gcra", Path(__file__).parent)
 """``missing``: why there is none; "" where there is."""
@@ -31,6 +34,7 @@ _TOKENS = (
     b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
 )
 _Told = tuple[int, int, bytes]
+_NATIVE_LEVELS = 8
 _NATIVE_MOST = 2**40
 """A minute's units up to which native code counts without a thought of its 128 bits."""
 
@@ -167,11 +171,21 @@ class Limits(Protocol):
         ...
 
 
+def native_path(levels: "tuple[KeyLimits, ...]") -> "NativePath | None":
+    """The limits of these levels in native code; None where one of them is not."""
+    buckets = [level.buckets for level in levels]
+    if native is None or len(levels) > _NATIVE_LEVELS:
+        return None
+    if not all(one is None or isinstance(one, native.Gcra) for both in buckets for one in both):
+        return None
+    return native.Path([requests for requests, _ in buckets], [tokens for _, tokens in buckets])
+
+
 class KeyLimits:
     """Both limits of one virtual key, or of what stands above or below it. ``burst`` is in requests; tokens burst with
     one minute's worth. ``holder`` begins the sentence of a refusal."""
 
-    __slots__ = ("_holder", "_native", "_requests", "_tokens")
+    __slots__ = ("_holder", "_requests", "_tokens", "native")
 
     def __init__(
         self,
@@ -186,9 +200,8 @@ class KeyLimits:
         rate, tokens = requests_per_minute, tokens_per_minute
         self._requests = None if rate is None else make("requests", rate, rate if burst is None else burst)
         self._tokens = None if tokens is None else make("tokens", tokens, tokens)
-        known = () if native is None else (native.Gcra, type(None))
-        both = isinstance(self._requests, known) and isinstance(self._tokens, known)
-        self._native = native.lines if native is not None and both else None
+        self.native = native_path((self,))
+        """The same limits in native code, where that was built."""
 
     @property
     def buckets(self) -> tuple[Bucket | None, Bucket | None]:
@@ -197,6 +210,8 @@ class KeyLimits:
 
     def admit(self, tokens: int, now_s: float) -> Rejected | None:
         """Take one request and ``tokens``, both or neither."""
+        if self.native is not None and self.native.admit(tokens, now_s) is None:
+            return None
         requests, bucket = self._requests, self._tokens
         mark: int | None = None
         requests_wait_s = tokens_wait_s = 0.0
@@ -253,10 +268,10 @@ class KeyLimits:
 
     def lines(self, now_s: float) -> bytes:
         """OpenAI's ``x-ratelimit-*`` as header lines: limit is what passes from idle, reset a Go duration until full."""
+        if self.native is not None:
+            return self.native.lines(now_s)
         now_ns = int(now_s * 1e9)
         requests, tokens = self._requests, self._tokens
-        if self._native is not None:
-            return self._native(requests, tokens, now_ns)
         lines = b"" if requests is None else _REQUESTS % requests.told(now_ns)
         return lines if tokens is None else lines + _TOKENS % tokens.told(now_ns)
 
@@ -264,13 +279,17 @@ class KeyLimits:
 class PathLimits:
     """The limits of several levels of the tree; a call must keep all of them, nearest first."""
 
-    __slots__ = ("levels",)
+    __slots__ = ("levels", "native")
 
     def __init__(self, levels: tuple[KeyLimits, ...]) -> None:
         self.levels = levels
+        self.native = native_path(levels)
+        """The same limits in native code, where that was built."""
 
     def admit(self, tokens: int, now_s: float) -> Rejected | None:
         """Take one request and ``tokens`` of all, or of none."""
+        if self.native is not None and self.native.admit(tokens, now_s) is None:
+            return None
         taken: list[tuple[KeyLimits, tuple[int | None, int | None]]] = []
         for level in self.levels:
             mark = level.mark()
@@ -289,6 +308,8 @@ class PathLimits:
 
     def lines(self, now_s: float) -> bytes:
         """Of requests and of tokens the level that has least left: what the caller will meet first."""
+        if self.native is not None:
+            return self.native.lines(now_s)
         return nearest_lines(self.levels, now_s)
 
 

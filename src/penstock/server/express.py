@@ -155,7 +155,8 @@ def _shape(
     shape.app, shape.house, shape.planned, shape.provider = app, house, call.planned, provider
     shape.keys, shape.transport, shape.health = provider.keys, provider.transport, house.health
     shape.ratios, shape.journal, shape.rows = house.estimator.ratios, house.journal, house.journal.rows
-    shape.principal, shape.limits, shape.caller = principal, principal.limits, call.inbound.caller
+    shape.principal, shape.caller = principal, call.inbound.caller
+    shape.limits = getattr(principal.limits, "native", None) or principal.limits
     if not _toll(shape, call):
         return None
     shape.as_lane = partial(as_lane, app)
