@@ -138,6 +138,8 @@ def test_one_record_that_cannot_be_written_does_not_take_the_batch_with_it(gatew
             raise ZeroDivisionError("a bug")
         return real(facts, ask, error, version)
 
+    monkeypatch.setattr(gateway.running.app, "shape", None)  # the express lane writes its own rows
+    monkeypatch.setattr(gateway.running.app, "take", None)
     monkeypatch.setattr(bookkeeping.Books, "take", lambda books, *call: books._calls.append(call))
     monkeypatch.setattr(bookkeeping, "write_up", fragile)
     ids = [gateway.post(ask(), headers=KEY).request_id for _ in range(4)]
