@@ -35,8 +35,14 @@ def broken(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("chain.yaml", "2 providers, 3 keys, 1 chain, 0 routes, 0 virtual keys, 0 organisations, 0 teams, 0 budgets."),
-        ("route.yaml", "3 providers, 4 keys, 0 chains, 1 route, 0 virtual keys, 0 organisations, 0 teams, 0 budgets."),
+        (
+            "chain.yaml",
+            "2 providers, 3 keys, 1 chain, 0 routes, 0 virtual keys, 0 organisations, 0 teams, 0 budgets.",
+        ),
+        (
+            "route.yaml",
+            "3 providers, 4 keys, 0 chains, 1 route, 0 virtual keys, 0 organisations, 0 teams, 0 budgets.",
+        ),
     ],
 )
 def test_a_sound_file_is_exit_0(keys, capsys, monkeypatch, name, said):
