@@ -15,6 +15,7 @@ KEYS = {
     "ALPHA": "vk-alpha-0000000000000001",
     "BETA": "vk-beta-00000000000000002",
     "NIGHT": "vk-night-000000000000003",
+    "TILL": "vk-till-00000000000000004",
 }
 CONFIG = """
 providers:
@@ -33,6 +34,7 @@ virtual_keys:
   - {name: alpha, key: env.ALPHA}
   - {name: beta, key: env.BETA}
   - {name: night, key: env.NIGHT, priority: batch}
+  - {name: till, key: env.TILL, max_concurrent: 9}
 """
 
 
@@ -274,3 +276,27 @@ def test_metrics_count_what_became_of_calls(busy: Busy):
     assert found['penstock_queue_waiting{provider="local"}'] == "1"
     assert float(found['penstock_queue_calls_total{provider="local",outcome="at-once"}']) >= 1
     assert float(found['penstock_queue_wait_seconds_total{provider="local"}']) > 0
+
+
+def test_a_call_that_fails_at_the_till_gives_its_place_back(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever goes wrong between a place at the provider and the caller's allowance: the place is free again."""
+    headers = {"authorization": f"Bearer {KEYS['TILL']}"}
+    assert gateway.post(chat(LOCAL, "warm"), headers=headers).status == 200  # the plan is remembered
+
+    asked: list[object] = []
+
+    def broken(*_: object) -> bool:
+        asked.append(gateway)
+        raise ArithmeticError
+
+    queue = gateway.house.providers["local"].queue
+    assert queue is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("penstock.gateway.lane.charged", broken)
+        answered = gateway.post(chat(LOCAL, "broken"), headers=headers)
+    assert asked
+    assert answered.status in (200, 500)
+    assert gateway.inside(lambda: queue.running) == 0
+    assert gateway.post(chat(LOCAL, "again"), headers=headers).status == 200

@@ -8,6 +8,7 @@ it runs.
 import asyncio
 
 from penstock.base.clock import Clock
+from penstock.gateway.together import Together
 from penstock.routing.credit import CreditClaim, CreditStore, Lease, Wallet
 
 BUSY_S = 0.025
@@ -21,9 +22,7 @@ class Advances:
         self._store = store
         self._clock = clock
         self._fail_closed = fail_closed
-        self._asked: list[tuple[list[CreditClaim], asyncio.Future[None]]] = []
-        self._asking: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._claims = Together(self._send)
         self._due: asyncio.TimerHandle | None = None
         self.wallet.stir = self._wake
 
@@ -36,7 +35,7 @@ class Advances:
         if not claims:
             self._wake()
             return False
-        await self._exchange(claims)
+        await self._claims.ask(claims)
         now_s = self._clock.monotonic_s()
         return not any(lease.wait_until_s > now_s for lease, _ in wanted)
 
@@ -50,35 +49,15 @@ class Advances:
         if self._due is not None:
             self._due.cancel()
         wallet, now_s = self.wallet, self._clock.monotonic_s()
-        await self._exchange(wallet.recalled([lease.pot for lease in wallet.active], now_s))
+        await self._claims.ask(wallet.recalled([lease.pot for lease in wallet.active], now_s))
 
-    async def _exchange(self, claims: list[CreditClaim]) -> None:
-        if not claims:
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked.append((claims, done))
-        if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask())
-        await done
-
-    async def _ask(self) -> None:
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                try:
-                    claims = [one for some, _ in asked for one in some]
-                    grants = await self._store.exchange_credit(claims)
-                    self.wallet.alone = grants is None and not self._fail_closed
-                    now_s = self._clock.monotonic_s()
-                    for grant in grants or ():
-                        self.wallet.learn(grant, now_s)
-                finally:
-                    for _, done in asked:
-                        if not done.done():
-                            done.set_result(None)
-        finally:
-            self._asking = None
-            self._wake()
+    async def _send(self, claims: list[CreditClaim]) -> None:
+        grants = await self._store.exchange_credit(claims)
+        self.wallet.alone = grants is None and not self._fail_closed
+        now_s = self._clock.monotonic_s()
+        for grant in grants or ():
+            self.wallet.learn(grant, now_s)
+        self._wake()
 
     def _wake(self) -> None:
         if self._due is None and self.wallet.active:
@@ -88,10 +67,7 @@ class Advances:
         """What is due goes out, as long as something is."""
         self._due = None
         claims = self.wallet.claims(self._clock.monotonic_s())
-        if claims:
-            task = asyncio.ensure_future(self._exchange(claims))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._claims.tell(claims)
         self._wake()
 
 

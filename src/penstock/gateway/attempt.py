@@ -11,7 +11,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, Forbidden
 from penstock.gateway.allowance import Allowance, no_entry, no_money
 from penstock.gateway.house import House, Provider
-from penstock.gateway.purse import Hold, Purse, Tariff, with_cap
+from penstock.gateway.purse import Hold, Purse, Quote, Tariff, with_cap
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Outcome
 from penstock.ledger.budgets import Refused
@@ -23,51 +23,56 @@ def charged(
     allowance: Allowance, facts: CallFacts, outcome: Outcome, tokens: int, now_s: float, unix_s: float
 ) -> bool:
     """Take all that the call needs here and now, money for its first attempt included. False: nothing was taken."""
-    purse, hold = allowance.purse, None
-    if purse is not None:
+    quote = None
+    if allowance.purse is not None:
         ask = facts.ask
         assert ask is not None
-        quote = purse.quote(ask, outcome.target, unix_s)
-        if isinstance(quote, Rejected) or quote.unsent:
+        found = allowance.purse.quote(ask, outcome.target, unix_s)
+        if isinstance(found, Rejected) or found.unsent:
             return False
-        hold = purse.hold(f"{facts.request_id}/0", quote, unix_s)
-        if not isinstance(hold, Hold):
-            return False
-    if allowance.enter(facts.request_id, tokens, now_s) is not None:
-        if hold is not None:
-            hold.settle(0)
+        quote = found
+    held = take(allowance, facts.request_id, quote, tokens, now_s, unix_s)
+    if held is False:
         return False
-    outcome.hold = hold
+    outcome.hold = held if isinstance(held, Hold) else None
     facts.entered = True
     facts.estimated_tokens = tokens
     return True
 
 
+def take(
+    allowance: Allowance, request_id: str, quote: Quote | None, tokens: int, now_s: float, unix_s: float
+) -> Hold | bool:
+    """Money, places and rates: what is held, or True where there is no purse. False: nothing was taken."""
+    purse, hold = allowance.purse, True
+    if purse is not None and quote is not None:
+        hold = purse.hold(f"{request_id}/0", quote, unix_s)
+        if not isinstance(hold, Hold):
+            return False
+    if allowance.enter(request_id, tokens, now_s) is not None:
+        if isinstance(hold, Hold):
+            hold.settle(0)
+        return False
+    return hold
+
+
 class Toll:
     """``charged``, for calls like one another: they differ in the length of their body alone."""
 
-    __slots__ = ("_allowance", "_purse", "_tariff")
+    __slots__ = ("_allowance", "_tariff")
 
     def __init__(self, allowance: Allowance, tariff: Tariff | None) -> None:
         """``tariff``: where the allowance has a purse."""
         self._allowance = allowance
-        self._purse = allowance.purse
         self._tariff = tariff
 
     def take(self, rid: str, body_bytes: int, tokens: int, now_s: float) -> Hold | bool:
         """Rates, places and money: what is held, or True where there is no purse. False: nothing was taken."""
-        purse, tariff = self._purse, self._tariff
-        hold: Hold | bool = True
-        if purse is not None and tariff is not None:
-            found = purse.hold(f"{rid}/0", tariff.of(body_bytes), purse.treasury.unix_s())
-            if not isinstance(found, Hold):
-                return False
-            hold = found
-        if self._allowance.enter(rid, tokens, now_s) is not None:
-            if isinstance(hold, Hold):
-                hold.settle(0)
-            return False
-        return hold
+        allowance, tariff = self._allowance, self._tariff
+        purse = allowance.purse
+        if purse is None or tariff is None:
+            return take(allowance, rid, None, tokens, now_s, 0.0)
+        return take(allowance, rid, tariff.of(body_bytes), tokens, now_s, purse.treasury.unix_s())
 
     def leave(self, rid: str, estimated: int, used: int, now_s: float) -> None:
         """The call is over, and has used so many tokens."""

@@ -186,7 +186,6 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     if isinstance(choice, Rejected) or connection is None:
         return None
     secret, dialect = choice.key.secret, cast("PassThroughDialect", provider.dialect)
-    allowance = principal.allowance
     try:
         request = dialect.splice_request(ask, target, secret)
         relay = dialect.relay(ask, stream=False)
@@ -196,14 +195,9 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
-        queue = provider.queue
-        if queue is not None and not queue.enter_now():
-            transport.released(connection, used=False)
-            return None
-        # Last of all: from here on the call is charged.
-        if allowance is not None and not charged(allowance, facts, outcome, tokens, now_s, unix_s):
-            if queue is not None:
-                queue.leave(principal.name, None)
+        if not _enter(
+            provider, facts, outcome, tokens, unix_s
+        ):  # last of all: from here on the call is charged
             transport.released(connection, used=False)
             return None
         call = LaneCall(
@@ -219,3 +213,17 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
         call.carry_on(error)
     return call
+
+
+def _enter(provider: Provider, facts: CallFacts, outcome: Outcome, tokens: int, unix_s: float) -> bool:
+    """A place at the provider, and all that the caller's allowance takes. False: nothing was taken."""
+    queue, allowance = provider.queue, facts.principal.allowance
+    if queue is not None and not queue.enter_now():
+        return False
+    entered = False
+    try:
+        entered = allowance is None or charged(allowance, facts, outcome, tokens, outcome.start_s, unix_s)
+    finally:
+        if queue is not None and not entered:
+            queue.leave(facts.principal.name, None)
+    return entered

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from penstock.base.clock import Clock
+from penstock.gateway.together import Together
 from penstock.ledger.budgets import Bucket, Budgets, Node, Path, Refused, Reservation
 from penstock.ledger.leases import Claim, Grant, Pot, Short, Slices, SliceStore, ceiling_nusd
 from penstock.ledger.pool import Pool
@@ -94,8 +95,7 @@ class Treasury:
     """Budgets within slices. Belongs to one event loop."""
 
     __slots__ = (
-        "_asked",
-        "_asking",
+        "_claims",
         "_clock",
         "_due",
         "_hurry_at_s",
@@ -103,7 +103,6 @@ class Treasury:
         "_period_s",
         "_recalled",
         "_sweep_at_s",
-        "_tasks",
         "budgets",
         "recalls",
         "sizes",
@@ -121,9 +120,7 @@ class Treasury:
         """Told of every bucket in which something was settled, or held for a running call."""
         self.recalls = Recalls(self.slices)
         self._clock = clock
-        self._asked: list[tuple[list[Claim], asyncio.Future[None]]] = []
-        self._asking: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._claims = Together(self._send)
         self._due: asyncio.Handle | None = None
         self._hurry_at_s = 0.0
         self._moved: set[Bucket] = set()
@@ -229,7 +226,7 @@ class Treasury:
     def hurry(self) -> None:
         """An extension was refused: what it lacked is claimed soon, and not at the next look."""
         now_s = self._clock.monotonic_s()
-        if now_s >= self._hurry_at_s and self._asking is None:
+        if now_s >= self._hurry_at_s and not self._claims.busy:
             self._hurry_at_s = now_s + 2 * BUSY_S
             if self._due is not None:
                 self._due.cancel()
@@ -274,30 +271,14 @@ class Treasury:
 
     async def exchange(self, claims: list[Claim]) -> None:
         """Send claims and learn the answers; what several wait for goes together."""
-        if not claims:
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked.append((claims, done))
-        if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask())
-        await done
+        await self._claims.ask(claims)
 
-    async def _ask(self) -> None:
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                try:
-                    grants = await self.store.exchange([one for claims, _ in asked for one in claims])
-                    now_s = self._clock.unix_s()
-                    self.slices.alone = self.store.fault is not None
-                    for grant in grants:
-                        self.slices.learn(grant, now_s)
-                finally:
-                    for _, done in asked:
-                        if not done.done():
-                            done.set_result(None)
-        finally:
-            self._asking = None
+    async def _send(self, claims: list[Claim]) -> None:
+        grants = await self.store.exchange(claims)
+        now_s = self._clock.unix_s()
+        self.slices.alone = self.store.fault is not None
+        for grant in grants:
+            self.slices.learn(grant, now_s)
 
     def _wake(self) -> None:
         self._period_s = BUSY_S
@@ -315,10 +296,7 @@ class Treasury:
         claims = self.slices.claims(now_s)
         self._period_s = BUSY_S if claims else min(QUIET_S, self._period_s * 2)
         self._due = asyncio.get_running_loop().call_later(self._period_s, self._tick)
-        if claims:
-            task = asyncio.ensure_future(self.exchange(claims))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._claims.tell(claims)
 
     async def aclose(self) -> None:
         """At a clean stop: everything unspent goes back."""

@@ -1,0 +1,197 @@
+"""The nouns of a profile. Times are milliseconds unless a name says otherwise; shares are of the whole, 0 to 1.
+
+``Profile`` is what ``penstock profile --json`` prints: ``device``, ``stages``, ``kernels``, ``findings`` and what stands beside
+them. None means "not known", never 0.
+"""
+
+from msgspec import Struct, field
+
+
+class DeviceSummary(Struct, frozen=True, kw_only=True):
+    """What a device did between its first and its last event. With several devices: of the busiest one, and said so."""
+
+    name: str
+    """As the trace or the driver calls it: ``NVIDIA H100 80GB HBM3``, ``cpu``."""
+    kernels: int = 0
+    device_events: int = 0
+    """Kernels, memory copies and memsets."""
+    correlated: int = 0
+    """Device events whose launch was found."""
+    span_ms: float = 0.0
+    busy_share: float = 0.0
+    """Union of device events ÷ span."""
+    host_wait_ms: float = 0.0
+    """Gaps whose next kernel was launched after the previous one had ended."""
+    kernel_wait_ms: float = 0.0
+    """Gaps under 5 µs between kernels that were launched in time."""
+    other_wait_ms: float = 0.0
+    launch_delay_us: float | None = None
+    """Median from launch to start; None where graph replays make it meaningless."""
+    short_kernels_share: float | None = None
+    """Kernels under 5 µs, of all."""
+    graph_replayed_share: float = 0.0
+    """Of kernel time: launched by a graph replay. Attribution of it is unreliable."""
+    reliable: bool = True
+    """False: op attribution and launch delay mean nothing here; ``unreliable_because`` says why."""
+    unreliable_because: str = ""
+
+
+class StageRow(Struct, frozen=True, kw_only=True):
+    """One named part of a run. The rows' ``wall_ms`` and the residual's sum to the wall time."""
+
+    name: str
+    calls: int = 1
+    start_ms: float = 0.0
+    """Of its first call, from the start of the run."""
+    wall_ms: float
+    exposed_host_ms: float | None = None
+    """Host time inside it during which the device was idle."""
+    gpu_busy_ms: float | None = None
+    """Union of the device events launched inside it."""
+    share: float
+    """Of the wall time."""
+    launches: int | None = None
+    flops: int | None = None
+    bytes: int | None = None
+    cost_nusd: int | None = None
+    """At the configured price of the device; None where none is configured."""
+    parent: str = ""
+    """The stage it is nested in; nested rows do not count into the sum."""
+
+
+UNATTRIBUTED = "unattributed"
+"""The name of the residual row."""
+
+
+class KernelRow(Struct, frozen=True, kw_only=True):
+    """Device events of one name, launched by one op of one module. On a CPU: the ops themselves."""
+
+    name: str
+    count: int
+    total_ms: float
+    op: str = ""
+    """The innermost ``aten::…`` (or other CPU) op that launched it; empty where unknown."""
+    module: str = ""
+    """The innermost module or annotation around the launch."""
+    means: str = ""
+    """The name decoded: ``GEMM 128x256x64 bf16 tn``, ``fused pointwise: gelu, mul``, ``flash attention``."""
+    flops: int | None = None
+    bytes: int | None = None
+    attributed: bool = True
+    """False for kernels of a graph replay."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One fault (or one fact that decides), with its proof."""
+
+    id: str
+    """Kebab case: ``launch-bound``."""
+    title: str
+    evidence: str
+    """A sentence with the numbers it rests on."""
+    saves_ms: float | None = None
+    """At most this much of the run's wall time; None where no bound is known."""
+    fix: str = ""
+    """What to write: a sentence, then the code."""
+    proof: str = ""
+    """How to see that the fix took effect: a count, a graph, a kernel's name."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """The numbers of ``evidence``, for programs."""
+    where: str = ""
+    """Source line, module or stage, where one is known."""
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """Calls timed without a profiler. Quartiles of ``runs`` calls after ``warmup`` calls."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+    warmup: int
+    first_ms: float | None = None
+    """The very first call, cold."""
+    clock: str = "wall"
+    """``wall``, ``thread`` (CPU time of the thread) or ``cuda-events``."""
+    warnings: tuple[str, ...] = ()
+    """What disturbed it: ``the machine was disturbed: wall ÷ CPU time 3.1``."""
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """One side of ``--compare``: ``eager``, ``compile`` or ``kernels``."""
+
+    name: str
+    timing: Timing | None = None
+    prepare_s: float = 0.0
+    """Compiling, loading: what is paid once a shape."""
+    graphs: int | None = None
+    kernels: tuple[KernelRow, ...] = ()
+    expected: tuple[str, ...] = ()
+    """What should be seen, written before looking."""
+    refused: str = ""
+    """Why it was not run; empty where it was."""
+    gain: float | None = None
+    """Eager's median ÷ its own."""
+    break_even_calls: float | None = None
+    """prepare ÷ (eager − own) × shapes; None where it never pays."""
+    max_error: float | None = None
+    """Largest absolute difference from eager's output."""
+
+
+class Slice(Struct, frozen=True, kw_only=True, array_like=True):
+    """One bar of the report's timeline: lane, name, start and duration in microseconds from the run's start."""
+
+    lane: str
+    name: str
+    start_us: float
+    dur_us: float
+    kind: str = ""
+    """``stage``, ``op``, ``kernel``, ``copy``, ``launch``, ``sync``, ``hop``."""
+    depth: int = 0
+
+
+class RooflinePoint(Struct, frozen=True, kw_only=True):
+    """A kernel, op or stage against the device's limits."""
+
+    name: str
+    flops: float
+    bytes: float
+    time_ms: float | None = None
+    bound: str = ""
+    """``compute``, ``memory`` or ``overhead``."""
+
+
+class Peaks(Struct, frozen=True, kw_only=True):
+    """What a device can do at best. ``source``: ``measured``, or the data sheet with its date."""
+
+    device: str
+    flops_per_s: dict[str, float]
+    """By dtype: ``fp32``, ``tf32``, ``bf16``, ``fp16``, ``fp8``, ``int8``. Dense, without sparsity."""
+    bytes_per_s: float
+    memory_bytes: int | None = None
+    source: str = ""
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """A whole run, told."""
+
+    target: str
+    source: str
+    """``live``, ``trace`` or ``preflight``."""
+    device: DeviceSummary
+    wall_ms: float | None = None
+    stages: tuple[StageRow, ...] = ()
+    kernels: tuple[KernelRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timing: Timing | None = None
+    variants: tuple[Variant, ...] = ()
+    roofline: tuple[RooflinePoint, ...] = ()
+    peaks: Peaks | None = None
+    timeline: tuple[Slice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    machine: dict[str, str] = field(default_factory=dict)
+    """Versions, device, threads: what the figures rest on."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """Further figures by name with their unit in it: ``parameters``, ``peak_memory_bytes``."""
+    cost_nusd: int | None = None
+    """Of one run, where a price is configured."""
