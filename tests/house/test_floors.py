@@ -53,7 +53,7 @@ def room(module: str) -> str:
 
 def engine(place: str) -> bool:
     """A room of the engine's wing."""
-    return place.split(".")[0] == "engine"
+    return place.split(".", maxsplit=1)[0] == "engine"
 
 
 def sins(found: dict[str, list[tuple[str, int, bool]]]) -> list[str]:

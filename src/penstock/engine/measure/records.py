@@ -133,7 +133,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     gain: float | None = None
     """Eager's median ÷ its own."""
     break_even_calls: float | None = None
-    """prepare ÷ (eager − own) × shapes; None where it never pays."""
+    """prepare ÷ (eager - own), times the shapes; None where it never pays."""
     max_error: float | None = None
     """Largest absolute difference from eager's output."""
 
