@@ -39,14 +39,14 @@ def _compiled_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_sdxl_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that ``save_pretrained`` wrote: a tiny StableDiffusionXLPipeline. Shared: read it, do not write to it."""
-    from tests.engine import tiny
+    from tests.engine import tiny  # noqa: PLC0415 - seconds that tests without torch do not pay
 
     return tiny.save_sdxl(tmp_path_factory.mktemp("tiny") / "sdxl")
 
 
 @pytest.fixture(scope="session")
-def _loaded_sdxl(tiny_sdxl_dir: Path) -> Any:
-    from diffusers import DiffusionPipeline
+def loaded_sdxl(tiny_sdxl_dir: Path) -> Any:
+    from diffusers import DiffusionPipeline  # noqa: PLC0415 - seconds that tests without torch do not pay
 
     pipe = DiffusionPipeline.from_pretrained(tiny_sdxl_dir, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
@@ -54,14 +54,14 @@ def _loaded_sdxl(tiny_sdxl_dir: Path) -> Any:
 
 
 @pytest.fixture
-def tiny_sdxl(_loaded_sdxl: Any) -> Any:
+def tiny_sdxl(loaded_sdxl: Any) -> Any:
     """The pipeline of that directory, loaded; each test's own copy, to change as it likes."""
-    return copy.deepcopy(_loaded_sdxl)
+    return copy.deepcopy(loaded_sdxl)
 
 
 @pytest.fixture(scope="session")
 def tiny_generator_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that ``save_pretrained`` wrote: a two-layer Llama and its tokenizer. Shared: read it, do not write to it."""
-    from tests.engine import tiny
+    from tests.engine import tiny  # noqa: PLC0415 - seconds that tests without torch do not pay
 
     return tiny.save_generator(tmp_path_factory.mktemp("tiny") / "generator")

@@ -16,11 +16,11 @@ def test_the_tiny_pipeline_is_a_real_one(tiny_sdxl, tiny_sdxl_dir):
     assert torch.equal(first, second)
 
 
-def test_each_test_has_its_own_pipeline(tiny_sdxl, _loaded_sdxl):
+def test_each_test_has_its_own_pipeline(tiny_sdxl, loaded_sdxl):
     """What a test does to its weights, scheduler and methods stays with it."""
-    assert tiny_sdxl.unet is not _loaded_sdxl.unet
-    assert tiny_sdxl.scheduler is not _loaded_sdxl.scheduler
-    assert next(tiny_sdxl.unet.parameters()).data_ptr() != next(_loaded_sdxl.unet.parameters()).data_ptr()
+    assert tiny_sdxl.unet is not loaded_sdxl.unet
+    assert tiny_sdxl.scheduler is not loaded_sdxl.scheduler
+    assert next(tiny_sdxl.unet.parameters()).data_ptr() != next(loaded_sdxl.unet.parameters()).data_ptr()
     assert tiny_sdxl.vae.decode.__self__ is tiny_sdxl.vae
 
 
