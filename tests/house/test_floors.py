@@ -20,6 +20,7 @@ BOTH = {"cli", "engine_wiring", "testing"}
 """Who stands above both wings."""
 TORCHLESS = {
     "penstock.engine",
+    "penstock.engine.measure.marks",
     "penstock.engine.measure.records",
     "penstock.engine.measure.trace",
     "penstock.engine.measure.timeline",
