@@ -49,10 +49,14 @@ def warnings(line: Timeline) -> tuple[str, ...]:
     """What a reader must know of how the trace was made."""
     told: list[str] = []
     if line.with_stack:
-        told.append("recorded with_stack: the Python tracer slows the host, so host times and host waits are too long")
+        told.append(
+            "recorded with_stack: the Python tracer slows the host, so host times and host waits are too long"
+        )
     if line.others:
         count = len(line.others) + 1
-        told.append(f"{count} devices are in the trace; the figures are of {line.device} (index {line.device_index}), the busiest")
+        told.append(
+            f"{count} devices are in the trace; the figures are of {line.device} (index {line.device_index}), the busiest"
+        )
     if line.overheads:
         lost_ms = sum(span.dur_us for span in line.overheads) / 1e3
         told.append(f"the profiler itself took {lost_ms:.1f} ms on the host ({len(line.overheads)} times)")
