@@ -84,9 +84,7 @@ def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
             hint="Name a method of an object that holds it, or the class.",
         )
     before = _own(owner).get(method, ABSENT)
-    found: Any = inspect.getattr_static(owner, method, None) if isinstance(owner, type) else None
-    kind: Any = next((k for k in (staticmethod, classmethod) if type(found) is k), None)
-    callee: Any = found.__func__ if kind else getattr(owner, method, None)
+    kind, callee = _unwrapped(owner, method)
     if not callable(callee):
         why = "there is no such method" if callee is None else "it is not callable"
         raise BadRequest(f"{_say(point)} cannot be a stage: {why}.", param="stages")
@@ -96,6 +94,15 @@ def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
         setattr(owner, method, kind(ranged) if kind else ranged)
     else:
         _own(owner)[method] = ranged  # not setattr: owners' own __setattr__ registers, checks or refuses
+
+
+def _unwrapped(owner: Any, method: str) -> tuple[Any, Any]:
+    """(``staticmethod``, ``classmethod`` or None, the callable itself). Only on classes are the two still wrapped."""
+    found: Any = inspect.getattr_static(owner, method, None) if isinstance(owner, type) else None
+    for kind in (staticmethod, classmethod):
+        if type(found) is kind:
+            return kind, getattr(found, "__func__")  # noqa: B009 - the type checker knows no type for it
+    return None, getattr(owner, method, None)
 
 
 def _place(point: Point) -> tuple[Any, str]:
