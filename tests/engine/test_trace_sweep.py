@@ -24,13 +24,6 @@ POINTS = st.lists(st.integers(-2, 44).map(float), max_size=25).map(sorted)
 
 
 @given(SPANS, POINTS)
-def test_holders_are_all_spans_that_hold_the_point(spans: list[Stretch], points: list[float]):
-    for point, found in zip(points, intervals.holders(spans, points), strict=True):
-        naive = [span for span in spans if span.start_us <= point <= span.end_us]
-        assert list(found) == naive
-
-
-@given(SPANS, POINTS)
 def test_innermost_is_the_last_started_of_them(spans: list[Stretch], points: list[float]):
     for point, found in zip(points, intervals.innermost(spans, points), strict=True):
         naive = [span for span in spans if span.start_us <= point <= span.end_us]

@@ -242,7 +242,7 @@ def _xmma(name: str) -> Decoded | None:
     word = "GEMM" if op == "gemm" else "convolution"
     return Decoded(
         "gemm" if op == "gemm" else "conv",
-        f"{word} {tile} {dtype} {layout}".rstrip() + f" (cuBLAS, sm{arch})",
+        f"{word} {tile} {dtype} {layout}".rstrip() + f" ({'cuBLAS' if op == 'gemm' else 'cuDNN'}, sm{arch})",
         dtype,
     )
 

@@ -179,22 +179,19 @@ class _Table:
     def rows(self) -> tuple[StageRow, ...]:
         kept = [part for part in self.parts.values() if part.calls]
         kept.sort(key=lambda part: min(part.pieces))
+        inside: dict[str, list[_Part]] = {}
+        for part in kept:
+            inside.setdefault(part.parent, []).append(part)
         ordered: list[StageRow] = []
-        for part in kept:
-            if part.parent in ("", ELSEWHERE):
+        told: set[int] = set()
+        left = [*reversed(inside.get(ELSEWHERE, [])), *reversed(inside.get("", []))]
+        while left:
+            part = left.pop()
+            if id(part) not in told:
+                told.add(id(part))
                 ordered.append(self.row(part))
-                self.add_nested(part.name, kept, ordered, {part.name})
+                left += reversed(inside.get(part.name, []))
         return (*ordered, self.residual(kept))
-
-    def add_nested(self, name: str, kept: list[_Part], ordered: list[StageRow], path: set[str]) -> None:
-        for part in kept:
-            if (
-                part.parent == name
-                and part.name not in path
-                and not any(row.name == part.name and row.parent == name for row in ordered)
-            ):
-                ordered.append(self.row(part))
-                self.add_nested(part.name, kept, ordered, path | {part.name})
 
     def row(self, part: _Part) -> StageRow:
         pieces = union(part.pieces)
