@@ -28,6 +28,7 @@ class GeGLU(nn.Module):
 
 
 X_BD = torch.randn(32, 64)
+MODEL = GeGLU()
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def counts(rows: tuple[KernelRow, ...]) -> dict[str, int]:
 
 def test_an_eager_geglu_is_five_kernels(tmp_path: Path):
     """Bias in the matmul's epilogue; aten::t and the other views are no kernels."""
-    line = traces.of_cpu(lambda: GeGLU()(X_BD), tmp_path)
+    line = traces.of_cpu(lambda: MODEL(X_BD), tmp_path)
     rows = attribution.kernels(line)
     assert counts(rows) == {"aten::addmm": 3, "aten::gelu": 1, "aten::mul": 1}
     assert {row.op for row in rows if row.name == "aten::addmm"} == {"aten::linear"}
@@ -65,10 +66,11 @@ def test_an_eager_geglu_is_five_kernels(tmp_path: Path):
     )
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("told_kernels")
 def test_a_compiled_geglu_is_four(tmp_path: Path):
     """GELU and multiply become one loop; the three matmuls are untouched."""
-    compiled = torch.compile(GeGLU())
+    compiled = torch.compile(MODEL)
     rows = attribution.kernels(traces.of_cpu(lambda: compiled(X_BD), tmp_path))
     assert sum(row.count for row in rows) == 4
     fused = next(row for row in rows if "cpp_fused" in row.name)
@@ -77,7 +79,7 @@ def test_a_compiled_geglu_is_four(tmp_path: Path):
 
 
 def test_with_stacks_the_modules_are_known(tmp_path: Path):
-    line = traces.of_cpu(lambda: GeGLU()(X_BD), tmp_path, stacks=True)
+    line = traces.of_cpu(lambda: MODEL(X_BD), tmp_path, stacks=True)
     where = {(row.name, row.module) for row in attribution.kernels(line)}
     assert where == {("aten::addmm", "Linear"), ("aten::gelu", "GeGLU"), ("aten::mul", "GeGLU")}
     rows = stage_rows.stages(line)
@@ -88,18 +90,17 @@ def test_with_stacks_the_modules_are_known(tmp_path: Path):
 
 def test_stages_modules_and_runs_by_our_own_ranges(tmp_path: Path):
     """``run:`` is the wall time, ``stage:`` the rows, the user's own ranges nested in them; ``module:`` names the kernels."""
-    model = GeGLU()
 
     def call() -> None:
         torch.zeros(8)  # before the run: not of it
         with record_function("run: test"):
             with record_function("stage: text encoder"), record_function("module: text.mlp"):
-                model(X_BD)
+                MODEL(X_BD)
             for _ in range(3):
                 with record_function("stage: unet"):
-                    model(X_BD)
+                    MODEL(X_BD)
                     with record_function("attention of mine"):
-                        model(X_BD)
+                        MODEL(X_BD)
             X_BD.sum()
 
     line = traces.of_cpu(call, tmp_path)
@@ -154,7 +155,7 @@ def test_convolutions_and_attention_have_their_flops(tmp_path: Path):
 
 def test_a_trace_needs_only_its_own_thread(tmp_path: Path):
     """A part between two times holds what began in it."""
-    line = trace.load(traces.recorded(lambda: GeGLU()(X_BD), tmp_path))
+    line = trace.load(traces.recorded(lambda: MODEL(X_BD), tmp_path))
     whole = timeline.build(line)
     gelu = next(event for event in whole.events if event.name == "aten::gelu")
     part = timeline.build(line, between=(gelu.start_us, gelu.end_us))

@@ -26,7 +26,7 @@ def stages(timeline: Timeline, *, price_nusd_per_s: int | None = None) -> tuple[
     """
     wall = _wall(timeline)
     ranges = [_ranges(timeline, index) for index in range(len(timeline.threads))]
-    covered = [sum(span.dur_us for span in row if _above(span, row) is None) for row in ranges]
+    covered = [length(union((span.start_us, span.end_us) for span in row)) for row in ranges]
     main = max(range(len(ranges)), key=lambda index: (covered[index], -index), default=0)
     parts: dict[tuple[str, str], _Part] = {}
     for index in sorted(range(len(ranges)), key=lambda at: at != main):
@@ -85,15 +85,15 @@ def _ranges(timeline: Timeline, index: int) -> list[Span]:
 
 def _without_root(modules: list[Span]) -> list[Span]:
     """A model's children instead of the model itself, where it is the one thing at the top and has any."""
-    tops = [span for span in modules if span.parent is None]
-    if len({span.name for span in tops}) == 1 and len(modules) > len(tops):
-        return [span for span in modules if span.parent is not None]
+    ids = {id(span) for span in modules}
+    tops = {id(span): span.name for span in modules if _above(span, ids) is None}
+    if len(set(tops.values())) == 1 and len(modules) > len(tops):
+        return [span for span in modules if id(span) not in tops]
     return modules
 
 
-def _above(span: Span, among: Sequence[Span] | set[int]) -> Span | None:
+def _above(span: Span, ids: set[int]) -> Span | None:
     """The nearest parent that is a stage too."""
-    ids = among if isinstance(among, set) else {id(other) for other in among}
     above = span.parent
     while above is not None and id(above) not in ids:
         above = above.parent

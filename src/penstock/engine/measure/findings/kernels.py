@@ -93,27 +93,58 @@ class Chain(Struct, eq=False, frozen=True):
 def chains(timeline: Timeline) -> list[Chain]:
     """Maximal runs of two or more pointwise kernels of PyTorch's that follow each other on a stream, with equal sizes.
 
-    Which tensor went where is not in a trace: that they follow each other and agree in size is what is known.
+    One matmul may stand between two of them where it makes the other operand, and does not read the chain's (GeGLU: gelu, the
+    linear ``up``, multiply). Which tensor went where is not in a trace: order and sizes are what is known.
     """
     found: list[Chain] = []
-    open_runs: dict[str, list[tuple[DeviceEvent, shapes.Tensor]]] = {}
+    runs: dict[str, _Run] = {}
     for event in timeline.events:
-        run = open_runs.setdefault(event.stream, [])
-        size = _pointwise(event)
-        if run and (size is None or size.numel != run[-1][1].numel):
-            _close(run, found)
-        if size is not None:
-            run.append((event, size))
-    for run in open_runs.values():
-        _close(run, found)
+        runs.setdefault(event.stream, _Run(found)).take(event)
+    for run in runs.values():
+        run.close()
     return found
 
 
-def _close(run: list[tuple[DeviceEvent, shapes.Tensor]], found: list[Chain]) -> None:
-    if len(run) > 1:
-        travelled = sum(2 * size.nbytes for _, size in run[:-1])
-        found.append(Chain(tuple(event for event, _ in run), travelled))
-    run.clear()
+class _Run:
+    """An open chain on one stream."""
+
+    def __init__(self, found: list[Chain]) -> None:
+        self.found = found
+        self.parts: list[tuple[DeviceEvent, shapes.Tensor]] = []
+        self.between = False
+        """A matmul that makes the other operand came after the last part."""
+
+    def take(self, event: DeviceEvent) -> None:
+        """The stream's next event."""
+        if self.parts and not self.between and self.makes_operand(event):
+            self.between = True
+            return
+        size = _pointwise(event)
+        if self.parts and (size is None or not self.goes_on(event, size)):
+            self.close()
+        if size is not None:
+            self.parts.append((event, size))
+        self.between = False
+
+    def makes_operand(self, event: DeviceEvent) -> bool:
+        """A matmul whose result is as large as the chain's tensors, and whose inputs are not."""
+        if event.kind != "kernel" or event.op is None or ops.short(event.op.name) not in ops.MATMULS:
+            return False
+        sizes = shapes.matmul(event.op)
+        numel = self.parts[-1][1].numel
+        return sizes is not None and sizes.result == numel and numel not in (sizes.left, sizes.right)
+
+    def goes_on(self, event: DeviceEvent, size: shapes.Tensor) -> bool:
+        """Of the same size; after a matmul's result also with two operands of it."""
+        alike = sum(1 for tensor in shapes.tensors(_op(event)) if tensor and tensor.numel == size.numel)
+        return size.numel == self.parts[-1][1].numel and (not self.between or alike > 1)
+
+    def close(self) -> None:
+        """The chain ends here; one kernel alone is none."""
+        if len(self.parts) > 1:
+            travelled = sum(2 * size.nbytes for _, size in self.parts[:-1])
+            self.found.append(Chain(tuple(event for event, _ in self.parts), travelled))
+        self.parts.clear()
 
 
 def _op(event: DeviceEvent) -> Span:
