@@ -134,7 +134,8 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
             reading.taken = begun.enter_context(session)
             reading.taken.begin(self.label)
             if self._trace_id:
-                begun.enter_context(torch.profiler.record_function(marks.TRACE + self._trace_id))
+                with torch.profiler.record_function(marks.TRACE + self._trace_id):
+                    pass  # a note, not a range: around the block it would be taken for a part of it
             self._timeline = self._profile = None
             self._open = begun.pop_all()
         return self

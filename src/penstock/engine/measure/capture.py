@@ -130,7 +130,8 @@ def session(
                 profile_memory=memory,
                 with_stack=stacks,
                 acc_events=True,
-                experimental_config=inside.all_threads(),
+                # allocations are told only of the thread that profiles (2.13)
+                experimental_config=None if memory else inside.all_threads(),
             )
             profiler.start()
             taken = Session(profiler, device)
