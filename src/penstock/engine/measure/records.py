@@ -102,7 +102,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Timing(Struct, frozen=True, kw_only=True):
-    """Calls timed without a profiler. Quartiles of ``runs`` calls after ``warmup`` calls."""
+    """Calls timed without a profiler. Quartiles of ``runs`` samples after ``warmup`` calls."""
 
     median_ms: float
     low_ms: float
@@ -113,6 +113,8 @@ class Timing(Struct, frozen=True, kw_only=True):
     """The very first call, cold."""
     clock: str = "wall"
     """``wall``, ``thread`` (CPU time of the thread) or ``cuda-events``."""
+    per_sample: int = 1
+    """Calls within one of the ``runs``: short calls are timed several at once, and divided."""
     warnings: tuple[str, ...] = ()
     """What disturbed it: ``the machine was disturbed: wall ÷ CPU time 3.1``."""
 
@@ -148,6 +150,28 @@ class Slice(Struct, frozen=True, kw_only=True, array_like=True):
     kind: str = ""
     """``stage``, ``op``, ``kernel``, ``copy``, ``launch``, ``sync``, ``hop``."""
     depth: int = 0
+
+
+class Hop(Struct, frozen=True, kw_only=True):
+    """One bar of a request's whole way: HTTP, queue, a stage of the model, encoding, storage."""
+
+    name: str
+    start_ms: float
+    """From the start of the first."""
+    wall_ms: float
+    source: str
+    """``gateway`` (a part of a call), ``ledger`` (an entry) or ``profile`` (a stage of the capture)."""
+    parent: str = ""
+    """The ``key`` of the hop that it is a part of; such a hop's cost is a part of that one's."""
+    key: str = ""
+    """Unlike any other's: an entry's id, a stage's name."""
+    cost_nusd: int | None = None
+    """None where the ledger does not know the price, and where a part has none of its own."""
+    target: str = ""
+    """``openai/gpt-4o-mini``, ``own/h100``."""
+    klass: str = ""
+    """The ledger's class of the entry: ``delivered``, ``own_cost``."""
+    gpu_busy_ms: float | None = None
 
 
 class RooflinePoint(Struct, frozen=True, kw_only=True):
@@ -195,3 +219,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Further figures by name with their unit in it: ``parameters``, ``peak_memory_bytes``."""
     cost_nusd: int | None = None
     """Of one run, where a price is configured."""
+    trace_ids: tuple[str, ...] = ()
+    """Of the annotations ``penstock.trace:<id>`` in the capture: the requests that it is of."""
+    hops: tuple[Hop, ...] = ()
+    """The request's way through the gateway and the services, where it was joined with the ledger."""
