@@ -145,10 +145,11 @@ def matmul(op: Span) -> Matmul | None:
     a, b = pair[0], pair[1]
     inner = a.dims[-1]
     if name == "linear":
-        columns, theirs = b.dims[0], b.dims[-1]
+        columns, theirs = b.dims[0], b.numel // max(b.dims[0], 1)
+    elif len(b.dims) > 1:
+        columns, theirs = b.dims[-1], b.dims[-2]
     else:
-        columns = b.dims[-1] if len(b.dims) > 1 else 1
-        theirs = b.dims[-2] if len(b.dims) > 1 else b.dims[-1]
+        columns, theirs = 1, b.numel
     if inner == 0 or inner != theirs:
         return None
     rows = a.numel // inner

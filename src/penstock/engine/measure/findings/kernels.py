@@ -357,12 +357,13 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
     total_us = sum(event.dur_us for event in found)
     if not found or total_us < COPY_SHARE * busy_us:
         return []
-    by_op: collections.Counter[str] = collections.Counter()
+    by_op: dict[str, float] = collections.defaultdict(float)
     for event in found:
         by_op[f"{event.op.name if event.op else event.name[:40]} in {module_of(event.call) or '?'}"] += (
             event.dur_us / 1e3
         )
-    most = ", ".join(f"{name} {ms:.3g} ms" for name, ms in by_op.most_common(3))
+    ranked = sorted(by_op.items(), key=lambda item: -item[1])
+    most = ", ".join(f"{name} {ms:.3g} ms" for name, ms in ranked[:3])
     return [
         Finding(
             id="device-copies",
@@ -378,7 +379,7 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
             ),
             proof="Fewer Memcpy DtoD and direct_copy kernels for the same call.",
             facts={"copies": float(len(found)), "time_ms": total_us / 1e3, "busy_ms": busy_us / 1e3},
-            where=by_op.most_common(1)[0][0].partition(" in ")[2],
+            where=ranked[0][0].partition(" in ")[2],
         )
     ]
 

@@ -106,13 +106,11 @@ def _host_bound(
 def _idle(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> Finding:
     idle_ms = told.host_wait_ms + told.kernel_wait_ms + told.other_wait_ms
     longest = max(found, key=lambda gap: gap.dur_us)
-    places = collections.Counter[str]()
+    places: dict[str, float] = collections.defaultdict(float)
     for gap in found:
         if gap.kind == "host":
             places[_place(gap.next.call)] += gap.dur_us / 1e3
-    most = ", ".join(
-        f"{ms:.0f} ms before launches in {place}" for place, ms in places.most_common(3) if place
-    )
+    most = ", ".join(f"{ms:.0f} ms before launches in {place}" for place, ms in most_of(places, 3) if place)
     note = STACKED if timeline.with_stack else ""
     return Finding(
         id="idle-gaps",
@@ -167,10 +165,10 @@ def _syncs(timeline: Timeline, found: list[Gap]) -> list[Finding]:
     names = collections.Counter(call.span.name for call in waits)
     by_name = {name: sum(c.span.dur_us for c in waits if c.span.name == name) / 1e3 for name in names}
     calls = " and ".join(f"{count} x {name} = {by_name[name]:.3g} ms" for name, count in names.most_common())
-    places = collections.Counter[str]()
+    places: dict[str, float] = collections.defaultdict(float)
     for call in waits:
         places[_place(call)] += call.span.dur_us / 1e3
-    told = "; ".join(f"{place} {ms:.3g} ms" for place, ms in places.most_common(4) if place)
+    told = "; ".join(f"{place} {ms:.3g} ms" for place, ms in most_of(places, 4) if place)
     worst = max(waits, key=lambda call: call.span.dur_us)
     return [
         Finding(
@@ -242,6 +240,11 @@ def _queries(timeline: Timeline, found: list[Gap]) -> list[Finding]:
             },
         )
     ]
+
+
+def most_of(sums: dict[str, float], count: int) -> list[tuple[str, float]]:
+    """The largest of some sums, with their names."""
+    return sorted(sums.items(), key=lambda item: -item[1])[:count]
 
 
 def _short(name: str) -> str:
