@@ -87,9 +87,10 @@ def _ranges(timeline: Timeline, index: int) -> list[Span]:
 
 def _without_root(modules: list[Span]) -> list[Span]:
     """A model's children instead of the model itself, where it is the one thing at the top and has any."""
-    tops = [span for span in modules if span.parent is None]
-    if len({span.name for span in tops}) == 1 and len(modules) > len(tops):
-        return [span for span in modules if span.parent is not None]
+    ids = {id(span) for span in modules}
+    tops = {id(span) for span in modules if _above(span, ids) is None}
+    if len({span.name for span in modules if id(span) in tops}) == 1 and len(modules) > len(tops):
+        return [span for span in modules if id(span) not in tops]
     return modules
 
 
