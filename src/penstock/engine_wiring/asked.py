@@ -11,14 +11,14 @@ TOUR = ("linear", "mlp", "geglu")
 """The guided tour's three steps."""
 VARIANTS = ("eager", "compile", "kernels")
 DTYPES = {
-    "fp32": "float32",
-    "float32": "float32",
-    "bf16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "fp16": "float16",
-    "float16": "float16",
+    "fp32": "fp32",
+    "float32": "fp32",
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "fp16": "fp16",
+    "float16": "fp16",
 }
-"""As written -> torch's name."""
+"""As written -> as the workloads know it."""
 _TRACES = (".json", ".json.gz", ".pt.trace.json", ".gz")
 
 
@@ -30,7 +30,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     """``tour``, ``trace``, ``module``, ``pipeline``, ``generator``."""
     shape: tuple[int, ...] = ()
     dtype: str = ""
-    """torch's name: ``bfloat16``."""
+    """``fp32``, ``bf16`` or ``fp16``."""
     device: str = ""
     compare: tuple[str, ...] = ()
     gpu: str = ""
@@ -131,7 +131,7 @@ def sizes(text: str) -> tuple[int, ...]:
 
 
 def dtype_named(text: str) -> str:
-    """torch's name of a dtype. Raises BadRequest."""
+    """The short name of a dtype. Raises BadRequest."""
     if text.lower() not in DTYPES:
         raise BadRequest(
             f"There is no dtype {text!r} here.", param="--dtype", hint="Write fp32, bf16 or fp16."
