@@ -20,6 +20,8 @@ BOTH = {"cli", "engine_wiring", "testing"}
 """Who stands above both wings."""
 TORCHLESS = {
     "penstock.engine",
+    "penstock.engine.measure.chains",
+    "penstock.engine.measure.datasheets",
     "penstock.engine.measure.marks",
     "penstock.engine.lab.from_trace",
     "penstock.engine.measure.attribution",
