@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.money import Price
+from penstock.cli.arguments import seconds
 from penstock.cli.place import LEDGER_HELP
 
 if TYPE_CHECKING:
@@ -45,12 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measured.add_argument(
         "--gpu", metavar="NAME", help=f"run nothing: what it would need and take on {_GPUS}, on meta tensors"
     )
-    measured.add_argument("--runs", type=int, default=0, metavar="N", help="time at most N calls")
+    measured.add_argument(
+        "--seconds",
+        type=seconds,
+        metavar="S",
+        help="time calls for at most S seconds (default: 10; --quick: 2)",
+    )
     measured.add_argument(
         "--quick", action="store_true", help="no probes that run it again: batch scaling, memory per step"
     )
     measured.add_argument(
-        "--stacks", action="store_true", help="source lines in the capture, which makes it several times slower"
+        "--stacks",
+        action="store_true",
+        help="source lines in the capture, which makes it several times slower",
     )
     _add_money(parser)
     out = parser.add_argument_group("what comes out")
@@ -69,9 +77,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--shape", metavar="SIZES", help="64,128,768 for the tour; height,width in pixels for a pipeline"
     )
     group.add_argument("--dtype", metavar="NAME", help="fp32, bf16 or fp16")
-    group.add_argument(
-        "--device", metavar="NAME", help="cpu or cuda (default: the GPU, where there is one)"
-    )
+    group.add_argument("--device", metavar="NAME", help="cpu or cuda (default: the GPU, where there is one)")
     group.add_argument(
         "--generate", action="store_true", help="the folder holds a text generator: prefill and decode apart"
     )
@@ -140,7 +146,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
     kind = "" if args.target is None else kind_of(args.target, generate=args.generate)
     for option in ("shapes", "top"):
         _at_least(getattr(args, option), 1, f"--{option}")
-    for option in ("steps", "tokens", "batch", "runs"):
+    for option in ("steps", "tokens", "batch"):
         _at_least(getattr(args, option), 0, f"--{option}")
     per_hour, ledger = _money(args)
     asked = Asked(
@@ -156,7 +162,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
         tokens=args.tokens,
         batch=args.batch,
         shapes=args.shapes,
-        runs=args.runs,
+        seconds=args.seconds or 0.0,
         quick=args.quick,
         capture=None if args.capture is None else Path(args.capture),
         stacks=args.stacks,
@@ -170,10 +176,26 @@ def asked_of(args: argparse.Namespace) -> "Asked":
 
 def _at_least(value: int, least: int, option: str) -> None:
     if value < least:
-        raise BadRequest(f"{option} {value} is too small.", param=option, hint=f"Write {max(1, least)} or more.")
+        raise BadRequest(
+            f"{option} {value} is too small.", param=option, hint=f"Write {max(1, least)} or more."
+        )
 
 
-_RUNS_IT = ("shape", "dtype", "device", "compare", "gpu", "prompt", "steps", "tokens", "batch", "capture", "stacks")
+_RUNS_IT = (
+    "shape",
+    "dtype",
+    "device",
+    "compare",
+    "gpu",
+    "prompt",
+    "steps",
+    "tokens",
+    "batch",
+    "capture",
+    "stacks",
+    "seconds",
+    "quick",
+)
 
 
 def _fitting(asked: "Asked") -> None:
@@ -190,9 +212,7 @@ def _fitting(asked: "Asked") -> None:
         if getattr(asked, name) and asked.kind != kind:
             raise BadRequest(f"--{name} is for a {kind}.", param=f"--{name}", hint="Leave it out.")
     if asked.prompt and asked.kind not in ("generator", "pipeline"):
-        raise BadRequest(
-            "--prompt is for a pipeline or a generator.", param="--prompt", hint="Leave it out."
-        )
+        raise BadRequest("--prompt is for a pipeline or a generator.", param="--prompt", hint="Leave it out.")
 
 
 def _money(args: argparse.Namespace) -> tuple[Price | None, str]:

@@ -110,7 +110,8 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     whole = sum(row.total_ms for row in profile.kernels)
     lines = [
         [
-            short_text(row.name, _NAME_CELLS) + (f" = {row.means}" if row.means and row.means != row.name else ""),
+            short_text(row.name, _NAME_CELLS)
+            + (f" = {row.means}" if row.means and row.means != row.name else ""),
             short_text(row.op, _OP_CELLS) or NONE,
             short_text(row.module, _OP_CELLS) or NONE,
             count_text(row.count),
@@ -122,7 +123,12 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     kernel = "op" if profile.device.name.startswith("cpu") else "kernel"
     titles = [kernel, "launched by", "module", "count", "total", "share"]
     print_columns(
-        console, titles, lines, ("module", "launched by", "count"), total=False, elsewhere="--json or --report"
+        console,
+        titles,
+        lines,
+        ("module", "launched by", "count"),
+        total=False,
+        elsewhere="--json or --report",
     )
     if len(profile.kernels) > top:
         folded(console, f"{len(profile.kernels) - top:,} more: --top N shows them.", "dim")

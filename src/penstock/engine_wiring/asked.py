@@ -40,7 +40,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     batch: int = 0
     shapes: int = 1
     """Of how many shapes the traffic is: each is compiled once."""
-    runs: int = 0
+    seconds: float = 0.0
+    """Calls are timed for at most this long."""
     quick: bool = False
     capture: Path | None = None
     stacks: bool = False

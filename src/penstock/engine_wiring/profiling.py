@@ -8,11 +8,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from penstock.base.errors import BadRequest
 from penstock.engine.lab import from_trace
 from penstock.engine.lab.hops import joined, ledger_profile
 from penstock.engine.lab.points import points
 from penstock.engine.lab.pricing import priced
-from penstock.engine.measure import marks, timeline, trace
+from penstock.engine.measure import datasheets, gaps, marks, timeline, trace
 from penstock.engine.measure.records import Profile
 from penstock.engine.measure.timeline import Timeline
 from penstock.engine_wiring.asked import Asked
@@ -37,7 +38,17 @@ def profile_of(asked: Asked, tell: Tell) -> Profile:
 
 
 def _live(asked: Asked, tell: Tell) -> Profile:
-    from penstock.engine_wiring.live import profile_live  # noqa: PLC0415 - see tests/house/test_floors.py
+    try:
+        from penstock.engine_wiring.live import profile_live  # noqa: PLC0415 - see tests/house/test_floors.py
+    except ImportError as error:
+        missing = (error.name or "torch").partition(".")[0]
+        if missing == "penstock":
+            raise
+        raise BadRequest(
+            f"Running {asked.target} needs {missing}, which cannot be imported here: {error}.",
+            param="TARGET",
+            hint="Install the extra: pip install 'penstock[engine]'. A trace file needs none of it.",
+        ) from error
 
     return profile_live(asked, tell)
 
@@ -52,19 +63,14 @@ def _of_file(asked: Asked, tell: Tell) -> Profile:
         between = request_span(line, asked.trace_id)
         line = line if between is None else timeline.build(read, between=between)
     tell("looking for faults")
-    profile = from_trace.of_timeline(line, target=asked.target)
-    return replace(
-        profile, roofline=points(profile.kernels, profile.peaks), trace_ids=requests_in(line)
-    )
+    peaks = datasheets.of_device(gaps.summary(line).name)
+    profile = from_trace.of_timeline(line, target=asked.target, peaks=peaks)
+    return replace(profile, roofline=points(profile.kernels, profile.peaks), trace_ids=requests_in(line))
 
 
 def requests_in(line: Timeline) -> tuple[str, ...]:
     """The requests that the capture says it is of, by its annotations, in order."""
-    found = (
-        marks.trace_of(span.name)
-        for thread in line.threads
-        for span in thread.annotations
-    )
+    found = (marks.trace_of(span.name) for thread in line.threads for span in thread.annotations)
     return tuple(dict.fromkeys(one for one in found if one))
 
 
@@ -81,5 +87,3 @@ def request_span(line: Timeline, trace_id: str) -> tuple[float, float] | None:
     if not spans:
         return None
     return min(span.start_us for span in spans), max(span.end_us for span in spans)
-
-

@@ -24,7 +24,16 @@ OWN = "own/"
 """How the target of compute of one's own begins."""
 SAME: tuple[frozenset[str], ...] = (
     frozenset(
-        {"text-encoder", "text-encode", "text-encoding", "encode-prompt", "text", "prompt", "embed", "embeddings"}
+        {
+            "text-encoder",
+            "text-encode",
+            "text-encoding",
+            "encode-prompt",
+            "text",
+            "prompt",
+            "embed",
+            "embeddings",
+        }
     ),
     frozenset({"denoise", "denoiser", "denoising", "unet", "transformer", "dit", "diffusion", "sample"}),
     frozenset({"vae", "vae-decode", "decode-latents", "decode-image", "decoder"}),
