@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -157,7 +158,7 @@ def test_the_treemap_is_in_proportion(weights):
     assert len(areas) == len(weights)
     for weight, area in zip(weights, areas, strict=True):
         assert abs(area.width * area.height / whole - weight / sum(weights)) < 1e-6
-        assert -1e-6 <= area.x
+        assert area.x >= -1e-6
         assert area.x + area.width <= WIDTH + 1e-6
         assert area.y + area.height <= HEIGHT + 1e-6
     assert abs(sum(area.width * area.height for area in areas) / whole - 1) < 1e-6
@@ -214,7 +215,7 @@ def test_bars_of_a_row_do_not_overlap(found):
         rows.setdefault(row, []).append(one)
     assert sorted(rows) == list(range(len(rows)))
     for held in rows.values():
-        for before, after in zip(held, held[1:], strict=False):
+        for before, after in pairwise(held):
             assert before.start_us + before.dur_us <= after.start_us
 
 

@@ -9,6 +9,7 @@ from penstock.cli.screen import folded, put, screen
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
+    depths,
     fix_parts,
     ms_text,
     scaled_text,
@@ -16,7 +17,7 @@ from penstock.engine.lab.figures import (
     short_text,
     usd,
 )
-from penstock.engine.measure.records import UNATTRIBUTED, Finding, Profile, Variant
+from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Profile, Variant
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
@@ -48,7 +49,13 @@ def _headline(console: Console, profile: Profile) -> None:
         )
         said += f"; first call {ms_text(timing.first_ms)})" if timing.first_ms is not None else ")"
         folded(console, said)
-    if device.device_events:
+    if device.device_events and on_cpu(profile):
+        folded(
+            console,
+            f"{count_text(device.device_events)} ops took {share_text(device.busy_share)} of {ms_text(device.span_ms)}; the rest is "
+            "Python, dispatch and the profiler.",
+        )
+    elif device.device_events:
         folded(
             console,
             f"Device busy {share_text(device.busy_share)} of {ms_text(device.span_ms)}; {count_text(device.kernels)} kernels; waits "
@@ -72,7 +79,7 @@ def _stages(console: Console, profile: Profile) -> None:
     titles = ["stage", "wall", "share", "exposed host", "GPU busy", "calls", "launches", "work", "cost"]
     lines = [
         [
-            f"  {row.name}" if row.parent else row.name,
+            "  " * depth + row.name,
             ms_text(row.wall_ms),
             share_text(row.share),
             ms_text(row.exposed_host_ms),
@@ -82,7 +89,7 @@ def _stages(console: Console, profile: Profile) -> None:
             scaled_text(row.flops, "FLOP"),
             usd(row.cost_nusd),
         ]
-        for row in profile.stages
+        for row, depth in zip(profile.stages, depths(profile.stages), strict=True)
     ]
     if profile.cost_nusd is None:
         titles, lines = titles[:-1], [line[:-1] for line in lines]
@@ -110,8 +117,7 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     whole = sum(row.total_ms for row in profile.kernels)
     lines = [
         [
-            short_text(row.name, _NAME_CELLS)
-            + (f" = {row.means}" if row.means and row.means != row.name else ""),
+            _kernel(row),
             short_text(row.op, _OP_CELLS) or NONE,
             short_text(row.module, _OP_CELLS) or NONE,
             count_text(row.count),
@@ -120,7 +126,7 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         ]
         for row in profile.kernels[:top]
     ]
-    kernel = "op" if profile.device.name.startswith("cpu") else "kernel"
+    kernel = "op" if on_cpu(profile) else "kernel"
     titles = [kernel, "launched by", "module", "count", "total", "share"]
     print_columns(
         console,
@@ -133,6 +139,17 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     if len(profile.kernels) > top:
         folded(console, f"{len(profile.kernels) - top:,} more: --top N shows them.", "dim")
     put(console, "")
+
+
+def _kernel(row: KernelRow) -> str:
+    """Its name, and what it says: a long name is mostly noise."""
+    name = short_text(row.name, _NAME_CELLS)
+    return f"{name} = {short_text(row.means, _NAME_CELLS)}" if row.means and row.means != row.name else name
+
+
+def on_cpu(profile: Profile) -> bool:
+    """There is no device beside the host: the ops are what runs."""
+    return profile.device.name.startswith("cpu")
 
 
 def _findings(console: Console, profile: Profile) -> None:

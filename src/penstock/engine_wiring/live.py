@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -29,11 +29,12 @@ _SHOWN_KERNELS = 40
 def profile_live(asked: Asked, tell: Tell) -> Profile:
     """Load the target, run it, tell. Raises BadRequest for whatever is the user's mistake."""
     tell(f"loading {asked.target}")
-    loaded = FirstCall(load(asked))
+    watched = FirstCall(load(asked))
+    loaded = cast("Workload", watched)
     with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
         path = asked.capture or Path(folder) / "capture.json"
         profile = run(loaded, ports(loaded, asked, Path(folder), tell), path=path, tell=tell)
-    first_ms = loaded.first_ms
+    first_ms = watched.first_ms
     if profile.timing is not None and first_ms is not None:
         profile = replace(profile, timing=replace(profile.timing, first_ms=first_ms))
     return profile
@@ -109,9 +110,9 @@ class FirstCall:
         return getattr(self._workload, name)
 
 
-def ports(workload: Workload | Any, asked: Asked, folder: Path, tell: Tell) -> Ports:
+def ports(workload: Workload, asked: Asked, folder: Path, tell: Tell) -> Ports:
     """The steps, done by the engine's own parts."""
-    device: str = workload.device
+    device = workload.device
     least_s, most_s = (QUICK_LEAST_S, QUICK_MOST_S) if asked.quick else (LEAST_S, MOST_S)
     most_s = asked.seconds or most_s
     least_s = min(least_s, most_s)
@@ -125,7 +126,7 @@ def ports(workload: Workload | Any, asked: Asked, folder: Path, tell: Tell) -> P
     )
 
 
-def _captured(workload: Any, asked: Asked, path: Path) -> Path:
+def _captured(workload: Workload, asked: Asked, path: Path) -> Path:
     return capture(
         workload.call,
         path=path,
@@ -138,12 +139,12 @@ def _captured(workload: Any, asked: Asked, path: Path) -> Path:
     )
 
 
-def _counted(workload: Any) -> Counts:
+def _counted(workload: Workload) -> Counts:
     return counting.count(workload.call, modules=workload.modules(), device=workload.device)
 
 
 def _compared(
-    workload: Any, asked: Asked, folder: Path, tell: Tell, counts: Counts | None
+    workload: Workload, asked: Asked, folder: Path, tell: Tell, counts: Counts | None
 ) -> tuple[Variant, ...]:
     def interleaved(calls: Mapping[str, Callable[[], Any]]) -> Mapping[str, Timing]:
         most_s = asked.seconds or (QUICK_MOST_S if asked.quick else MOST_S)

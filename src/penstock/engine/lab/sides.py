@@ -32,13 +32,15 @@ Place = tuple[Any, str, Any]
 @contextmanager
 def switched(places: Sequence[Place]) -> Generator[None, Any, None]:
     """The attributes as given, inside the block; then as they were."""
-    before = [(vars(owner), name, vars(owner).get(name, _ABSENT)) for owner, name, _ in places]
+    before: list[tuple[dict[str, Any], str, Any]] = []
     try:
         for owner, name, value in places:
-            vars(owner)[name] = value
+            held = cast("dict[str, Any]", vars(owner))
+            before.append((held, name, held.get(name, _ABSENT)))
+            held[name] = value
         yield
     finally:
-        for held, name, value in before:
+        for held, name, value in reversed(before):
             if value is _ABSENT:
                 held.pop(name, None)
             else:
@@ -114,8 +116,7 @@ def compiled_places(workload: Workload) -> list[Place]:
         if point.method == "forward":
             places += [_compiled_call(block) for block in _blocks(owner)]
         elif point.method == "decode":
-            compile_: Any = torch.compile
-            places.append((owner, "decode", compile_(owner.decode)))
+            places.append((owner, "decode", _compiled(owner.decode)))
     return places
 
 
@@ -129,14 +130,18 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def _compiled_call(module: nn.Module) -> Place:
-    compile_: Any = torch.compile
-    return module, _CALL, compile_(cast("Any", module)._call_impl)  # noqa: SLF001 - as nn.Module.compile does
+    return module, _CALL, _compiled(cast("Any", module)._call_impl)  # noqa: SLF001 - as nn.Module.compile does
+
+
+def _compiled(call: Any) -> Any:
+    torch_: Any = torch
+    return torch_.compile(call)
 
 
 def graphs() -> int:
     """Graphs that Dynamo has made in this process."""
-    import_: Any = torch
-    return int(import_._dynamo.utils.counters["stats"]["unique_graphs"])  # noqa: SLF001 - the only place that says it
+    torch_: Any = torch
+    return int(torch_._dynamo.utils.counters["stats"]["unique_graphs"])  # noqa: SLF001 - the only place that says it
 
 
 def kernel_places(workload: Workload) -> tuple[list[Place], list[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
+    depths,
     fix_parts,
     ms_text,
     scaled_text,
@@ -149,8 +150,9 @@ def stages(profile: Profile) -> Html:
     if priced:
         titles.append("cost")
     rows: list[list[object]] = []
-    for row in profile.stages:
-        name = tag("span", row.name, class_="nested" if row.parent else "", title=row.parent or None)
+    for row, depth in zip(profile.stages, depths(profile.stages), strict=True):
+        style = f"padding-left:{depth * 16}px" if depth else None
+        name = tag("span", row.name, class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
             stage_bar(row, bars, span_ms),
@@ -173,10 +175,15 @@ def hops(profile: Profile) -> Html:
     """The request's way, from HTTP to storage."""
     if not profile.hops:
         return Html("")
-    span_ms = max(max(one.start_ms + one.wall_ms for one in profile.hops), 1e-6)
+    span_ms = max([1e-6, *(one.start_ms + one.wall_ms for one in profile.hops)])
     rows: list[list[object]] = [
         [
-            tag("span", one.name, class_="nested" if one.parent else ""),
+            tag(
+                "span",
+                one.name,
+                class_="nested" if one.parent else None,
+                style="padding-left:16px" if one.parent else None,
+            ),
             hop_bar(one, span_ms),
             ms_text(one.start_ms),
             ms_text(one.wall_ms),
