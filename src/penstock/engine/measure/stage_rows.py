@@ -66,8 +66,9 @@ def _wall(timeline: Timeline) -> list[Interval]:
 
 
 def _frame(span: Span) -> bool:
-    """Says how long a run was, not what part of it something is."""
-    return marks.run_of(span.name) is not None or span.name.startswith(STEP)
+    """Says how long a run was or whose, not what part of it something is."""
+    ours = marks.run_of(span.name) is not None or marks.trace_of(span.name) is not None
+    return ours or span.name.startswith(STEP)
 
 
 def _ranges(timeline: Timeline, index: int) -> list[Span]:
@@ -80,7 +81,8 @@ def _ranges(timeline: Timeline, index: int) -> list[Span]:
     modules = own or list(thread.modules)
     if modules:
         return _without_root(modules)
-    return list(thread.annotations) if not said else []
+    runs = any(marks.run_of(span.name) is not None for span in thread.annotations)
+    return list(thread.annotations) if not said and not runs else []
 
 
 def _without_root(modules: list[Span]) -> list[Span]:
