@@ -10,6 +10,7 @@ from penstock.engine.lab.figures import (
     NONE,
     count_text,
     depths,
+    fact_text,
     fix_parts,
     ms_text,
     scaled_text,
@@ -21,6 +22,12 @@ from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Pr
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
+_OF = {
+    "live": "Of the captured run, which the profiler slows down.",
+    "trace": "Of the run in the trace.",
+    "preflight": "At the card's roof: no program is faster on it.",
+}
+"""What the stages' times are, by the profile's source."""
 
 
 def show(profile: Profile, *, top: int = 15) -> None:
@@ -49,13 +56,13 @@ def _headline(console: Console, profile: Profile) -> None:
         )
         said += f"; first call {ms_text(timing.first_ms)})" if timing.first_ms is not None else ")"
         folded(console, said)
-    if device.device_events and on_cpu(profile):
+    if device.span_ms and on_cpu(profile):
         folded(
             console,
             f"{count_text(device.device_events)} ops took {share_text(device.busy_share)} of {ms_text(device.span_ms)}; the rest is "
             "Python, dispatch and the profiler.",
         )
-    elif device.device_events:
+    elif device.span_ms:
         folded(
             console,
             f"Device busy {share_text(device.busy_share)} of {ms_text(device.span_ms)}; {count_text(device.kernels)} kernels; waits "
@@ -63,10 +70,11 @@ def _headline(console: Console, profile: Profile) -> None:
             f"other {ms_text(device.other_wait_ms)}.",
         )
     if profile.cost_nusd is not None:
-        folded(console, f"One run costs {usd(profile.cost_nusd)}.")
+        best = "At best one" if profile.source == "preflight" else "One"
+        folded(console, f"{best} run costs {usd(profile.cost_nusd)}.")
     if profile.source == "preflight":
-        for name, value in profile.facts.items():
-            put(console, f"  {name:<28} {value:,.6g}")
+        for name, value in (fact_text(*fact) for fact in profile.facts.items()):
+            put(console, f"  {name:<28} {value}")
     warned = list(profile.warnings) + ([] if timing is None else list(timing.warnings))
     if not device.reliable:
         warned.insert(0, f"Attribution is unreliable here: {device.unreliable_because}")
@@ -104,12 +112,12 @@ def _stages(console: Console, profile: Profile) -> None:
         total=True,
         elsewhere="--json or --report",
     )
-    said = "Of the captured run, which the profiler slows down."
+    said = _OF[profile.source] if profile.source in _OF else _OF["live"]
     if any(row.parent for row in profile.stages):
         said += " Indented stages are parts of others."
     if profile.cost_nusd is not None:
         said += " Cost: of the run without the profiler, by share." if profile.timing else ""
-    folded(console, said if profile.source == "live" else said.partition(",")[0] + ".", "dim")
+    folded(console, said, "dim")
     put(console, "")
 
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from penstock.base.errors import BadRequest
 from penstock.engine.lab import compare, sides
 from penstock.engine.lab.run import Ports, run
 from penstock.engine.measure import attribution, counting, hardware, peaks, timeline, timing, trace
@@ -19,6 +18,7 @@ from penstock.engine.measure.records import KernelRow, Profile, Timing, Variant
 from penstock.engine.workloads import generator, module, outputs, pipeline
 from penstock.engine.workloads.workload import Workload
 from penstock.engine_wiring.asked import Asked
+from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
 
 Tell = Callable[..., None]
 LEAST_S, MOST_S = 0.5, 10.0
@@ -43,11 +43,11 @@ def profile_live(asked: Asked, tell: Tell) -> Profile:
 def load(asked: Asked) -> Workload:
     """The workload behind the target, with the inputs that were asked for."""
     if asked.kind == "module":
-        _nothing_else(asked, "build() makes the module's inputs", "shape", "dtype", "batch", "device")
+        nothing_else(asked, "build() makes the module's inputs", "shape", "dtype", "batch", "device")
         return module.load(asked.target)
     device, dtype = asked.device or None, asked.dtype or None
     if asked.kind == "generator":
-        _nothing_else(asked, "a generator's prompt is --prompt", "shape")
+        nothing_else(asked, "a generator's prompt is --prompt", "shape")
         tokens = asked.tokens or generator.TOKENS
         return generator.load(
             asked.target,
@@ -63,30 +63,8 @@ def load(asked: Asked) -> Workload:
         dtype=dtype,
         steps=asked.steps or None,
         batch=asked.batch or 1,
-        arguments=_arguments(asked),
+        arguments=pipeline_arguments(asked),
     )
-
-
-def _arguments(asked: Asked) -> dict[str, Any]:
-    """The pipeline's own: the prompt, and height and width in pixels."""
-    given: dict[str, Any] = {"prompt": asked.prompt} if asked.prompt else {}
-    if asked.shape:
-        if len(asked.shape) not in (1, 2):
-            raise BadRequest(
-                f"A pipeline's --shape is its height and width, not {len(asked.shape)} numbers.",
-                param="--shape",
-                hint="Write --shape 1024,1024.",
-            )
-        given |= {"height": asked.shape[0], "width": asked.shape[-1]}
-    return given
-
-
-def _nothing_else(asked: Asked, why: str, *options: str) -> None:
-    given = [name for name in options if getattr(asked, name)]
-    if given:
-        raise BadRequest(
-            f"--{given[0]} changes nothing here: {why}.", param=f"--{given[0]}", hint="Leave it out."
-        )
 
 
 class FirstCall:

@@ -39,7 +39,10 @@ def profile_of(asked: Asked, tell: Tell) -> Profile:
 
 def _live(asked: Asked, tell: Tell) -> Profile:
     try:
-        from penstock.engine_wiring.live import profile_live  # noqa: PLC0415 - see tests/house/test_floors.py
+        if asked.gpu:
+            from penstock.engine_wiring.foreseen import profile_foreseen as done  # noqa: PLC0415 - see tests/house/test_floors.py
+        else:
+            from penstock.engine_wiring.live import profile_live as done  # noqa: PLC0415 - see tests/house/test_floors.py
     except ImportError as error:
         missing = (error.name or "torch").partition(".")[0]
         if missing == "penstock":
@@ -50,7 +53,7 @@ def _live(asked: Asked, tell: Tell) -> Profile:
             hint="Install the extra: pip install 'penstock[engine]'. A trace file needs none of it.",
         ) from error
 
-    return profile_live(asked, tell)
+    return done(asked, tell)
 
 
 def _of_file(asked: Asked, tell: Tell) -> Profile:
@@ -75,15 +78,22 @@ def requests_in(line: Timeline) -> tuple[str, ...]:
 
 
 def request_span(line: Timeline, trace_id: str) -> tuple[float, float] | None:
-    """From the first to the last microsecond of one request, where the capture is of several; else None."""
+    """Microseconds from one request's note to the next one's, where the capture is of several; else None."""
     if len(requests_in(line)) < 2:
         return None
     spans = [
         span
         for thread in line.threads
         for span in thread.annotations
-        if marks.trace_of(span.name) == trace_id
+        if marks.trace_of(span.name) is not None
     ]
-    if not spans:
+    own = [span for span in spans if marks.trace_of(span.name) == trace_id]
+    if not own:
         return None
-    return min(span.start_us for span in spans), max(span.end_us for span in spans)
+    begins = min(span.start_us for span in own)
+    others = [
+        span.start_us for span in spans if marks.trace_of(span.name) != trace_id and span.start_us > begins
+    ]
+    ends = max(span.end_us for span in own)
+    # A note has no length: what follows it is of its request, until the next one's note.
+    return begins, max(ends, min(others)) if others else max(ends, line.end_us)

@@ -47,6 +47,18 @@ def scaled_text(value: float | None, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
+def fact_text(name: str, value: float) -> tuple[str, str]:
+    """A fact's name and figure in words: ("weight_bytes", 2.78e6) -> ("weight", "2.78 MB"), by the unit in its name."""
+    words = name.replace("_", " ")
+    if name.endswith("_bytes") or name.startswith("bytes"):
+        return words.removesuffix(" bytes"), scaled_text(value, "B")
+    if name.endswith("_ms"):
+        return words.removesuffix(" ms"), ms_text(value)
+    if name == "flops":
+        return "work", scaled_text(value, "FLOP")
+    return words, f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
 def usd(nusd: int | None) -> str:
     """ "$0.0000015", exact; what is not known is said."""
     return NONE if nusd is None else f"${usd_text(nusd)}"
