@@ -32,6 +32,7 @@ SHOWN: dict[str, set[str]] = {
     "math-attention": {MI300X},
     "layout-conversions": {H100, MI300X},
     "device-copies": {B200},
+    "collectives": {B200},
     "memory-bound": {H100},
     "compute-bound": {MI300X},
 }
@@ -143,6 +144,12 @@ def test_the_t5_encoders_gated_gelu_is_nine_kernels():
 def test_layout_conversions_and_copies_by_count():
     assert found(H100)["layout-conversions"].facts["conversions"] == 3
     assert found(B200)["device-copies"].facts["copies"] == 219
+
+
+def test_b200s_collectives_run_alone():
+    one = found(B200)["collectives"]
+    assert "73 x all-reduce, 1 x all-gather" in one.evidence
+    assert one.facts["alone_ms"] == pytest.approx(one.facts["time_ms"])
 
 
 def test_without_peaks_nothing_is_said_of_a_roof():
