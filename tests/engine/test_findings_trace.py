@@ -157,6 +157,14 @@ def test_without_peaks_nothing_is_said_of_a_roof():
     assert ids & {"memory-bound", "compute-bound"} == set()
 
 
+def test_far_from_both_roofs_is_said():
+    """Batch 4 on an H100: below the ridge, and at a sixth of the bandwidth."""
+    assert "far away" in found(H100)["memory-bound"].title
+    assert "far away" not in found(MI300X)["compute-bound"].title
+    points = roofline.points(traces.real(MI300X), datasheets.sheet("mi300x"))
+    assert next(point.bound for point in points if point.name == "aten::mm") == "compute"
+
+
 def test_a_roof_is_never_under_what_was_done():
     for name in (H100, MI300X):
         line = traces.real(name)

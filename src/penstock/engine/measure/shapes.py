@@ -42,6 +42,19 @@ CONVOLUTIONS = frozenset(
         "convolution_overrideable",
     ]
 )
+SAME_SIZE = frozenset(
+    (
+        "native_layer_norm",
+        "native_group_norm",
+        "_softmax",
+        "_log_softmax",
+        "_safe_softmax",
+        "native_batch_norm",
+    )
+)
+"""Not pointwise, but their result is as large as their largest input, and each is read and written once at least."""
+REDUCTIONS = frozenset(("sum", "mean", "var", "var_mean", "std", "amax", "amin", "argmax", "any", "all"))
+"""Their result is taken for nothing beside what they read."""
 WITH_BIAS_FIRST = ("addmm", "baddbmm", "addbmm", "addmv")
 ATTENTIONS = frozenset(name for name in ops.FUSED_ATTENTION if name.startswith("_scaled_dot_product")) | {
     "scaled_dot_product_attention",
@@ -134,8 +147,10 @@ def _cost(name: str, given: tuple[Tensor | None, ...], said: tuple[str, ...]) ->
         return _convolution(name, given, said)
     if name in ATTENTIONS:
         return _attention(given)
-    if name in ops.POINTWISE:
+    if name in ops.POINTWISE or name in SAME_SIZE:
         return _pointwise(name, given)
+    if name in REDUCTIONS and given[0] is not None:
+        return Cost(None, given[0].nbytes)
     return None
 
 
