@@ -22,6 +22,8 @@ from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Pr
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
+_PROSE_CELLS = 120
+"""Findings are read, not searched: folded in a pipe, too."""
 _OF = {
     "live": "Of the captured run, which the profiler slows down.",
     "trace": "Of the run in the trace.",
@@ -164,7 +166,7 @@ def _findings(console: Console, profile: Profile) -> None:
     if not profile.findings:
         put(console, "Nothing was found that is worth a change.")
         return
-    table = Table(header_style="bold", show_lines=True)
+    table = Table(header_style="bold", show_lines=True, width=min(console.width, _PROSE_CELLS))
     table.add_column("saves at most", justify="right", no_wrap=True, vertical="top")
     table.add_column("finding", overflow="fold")
     for one in profile.findings:
