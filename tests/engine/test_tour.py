@@ -8,6 +8,8 @@ from penstock.base.errors import BadRequest
 from penstock.engine.lab import tour as lab
 from penstock.engine.measure.records import KernelRow
 from penstock.engine.workloads import outputs, tour
+from penstock.engine_wiring.asked import Asked
+from penstock.engine_wiring.profiling import profile_of
 
 SHAPE = (2, 8, 32, 64)
 TIMES = {"least_s": 0.0, "most_s": 0.05}
@@ -55,7 +57,7 @@ def test_what_is_seen_is_what_was_expected(geglu):
     assert geglu["eager"].max_error is None
     assert geglu["compile"].max_error < 1e-5
     assert geglu["kernels"].max_error < 1e-5
-    assert any("oneDNN ends the products" in line for line in geglu["kernels"].expected)
+    assert any(line.startswith("because: onednn") for line in geglu["kernels"].expected)
 
 
 @pytest.mark.parametrize("step", ["linear", "mlp"])
@@ -164,3 +166,26 @@ def test_mistakes_are_told(step, options, said):
     with pytest.raises(BadRequest, match=said) as caught:
         tour.load(step, **options)
     assert caught.value.hint
+
+
+def asked(**options):
+    return Asked(target="mlp", kind="tour", shape=SHAPE, quick=True, **options)
+
+
+def test_the_command_tells_it(monkeypatch):
+    """A whole profile: the step's stages, its sides though nobody asked for a comparison, its words."""
+    monkeypatch.setattr(tour, "compile_refusal", lambda device: "not in this test")
+    told = profile_of(asked(device="cpu"), lambda *said, **done: None)
+    assert [variant.name for variant in told.variants] == ["eager", "compile", "kernels"]
+    assert {row.name for row in told.stages} >= {"model.up", "model.act", "model.down"}
+    assert told.notes == tour.words(tour.load("mlp", shape=SHAPE, device="cpu"))
+    assert told.facts["flops"] == 2 * 2 * 16 * 32 * 64
+
+
+def test_the_command_foresees_it():
+    """On a card that is not here: two products and a gelu, of bf16."""
+    told = profile_of(Asked(target="mlp", kind="tour", shape=SHAPE, gpu="a100"), lambda *said, **done: None)
+    assert told.source == "preflight"
+    assert {row.op: row.count for row in told.kernels} == {"aten::addmm": 2, "aten::gelu": 1}
+    assert told.machine["dtype"] == "bf16"
+    assert told.facts["weight_bytes"] == 2 * (2 * 32 * 64 + 32 + 64)

@@ -174,6 +174,21 @@ class TourWorkload:
     def _kernel(self) -> tuple[Callable[[Tensor], Tensor], str, str]:
         """What runs, or why nothing does, and why this."""
         device, dtype, root = self.x_BSD.device, self.x_BSD.dtype, self.root
+        if (
+            isinstance(root, GeGlu) and device.type == "cpu"
+        ):  # shown wherever it runs, chosen by the table or not
+            weights = (root.gate.weight, root.up.weight, root.down.weight)
+            choice = table.pick("geglu", device=device, dtype=dtype)
+            said = (
+                choice.reason
+                if choice.name == "onednn"
+                else f"to be seen; {geglu.onednn_loss(device, dtype)}"
+            )
+            return (
+                (lambda x: geglu.with_onednn(x, *weights)),
+                geglu.onednn_refusal(device, dtype),
+                f"onednn: {said}",
+            )
         if isinstance(root, GeGlu):
             choice = table.pick("geglu", device=device, dtype=dtype)
             weights = (root.gate.weight, root.up.weight, root.down.weight)
@@ -340,7 +355,7 @@ def words(loaded: TourWorkload) -> tuple[str, ...]:
         f"Eager: five kernels. What stands between the products is written four times and read four times, {_mb(eager)}.",
         f"Compiled: four. GELU and multiply are one loop, GELU's result of {_mb(one)} never leaves the registers: {_mb(fused)} travel.",
         "A fused kernel called directly does the same without a compiler: nothing to wait for, and nothing to recompile.",
-        f"On a CPU oneDNN ends the products themselves with them: three kernels, {_mb(onednn)}.",
+        f"On a CPU oneDNN ends the products themselves with them: three kernels, {_mb(onednn)}. Faster only if its products are, too.",
     )
 
 
