@@ -81,7 +81,22 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def profiled(outputs):
+    """The stages with the residual, their cost, and the median as a program reads it."""
+    assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
+    assert float(outputs[1].splitlines()[-1]) > 0
+
+
+def traced(outputs):
+    """The trace was recorded and read, and the last table is the request's way with the capture's stages in it."""
+    assert "unattributed" in outputs[0]
+    assert "aten::addmm" in outputs[1]
+    assert all(word in outputs[-1] for word in ("HTTP plan", "gateway", "own/h100", "  model.0", "encode"))
+
+
 PROMISES = {
+    "profile-a-model.md": profiled,
+    "read-a-gpu-trace.md": traced,
     "give-teams-budgets.md": budgeted,
     "manage-keys-at-run-time.md": managed,
     "be-told-before-a-budget-ends.md": told,
@@ -96,6 +111,7 @@ PROMISES = {
 
 
 @needs_shell
+@pytest.mark.timeout(150)  # a page may run several programs, and two import torch
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_page_works_as_written(page, tmp_path, request):
     """A reader who types every block, in order, into an empty folder gets no error."""
