@@ -77,6 +77,7 @@ def test_shapes_memory_and_stacks_are_recorded_when_asked_for(tmp_path: Path):
         )
 
     assert has(bare) == (False, False, False)
+    assert has(events(capture.capture(call, path=tmp_path / "s.json", stacks=True))) == (False, True, False)
     assert has(full) == (True, True, True)
 
 

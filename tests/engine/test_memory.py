@@ -145,3 +145,18 @@ def test_growth_is_the_slope_whatever_the_first_step_keeps(base: int, slope: int
     after = [first, *(base + slope * step for step in range(steps))]
     assert memory.growth_per_step_bytes(after) == slope
     assert memory.growth_per_step_bytes(after[:2]) == 0
+
+
+def test_a_scheduler_that_fills_its_history_is_no_leak(tiny_sdxl: Any):
+    """DPM++ 2M keeps two outputs: the second step still adds one, no later step does."""
+    pipe = tiny_sdxl
+
+    def call() -> Any:
+        return pipe("a red lamp", num_inference_steps=4, height=64, width=64, output_type="pt")
+
+    stages = [StagePoint(pipe.unet, "forward", "unet"), StagePoint(pipe.vae, "decode", "vae")]
+    found = memory.seen(call, points=stages)
+    after = found.after["unet"]
+    assert after[2] > after[1]
+    assert memory.growth_per_step_bytes(after) == 0
+    assert found.by_stage["vae"] > found.by_stage["unet"] > 0

@@ -229,6 +229,10 @@ def _variants(console: Console, profile: Profile) -> None:
                 indent="  observed  ",
                 hang="            ",
             )
+        for line in one.differences:
+            folded(console, line, "yellow", indent="  differs   ", hang="            ")
+    for line in profile.notes:
+        folded(console, line)
     put(console, "")
 
 

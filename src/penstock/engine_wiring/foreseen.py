@@ -6,7 +6,7 @@ from penstock.base.errors import BadRequest
 from penstock.engine.lab import preflight
 from penstock.engine.measure import datasheets
 from penstock.engine.measure.records import Profile
-from penstock.engine.workloads import generator, on_meta
+from penstock.engine.workloads import generator, on_meta, tour
 from penstock.engine.workloads.on_meta import Plan
 from penstock.engine_wiring.asked import Asked
 from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
@@ -41,8 +41,13 @@ def plan(asked: Asked) -> Plan:
         return on_meta.of_generator(
             asked.target, tokens=asked.tokens or generator.TOKENS, batch=asked.batch or 1, **given
         )
+    if asked.kind == "tour":
+        nothing_else(asked, "the tour's sizes are its --shape", "batch", "steps", "tokens", "prompt")
+        shape = asked.shape or tour.SHAPE_GPU
+        step = tour.load(asked.target, shape=shape, dtype=asked.dtype or "bf16", device="meta")
+        return on_meta.of_call(asked.target, step.root, (step.x_BSD,), kind="tour")
     raise BadRequest(
         f"There is no pre-flight of {asked.target}.",
         param="--gpu",
-        hint="Name a module, a pipeline's folder or a generator's folder.",
+        hint="Name linear, mlp, geglu, a module, a pipeline's folder or a generator's folder.",
     )

@@ -10,12 +10,14 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from penstock.engine.lab import compare, sides
+from penstock.engine.lab import tour as guided
 from penstock.engine.lab.run import Ports, run
 from penstock.engine.measure import attribution, counting, hardware, peaks, timeline, timing, trace
 from penstock.engine.measure.capture import capture
 from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.records import KernelRow, Profile, Timing, Variant
-from penstock.engine.workloads import generator, module, outputs, pipeline
+from penstock.engine.workloads import generator, module, outputs, pipeline, tour
+from penstock.engine.workloads.tour import TourWorkload
 from penstock.engine.workloads.workload import Workload
 from penstock.engine_wiring.asked import Asked
 from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
@@ -33,7 +35,13 @@ def profile_live(asked: Asked, tell: Tell) -> Profile:
     loaded = cast("Workload", watched)
     with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
         path = asked.capture or Path(folder) / "capture.json"
-        profile = run(loaded, ports(loaded, asked, Path(folder), tell), path=path, tell=tell)
+        given = ports(loaded, asked, Path(folder), tell)
+        if isinstance(watched.workload, TourWorkload):
+            names = asked.compare or tour.SIDES  # the tour is a comparison, whether asked for or not
+            given = replace(given, compare=partial(_toured, watched.workload, names, asked, tell))
+        profile = run(loaded, given, path=path, tell=tell)
+        if isinstance(watched.workload, TourWorkload):
+            profile = replace(profile, notes=tour.words(watched.workload))
     first_ms = watched.first_ms
     if profile.timing is not None and first_ms is not None:
         profile = replace(profile, timing=replace(profile.timing, first_ms=first_ms))
@@ -45,6 +53,9 @@ def load(asked: Asked) -> Workload:
     if asked.kind == "module":
         nothing_else(asked, "build() makes the module's inputs", "shape", "dtype", "batch", "device")
         return module.load(asked.target)
+    if asked.kind == "tour":
+        nothing_else(asked, "the tour's sizes are its --shape", "batch", "steps", "tokens", "prompt")
+        return tour.load(asked.target, shape=asked.shape, dtype=asked.dtype, device=asked.device)
     device, dtype = asked.device or None, asked.dtype or None
     if asked.kind == "generator":
         nothing_else(asked, "a generator's prompt is --prompt", "shape")
@@ -71,21 +82,21 @@ class FirstCall:
     """A workload whose first call of all is timed: whoever makes it, it is the cold one."""
 
     def __init__(self, workload: Workload) -> None:
-        self._workload: Any = workload
+        self.workload: Any = workload
         self.first_ms: float | None = None
 
     def call(self) -> Any:
         """As the workload's."""
         if self.first_ms is not None:
-            return self._workload.call()
+            return self.workload.call()
         began_s = time.perf_counter()
-        result = self._workload.call()
+        result = self.workload.call()
         self.first_ms = (time.perf_counter() - began_s) * 1000
         return result
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the workload's own."""
-        return getattr(self._workload, name)
+        return getattr(self.workload, name)
 
 
 def ports(workload: Workload, asked: Asked, folder: Path, tell: Tell) -> Ports:
@@ -139,6 +150,16 @@ def _compared(
         ),
         shapes=asked.shapes,
         tell=tell,
+    )
+
+
+def _toured(
+    loaded: TourWorkload, names: tuple[str, ...], asked: Asked, tell: Tell, counts: Counts | None
+) -> tuple[Variant, ...]:
+    """The tour's own comparison; what it expects is written there, and not made from ``counts``."""
+    most_s = asked.seconds or (QUICK_MOST_S if asked.quick else MOST_S)
+    return guided.variants(
+        loaded, names, least_s=min(LEAST_S, most_s), most_s=most_s, shapes=asked.shapes, tell=tell
     )
 
 

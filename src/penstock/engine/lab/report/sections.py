@@ -293,11 +293,14 @@ def variants(profile: Profile) -> Html:
             )
             if one.kernels
             else None,
+            tag("p", "Differs:") if one.differences else None,
+            tag("ul", *(tag("li", line) for line in one.differences)) if one.differences else None,
         )
         for one in profile.variants
     ]
+    told = [tag("p", line) for line in profile.notes]
     return section(
-        "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns")
+        "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns"), *told
     )
 
 
