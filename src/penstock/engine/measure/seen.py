@@ -127,6 +127,8 @@ class GuidedPair(Struct, frozen=True, kw_only=True):
     """Arguments that were not: the conditions."""
     dicts: tuple[str, ...] = ()
     """Arguments that are dicts of tensors, and were not the same."""
+    ragged: tuple[str, ...] = ()
+    """Conditions whose shapes differ, as prompts of other lengths do."""
     shared: tuple[str, ...] = ()
     """Everything else that was given: numbers, flags, tensors without a batch."""
     gives_tensor: bool = False

@@ -25,7 +25,7 @@ def _sequential(pair: GuidedPair, steps: int) -> Finding:
         title=f"{pair.path} runs twice a step for guidance",
         evidence=(
             f"{pair.calls} calls of {pair.path} in {steps} steps; {pair.pairs} times two follow each other with the same "
-            f"{', '.join(pair.same) or 'latents'} and batch {pair.batch}, and differ in {', '.join(pair.differing + pair.dicts)} only"
+            f"{', '.join(pair.same) or 'latents'} and batch {pair.batch}, and differ in {', '.join(pair.differing + pair.ragged + pair.dicts)} only"
             + (f"; {saves:.1f} ms, {how}." if saves is not None else ".")
         ),
         saves_ms=saves,
@@ -42,9 +42,16 @@ def _sequential(pair: GuidedPair, steps: int) -> Finding:
 
 
 def code(pair: GuidedPair) -> str:
-    """The one call, with the denoiser's own parameter names; ``…_first`` and ``…_second`` are the two conditions as they were."""
+    """The one call, with the denoiser's own parameter names; ``…_first`` and ``…_second`` are the two conditions as they were.
+
+    Conditions of other lengths are padded: the padding must be masked.
+    """
     given = [f"{name}=torch.cat([{name}] * 2)" for name in pair.same]
     given += [f"{name}=torch.cat([{name}_first, {name}_second])" for name in pair.differing]
+    given += [
+        f"{name}=torch.nn.utils.rnn.pad_sequence([*{name}_first, *{name}_second], batch_first=True)"
+        for name in pair.ragged
+    ]
     given += [
         f"{name}={{key: torch.cat([{name}_first[key], {name}_second[key]]) for key in {name}_first}}"
         for name in pair.dicts
