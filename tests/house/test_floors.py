@@ -20,10 +20,20 @@ BOTH = {"cli", "engine_wiring", "testing"}
 """Who stands above both wings."""
 TORCHLESS = {
     "penstock.engine",
+    "penstock.engine.measure.chains",
+    "penstock.engine.measure.datasheets",
     "penstock.engine.measure.marks",
+    "penstock.engine.lab.from_trace",
+    "penstock.engine.measure.attribution",
+    "penstock.engine.measure.gaps",
+    "penstock.engine.measure.intervals",
+    "penstock.engine.measure.kernel_names",
+    "penstock.engine.measure.ops",
     "penstock.engine.measure.records",
-    "penstock.engine.measure.trace",
+    "penstock.engine.measure.shapes",
+    "penstock.engine.measure.stage_rows",
     "penstock.engine.measure.timeline",
+    "penstock.engine.measure.trace",
     "penstock.engine.workloads.workload",
 }
 """Engine modules that a trace file needs: torch is not imported by them, and by nothing of ``measure.findings``."""

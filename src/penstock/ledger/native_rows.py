@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.base.native import load_native
-from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS, INSERT_CALLS, INSERT_ENTRIES
+from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS, INSERT_CALLS, INSERT_ENTRIES, PRAGMAS
 
 if TYPE_CHECKING:
     from penstock.ledger._rows import Writer
 
 native, missing = load_native("penstock.ledger", "_rows", Path(__file__).parent)
 """``missing``: why there is none; "" where there is."""
-_PRAGMAS = ("PRAGMA synchronous = NORMAL", "PRAGMA journal_size_limit = 67108864")
-"""As ``schema.open_writer`` sets them for its connection."""
 
 
 def native_writer(path: str) -> "Writer | None":
@@ -24,4 +22,4 @@ def native_writer(path: str) -> "Writer | None":
     if native is None or not native.available():
         return None
     statements = (INSERT_CALLS[1], INSERT_ENTRIES[1])
-    return native.Writer(path, _PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)))
+    return native.Writer(path, PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)))

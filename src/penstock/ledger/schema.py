@@ -12,6 +12,7 @@ Does not: rows of Entry.lines as a table of its own; the view ``lines`` unfolds 
 import sqlite3
 
 from penstock.base.errors import ConfigFault
+from penstock.ledger.checkpoint import NET_PAGES
 from penstock.ledger.entry import Call, Entry
 
 APPLICATION_ID = 0x50454E53
@@ -199,6 +200,15 @@ def insert_of(table: str, columns: tuple[str, ...], rows: int) -> str:
 INSERT_CALLS: dict[int, str] = {rows: insert_of("calls", CALL_COLUMNS, rows) for rows in STATEMENT_ROWS}
 INSERT_ENTRIES: dict[int, str] = {rows: insert_of("entries", ENTRY_COLUMNS, rows) for rows in STATEMENT_ROWS}
 
+PRAGMAS = (
+    # NORMAL: a killed process loses nothing; a power cut may take the last commits, never the file's
+    # integrity. Why that is enough here: decision 001.
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA journal_size_limit = 67108864",
+    f"PRAGMA wal_autocheckpoint = {NET_PAGES}",
+)
+"""Of every connection that writes the ledger."""
+
 
 def open_writer(path: str) -> sqlite3.Connection:
     """Open or create the ledger and migrate it. Raises ConfigFault with a sentence."""
@@ -209,10 +219,8 @@ def open_writer(path: str) -> sqlite3.Connection:
     try:
         refuse_strangers(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL: a killed process loses nothing; a power cut may take the last commits, never the file's
-        # integrity. Why that is enough here: decision 001.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
         _migrate(connection, path)
         # From here on sqlite3 begins a transaction itself, with the first row of a batch.
         connection.isolation_level = "IMMEDIATE"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Protocol
 
+from penstock.ledger.checkpoint import Checkpointer
 from penstock.ledger.entry import Entry, Record
 from penstock.ledger.native_rows import native_writer
 from penstock.ledger.reading import open_reader
@@ -102,6 +103,7 @@ class SqliteStore:
         try:
             self._reader = open_reader(path)
             self._native = native_writer(path)
+            self._checkpoints = Checkpointer(path)
         except sqlite3.Error as error:
             self._writer.close()
             raise cannot_open(path, error) from error
@@ -115,6 +117,7 @@ class SqliteStore:
         writer = self._writer
         if self._native is not None and not any(isinstance(owner, Group) for owner, _, _ in batch):
             self._native.write(batch)
+            self._checkpoints.wrote(len(batch))
             return
         try:
             for start in range(0, len(batch), SLICE_RECORDS):
@@ -127,6 +130,8 @@ class SqliteStore:
         except BaseException:
             writer.rollback()
             raise
+        # A group is one row of the batch, however many entries it has.
+        self._checkpoints.wrote(sum(len(values) // len(_ENTRY_NULLS) for _, _, values in batch))
 
     def _groups(
         self, owners: tuple[Record | Written | Group, ...], entries: tuple[list[Any], ...]
@@ -178,6 +183,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """The writer last: only who may write can fold the WAL into the file when the last connection goes."""
+        self._checkpoints.close()
         with self._reading:
             self._reader.close()
         if self._native is not None:

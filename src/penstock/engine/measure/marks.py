@@ -10,6 +10,9 @@ MODULE = "module: "
 RUN = "run: "
 """``run: <label>``: one whole call of the workload; what its stages do not cover is the residual."""
 
+TRACE = "penstock.trace:"
+"""``penstock.trace:<id>``: the request that a run served, by the id that the gateway's ledger has (``x-penstock-trace``)."""
+
 
 def stage_of(annotation: str) -> str | None:
     """The stage that an annotation names; None where it is none of ours."""
@@ -24,3 +27,8 @@ def module_of(annotation: str) -> str | None:
 def run_of(annotation: str) -> str | None:
     """The run that an annotation names; None where it is none of ours."""
     return annotation.removeprefix(RUN) if annotation.startswith(RUN) else None
+
+
+def trace_of(annotation: str) -> str | None:
+    """The request's trace id that an annotation names; None where it is none of ours."""
+    return annotation.removeprefix(TRACE) if annotation.startswith(TRACE) else None

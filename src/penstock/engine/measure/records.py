@@ -102,7 +102,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Timing(Struct, frozen=True, kw_only=True):
-    """Calls timed without a profiler. Quartiles of ``runs`` calls after ``warmup`` calls."""
+    """Calls timed without a profiler. Quartiles of ``runs`` samples after ``warmup`` calls."""
 
     median_ms: float
     low_ms: float
@@ -113,6 +113,8 @@ class Timing(Struct, frozen=True, kw_only=True):
     """The very first call, cold."""
     clock: str = "wall"
     """``wall``, ``thread`` (CPU time of the thread) or ``cuda-events``."""
+    per_sample: int = 1
+    """Calls within one of the ``runs``: short calls are timed several at once, and divided."""
     warnings: tuple[str, ...] = ()
     """What disturbed it: ``the machine was disturbed: wall ÷ CPU time 3.1``."""
 

@@ -1,0 +1,64 @@
+"""Figures as people read them: milliseconds, shares, counts and money, one way in the terminal and in the report."""
+
+from penstock.base.money import usd_text
+
+NONE = "-"
+"""What is not known; never shown as 0."""
+_SCALES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+
+
+def ms_text(value_ms: float | None) -> str:
+    """ "0.0123 ms", "12.3 ms", "1,171.6 ms": three digits that say something, and none that do not."""
+    if value_ms is None:
+        return NONE
+    size = abs(value_ms)
+    if size >= 100 or size == 0:
+        return f"{value_ms:,.1f} ms"
+    if size >= 10:
+        return f"{value_ms:.2f} ms"
+    return f"{value_ms:.3f} ms" if size >= 0.01 else f"{value_ms * 1000:.2f} µs"
+
+
+def share_text(share: float | None) -> str:
+    """ "16.2 %"."""
+    return NONE if share is None else f"{share * 100:.1f} %"
+
+
+def count_text(value: float | None) -> str:
+    """ "8,042"."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def scaled_text(value: float | None, unit: str) -> str:
+    """ "13.52 TFLOP", "265 GB": decimal prefixes."""
+    if value is None:
+        return NONE
+    for scale, prefix in _SCALES:
+        if abs(value) >= scale:
+            shown = value / scale
+            digits = 0 if abs(shown) >= 100 else 1 if abs(shown) >= 10 else 2
+            return f"{shown:,.{digits}f} {prefix}{unit}"
+    return f"{value:,.0f} {unit}"
+
+
+def usd(nusd: int | None) -> str:
+    """ "$0.0000015", exact; what is not known is said."""
+    return NONE if nusd is None else f"${usd_text(nusd)}"
+
+
+def short_text(text: str, most: int) -> str:
+    """The text in at most ``most`` characters: its middle goes first, for kernels differ at both ends."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (most - 1 - head) :]}"
+
+
+def fix_parts(fix: str) -> tuple[str, str]:
+    """A finding's fix as its sentence and its code; either may be empty. The code begins on the second line."""
+    sentence, _, code = fix.strip().partition("\n")
+    code = code.strip("\n")
+    lines = code.splitlines()
+    if len(lines) > 1 and lines[0].startswith("```") and lines[-1].startswith("```"):
+        code = "\n".join(lines[1:-1])
+    return sentence, code

@@ -1,0 +1,65 @@
+"""A profile from a trace that was made elsewhere. Needs no torch."""
+
+from pathlib import Path
+
+from penstock.engine.measure import attribution, findings, gaps, stage_rows, timeline, trace
+from penstock.engine.measure.records import Peaks, Profile
+from penstock.engine.measure.timeline import Timeline
+
+
+def profile_of_trace(
+    path: Path, *, price_nusd_per_s: int | None = None, peaks: Peaks | None = None, most_slices: int = 20000
+) -> Profile:
+    """The whole profile of a ``.json`` or ``.json.gz`` file. ``price_nusd_per_s``: of the device, nano-dollars a second.
+
+    Raises BadRequest where the file is no trace.
+    """
+    line = timeline.build(trace.load(path))
+    return of_timeline(
+        line, target=path.name, price_nusd_per_s=price_nusd_per_s, peaks=peaks, most_slices=most_slices
+    )
+
+
+def of_timeline(
+    line: Timeline,
+    *,
+    target: str,
+    price_nusd_per_s: int | None = None,
+    peaks: Peaks | None = None,
+    most_slices: int = 20000,
+) -> Profile:
+    """The profile of a timeline; its wall time is the profiled run's."""
+    wall_us = stage_rows.wall_us(line)
+    return Profile(
+        target=target,
+        source="trace",
+        device=gaps.summary(line),
+        wall_ms=wall_us / 1e3,
+        stages=stage_rows.stages(line, price_nusd_per_s=price_nusd_per_s),
+        kernels=attribution.kernels(line),
+        findings=findings.of_timeline(line, peaks),
+        peaks=peaks,
+        timeline=timeline.slices(line, most=most_slices),
+        warnings=warnings(line),
+        cost_nusd=None if price_nusd_per_s is None else round(price_nusd_per_s * wall_us / 1e6),
+    )
+
+
+def warnings(line: Timeline) -> tuple[str, ...]:
+    """What a reader must know of how the trace was made."""
+    told: list[str] = []
+    if line.with_stack:
+        told.append(
+            "recorded with_stack: the Python tracer slows the host, so host times and host waits are too long"
+        )
+    if line.others:
+        count = len(line.others) + 1
+        told.append(
+            f"{count} devices are in the trace; the figures are of {line.device} (index {line.device_index}), the busiest"
+        )
+    if line.overheads:
+        lost_ms = sum(span.dur_us for span in line.overheads) / 1e3
+        told.append(f"the profiler itself took {lost_ms:.1f} ms on the host ({len(line.overheads)} times)")
+    if line.skipped:
+        told.append(f"{line.skipped} events could not be understood and were left out")
+    return tuple(told)

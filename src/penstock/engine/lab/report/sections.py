@@ -1,0 +1,320 @@
+"""The parts of the report beside its pictures: head, findings, tables."""
+
+from collections.abc import Sequence
+
+from penstock.engine.lab.figures import (
+    NONE,
+    count_text,
+    fix_parts,
+    ms_text,
+    scaled_text,
+    share_text,
+    usd,
+)
+from penstock.engine.lab.report.markup import Html, joined, tag
+from penstock.engine.lab.report.roofline import spots
+from penstock.engine.lab.report.waterfall import bars_of, hop_bar, span_of, stage_bar
+from penstock.engine.measure.records import UNATTRIBUTED, Finding, Profile, RooflinePoint, Variant
+
+MOST_KERNELS = 100
+
+
+def table(caption: str, titles: Sequence[str], rows: Sequence[Sequence[object]], *, words: int = 1) -> Html:
+    """A table whose first ``words`` columns are text and the others figures."""
+    head = tag(
+        "tr", *(tag("th", title, scope="col", class_=_kind(i, words)) for i, title in enumerate(titles))
+    )
+    body = [
+        tag(
+            "tr",
+            tag("th", row[0], scope="row"),
+            *(tag("td", cell, class_=_kind(i, words)) for i, cell in enumerate(row[1:], 1)),
+        )
+        for row in rows
+    ]
+    made = tag(
+        "table", tag("caption", caption, class_="quiet"), tag("thead", head), tag("tbody", joined(body))
+    )
+    return tag("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _kind(index: int, words: int) -> str | None:
+    return None if index < words else "figure"
+
+
+def section(identity: str, title: str, *children: Html | str) -> Html:
+    """A part of the page with its heading."""
+    return tag("section", tag("h2", title), *children, id=identity)
+
+
+def head(profile: Profile) -> Html:
+    """What was profiled, on what, and the figures that count."""
+    device, timing = profile.device, profile.timing
+    tiles: list[tuple[str, str, str]] = []
+    if timing is not None:
+        spread = f"{ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}, {timing.runs} runs, {timing.clock}"
+        tiles.append(("median, without profiler", ms_text(timing.median_ms), spread))
+        if timing.first_ms is not None:
+            tiles.append(("first call", ms_text(timing.first_ms), "cold"))
+    if profile.wall_ms is not None:
+        tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
+    if device.device_events:
+        tiles.append(("device busy", share_text(device.busy_share), f"of {ms_text(device.span_ms)}"))
+        waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
+        tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
+        tiles.append(("kernels", count_text(device.kernels), f"{device.correlated:,} events with a launch"))
+    if profile.cost_nusd is not None:
+        tiles.append(("cost of a run", usd(profile.cost_nusd), "on the configured device"))
+    shown = [
+        tag(
+            "div",
+            tag("dt", name),
+            tag("dd", value, tag("small", note) if note else None),
+            class_="tile",
+        )
+        for name, value, note in tiles
+    ]
+    warned = [*profile.warnings, *(() if timing is None else timing.warnings)]
+    if not device.reliable:
+        warned.insert(0, f"Attribution is unreliable here: {device.unreliable_because}")
+    kind = {"live": "a live run", "trace": "a trace file", "preflight": "a pre-flight without a device"}
+    return tag(
+        "header",
+        tag("p", "Penstock profile", class_="brand"),
+        tag("h1", profile.target),
+        tag("p", f"{kind.get(profile.source, profile.source)} · {device.name}", class_="quiet"),
+        tag("dl", *shown, class_="tiles"),
+        tag("ul", *(tag("li", one) for one in warned), class_="warnings") if warned else None,
+    )
+
+
+def findings(profile: Profile) -> Html:
+    """Each with its proof and its fix, as they are ranked."""
+    if not profile.findings:
+        return section("findings", "Findings", tag("p", "Nothing was found that is worth a change."))
+    most = max((one.saves_ms or 0.0 for one in profile.findings), default=0.0)
+    cards = [_card(index, one, most) for index, one in enumerate(profile.findings, 1)]
+    return section("findings", "Findings", tag("ol", *cards, class_="findings"))
+
+
+def _card(index: int, finding: Finding, most_ms: float) -> Html:
+    sentence, code = fix_parts(finding.fix)
+    saves = None
+    if finding.saves_ms is not None:
+        share = finding.saves_ms / most_ms * 100 if most_ms else 0
+        saves = tag(
+            "p",
+            tag("span", style=f"width:{share:.1f}%", class_="meter", aria_hidden="true"),
+            f"saves at most {ms_text(finding.saves_ms)}",
+            class_="saves",
+        )
+    parts = [
+        tag("h3", finding.title),
+        tag(
+            "p",
+            tag("code", finding.id),
+            f" · {finding.where}" if finding.where else None,
+            class_="quiet",
+        ),
+        saves,
+        tag("p", finding.evidence),
+    ]
+    if sentence:
+        parts.append(tag("p", tag("strong", "Fix: "), sentence))
+    if code:
+        copy = tag("button", "Copy", type="button", class_="copy", data_copies=f"fix-{index}")
+        parts.append(tag("div", copy, tag("pre", tag("code", code, id=f"fix-{index}")), class_="fix"))
+    if finding.proof:
+        parts.append(tag("p", tag("strong", "It worked if: "), finding.proof))
+    return tag("li", tag("article", *parts))
+
+
+def stages(profile: Profile) -> Html:
+    """The waterfall: a table whose first picture is the axis of time."""
+    if not profile.stages:
+        return Html("")
+    bars = bars_of(profile)
+    span_ms = span_of(profile, bars)
+    priced = any(row.cost_nusd is not None for row in profile.stages)
+    titles = [
+        "stage",
+        f"0 to {ms_text(span_ms)}",
+        "wall",
+        "share",
+        "calls",
+        "exposed host",
+        "device busy",
+        "launches",
+    ]
+    if priced:
+        titles.append("cost")
+    rows: list[list[object]] = []
+    for row in profile.stages:
+        name = tag("span", row.name, class_="nested" if row.parent else "", title=row.parent or None)
+        cells: list[object] = [
+            name,
+            stage_bar(row, bars, span_ms),
+            ms_text(row.wall_ms),
+            share_text(row.share),
+            NONE if row.name == UNATTRIBUTED else count_text(row.calls),
+            ms_text(row.exposed_host_ms),
+            ms_text(row.gpu_busy_ms),
+            count_text(row.launches),
+        ]
+        rows.append([*cells, usd(row.cost_nusd)] if priced else cells)
+    note = (
+        "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
+        "launched inside it. Exposed host time: the host worked and the device had nothing to do."
+    )
+    return section(
+        "stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet")
+    )
+
+
+def hops(profile: Profile) -> Html:
+    """The request's way, from HTTP to storage."""
+    if not profile.hops:
+        return Html("")
+    span_ms = max(max(one.start_ms + one.wall_ms for one in profile.hops), 1e-6)
+    rows: list[list[object]] = [
+        [
+            tag("span", one.name, class_="nested" if one.parent else ""),
+            hop_bar(one, span_ms),
+            ms_text(one.start_ms),
+            ms_text(one.wall_ms),
+            ms_text(one.gpu_busy_ms),
+            one.target or NONE,
+            one.klass or NONE,
+            usd(one.cost_nusd),
+        ]
+        for one in profile.hops
+    ]
+    titles = [
+        "hop",
+        f"0 to {ms_text(span_ms)}",
+        "start",
+        "wall",
+        "device busy",
+        "target",
+        "class",
+        "cost",
+    ]
+    note = "Indented rows are parts of the row above them, and so is their cost."
+    shown = ", ".join(profile.trace_ids)
+    return section(
+        "hops",
+        f"The request {shown}".strip(),
+        table("Hops", titles, rows, words=2),
+        tag("p", note, class_="quiet"),
+    )
+
+
+def kernels(profile: Profile) -> Html:
+    """The table beside the treemap."""
+    total = sum(row.total_ms for row in profile.kernels)
+    rows = [
+        [
+            tag("span", row.name, class_="kernel"),
+            row.means or NONE,
+            (row.op or NONE) + ("" if row.attributed else " (replayed: unreliable)"),
+            row.module or NONE,
+            count_text(row.count),
+            ms_text(row.total_ms),
+            share_text(row.total_ms / total if total else None),
+        ]
+        for row in profile.kernels[:MOST_KERNELS]
+    ]
+    titles = ["kernel", "means", "op", "module", "count", "total", "share"]
+    more = len(profile.kernels) - MOST_KERNELS
+    note = tag("p", f"{more} more rows: --json has them all.", class_="quiet") if more > 0 else Html("")
+    return joined((table("Kernels", titles, rows, words=4), note))
+
+
+def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
+    """The table beside the roofline."""
+    rows = [
+        [
+            spot.point.name,
+            f"{spot.intensity:,.3g}",
+            scaled_text(spot.point.flops, "FLOP"),
+            scaled_text(spot.point.bytes, "B"),
+            ms_text(spot.point.time_ms),
+            scaled_text(spot.rate, "FLOP/s") if spot.known else NONE,
+            share_text(spot.of_roof),
+            spot.point.bound or NONE,
+        ]
+        for spot in spots(found, profile.peaks)[:MOST_KERNELS]
+    ]
+    titles = ["name", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof", "bound"]
+    return table("Roofline", titles, rows)
+
+
+def variants(profile: Profile) -> Html:
+    """``--compare``: side by side, and expected against observed."""
+    if not profile.variants:
+        return Html("")
+    rows = [_variant(one) for one in profile.variants]
+    titles = [
+        "variant",
+        "median",
+        "quartiles",
+        "gain",
+        "max error",
+        "prepared in",
+        "graphs",
+        "breaks even after",
+    ]
+    seen = [
+        tag(
+            "article",
+            tag("h3", one.name),
+            tag("p", one.refused) if one.refused else None,
+            tag("p", "Expected:") if one.expected else None,
+            tag("ul", *(tag("li", line) for line in one.expected)) if one.expected else None,
+            tag("p", "Observed:") if one.kernels else None,
+            tag(
+                "ul",
+                *(
+                    tag("li", f"{row.count} x {row.name}", f" ({row.means})" if row.means else None)
+                    for row in one.kernels
+                ),
+            )
+            if one.kernels
+            else None,
+        )
+        for one in profile.variants
+    ]
+    return section(
+        "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns")
+    )
+
+
+def _variant(one: Variant) -> list[object]:
+    timing = one.timing
+    return [
+        one.name,
+        "not run" if one.refused else ms_text(None if timing is None else timing.median_ms),
+        NONE if timing is None else f"{ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}",
+        NONE if one.gain is None else f"{one.gain:.2f}x",
+        NONE if one.max_error is None else f"{one.max_error:.2g}",
+        f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
+        count_text(one.graphs),
+        NONE if one.break_even_calls is None else f"{one.break_even_calls:,.0f} calls",
+    ]
+
+
+def machine(profile: Profile) -> Html:
+    """What the figures rest on."""
+    said = dict(profile.machine)
+    if profile.peaks is not None:
+        peaks = profile.peaks
+        said["peaks"] = (
+            f"{peaks.device}: "
+            + ", ".join(f"{name} {scaled_text(rate, 'FLOP/s')}" for name, rate in peaks.flops_per_s.items())
+            + f", memory {scaled_text(peaks.bytes_per_s, 'B/s')} ({peaks.source})"
+        )
+    said |= {name: f"{value:,.6g}" for name, value in profile.facts.items()}
+    if not said:
+        return Html("")
+    rows = [joined((tag("dt", name), tag("dd", value))) for name, value in said.items()]
+    return section("machine", "What it rests on", tag("dl", *rows, class_="facts"))

@@ -1,0 +1,99 @@
+"""Device time by kernel, with the op and the module that launched it."""
+
+from penstock.engine.measure import kernel_names, marks, shapes
+from penstock.engine.measure.records import KernelRow
+from penstock.engine.measure.timeline import NN_MODULE, Call, DeviceEvent, Timeline
+
+COMPILED = "## Call CompiledFxGraph "
+"""How Inductor names the range of a compiled graph; the graph's hash follows."""
+
+
+def kernels(timeline: Timeline) -> tuple[KernelRow, ...]:
+    """One row per (name, op, module), longest first; the rows' ``total_ms`` sum to the device events' time.
+
+    ``flops`` and ``bytes`` where the trace holds shapes and the op is known: counted once for each op, at its longest kernel.
+    On a CPU the name is the op that did the work, and ``op`` the one that called it (``aten::addmm`` by ``aten::linear``).
+    """
+    costs = op_costs(timeline)
+    grouped: dict[tuple[str, str, str, bool], list[DeviceEvent]] = {}
+    for event in timeline.events:
+        key = (event.name, op_of(event, on_cpu=timeline.on_cpu), module_of(event.call), not event.replayed)
+        grouped.setdefault(key, []).append(event)
+    rows: list[KernelRow] = []
+    for (name, op, module, attributed), events in grouped.items():
+        known = [costs[id(event)] for event in events if id(event) in costs]
+        flops = [cost.flops for cost in known if cost.flops is not None]
+        moved = [cost.bytes for cost in known if cost.bytes is not None]
+        rows.append(
+            KernelRow(
+                name=name,
+                count=len(events),
+                total_ms=sum(event.dur_us for event in events) / 1e3,
+                op=op,
+                module=module,
+                means=kernel_names.decode(name).means,
+                flops=sum(flops) if flops else None,
+                bytes=sum(moved) if moved else None,
+                attributed=attributed,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (-row.total_ms, row.name, row.op, row.module)))
+
+
+def op_of(event: DeviceEvent, *, on_cpu: bool = False) -> str:
+    """The op's name; empty where none is known (a graph replay's kernels have none)."""
+    if event.op is None or event.replayed:
+        return ""
+    if on_cpu:
+        return event.op.parent.name if event.op.parent else ""
+    return event.op.name
+
+
+def module_of(call: Call | None) -> str:
+    """The innermost module around a launch, else the innermost annotation; of both, the one that started later.
+
+    Our own ranges give the dotted name (``unet.down_blocks.0``); a frame of the profiler's gives the class (``Linear``).
+    """
+    if call is None or call.replays:
+        return ""
+    module, annotation = call.module, call.annotation
+    if module is not None and (annotation is None or module.start_us >= annotation.start_us):
+        return class_of(module.name)
+    if annotation is None:
+        return ""
+    return marks.module_of(annotation.name) or marks.stage_of(annotation.name) or plain(annotation.name)
+
+
+def plain(annotation: str) -> str:
+    """``## Call CompiledFxGraph fp5r5pk7bndv… ##`` -> ``compiled graph fp5r5pk7``; other names as they are."""
+    if not annotation.startswith(COMPILED):
+        return annotation
+    return f"compiled graph {annotation.removeprefix(COMPILED).strip()[:8]}"
+
+
+def class_of(frame: str) -> str:
+    """``nn.Module: Linear_3`` -> ``Linear``."""
+    name = frame.removeprefix(NN_MODULE)
+    stem, _, number = name.rpartition("_")
+    return stem if stem and number.isdecimal() else name
+
+
+def op_costs(timeline: Timeline) -> dict[int, shapes.Cost]:
+    """id(device event) -> FLOPs and bytes of the op that launched it, at the longest event of each call of the op."""
+    longest: dict[int, DeviceEvent] = {}
+    owners: dict[int, shapes.Cost] = {}
+    for event in timeline.events:
+        if event.replayed or event.kind != "kernel":
+            continue
+        op = event.op
+        cost = shapes.cost(op) if op else None
+        if op is not None and (cost is None or cost.flops is None) and op.parent is not None:
+            above = shapes.cost(op.parent)
+            if above is not None and above.flops is not None:
+                op, cost = op.parent, above
+        if op is None or cost is None:
+            continue
+        best = longest.get(id(op))
+        if best is None or event.dur_us > best.dur_us:
+            longest[id(op)], owners[id(op)] = event, cost
+    return {id(event): owners[key] for key, event in longest.items()}

@@ -1,0 +1,239 @@
+"""Names in a trace for what a live object's methods and modules do, without a change to anybody's source.
+
+Bound methods are replaced on the instance, modules' calls by hooks, for the time of a ``with`` block; what was there comes back,
+whatever was raised in between. The names are ``marks``': ``stage: unet``, ``module: unet.mid_block``.
+
+Compiled modules are wrapped from outside: a range within a compiled region would be traced into it, and cost a recompile.
+"""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from penstock.base.errors import BadRequest
+from penstock.engine.measure import inside, marks
+
+ABSENT: Any = object()
+"""The attribute was not in the object's own ``__dict__``."""
+CALLS = ("forward", "__call__")
+"""Both name the call of a module."""
+
+
+class Point(Protocol):
+    """A method of a live object that is a stage: as ``workloads.workload.StagePoint``."""
+
+    @property
+    def owner(self) -> Any:
+        """The object: a module, a pipeline, anything with a ``__dict__``; a class or a Python module, too."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """The attribute's name."""
+        ...
+
+    @property
+    def stage(self) -> str:
+        """What to call it."""
+        ...
+
+
+Beat = Callable[[str, bool], None]
+"""Called with a stage's name as it begins (True) and as it ends (False), also when it ends by raising."""
+
+
+@contextlib.contextmanager
+def staged(
+    points: Sequence[Point] = (),
+    *,
+    modules: Mapping[str, torch.nn.Module] | None = None,
+    beat: Beat | None = None,
+    depth: int = 2,
+) -> Generator[None]:
+    """Ranges around every call of these methods and modules, until the block ends.
+
+    Args:
+        points: methods that are stages. A module's ``forward`` (or ``__call__``) is its call, compiled or not.
+        modules: parts by name; they and their descendants get ranges with their dotted names.
+        beat: told about each stage as it begins and ends; for memory and counts per stage.
+        depth: how many levels below each of ``modules`` get ranges of their own.
+
+    Raises:
+        BadRequest: a point names something that cannot be called, or an object without a ``__dict__``.
+    """
+    with contextlib.ExitStack() as undo:
+        for point in points:
+            _wrap(point, beat, undo)
+        seen: set[int] = set()
+        for name, module in (modules or {}).items():
+            _hook_all(name, module, depth, seen, undo)
+        yield
+
+
+def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
+    """Replace one method for a while."""
+    owner, method = _place(point)
+    if not hasattr(owner, "__dict__"):
+        raise BadRequest(
+            f"{_say(point)} cannot be a stage: the object keeps no attributes of its own (__slots__).",
+            param="stages",
+            hint="Name a method of an object that holds it, or the class.",
+        )
+    before = _own(owner).get(method, ABSENT)
+    kind, callee = _unwrapped(owner, method)
+    if not callable(callee):
+        why = "there is no such method" if callee is None else "it is not callable"
+        raise BadRequest(f"{_say(point)} cannot be a stage: {why}.", param="stages")
+    ranged = _ranged(callee, point.stage, beat)
+    undo.callback(_back, owner, method, before)
+    if isinstance(owner, type):
+        setattr(owner, method, kind(ranged) if kind else ranged)
+    else:
+        _own(owner)[method] = ranged  # not setattr: owners' own __setattr__ registers, checks or refuses
+
+
+def _unwrapped(owner: Any, method: str) -> tuple[Any, Any]:
+    """(``staticmethod``, ``classmethod`` or None, the callable itself). Only on classes are the two still wrapped."""
+    found: Any = inspect.getattr_static(owner, method, None) if isinstance(owner, type) else None
+    for kind in (staticmethod, classmethod):
+        if type(found) is kind:
+            return kind, getattr(found, "__func__")  # noqa: B009 - the type checker knows no type for it
+    return None, getattr(owner, method, None)
+
+
+def _place(point: Point) -> tuple[Any, str]:
+    """Where a point's callable is kept. A module that was compiled in place keeps it in ``_compiled_call_impl``."""
+    owner, method = point.owner, point.method
+    if isinstance(owner, torch.nn.Module) and method in CALLS:
+        compiled = _own(owner).get("_compiled_call_impl") is not None
+        return owner, "_compiled_call_impl" if compiled else "forward"
+    return owner, method
+
+
+def _ranged(callee: Callable[..., Any], stage: str, beat: Beat | None) -> Callable[..., Any]:
+    """The same callable, within a range."""
+    label = marks.STAGE + stage
+
+    def begun() -> contextlib.ExitStack:
+        block = contextlib.ExitStack()
+        if beat is not None:
+            beat(stage, True)
+            block.callback(beat, stage, False)
+        block.enter_context(torch.profiler.record_function(label))
+        return block
+
+    if inspect.iscoroutinefunction(callee):
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            with begun():
+                return await callee(*args, **kwargs)
+
+        return _looks_like(awaited, callee)
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with begun():
+            return callee(*args, **kwargs)
+
+    return _looks_like(called, callee)
+
+
+def _looks_like(wrapper: Callable[..., Any], callee: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep name and signature: pipelines inspect them (a scheduler's ``step`` is asked whether it takes ``eta``)."""
+    with contextlib.suppress(AttributeError):
+        functools.update_wrapper(wrapper, callee)
+    return wrapper
+
+
+def _own(owner: Any) -> dict[str, Any]:
+    """An object's own attributes: its ``__dict__`` itself."""
+    return owner.__dict__
+
+
+def _back(owner: Any, name: str, before: Any) -> None:
+    """As it was."""
+    if isinstance(owner, type):
+        if before is ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+    elif before is ABSENT:
+        _own(owner).pop(name, None)
+    else:
+        _own(owner)[name] = before
+
+
+def _hook_all(
+    name: str, top: torch.nn.Module, depth: int, seen: set[int], undo: contextlib.ExitStack
+) -> None:
+    """Hooks on a module and what lies below it, but nothing within a compiled region."""
+    for label, module in _within(name, top, depth):
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        if _is_compiled(module):
+            _wrap_module(label, module, undo)
+        else:
+            _hook(label, module, undo)
+
+
+def _within(name: str, top: torch.nn.Module, depth: int) -> Iterator[tuple[str, torch.nn.Module]]:
+    """A module and its descendants, ``depth`` levels of them; below a compiled one nothing, through lists without counting."""
+    yield name, top
+    if depth <= 0 or _is_compiled(top) or _holds_compiled(top):
+        return
+    for child_name, child in top.named_children():
+        transparent = isinstance(child, torch.nn.ModuleList | torch.nn.ModuleDict)
+        inner = _within(f"{name}.{child_name}", child, depth if transparent else depth - 1)
+        for label, module in inner:
+            if not isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict):  # never called
+                yield label, module
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    """By ``torch.compile(module)`` or ``module.compile()``."""
+    return inside.is_optimised_module(module) or inside.compiled_call(module) is not None
+
+
+def _holds_compiled(module: torch.nn.Module) -> bool:
+    """One of its methods was replaced by a compiled one (``vae.decode = torch.compile(vae.decode)``): hooks below would be traced."""
+    return any(hasattr(value, "_torchdynamo_orig_callable") for value in _own(module).values())
+
+
+def _wrap_module(label: str, module: torch.nn.Module, undo: contextlib.ExitStack) -> None:
+    """A range around a compiled module's call, outside what is compiled."""
+    name = "_compiled_call_impl" if inside.compiled_call(module) is not None else "forward"
+    before = _own(module).get(name, ABSENT)
+    callee = getattr(module, name)
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with torch.profiler.record_function(marks.MODULE + label):
+            return callee(*args, **kwargs)
+
+    undo.callback(_back, module, name, before)
+    _own(module)[name] = _looks_like(called, callee)
+
+
+def _hook(label: str, module: torch.nn.Module, undo: contextlib.ExitStack) -> None:
+    """A range from before the module's forward until after it, also when it raises."""
+    open_ranges: list[Any] = []
+
+    def before(called: Any, args: Any) -> None:
+        entered = torch.profiler.record_function(marks.MODULE + label)
+        entered.__enter__()
+        open_ranges.append(entered)
+
+    def after(called: Any, args: Any, output: Any) -> None:
+        if open_ranges:
+            open_ranges.pop().__exit__(None, None, None)
+
+    undo.callback(module.register_forward_pre_hook(before, prepend=True).remove)
+    undo.callback(module.register_forward_hook(after, always_call=True).remove)
+
+
+def _say(point: Point) -> str:
+    owner = point.owner if isinstance(point.owner, type) else type(point.owner)
+    return f"{owner.__name__}.{point.method}"

@@ -1,0 +1,211 @@
+"""FLOPs and bytes of an op from the shapes in a trace (``record_shapes=True``). Needs no torch.
+
+A multiply-add counts as 2 FLOPs, as in PyTorch's counter. Bytes are what the op must read and write at least once, each tensor
+whole. What is not known is None, never 0.
+"""
+
+import math
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+
+from penstock.engine.measure import ops
+from penstock.engine.measure.timeline import Span
+
+WIDTH_BYTES = {
+    "float": 4, "double": 8, "c10::Half": 2, "c10::BFloat16": 2, "long int": 8, "long": 8, "int": 4, "short": 2,
+    "signed char": 1, "unsigned char": 1, "bool": 1, "c10::complex<float>": 8, "c10::complex<double>": 16,
+    "c10::Float8_e4m3fn": 1, "c10::Float8_e5m2": 1, "c10::Float8_e4m3fnuz": 1, "c10::Float8_e5m2fnuz": 1,
+}  # fmt: skip
+"""C++ name of a tensor's element, as Kineto writes it -> bytes."""
+DTYPES = {
+    "float": "fp32", "double": "fp64", "c10::Half": "fp16", "c10::BFloat16": "bf16", "signed char": "int8",
+    "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2fnuz": "fp8",
+}  # fmt: skip
+"""-> the name of a peak in ``Peaks.flops_per_s``."""
+CONVOLUTIONS = frozenset(
+    [
+        "convolution",
+        "_convolution",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "cudnn_convolution",
+        "miopen_convolution",
+        "mkldnn_convolution",
+        "thnn_conv2d",
+        "_slow_conv2d_forward",
+        "miopen_depthwise_convolution",
+        "_conv_depthwise2d",
+        "convolution_overrideable",
+    ]
+)
+ATTENTIONS = frozenset(name for name in ops.FUSED_ATTENTION if name.startswith("_scaled_dot_product")) | {
+    "scaled_dot_product_attention",
+    ops.MATH_ATTENTION,
+}
+"""Those that take (batch, heads, length, size); the innermost ones have length and heads the other way round."""
+
+
+class Tensor(Struct, frozen=True):
+    """An input as recorded. ``dtype`` is the C++ name."""
+
+    dims: tuple[int, ...]
+    dtype: str
+
+    @property
+    def numel(self) -> int:
+        """How many elements."""
+        return math.prod(self.dims)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes, if it is dense."""
+        return self.numel * WIDTH_BYTES.get(self.dtype, 0)
+
+
+class Cost(Struct, frozen=True):
+    """What an op does and moves."""
+
+    flops: int | None = None
+    bytes: int | None = None
+    dtype: str = ""
+    """Of its arithmetic, as ``Peaks`` names it; empty where it is none of those."""
+
+
+def tensors(op: Span) -> list[Tensor | None]:
+    """The op's inputs in order; None for what is no tensor (or a list of them). Empty where shapes were not recorded."""
+    if op.args is None or not bytes(op.args.dims):
+        return []
+    try:
+        dims: object = msgspec.json.decode(op.args.dims)
+        types: object = msgspec.json.decode(op.args.types) if bytes(op.args.types) else []
+    except msgspec.MsgspecError:
+        return []
+    if not isinstance(dims, list) or not isinstance(types, list):
+        return []
+    found: list[Tensor | None] = []
+    for shape, kind in zip(cast("list[object]", dims), cast("list[object]", types), strict=False):
+        known = isinstance(kind, str) and kind in WIDTH_BYTES and isinstance(shape, list)
+        sizes = cast("list[object]", shape) if isinstance(shape, list) else []
+        if known and all(isinstance(size, int) and 0 <= size < 1 << 40 for size in sizes):
+            found.append(Tensor(tuple(cast("list[int]", sizes)), str(kind)))
+        else:
+            found.append(None)
+    return found
+
+
+def inputs(op: Span) -> list[object]:
+    """The op's scalar arguments in order, as text; empty where they were not recorded."""
+    if op.args is None or not bytes(op.args.inputs):
+        return []
+    try:
+        found: object = msgspec.json.decode(op.args.inputs)
+    except msgspec.MsgspecError:
+        return []
+    return cast("list[object]", found) if isinstance(found, list) else []
+
+
+def cost(op: Span) -> Cost | None:
+    """FLOPs and bytes of one call; None where nothing is known of it."""
+    name = ops.short(op.name)
+    given = tensors(op)
+    if not given or not op.name.startswith("aten::"):
+        return None
+    if name in ops.MATMULS:
+        return _matmul(name, given)
+    if name in CONVOLUTIONS:
+        return _convolution(op, given)
+    if name in ATTENTIONS:
+        return _attention(given)
+    if name in ops.POINTWISE:
+        return _pointwise(name, given)
+    return None
+
+
+def _matmul(name: str, given: list[Tensor | None]) -> Cost | None:
+    first = 1 if name in ("addmm", "baddbmm", "addbmm", "addmv") else 0
+    pair = given[first : first + 2]
+    if len(pair) < 2 or pair[0] is None or pair[1] is None or not pair[0].dims or not pair[1].dims:
+        return None
+    a, b = pair[0], pair[1]
+    if name == "linear":
+        columns, inner = b.dims[0], b.dims[-1]
+    else:
+        columns, inner = (b.dims[-1] if len(b.dims) > 1 else 1), a.dims[-1]
+    if inner == 0 or a.dims[-1] != inner:
+        return None
+    rows = a.numel // inner
+    if name == "matmul" and len(b.dims) > 2 and len(a.dims) <= 2:
+        rows *= math.prod(b.dims[:-2])
+    out_bytes = rows * columns * WIDTH_BYTES[a.dtype]
+    extra = given[0].nbytes if first and given[0] is not None else 0
+    if name == "linear" and len(given) > 2 and given[2] is not None:
+        extra = given[2].nbytes
+    return Cost(2 * rows * inner * columns, a.nbytes + b.nbytes + out_bytes + extra, DTYPES.get(a.dtype, ""))
+
+
+def _numbers(value: object) -> list[int]:
+    """``"[1, 1]"`` -> [1, 1]; empty where it is no such list."""
+    if not isinstance(value, str):
+        return []
+    try:
+        return msgspec.json.decode(value.encode(), type=list[int])
+    except msgspec.MsgspecError:
+        return []
+
+
+def _convolution(op: Span, given: list[Tensor | None]) -> Cost | None:
+    """From input and weight; stride, padding and dilation are found by place, which differs by op."""
+    if len(given) < 2 or given[0] is None or given[1] is None:
+        return None
+    x, weight = given[0], given[1]
+    places = {
+        "convolution": (3, 4, 5), "_convolution": (3, 4, 5), "conv1d": (3, 4, 5), "conv2d": (3, 4, 5), "conv3d": (3, 4, 5),
+        "convolution_overrideable": (3, 4, 5), "cudnn_convolution": (3, 2, 4), "miopen_convolution": (4, 3, 5),
+        "miopen_depthwise_convolution": (4, 3, 5), "mkldnn_convolution": (4, 3, 5), "thnn_conv2d": (4, 5, -1),
+        "_slow_conv2d_forward": (4, 5, -1), "_conv_depthwise2d": (4, 5, 6),
+    }  # fmt: skip
+    said = inputs(op)
+    space = len(x.dims) - 2
+    if space < 1 or len(weight.dims) != len(x.dims):
+        return None
+    stride, padding, dilation = (
+        _numbers(said[at]) if 0 <= at < len(said) else [1] * space for at in places[ops.short(op.name)]
+    )
+    if not len(stride) == len(padding) == len(dilation) == space or 0 in stride:
+        return None
+    if op.name in ("aten::convolution", "aten::_convolution") and len(said) > 6 and said[6] == "True":
+        return None  # transposed
+    out = [
+        (x.dims[2 + i] + 2 * padding[i] - dilation[i] * (weight.dims[2 + i] - 1) - 1) // stride[i] + 1
+        for i in range(space)
+    ]
+    elements = x.dims[0] * weight.dims[0] * math.prod(out)
+    if min(out) < 1:
+        return None
+    flops = 2 * elements * math.prod(weight.dims[1:])
+    return Cost(flops, x.nbytes + weight.nbytes + elements * WIDTH_BYTES[x.dtype], DTYPES.get(x.dtype, ""))
+
+
+def _attention(given: list[Tensor | None]) -> Cost | None:
+    """Queries, keys and values as (..., length, head size): two matmuls; a causal mask is not taken off."""
+    if len(given) < 3 or any(t is None or len(t.dims) != 4 for t in given[:3]):
+        return None
+    q, k, v = (cast("Tensor", t) for t in given[:3])
+    batch, length, size = math.prod(q.dims[:-2]), q.dims[-2], q.dims[-1]
+    flops = 2 * batch * length * k.dims[-2] * (size + v.dims[-1])
+    out = batch * length * v.dims[-1] * WIDTH_BYTES[q.dtype]
+    return Cost(flops, q.nbytes + k.nbytes + v.nbytes + out, DTYPES.get(q.dtype, ""))
+
+
+def _pointwise(name: str, given: list[Tensor | None]) -> Cost | None:
+    """One FLOP an element is not counted (PyTorch's counter gives 0); the bytes are what such ops cost."""
+    read = [tensor for tensor in given if tensor is not None]
+    if not read:
+        return None
+    largest = max(read, key=lambda tensor: tensor.numel)
+    if name == "copy_":
+        return Cost(None, sum(tensor.nbytes for tensor in read[:2]), "")
+    return Cost(None, sum(tensor.nbytes for tensor in read) + largest.nbytes, "")

@@ -1,0 +1,145 @@
+"""Reads that stop the host until the device has caught up, found without a GPU, with the user's source line.
+
+An op in ``STOPS`` needs a value on the host (``item``) or the size of its result (``nonzero``). On a GPU that is a wait for all
+work queued so far; here it is counted. Tensors that live on the CPU by design are told apart by where they are kept.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec import Struct
+from torch.utils._pytree import tree_leaves
+
+from penstock.engine.measure import inside, traffic
+
+STOPS = {
+    "aten::_local_scalar_dense": "item",
+    "aten::nonzero": "nonzero",
+    "aten::equal": "equal",
+    "aten::is_nonzero": "is_nonzero",
+    "aten::masked_select": "masked_select",
+    "aten::_unique": "unique",
+    "aten::_unique2": "unique",
+    "aten::unique_dim": "unique",
+    "aten::unique_consecutive": "unique",
+    "aten::bincount": "bincount",
+    "aten::linalg_eig": "linalg_eig",
+    "aten::linalg_eigvals": "linalg_eigvals",
+}
+"""Always: by the op's name."""
+MASKED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+"""Only with a boolean mask, whose number of set elements must be known."""
+COPIES = {"aten::_to_copy", "aten::copy_"}
+"""From the device to the host, and back unless the host's memory is pinned: only where both are present."""
+OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+"""Files that are never the user's line: PyTorch's, and the engine's own."""
+
+
+class Home(Struct, frozen=True):
+    """An attribute that keeps tensors on the CPU by design: ``Home(pipe.scheduler, "sigmas")``. Read anew at every op."""
+
+    owner: Any
+    attribute: str
+
+
+class Sync(Struct, frozen=True, kw_only=True):
+    """A read that stops the host, ``count`` times over the run."""
+
+    op: str
+    """``item``, ``nonzero``, ``mask``, ``copy to host`` …"""
+    where: str
+    """``path/file.py:12 in step``: the innermost line that is neither PyTorch's nor ours."""
+    count: int
+
+
+def verdict(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], device: torch.device) -> str:
+    """What an op about to run would stop the host for; empty if it would not. Tensors need only ``device`` and ``dtype``.
+
+    With ``device`` a CPU or meta, every tensor is taken for one that would live on a GPU. Else only tensors on a device of that
+    type stop the host, and blocking copies from and to it.
+    """
+    tensors = [t for t in tree_leaves((args, kwargs)) if hasattr(t, "dtype") and hasattr(t, "device")]
+    lint = device.type in ("cpu", "meta")
+    there = [t for t in tensors if lint or t.device.type == device.type]
+    if name in COPIES:
+        return "" if lint else _copy(name, args, kwargs)
+    if not there:
+        return ""
+    if name == "aten::repeat_interleave" and kwargs.get("output_size") is None:
+        return "repeat_interleave"
+    if name in MASKED and len(args) > 1:
+        masks = [t for t in tree_leaves(args[1]) if getattr(t, "dtype", None) in (torch.bool, torch.uint8)]
+        return "mask" if masks else ""
+    return STOPS.get(name, "")
+
+
+def _copy(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Copies between host and device."""
+    target, source = (args[0].device, args[1]) if name == "aten::copy_" else (kwargs.get("device"), args[0])
+    waits = not (kwargs.get("non_blocking") or (name == "aten::copy_" and len(args) > 2 and args[2]))
+    if target is None or not waits or torch.device(target).type == source.device.type:
+        return ""
+    if torch.device(target).type == "cpu":
+        return "copy to host"
+    return "copy from pageable memory" if source.device.type == "cpu" and not source.is_pinned() else ""
+
+
+class Lint:
+    """Collects the syncs of one run, less those of tensors that are at home on the CPU."""
+
+    def __init__(self, device: torch.device, homes: Sequence[Home]) -> None:
+        self._device = device
+        self._homes = tuple(homes)
+        self._at_home: dict[int, inside.Held] = {}
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def before(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """An op is about to run."""
+        op = verdict(inside.name_of(func), args, kwargs, self._device)
+        if op and not self._all_at_home(args, kwargs):
+            self._found[op, user_line()] += 1
+
+    def after(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        """An op has run: what is computed from tensors at home alone is at home too."""
+        if not self._homes or not self._all_at_home(args, kwargs):
+            return
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and traffic.has_storage(tensor):
+                self._at_home[inside.storage_key(tensor)] = inside.hold(tensor)
+
+    def found(self) -> tuple[Sync, ...]:
+        """Most frequent first."""
+        return tuple(
+            Sync(op=op, where=where, count=count) for (op, where), count in self._found.most_common()
+        )
+
+    def _all_at_home(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        if not self._homes:
+            return False
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        if not tensors:
+            return False
+        homes = {
+            inside.storage_key(t)
+            for home in self._homes
+            for t in tree_leaves(getattr(home.owner, home.attribute, None))
+            if isinstance(t, torch.Tensor) and traffic.has_storage(t)
+        }
+        return all(
+            traffic.has_storage(t) and ((key := inside.storage_key(t)) in homes or key in self._at_home)
+            for t in tensors
+        )
+
+
+def user_line() -> str:
+    """The innermost caller that is neither PyTorch nor ours: ``file.py:12 in step``; empty where there is none."""
+    frame = inside.caller()
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith((*OWN, "<")):
+            return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,42 @@
+"""Directories that ``save_pretrained`` wrote: whether one is there, its JSON, and the dtypes it can be loaded in."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from penstock.base.errors import BadRequest
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""By the names that the command line takes."""
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of a name; BadRequest lists the names."""
+    if name not in DTYPES:
+        raise BadRequest(f"{name!r} is no dtype.", param="dtype", hint=f"Write one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def directory(folder: Path, what: str, hint: str) -> None:
+    """BadRequest unless it is a directory. ``what``: "a pipeline"; ``hint``: what to name instead of a file."""
+    if not folder.exists():
+        raise BadRequest(
+            f"There is no {folder}.", param="target", hint=f"Relative paths start in {Path.cwd()}."
+        )
+    if not folder.is_dir():
+        raise BadRequest(f"{folder} is a file, and {what} is a directory.", param="target", hint=hint)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file as a dict; BadRequest where it is none."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadRequest(
+            f"{path} cannot be read as JSON: {error}.", param="target", hint="Fetch it again."
+        ) from error
+    if not isinstance(read, dict):
+        raise BadRequest(f"{path} is no JSON object.", param="target", hint="Fetch it again.")
+    return cast("dict[str, Any]", read)

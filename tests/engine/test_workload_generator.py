@@ -1,0 +1,97 @@
+"""Text generators from their directories: prefill and decode apart, tokens counted, and what each mistake is told."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from penstock.base.errors import BadRequest
+from penstock.engine.workloads import generator
+from tests.engine.test_workload_pipeline import counted
+
+
+def refused(said, hint, /, *args, **kwargs):
+    with pytest.raises(BadRequest) as caught:
+        generator.load(*args, **kwargs)
+    assert said in caught.value.message, caught.value.message
+    assert hint in (caught.value.hint or ""), caught.value.hint
+
+
+def test_it_makes_the_tokens_it_was_asked_for(tiny_generator_dir):
+    """Greedily, from the tokenizer's prompt, past any end-of-text; the same twice, and as the model's own generate."""
+    loaded = generator.load(tiny_generator_dir, prompt="a red lamp", tokens=6)
+    made = loaded.call()
+    assert made.shape == (1, 3 + 6)
+    assert made[0, :3].tolist() == loaded.tokenizer("a red lamp")["input_ids"]
+    assert torch.equal(made, loaded.call())
+    assert (loaded.kind, loaded.device, loaded.steps, loaded.batch) == ("generator", "cpu", 6, 1)
+    assert loaded.counted() == {"prompt_tokens": 3, "new_tokens": 6, "decode_calls": 5}
+    own = loaded.root.generate(
+        loaded.prompt_BT, attention_mask=torch.ones_like(loaded.prompt_BT), max_new_tokens=6, min_new_tokens=6
+    )
+    assert torch.equal(made, own)
+
+
+@pytest.mark.parametrize("prompt_tokens", [1, 7])
+def test_prefill_and_decode_are_told_apart(tiny_generator_dir, prompt_tokens):
+    """One prefill of all the prompt's tokens, one decode of one token for each further token - of a short prompt as well."""
+    loaded = generator.load(tiny_generator_dir, prompt_tokens=prompt_tokens, tokens=5)
+    widths = []
+    loaded.root.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    before = dict(vars(loaded.root))
+    with counted(loaded.stages()) as calls:
+        loaded.call()
+    assert calls == {("prefill", "_prefill"): 1, ("decode", "__call__"): 4}
+    assert widths == [prompt_tokens, 1, 1, 1, 1]
+    assert vars(loaded.root).keys() == before.keys()
+
+
+def test_batches_are_the_prompt_repeated(tiny_generator_dir):
+    """Each row the same tokens as alone."""
+    loaded = generator.load(tiny_generator_dir, tokens=4)
+    three = loaded.with_batch(3)()
+    assert three.shape[0] == 3
+    assert torch.equal(three[2], loaded.call()[0])
+    assert generator.load(tiny_generator_dir, tokens=4, batch=2).call().shape[0] == 2
+
+
+def test_without_a_tokenizer_the_prompt_is_made_up(tiny_generator_dir, tmp_path):
+    """And a written prompt is refused."""
+    folder = shutil.copytree(tiny_generator_dir, tmp_path / "bare")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    assert generator.load(folder, tokens=2).call().shape == (1, 16 + 2)
+    refused("has no tokenizer", "prompt_tokens=128", folder, prompt="a")
+
+
+def test_wrong_directories_are_told(tiny_generator_dir, tiny_sdxl_dir, tmp_path):
+    """What it is instead, and what to write."""
+    refused("There is no", "Relative paths", tmp_path / "nowhere")
+    refused("no config.json", "save_pretrained", tmp_path)
+    refused("no config.json", "without --generate", tiny_sdxl_dir)
+    refused("no model_type", "UNet2DConditionModel", tiny_sdxl_dir / "unet")
+    folder = shutil.copytree(tiny_generator_dir, tmp_path / "copy")
+    (folder / "model.safetensors").unlink()
+    refused("cannot be loaded", "--gpu h100", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "teapot"}))
+    refused("cannot be loaded", "by itself", folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip_vision_model"}))
+    refused("cannot be loaded", "generates no text", folder)
+
+
+def test_wrong_numbers_are_told(tiny_generator_dir):
+    """Too few tokens to decode, more than there are positions, an unknown dtype, no prompt."""
+    refused("show no decode", "2 or more", tiny_generator_dir, tokens=1)
+    refused("256 positions", "Ask for 56", tiny_generator_dir, prompt_tokens=200, tokens=100)
+    refused("no dtype", "fp32", tiny_generator_dir, dtype="fp1")
+    refused("is none", "1 or more", tiny_generator_dir, prompt_tokens=0)
+
+
+def test_weights_keep_the_dtype_they_were_saved_in(tiny_generator_dir):
+    """Unless another is asked for."""
+    assert generator.load(tiny_generator_dir).root.dtype == torch.float32
+    assert generator.load(tiny_generator_dir, dtype="bf16").root.dtype == torch.bfloat16
