@@ -235,6 +235,7 @@ class SyncPoint(Struct, frozen=True, kw_only=True):
     """An operator that makes the host wait for the device, at a line of the user's or a library's source."""
 
     op: str
+    """As ``measure.syncs`` calls it: ``item``, ``nonzero``, ``copy to host``."""
     where: str
     count: int
 

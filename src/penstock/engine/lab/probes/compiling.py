@@ -126,9 +126,13 @@ def tried(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], path: str)
     if dynamo.get_compilation_metrics() or dynamo.counters["stats"]["unique_graphs"]:
         raise CannotTry("something is compiled in this process already, and a trial trace would discard it")
     inner = inside_of(module)
+
+    def call(*given: Any, **named: Any) -> Any:  # handed a module, the trace would leave a mark on it
+        return inner(*given, **named)
+
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the trace's own, about what it cannot follow: that is the finding
-        told = _dynamo.explain(inner)(*args, **kwargs)
+        told = _dynamo.explain(call)(*args, **kwargs)
         _dynamo.reset()
         dynamo.clear_compilation_metrics()
         dynamo.counters.clear()

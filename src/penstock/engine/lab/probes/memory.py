@@ -26,7 +26,7 @@ def total_bytes(device: str) -> int:
 
 
 def settled_bytes(device: str) -> int:
-    """Bytes of live tensors once the garbage is gone."""
+    """Bytes of live tensors once the garbage is gone. Within ``newcomers``: of those made since."""
     gc.collect()
     return live_bytes(device)
 

@@ -1,8 +1,7 @@
 """All probes of one workload, in an order that keeps what is cold cold. What cannot run leaves its reason."""
 
-import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -18,8 +17,11 @@ from penstock.engine.lab.probes import (
     watching,
 )
 from penstock.engine.lab.probes.parts import Place
-from penstock.engine.lab.probes.stopwatch import Clock, Stopwatch, timing
-from penstock.engine.lab.probes.tensors import LiveBytes
+from penstock.engine.lab.probes.stopwatch import Stopwatch, once
+from penstock.engine.lab.probes.tensors import LiveBytes, newcomers
+from penstock.engine.measure import counting
+from penstock.engine.measure.counting import Counts
+from penstock.engine.measure.ports import Watch, watch
 from penstock.engine.measure.records import Timing
 from penstock.engine.measure.seen import (
     Compilation,
@@ -31,8 +33,11 @@ from penstock.engine.measure.seen import (
     Scaling,
     Seen,
     Skipped,
+    SyncPoint,
     Tiling,
+    Work,
 )
+from penstock.engine.measure.syncs import Home
 from penstock.engine.workloads.workload import Workload
 
 QUICK_MS = 250.0
@@ -41,15 +46,48 @@ GROWTH_CALLS = 3
 T = TypeVar("T")
 
 
-def probe(workload: Workload, *, deep: bool = False, clock: Clock = time.perf_counter) -> Seen:
+def probe(
+    workload: Workload,
+    *,
+    deep: bool = False,
+    timing: Timing | None = None,
+    counts: Counts | None = None,
+    clock: Watch | None = None,
+) -> Seen:
     """Look at a live workload; the evidence for ``findings.live.of_seen``.
 
     Runs it twice; a few times more where it is quick, where memory grew, or where a compiled module was never called. ``deep``
     also times batch 1 against 8, eager against compiled and each fault against its cure, counts the peak on a CPU, and traces
     what is not compiled to see what would break. Call it before anything else calls the workload, or no first call is cold.
     Every object is left as it was; a probe that fails leaves its reason in ``skipped``, and the others run.
+
+    Args:
+        workload: loaded, on its device.
+        deep: see above.
+        timing: of the workload, where it has been timed; else the probing run's time stands for it.
+        counts: of one call, where it has been counted: its FLOPs and its host-device syncs. Counted here with ``deep``.
+        clock: the stopwatch; by default the device's own.
     """
-    return _Probing(workload, Stopwatch(workload.device, clock), deep=deep).seen()
+    stopwatch = Stopwatch(workload.device, clock or watch(workload.device))
+    with newcomers():
+        seen = _Probing(workload, stopwatch, deep=deep).seen(counted=counts is not None)
+    wall_ms = timing.median_ms if timing is not None else seen.wall_ms
+    return msgspec.structs.replace(
+        seen, wall_ms=wall_ms, **(told_by(counts, workload.name, wall_ms) if counts is not None else {})
+    )
+
+
+def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
+    """``work`` and ``syncs`` of a ``Seen``, from one call counted."""
+    syncs = tuple(SyncPoint(op=one.op, where=one.where, count=one.count) for one in counts.syncs)
+    if wall_ms is None or not counts.flops:
+        return {"syncs": syncs}
+    main = max(counts.flops_by_dtype, key=lambda dtype: counts.flops_by_dtype[dtype], default="")
+    mixed = len(counts.flops_by_dtype) > 1
+    return {
+        "syncs": syncs,
+        "work": (Work(name=name, flops=counts.flops, wall_ms=wall_ms, dtype="" if mixed else main),),
+    }
 
 
 class _Probing:
@@ -61,7 +99,7 @@ class _Probing:
         self._compiled: dict[str, list[Place]] = {name: [] for name in workload.modules()}
         self._parts: dict[str, Part] = {}
 
-    def seen(self) -> Seen:
+    def seen(self, *, counted: bool) -> Seen:
         """The sequence."""
         work = self._workload
         self._compiled = self._attempt("compiled parts", lambda: parts.places(work)) or self._compiled
@@ -85,13 +123,14 @@ class _Probing:
             run = (run[0], self._peak(run[1]), run[2])
             run[0].forget()
         scaled = self._scaling(run[0].wall_ms) if run is not None else None
+        wall_ms = run[0].wall_ms if run is not None else None
         return Seen(
             name=work.name,
             kind=work.kind,
             device=work.device,
             steps=work.steps,
             batch=work.batch,
-            wall_ms=run[0].wall_ms if run is not None else None,
+            wall_ms=wall_ms,
             parts=tuple(self._parts.values()),
             guided=guided,
             compilation=compilation,
@@ -101,6 +140,7 @@ class _Probing:
             warm_ups=self._warm_ups(),
             packages=self._attempt("packages", packages.beside_torch) or (),
             skipped=tuple(self._skipped),
+            **({} if counted else self._counts(wall_ms)),
         )
 
     def _attempt(self, name: str, call: Callable[[], T]) -> T | None:
@@ -261,11 +301,24 @@ class _Probing:
             return None
         return self._attempt("batch scaling", lambda: scaling.scaling(self._workload, self._watch))
 
+    def _counts(self, wall_ms: float | None) -> dict[str, Any]:
+        """FLOPs and syncs, on request; not of compiled parts, whose graphs would be left for eager code."""
+        if not self._deep:
+            return {}
+        homes = [
+            Home(owner, name)
+            for owner in [getattr(self._workload.root, "scheduler", None)]
+            if owner is not None
+            for name in ("sigmas", "timesteps")
+        ]
+        counts = self._attempt(
+            "counting",
+            lambda: counting.count(self._workload.call, device=self._workload.device, on_cpu_by_design=homes),
+        )
+        return told_by(counts, self._workload.name, wall_ms) if counts is not None else {}
+
     def _stages(self, first: watching.Watch, run: watching.Watch) -> dict[str, Timing]:
-        return {
-            name: timing([took], warmup=1, first_ms=first.stages.get(name))
-            for name, took in run.stages.items()
-        }
+        return {name: once(took, first_ms=first.stages.get(name)) for name, took in run.stages.items()}
 
     def _warm_ups(self) -> dict[str, str]:
         """Of stages that take a prompt: the call that warms them."""

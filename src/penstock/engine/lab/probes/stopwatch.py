@@ -1,57 +1,34 @@
-"""A clock that waits for the device before it is read, and calls timed in turn. The clock can be given, for tests."""
+"""Wall time of parts of a run, and calls timed in turn, on the clock of ``measure.ports``. The device is waited for at each reading."""
 
-import time
 from collections.abc import Callable, Mapping
-from statistics import median, quantiles
 from typing import Any
 
-import torch
 from msgspec import Struct
 
+from penstock.engine.measure import timing
+from penstock.engine.measure.ports import Watch
 from penstock.engine.measure.records import Timing
 
-Clock = Callable[[], float]
-"""Seconds, from any origin."""
+LEAST_S, MOST_S = 0.1, 10.0
+"""A probe's timing is short: it decides between twofold differences, not between percents."""
 
 
 class Stopwatch(Struct, frozen=True):
-    """Milliseconds on one device. ``clock`` in seconds."""
+    """Milliseconds on one device."""
 
-    device: str = "cpu"
-    clock: Clock = time.perf_counter
+    device: str
+    clock: Watch
 
     def now_ms(self) -> float:
         """The time, once the device has done what it was given."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-        return self.clock() * 1e3
+        self.clock.wait()
+        return self.clock.wall_s() * 1e3
 
-    def turns(self, calls: Mapping[str, Callable[[], Any]], *, runs: int = 5) -> dict[str, Timing]:
-        """Each call once to warm up, then all in turn, ``runs`` times: what disturbs one disturbs the others too."""
-        first: dict[str, float] = {}
-        took: dict[str, list[float]] = {name: [] for name in calls}
-        for turn in range(runs + 1):
-            for name, call in calls.items():
-                start = self.now_ms()
-                call()
-                spent = self.now_ms() - start
-                if turn:
-                    took[name].append(spent)
-                else:
-                    first[name] = spent
-        return {name: timing(times, warmup=1, first_ms=first[name]) for name, times in took.items()}
+    def turns(self, calls: Mapping[str, Callable[[], Any]]) -> dict[str, Timing]:
+        """Each call, in turn with the others: what disturbs one disturbs all."""
+        return timing.interleave(calls, device=self.device, least_s=LEAST_S, most_s=MOST_S, clock=self.clock)
 
 
-def timing(times_ms: list[float], *, warmup: int = 0, first_ms: float | None = None) -> Timing:
-    """Quartiles of some times; at least one."""
-    low, high = (times_ms[0], times_ms[0])
-    if len(times_ms) > 1:
-        low, _, high = quantiles(times_ms, n=4, method="inclusive")
-    return Timing(
-        median_ms=median(times_ms),
-        low_ms=low,
-        high_ms=high,
-        runs=len(times_ms),
-        warmup=warmup,
-        first_ms=first_ms,
-    )
+def once(took_ms: float, *, first_ms: float | None = None) -> Timing:
+    """One reading, as a ``Timing``."""
+    return Timing(median_ms=took_ms, low_ms=took_ms, high_ms=took_ms, runs=1, warmup=1, first_ms=first_ms)

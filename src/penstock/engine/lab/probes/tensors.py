@@ -1,13 +1,14 @@
 """Tensors inside what modules take and give: tuples, dicts, outputs of diffusers and transformers."""
 
+import contextlib
 import gc
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 SEQUENCES = (list, tuple, set, frozenset, deque)
@@ -37,25 +38,42 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def live_bytes(device: str) -> int:
-    """Bytes of live tensors. On a GPU the allocator's figure; on a CPU the storages of all tensors that Python can reach."""
+    """Bytes of live tensors. On a GPU the allocator's figure; on a CPU the storages of all tensors that Python can reach.
+
+    Not of their subclasses: a quantised weight's inner tensors are counted themselves, a fake tensor has no memory.
+    """
     if device.startswith("cuda"):
         return int(torch.cuda.memory_allocated(device))
     found: dict[int, int] = {}
-    for thing in gc.get_objects():
-        if not issubclass(type(thing), torch.Tensor) or is_traceable_wrapper_subclass(thing):
-            continue  # a wrapper's inner tensors are counted themselves
+    for thing in [
+        one for one in gc.get_objects() if type(one) is torch.Tensor or type(one) is torch.nn.Parameter
+    ]:
         try:
             if thing.device.type == "cpu":
                 storage = thing.untyped_storage()
                 found[storage.data_ptr()] = storage.nbytes()
         except (RuntimeError, NotImplementedError):
-            continue  # a fake tensor, or one without storage: no memory
+            continue  # without storage: no memory
     return sum(found.values())
 
 
 def _key(storage: Any) -> int:
     """One storage is one address of its C++ object; a meta tensor's data has none."""
     return int(storage._cdata)  # noqa: SLF001 - as torch's own memory tracker does
+
+
+@contextlib.contextmanager
+def newcomers() -> Generator[None]:
+    """Within it, ``live_bytes`` on a CPU looks only at objects made since: the libraries' half million are set aside for the garbage
+    collector's time of the run, and given back."""
+    if gc.get_freeze_count():  # somebody has set some aside for good: unfreezing would undo it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class LiveBytes(TorchDispatchMode):

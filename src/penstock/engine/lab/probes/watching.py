@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +15,7 @@ from penstock.engine.lab.probes.tensors import equal, inside, live_bytes
 from penstock.engine.measure.seen import GuidedPair, Output
 from penstock.engine.workloads.workload import Workload
 
-SAMPLES = 12
+SAMPLES = 8
 """At most so many looks at memory in one run: each walks all live objects on a CPU."""
 Given = dict[str, Any]
 
@@ -349,16 +350,18 @@ def bypassed(workload: Workload, place: Place) -> dict[str, int]:
 
 def black(result: Any) -> bool:
     """The images of a run's result are black throughout (NaN becomes black where it is made an integer). False without images."""
-    images = getattr(result, "images", None)
-    if images is None:
-        return False
+    images = getattr(result, "images", result)
     if isinstance(images, torch.Tensor):
         values = torch.nan_to_num(images.float())
         return bool(values.numel()) and float(values.max()) <= min(0.0, float(values.min()))
-    if hasattr(images, "max"):
-        return bool(float(images.max()) <= 0)
+    if isinstance(images, np.ndarray):
+        values = torch.nan_to_num(torch.from_numpy(images).float())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        return bool(values.numel()) and float(values.max()) <= 0
     extremes = [
-        band for image in images if hasattr(image, "getextrema") for band in _bands(image.getextrema())
+        band
+        for image in cast("list[Any]", images)
+        if hasattr(image, "getextrema")
+        for band in _bands(image.getextrema())
     ]
     return bool(extremes) and max(high for _, high in extremes) <= 0
 

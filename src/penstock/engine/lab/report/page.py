@@ -61,9 +61,7 @@ def _contents(profile: Profile) -> Html:
         ("roofline", "Roofline", bool(profile.roofline)),
         ("machine", "What it rests on", bool(profile.machine or profile.facts or profile.peaks)),
     ]
-    links = [
-        tag("li", tag("a", title, href=f"#{identity}")) for identity, title, there in shown if there
-    ]
+    links = [tag("li", tag("a", title, href=f"#{identity}")) for identity, title, there in shown if there]
     return tag("nav", tag("ul", *links), aria_label="Parts of the report")
 
 

@@ -58,9 +58,9 @@ def spots(points: Sequence[RooflinePoint], peaks: Peaks | None) -> list[Spot]:
         best = None if peaks is None else roof(peaks, intensity)
         if point.time_ms is not None and point.time_ms > 0:
             rate = point.flops / (point.time_ms / 1000)
-            found.append(Spot(point, intensity, rate, True, rate / best if best else None))  # noqa: FBT003 - a field
+            found.append(Spot(point, intensity, rate, True, rate / best if best else None))
         elif best:
-            found.append(Spot(point, intensity, best, False, None))  # noqa: FBT003 - a field
+            found.append(Spot(point, intensity, best, False, None))
     found.sort(key=lambda spot: -(spot.point.time_ms or 0.0))
     return found[:MOST]
 

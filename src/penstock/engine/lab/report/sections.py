@@ -166,9 +166,7 @@ def stages(profile: Profile) -> Html:
         "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
         "launched inside it. Exposed host time: the host worked and the device had nothing to do."
     )
-    return section(
-        "stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet")
-    )
+    return section("stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet"))
 
 
 def hops(profile: Profile) -> Html:

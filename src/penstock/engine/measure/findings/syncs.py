@@ -3,25 +3,26 @@
 from penstock.engine.measure.records import Finding
 from penstock.engine.measure.seen import Seen, SyncPoint
 
+SHAPED = "A result whose size the values decide must be counted by the host. Keep the size fixed."
 REMEDIES = {
-    "_local_scalar_dense": (
+    "item": (
         "Keep the value on the device: branch with torch.where, index with a tensor.",
         "y = torch.where(condition, when_true, when_false)",
     ),
-    "nonzero": (
-        "A result whose size the values decide must be counted by the host. Keep the size fixed.",
-        "y = torch.where(mask, x, 0)",
-    ),
-    "masked_select": (
-        "A result whose size the values decide must be counted by the host. Keep the size fixed.",
-        "y = torch.where(mask, x, 0)",
-    ),
-    "_unique2": (
-        "A result whose size the values decide must be counted by the host. Do it once, outside the loop.",
-        "",
-    ),
+    "nonzero": (SHAPED, "y = torch.where(mask, x, 0)"),
+    "mask": (SHAPED, "y = torch.where(mask, x, 0)"),
+    "masked_select": (SHAPED, "y = torch.where(mask, x, 0)"),
     "equal": ("Compare on the device, and read the answer once, after the loop.", "same = (a == b).all()"),
+    "copy to host": (
+        "Copy once, after the loop; or do not wait for it.",
+        'host = x.to("cpu", non_blocking=True)',
+    ),
+    "copy from pageable memory": (
+        "Make it on the device; or pin it, and do not wait.",
+        "x = host.pin_memory().to(device, non_blocking=True)",
+    ),
 }
+"""By what ``measure.syncs`` calls them."""
 
 
 def find(seen: Seen) -> list[Finding]:
@@ -30,14 +31,13 @@ def find(seen: Seen) -> list[Finding]:
 
 
 def _waits(point: SyncPoint, seen: Seen) -> Finding:
-    op = point.op.removeprefix("aten::").removeprefix("aten.").split(".", maxsplit=1)[0]
-    words, code = REMEDIES.get(op, ("Do it once, outside the loop.", ""))
+    words, code = REMEDIES.get(point.op, ("Do it once, outside the loop.", ""))
     on = "waits" if seen.device != "cpu" else "would wait on a GPU"
     return Finding(
         id="host-device-sync",
         title=f"The host {on} for the device at {point.where}",
         evidence=(
-            f"aten::{op} {point.count} times a run at {point.where}"
+            f"{point.op}: {point.count} times a run at {point.where}"
             + (f", {point.count / seen.steps:.1f} a step" if seen.steps > 1 else "")
             + ": until it is answered, nothing new is launched."
         ),
