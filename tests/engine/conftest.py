@@ -12,8 +12,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 THEIRS = (
-    # Inductor imports torch.utils.mkldnn, which is written with it
-    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning",
+    # importing Inductor under Python 3.11: torch.utils.mkldnn still scripts a method
+    "ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning",
     # diffusers' DPM++ schedulers hand a tensor to numpy.array
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 )

@@ -104,7 +104,7 @@ def test_pipelines_without_text_run_as_well(tmp_path):
         assert len(loaded.call()) == 1
     assert calls == {("unet", "forward"): 2, ("scheduler", "set_timesteps"): 1, ("scheduler", "step"): 2}
     assert len(loaded.with_batch(4)()) == 4
-    assert "class_labels" in pipeline._arguments(DiTPipeline.__new__(DiTPipeline), 2, 1, {})
+    assert "class_labels" in pipeline.arguments_of(DiTPipeline.__new__(DiTPipeline), 2, 1, {})
 
 
 def test_wrong_arguments_are_told(tiny_sdxl_dir):

@@ -30,6 +30,7 @@ TORCHLESS = {
     "penstock.engine.measure.kernel_names",
     "penstock.engine.measure.ops",
     "penstock.engine.measure.records",
+    "penstock.engine.measure.roofline",
     "penstock.engine.measure.shapes",
     "penstock.engine.measure.stage_rows",
     "penstock.engine.measure.timeline",

@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from penstock.engine.measure import attribution, findings, gaps, stage_rows, timeline, trace
+from penstock.engine.measure import (
+    attribution,
+    datasheets,
+    findings,
+    gaps,
+    roofline,
+    stage_rows,
+    timeline,
+    trace,
+)
 from penstock.engine.measure.records import Peaks, Profile
 from penstock.engine.measure.timeline import Timeline
 
@@ -28,8 +37,9 @@ def of_timeline(
     peaks: Peaks | None = None,
     most_slices: int = 20000,
 ) -> Profile:
-    """The profile of a timeline; its wall time is the profiled run's."""
+    """The profile of a timeline; its wall time is the profiled run's. Without ``peaks``, those of the device's data sheet."""
     wall_us = stage_rows.wall_us(line)
+    peaks = peaks or datasheets.of_device(line.device)
     return Profile(
         target=target,
         source="trace",
@@ -38,6 +48,7 @@ def of_timeline(
         stages=stage_rows.stages(line, price_nusd_per_s=price_nusd_per_s),
         kernels=attribution.kernels(line),
         findings=findings.of_timeline(line, peaks),
+        roofline=roofline.points(line, peaks) if peaks else (),
         peaks=peaks,
         timeline=timeline.slices(line, most=most_slices),
         warnings=warnings(line),

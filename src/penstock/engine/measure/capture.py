@@ -18,6 +18,8 @@ from penstock.engine.measure import inside, marks, ranges
 from penstock.engine.measure.ports import watch
 
 SUFFIXES = (".json", ".json.gz")
+UNDER_WAY = "profile-under-way"
+"""The code of the error when a second session is asked for."""
 _one_at_a_time = threading.Lock()
 _profiler: Any = torch.profiler
 
@@ -71,6 +73,8 @@ class Session:
         self._watch = watch(device)
         self._range: Any = None
         self.begun = False
+        self.written = False
+        """Whether the file is there: only after the block."""
 
     def begin(self, label: str) -> None:
         """The run begins: what was recorded until now is not the run's."""
@@ -112,6 +116,7 @@ def session(
     if not _one_at_a_time.acquire(blocking=False):
         raise BadRequest(
             "another profile is under way in this process: PyTorch's profiler takes one at a time.",
+            code=UNDER_WAY,
             param="profile",
             hint="Wait for it to end, or do not nest profiled blocks.",
         )
@@ -125,6 +130,8 @@ def session(
                 profile_memory=memory,
                 with_stack=stacks,
                 acc_events=True,
+                # allocations are told only of the thread that profiles (2.13)
+                experimental_config=None if memory else inside.all_threads(),
             )
             profiler.start()
             taken = Session(profiler, device)
@@ -136,6 +143,7 @@ def session(
                 if taken.begun:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     profiler.export_chrome_trace(str(path))
+                    taken.written = True
     finally:
         _one_at_a_time.release()
 
@@ -157,6 +165,7 @@ def _refuse_foreign() -> None:
     if inside.profiler_runs():
         raise BadRequest(
             "a PyTorch profiler is already running in this process: it takes one at a time.",
+            code=UNDER_WAY,
             param="profile",
             hint="Stop it first, or read the trace that it writes: penstock profile trace.json.",
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from msgspec import Struct, field
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -74,7 +75,12 @@ def count(
             what is computed from them alone, is no sync.
     """
     counter = _Counter(torch.device(device), on_cpu_by_design)
-    with _entered(modules or {}, counter), torch.compiler.set_stance("force_eager"), counter:
+    with (
+        _entered(modules or {}, counter),
+        torch.compiler.set_stance("force_eager"),
+        _Methods(counter.lint),
+        counter,
+    ):
         kept = call()
         return counter.finish(kept)
 
@@ -109,7 +115,7 @@ class _Counter(TorchDispatchMode):
         self._modules: list[str] = []
         self._ops: list[chains.Op] = []
         self._values = _Values()
-        self._lint = syncs.Lint(device, homes)
+        self.lint = syncs.Lint(device, homes)
         self._dtypes: Counter[str] = Counter()
         self._uncounted: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
@@ -140,9 +146,9 @@ class _Counter(TorchDispatchMode):
                 unfolded = func.decompose(*args, **kwargs)
             if unfolded is not NotImplemented:
                 return unfolded
-        self._lint.before(func, args, kwargs)
+        self.lint.before(func, args, kwargs)
         out = func(*args, **kwargs)
-        self._lint.after(args, kwargs, out)
+        self.lint.after(args, kwargs, out)
         if traffic.is_view(func):
             self._sums.views += 1
         elif not traffic.is_free(func):
@@ -182,11 +188,24 @@ class _Counter(TorchDispatchMode):
         outlive = self._values.alive([t for t in tree_leaves(kept) if isinstance(t, torch.Tensor)])
         sums = self._sums
         sums.pointwise_chains = chains.find(self._ops, kept=outlive)
-        sums.syncs = self._lint.found()
+        sums.syncs = self.lint.found()
         sums.flops_by_dtype = dict(self._dtypes)
         sums.uncounted = dict(self._uncounted)
         sums.calls = dict(self._calls)
         return sums
+
+
+class _Methods(TorchFunctionMode):
+    """Sees calls of methods before they become ops: ``cpu()`` and ``tolist()`` are none on a tensor that is on the CPU."""
+
+    def __init__(self, lint: syncs.Lint) -> None:
+        super().__init__()
+        self._lint = lint
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One call; handed through."""
+        self._lint.method(getattr(func, "__name__", ""), args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
 class _Values:

@@ -80,6 +80,11 @@ def profiler_runs() -> bool:
     return bool(_torch.autograd.profiler._is_profiler_enabled)
 
 
+def all_threads() -> Any:
+    """The profiler's setting to record every thread's ops, not only the caller's: workers, autograd's, an executor's."""
+    return _torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+
+
 def bf16_on_cpu() -> bool:
     """Whether oneDNN multiplies bf16 on this CPU at speed."""
     return bool(_torch.ops.mkldnn._is_mkldnn_bf16_supported())

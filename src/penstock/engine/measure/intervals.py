@@ -61,29 +61,12 @@ def order(span: Spanlike) -> tuple[float, float]:
     return (span.start_us, -span.end_us)
 
 
-def holders(spans: Sequence[S], points: Sequence[float]) -> list[tuple[S, ...]]:
-    """For each point, all spans that hold it (ends included), outermost first.
-
-    ``spans`` in ``order``, ``points`` ascending. One sweep: a stack loses its ended tops; spans that ended below an
-    open one (they cross it, which nested calls never do but damaged traces show) are passed over.
-    """
-    found: list[tuple[S, ...]] = []
-    stack: list[S] = []
-    at = 0
-    for point in points:
-        while at < len(spans) and spans[at].start_us <= point:
-            while stack and stack[-1].end_us < spans[at].start_us:
-                stack.pop()
-            stack.append(spans[at])
-            at += 1
-        while stack and stack[-1].end_us < point:
-            stack.pop()
-        found.append(tuple(span for span in stack if span.end_us >= point))
-    return found
-
-
 def innermost(spans: Sequence[S], points: Sequence[float]) -> list[S | None]:
-    """For each point, the span that holds it and started last; None where none does. As ``holders``, without the rest."""
+    """For each point, the span that holds it (ends included) and started last; None where none does.
+
+    ``spans`` in ``order``, ``points`` ascending. One sweep: a stack loses its ended tops. What ended below an open span (they
+    cross it, which nested calls never do but damaged traces show) goes when it comes to the top: time only moves on.
+    """
     found: list[S | None] = []
     stack: list[S] = []
     at = 0

@@ -27,6 +27,8 @@ class Decoded(Struct, frozen=True):
 
 
 TRITON = re.compile(r"^triton_(poi|red|per|tem|for|mm|helion)_fused_(.*?)(?:_(\d+))?$")
+CPP = re.compile(r"^(?:graph_\d+_)?cpp_fused_(.*?)(?:_(\d+))?$")
+"""Inductor's C++ kernels on a CPU, with ``torch._inductor.config.cpp.enable_kernel_profile``."""
 TRITON_KINDS = {
     "poi": ("pointwise", "fused pointwise"),
     "red": ("reduction", "fused reduction"),
@@ -38,7 +40,8 @@ TRITON_KINDS = {
 CUTLASS = re.compile(
     r"cutlass\w*?_(?:(\d\d)_)?(?:wmma_)?(?:tensorop|simt)_(\w*?(?:gemm|fprop|dgrad|wgrad)\w*?)_(\d+x\d+)_(\d+x\d+)(?:_(nhwc|ndhwc|[nt]{2}))?"
 )
-XMMA = re.compile(r"sm(\d+)_xmma_(gemm|fprop)\w*?_(\w+?)_(tn|nt|nn|tt)?_?\w*?tilesize(\d+x\d+x\d+)")
+XMMA = re.compile(r"sm(\d+)_xmma_(gemm|fprop)_(\w*?)tilesize(\d+x\d+x\d+)")
+XMMA_LAYOUT = re.compile(r"_(tn|nt|nn|tt|nhwc|ndhwc)_")
 NVJET = re.compile(r"^nvjet(?:_sm\d+)?_([a-z]+)_(\d+x\d+)_(\d+x\d+)_(\w+)")
 TENSILE = re.compile(r"^Cijk_(A(?:lik|ilk))_(B(?:ljk|jlk))_(?:([A-Z0-9]+?)_)?.*?MT(\d+x\d+x\d+)")
 TENSILE_TYPES = {
@@ -67,12 +70,14 @@ FUNCTORS = {
 }  # fmt: skip
 """Part of a functor's name -> the op."""
 KEYWORDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("fmha_cutlass", "PyTorchMemEffAttention"), "attention", "memory-efficient attention"),
+    (("Im2d2Col", "Im2Col", "im2col"), "conv", "image to columns"),
     (("ncclDevKernel_AllReduce", "ncclKernel_AllReduce", "multimem_all_reduce", "all_reduce", "allreduce"), "collective", "all-reduce"),
     (("ncclDevKernel_AllGather", "ncclKernel_AllGather", "all_gather"), "collective", "all-gather"),
     (("ReduceScatter", "reduce_scatter"), "collective", "reduce-scatter"),
     (("ncclDevKernel", "ncclKernel", "rcclGenericKernel"), "collective", "collective"),
     (("pytorch_flash", "flash_fwd", "flash::", "flash_attn", "FlashAttn", "flash_bwd"), "attention", "flash attention"),
-    (("fmha_cutlass", "fmha_v2", "fmhaSm", "fmha_fwd", "FmhaFwd", "fmha"), "attention", "fused attention"),
+    (("fmha_v2", "fmhaSm", "fmha_fwd", "FmhaFwd", "fmha"), "attention", "fused attention"),
     (("cudnn_generated_fort_native_sdpa", "sdpa_sm", "cudnn_sdpa"), "attention", "cuDNN attention"),
     (("attn_fwd", "_attn_", "unified_attention", "paged_attention", "decode_attention", "mha_fwd"), "attention", "fused attention"),
     (("nchwToNhwc", "nhwcToNchw", "batched_transpose", "nchw2nhwc", "nhwc2nchw"), "layout", "layout conversion"),
@@ -162,6 +167,13 @@ def _op(name: str) -> Decoded | None:
 
 
 def _triton(name: str) -> Decoded | None:
+    """Inductor's kernels, on a GPU and on a CPU."""
+    plain = CPP.match(name)
+    if plain is not None:
+        fused = split_ops(plain[1])
+        return Decoded(
+            "pointwise", f"fused C++ loop: {', '.join(fused)}" if fused else "C++ loop", fused=fused
+        )
     found = TRITON.match(name)
     if found is None:
         return None
@@ -223,12 +235,14 @@ def _xmma(name: str) -> Decoded | None:
     found = XMMA.search(name)
     if found is None:
         return None
-    arch, op, types, layout, tile = found.groups()
+    arch, op, types, tile = found.groups()
+    said = XMMA_LAYOUT.search(f"_{types}")
+    layout = said[1] if said else ""
     dtype = _dtype(types)
     word = "GEMM" if op == "gemm" else "convolution"
     return Decoded(
         "gemm" if op == "gemm" else "conv",
-        f"{word} {tile} {dtype} {layout or ''}".rstrip() + f" (cuBLAS, sm{arch})",
+        f"{word} {tile} {dtype} {layout}".rstrip() + f" ({'cuBLAS' if op == 'gemm' else 'cuDNN'}, sm{arch})",
         dtype,
     )
 

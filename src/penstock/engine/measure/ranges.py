@@ -99,9 +99,10 @@ def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
 def _unwrapped(owner: Any, method: str) -> tuple[Any, Any]:
     """(``staticmethod``, ``classmethod`` or None, the callable itself). Only on classes are the two still wrapped."""
     found: Any = inspect.getattr_static(owner, method, None) if isinstance(owner, type) else None
-    for kind in (staticmethod, classmethod):
+    kinds: tuple[Any, ...] = (staticmethod, classmethod)
+    for kind in kinds:
         if type(found) is kind:
-            return kind, getattr(found, "__func__")  # noqa: B009 - the type checker knows no type for it
+            return kind, found.__func__
     return None, getattr(owner, method, None)
 
 

@@ -41,6 +41,7 @@ CONVOLUTIONS = frozenset(
         "convolution_overrideable",
     ]
 )
+WITH_BIAS_FIRST = ("addmm", "baddbmm", "addbmm", "addmv")
 ATTENTIONS = frozenset(name for name in ops.FUSED_ATTENTION if name.startswith("_scaled_dot_product")) | {
     "scaled_dot_product_attention",
     ops.MATH_ATTENTION,
@@ -114,7 +115,7 @@ def cost(op: Span) -> Cost | None:
     if not given or not op.name.startswith("aten::"):
         return None
     if name in ops.MATMULS:
-        return _matmul(name, given)
+        return _matmul(op, given)
     if name in CONVOLUTIONS:
         return _convolution(op, given)
     if name in ATTENTIONS:
@@ -124,26 +125,46 @@ def cost(op: Span) -> Cost | None:
     return None
 
 
-def _matmul(name: str, given: list[Tensor | None]) -> Cost | None:
-    first = 1 if name in ("addmm", "baddbmm", "addbmm", "addmv") else 0
+class Matmul(Struct, frozen=True):
+    """Elements of a matmul's two sides and of its result."""
+
+    left: int
+    right: int
+    result: int
+    inner: int
+    dtype: str
+
+
+def matmul(op: Span) -> Matmul | None:
+    """The sizes of a matmul's op; None where they are not known or do not fit."""
+    name, given = ops.short(op.name), tensors(op)
+    first = 1 if name in WITH_BIAS_FIRST else 0
     pair = given[first : first + 2]
     if len(pair) < 2 or pair[0] is None or pair[1] is None or not pair[0].dims or not pair[1].dims:
         return None
     a, b = pair[0], pair[1]
+    inner = a.dims[-1]
     if name == "linear":
-        columns, inner = b.dims[0], b.dims[-1]
+        columns, theirs = b.dims[0], b.numel // max(b.dims[0], 1)
+    elif len(b.dims) > 1:
+        columns, theirs = b.dims[-1], b.dims[-2]
     else:
-        columns, inner = (b.dims[-1] if len(b.dims) > 1 else 1), a.dims[-1]
-    if inner == 0 or a.dims[-1] != inner:
+        columns, theirs = 1, b.numel
+    if inner == 0 or inner != theirs:
         return None
     rows = a.numel // inner
-    if name == "matmul" and len(b.dims) > 2 and len(a.dims) <= 2:
+    if name == "matmul" and len(b.dims) > 2 >= len(a.dims):
         rows *= math.prod(b.dims[:-2])
-    out_bytes = rows * columns * WIDTH_BYTES[a.dtype]
-    extra = given[0].nbytes if first and given[0] is not None else 0
-    if name == "linear" and len(given) > 2 and given[2] is not None:
-        extra = given[2].nbytes
-    return Cost(2 * rows * inner * columns, a.nbytes + b.nbytes + out_bytes + extra, DTYPES.get(a.dtype, ""))
+    return Matmul(a.numel, b.numel, rows * columns, inner, a.dtype)
+
+
+def _matmul(op: Span, given: list[Tensor | None]) -> Cost | None:
+    sizes = matmul(op)
+    if sizes is None:
+        return None
+    width = WIDTH_BYTES[sizes.dtype]
+    others = sum(tensor.nbytes for tensor in given if tensor is not None)
+    return Cost(2 * sizes.result * sizes.inner, others + sizes.result * width, DTYPES.get(sizes.dtype, ""))
 
 
 def _numbers(value: object) -> list[int]:

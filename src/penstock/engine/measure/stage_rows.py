@@ -26,7 +26,7 @@ def stages(timeline: Timeline, *, price_nusd_per_s: int | None = None) -> tuple[
     """
     wall = _wall(timeline)
     ranges = [_ranges(timeline, index) for index in range(len(timeline.threads))]
-    covered = [sum(span.dur_us for span in row if _above(span, row) is None) for row in ranges]
+    covered = [length(union((span.start_us, span.end_us) for span in row)) for row in ranges]
     main = max(range(len(ranges)), key=lambda index: (covered[index], -index), default=0)
     parts: dict[tuple[str, str], _Part] = {}
     for index in sorted(range(len(ranges)), key=lambda at: at != main):
@@ -66,8 +66,9 @@ def _wall(timeline: Timeline) -> list[Interval]:
 
 
 def _frame(span: Span) -> bool:
-    """Says how long a run was, not what part of it something is."""
-    return marks.run_of(span.name) is not None or span.name.startswith(STEP)
+    """Says how long a run was or whose, not what part of it something is."""
+    ours = marks.run_of(span.name) is not None or marks.trace_of(span.name) is not None
+    return ours or span.name.startswith(STEP)
 
 
 def _ranges(timeline: Timeline, index: int) -> list[Span]:
@@ -80,20 +81,21 @@ def _ranges(timeline: Timeline, index: int) -> list[Span]:
     modules = own or list(thread.modules)
     if modules:
         return _without_root(modules)
-    return list(thread.annotations) if not said else []
+    runs = any(marks.run_of(span.name) is not None for span in thread.annotations)
+    return list(thread.annotations) if not said and not runs else []
 
 
 def _without_root(modules: list[Span]) -> list[Span]:
     """A model's children instead of the model itself, where it is the one thing at the top and has any."""
-    tops = [span for span in modules if span.parent is None]
-    if len({span.name for span in tops}) == 1 and len(modules) > len(tops):
-        return [span for span in modules if span.parent is not None]
+    ids = {id(span) for span in modules}
+    tops = {id(span): span.name for span in modules if _above(span, ids) is None}
+    if len(set(tops.values())) == 1 and len(modules) > len(tops):
+        return [span for span in modules if id(span) not in tops]
     return modules
 
 
-def _above(span: Span, among: Sequence[Span] | set[int]) -> Span | None:
+def _above(span: Span, ids: set[int]) -> Span | None:
     """The nearest parent that is a stage too."""
-    ids = among if isinstance(among, set) else {id(other) for other in among}
     above = span.parent
     while above is not None and id(above) not in ids:
         above = above.parent
@@ -179,22 +181,19 @@ class _Table:
     def rows(self) -> tuple[StageRow, ...]:
         kept = [part for part in self.parts.values() if part.calls]
         kept.sort(key=lambda part: min(part.pieces))
+        inside: dict[str, list[_Part]] = {}
+        for part in kept:
+            inside.setdefault(part.parent, []).append(part)
         ordered: list[StageRow] = []
-        for part in kept:
-            if part.parent in ("", ELSEWHERE):
+        told: set[int] = set()
+        left = [*reversed(inside.get(ELSEWHERE, [])), *reversed(inside.get("", []))]
+        while left:
+            part = left.pop()
+            if id(part) not in told:
+                told.add(id(part))
                 ordered.append(self.row(part))
-                self.add_nested(part.name, kept, ordered, {part.name})
+                left += reversed(inside.get(part.name, []))
         return (*ordered, self.residual(kept))
-
-    def add_nested(self, name: str, kept: list[_Part], ordered: list[StageRow], path: set[str]) -> None:
-        for part in kept:
-            if (
-                part.parent == name
-                and part.name not in path
-                and not any(row.name == part.name and row.parent == name for row in ordered)
-            ):
-                ordered.append(self.row(part))
-                self.add_nested(part.name, kept, ordered, path | {part.name})
 
     def row(self, part: _Part) -> StageRow:
         pieces = union(part.pieces)

@@ -32,6 +32,8 @@ STOPS = {
 """Always: by the op's name."""
 MASKED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 """Only with a boolean mask, whose number of set elements must be known."""
+METHODS = {"cpu": "copy to host", "tolist": "tolist"}
+"""Tensor methods that read from the device, and that on a CPU never become an op."""
 COPIES = {"aten::_to_copy", "aten::copy_"}
 """From the device to the host, and back unless the host's memory is pinned: only where both are present."""
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
@@ -101,6 +103,11 @@ class Lint:
         op = verdict(inside.name_of(func), args, kwargs, self._device)
         if op and not self._all_at_home(args, kwargs):
             self._found[op, user_line()] += 1
+
+    def method(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """A tensor's method is about to be called. Where there is a device, the op that it becomes tells."""
+        if name in METHODS and self._device.type in ("cpu", "meta") and not self._all_at_home(args, kwargs):
+            self._found[METHODS[name], user_line()] += 1
 
     def after(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """An op has run: what is computed from tensors at home alone is at home too."""

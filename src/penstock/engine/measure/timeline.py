@@ -33,7 +33,16 @@ BLOCKING_COPIES = frozenset(
     ("cudaMemcpy", "hipMemcpy", "cuMemcpyDtoH_v2", "cuMemcpyHtoD_v2", "hipMemcpyDtoH", "hipMemcpyHtoD")
 )
 NN_MODULE = "nn.Module: "
-NOT_THE_USERS = ("torch/", "<built-in", "<frozen", "<string>", "threading.py", "contextlib.py", NN_MODULE)
+NOT_THE_USERS = (
+    "torch/",
+    "triton/",
+    "/tmp/torchinductor",  # noqa: S108 - a name in a trace
+    "<",
+    "threading.py",
+    "contextlib.py",
+    "functools.py",
+    NN_MODULE,
+)
 """Frames in which nobody looks for the cause of a wait."""
 
 

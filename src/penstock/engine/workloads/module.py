@@ -4,6 +4,7 @@
 or list of positional arguments, or a dict of named ones.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -99,8 +100,12 @@ def _device(root: nn.Module, inputs: tuple[Any, ...]) -> str:
     return str(held[0].device) if held else "cpu"
 
 
-def load(spec: str) -> ModuleWorkload:
-    """The workload that ``file.py:build`` or ``package.module:build`` makes. BadRequest says what is wrong and what to write."""
+def load(spec: str, *, meta: bool = False) -> ModuleWorkload:
+    """The workload that ``file.py:build`` or ``package.module:build`` makes. BadRequest says what is wrong and what to write.
+
+    ``meta``: ``build`` runs with the meta device as default, so that no weight is allocated; where that fails (it reads
+    weights, or values), it runs as it is.
+    """
     place, colon, function = spec.rpartition(":")
     if not colon or not place or not function.isidentifier():
         raise BadRequest(
@@ -109,7 +114,7 @@ def load(spec: str) -> ModuleWorkload:
             hint="Write the file and the function that builds the module: my_module.py:build",
         )
     module, near = _imported(place, spec)
-    made = _made(module, place, function, near)
+    made = _made(module, place, function, near, meta=meta)
     root, args, kwargs = _parts(made, spec)
     _check_call(root, args, kwargs, spec)
     return ModuleWorkload(spec, root, args, kwargs, near=near)
@@ -175,7 +180,7 @@ def _on_path(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _made(module: ModuleType, place: str, function: str, near: Path) -> Any:
+def _made(module: ModuleType, place: str, function: str, near: Path, *, meta: bool) -> Any:
     if not hasattr(module, function):
         builders = sorted(
             name
@@ -209,6 +214,9 @@ def _made(module: ModuleType, place: str, function: str, near: Path) -> Any:
             param="target",
             hint="Give them defaults, or name a function that takes nothing.",
         )
+    if meta:
+        with contextlib.suppress(BadRequest), torch.device("meta"):
+            return failures.run(build, f"{place}:{function}", near=near)
     return failures.run(build, f"{place}:{function}", near=near)
 
 

@@ -150,7 +150,7 @@ def load(
     pipe = _loaded(diffusers, folder, options)
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return PipelineWorkload(str(path), pipe, _arguments(pipe, steps, batch, arguments or {}), seed=seed)
+    return PipelineWorkload(str(path), pipe, arguments_of(pipe, steps, batch, arguments or {}), seed=seed)
 
 
 def class_name(folder: Path) -> str:
@@ -224,7 +224,7 @@ def _loading_hint(folder: Path, text: str) -> str:
     )
 
 
-def _arguments(pipe: Any, steps: int | None, batch: int, given: dict[str, Any]) -> dict[str, Any]:
+def arguments_of(pipe: Any, steps: int | None, batch: int, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one call: the user's, and for what is required and not given something that fits."""
     takes = inspect.signature(type(pipe).__call__).parameters
     unknown = sorted(set(given) - set(takes))

@@ -1,10 +1,14 @@
 """All that a timeline shows, ranked."""
 
+from penstock.engine.measure.findings import graphs, kernels, limits, waits
 from penstock.engine.measure.records import Finding, Peaks
 from penstock.engine.measure.timeline import Timeline
 
 
 def of_timeline(timeline: Timeline, peaks: Peaks | None = None) -> tuple[Finding, ...]:
-    """All findings that a timeline shows, those that would save most first, then those without a bound."""
-    found: list[Finding] = []
-    return tuple(sorted(found, key=lambda finding: -(finding.saves_ms or 0.0)))
+    """All findings that a timeline shows: those without a bound that make others unreliable first, then by what they would save.
+
+    ``peaks``: of the device; without them nothing is said of its limits. The bounds overlap: they do not add up.
+    """
+    ranked = [*waits.find(timeline), *kernels.find(timeline), *limits.find(timeline, peaks)]
+    return (*graphs.find(timeline), *sorted(ranked, key=lambda finding: -(finding.saves_ms or 0.0)))

@@ -1,0 +1,330 @@
+"""``penstock.engine.profile``: the user's own block or function, profiled where it stands.
+
+    with penstock.engine.profile("render", stages={"text": (pipe, "encode_prompt"), "unet": (pipe.unet, "forward")}) as p:
+        pipe("a red lamp")
+    print(p.stages, p.findings)
+
+What it times is slowed by the profiler; shares, kernels and findings are what it is for. ``penstock profile`` times without one.
+"""
+
+import contextlib
+import functools
+import inspect
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import torch
+from msgspec.structs import replace
+
+from penstock.base.errors import BadRequest, PenstockError
+from penstock.base.money import price_from_usd_text
+from penstock.engine.lab import from_trace, pricing
+from penstock.engine.measure import (
+    capture,
+    datasheets,
+    hardware,
+    marks,
+    memory,
+    timeline,
+    trace,
+)
+from penstock.engine.measure.records import DeviceSummary, Finding, KernelRow, Peaks, Profile, StageRow
+from penstock.engine.measure.timeline import Timeline
+from penstock.engine.workloads.workload import StagePoint
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Stages = Mapping[str, Any] | Sequence[Any]
+Modules = Mapping[str, torch.nn.Module] | torch.nn.Module
+
+
+NOTHING = BadRequest(
+    "nothing has been profiled yet.", param="profile", hint="Read it after the block, or after a call."
+)
+
+
+class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)``
+    """Profile a block, or each call of a function.
+
+    Args:
+        label: what to call the run.
+        stages: its parts: ``{"unet": (pipe.unet, "forward")}``, or a list of ``(owner, method, stage)``. One stage may have
+            several methods: ``{"vae": [(pipe.vae, "encode"), (pipe.vae, "decode")]}``. The methods are wrapped on the live
+            objects and put back; no source changes. Without stages, ``modules`` and the block's own ``record_function`` ranges
+            are the parts; what no stage covers is the row ``unattributed``.
+        modules: ``nn.Module`` parts by name, or one module: kernels are attributed to their descendants by dotted name.
+        device: where the work runs; by default where the modules' weights are.
+        shapes: record operands' shapes (FLOPs and bytes per kernel; three times the overhead).
+        stacks: record Python's stack (source lines of syncs; five times the overhead).
+        memory: record allocations: ``profile.facts["peak_memory_bytes"]``.
+        path: keep the trace there (``.json`` or ``.json.gz``).
+        trace_id: of the gateway's request that this serves (``x-penstock-trace``), to join the two.
+        usd_per_hour: the device's price in decimal dollars for one hour (``"2.49"``); run and stages get their cost.
+        peaks: what the device can do, for the findings' bounds; by default its data sheet's, where there is one.
+        every: as a decorator: profile the first of every so many calls; the others run bare.
+
+    After the block: ``stages``, ``kernels``, ``findings``, ``timeline``, ``device``, and all of it as ``profile``.
+
+    Raises:
+        BadRequest: another profile is under way in this process, or a stage names what cannot be wrapped.
+    """
+
+    def __init__(
+        self,
+        label: str = "run",
+        *,
+        stages: Stages = (),
+        modules: Modules | None = None,
+        device: str | None = None,
+        shapes: bool = False,
+        stacks: bool = False,
+        memory: bool = False,
+        path: str | Path | None = None,
+        trace_id: str = "",
+        usd_per_hour: str | None = None,
+        peaks: Peaks | None = None,
+        every: int = 1,
+    ) -> None:
+        if not isinstance(label, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's mistake: @profile without ()
+            raise BadRequest(
+                "profile() takes a label first.",
+                param="label",
+                hint='Write @penstock.engine.profile("name") with its brackets.',
+            )
+        if every < 1:
+            raise BadRequest(f"every={every}: a call is profiled once in 1, 2, 3 … calls.", param="every")
+        self.label = label
+        self._points = points_of(stages)
+        self._modules: dict[str, torch.nn.Module] = (
+            {"model": modules} if isinstance(modules, torch.nn.Module) else dict(modules or {})
+        )
+        self._device = device
+        self._records = {"shapes": shapes, "stacks": stacks, "memory": memory}
+        self._path = Path(path) if path is not None else None
+        self._trace_id = trace_id
+        self._per_hour = None if usd_per_hour is None else price_from_usd_text(usd_per_hour)
+        self._peaks = peaks
+        self._every = every
+        self._calls = 0
+        self._counting = threading.Lock()
+        self._open: contextlib.ExitStack | None = None
+        self._timeline: Timeline | None = None
+        self._profile: Profile | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to record."""
+        if self._open is not None:
+            raise BadRequest(
+                "this profile is already under way.",
+                code=capture.UNDER_WAY,
+                param="profile",
+                hint="Make one for each block.",
+            )
+        device = self._device or device_of(self._modules, self._points)
+        with contextlib.ExitStack() as begun:
+            folder = begun.enter_context(tempfile.TemporaryDirectory(prefix="penstock-profile-"))
+            path = self._path or Path(folder) / "trace.json"
+            session = capture.session(
+                path, points=self._points, modules=self._modules, device=device, **self._records
+            )
+            reading = begun.enter_context(_Reading(self, path, device))
+            reading.taken = begun.enter_context(session)
+            reading.taken.begin(self.label)
+            if self._trace_id:
+                with torch.profiler.record_function(marks.TRACE + self._trace_id):
+                    pass  # a note, not a range: around the block it would be taken for a part of it
+            self._timeline = self._profile = None
+            self._open = begun.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        """End it and read what was recorded, also where the block raised; its exception goes on."""
+        begun, self._open = self._open, None
+        if begun is not None:
+            begun.__exit__(kind, error, trail)
+
+    def __call__(self, function: Function) -> Function:
+        """As a decorator. The last profile is on the function: ``render.profile.stages``. Coroutine functions too.
+
+        A call that comes while another profile is recording runs bare: a function in service is not to fail by being profiled.
+        """
+        handle: Any = function
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise BadRequest(
+                f"{getattr(function, '__name__', 'the function')} yields: its work is done when it is iterated, not when it is called.",
+                param="profile",
+                hint="Put the loop that iterates it into a with block.",
+            )
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with self._sampled():
+                    return await handle(*args, **kwargs)
+
+            wrapper: Any = awaited
+        else:
+
+            @functools.wraps(function)
+            def called(*args: Any, **kwargs: Any) -> Any:
+                with self._sampled():
+                    return handle(*args, **kwargs)
+
+            wrapper = called
+        wrapper.profile = self
+        return wrapper
+
+    @contextlib.contextmanager
+    def _sampled(self) -> Generator[None]:
+        """This profile where it is its turn and nobody else records, else nothing."""
+        with self._counting:
+            turn = self._calls % self._every == 0
+            self._calls += 1
+        if turn:
+            try:
+                self.__enter__()
+            except BadRequest as refused:
+                if refused.code != capture.UNDER_WAY:
+                    raise
+                turn = False
+        with contextlib.ExitStack() as ends:
+            if turn:
+                ends.push(self.__exit__)
+            yield
+
+    def read(self, path: Path, device: str) -> None:
+        """Take over the trace that was written: a profile of it."""
+        line = timeline.build(trace.load(path))
+        peaks = self._peaks or datasheets.of_device(hardware.device_name(device))
+        found = from_trace.of_timeline(line, target=self.label, peaks=peaks)
+        found = replace(
+            found,
+            source="live",
+            machine=hardware.machine(device),
+            trace_ids=(self._trace_id,) if self._trace_id else found.trace_ids,
+            facts={**found.facts, **(self._memory(path, device) if self._records["memory"] else {})},
+            warnings=(*found.warnings, "timed under the profiler: shares hold, milliseconds are too long"),
+        )
+        self._timeline = line
+        self._profile = pricing.priced(found, self._per_hour) if self._per_hour else found
+
+    def _memory(self, path: Path, device: str) -> dict[str, float]:
+        kind = memory.CUDA if torch.device(device).type == "cuda" else memory.CPU
+        seen = memory.of_trace(path, device_type=kind)
+        return {"peak_memory_bytes": float(seen.peak_bytes), "kept_memory_bytes": float(seen.end_bytes)}
+
+    @property
+    def profile(self) -> Profile:
+        """All that was found, as ``penstock profile --json`` prints it."""
+        if self._profile is None:
+            raise NOTHING
+        return self._profile
+
+    @property
+    def timeline(self) -> Timeline:
+        """What happened when: host threads, device events, launches."""
+        if self._timeline is None:
+            raise NOTHING
+        return self._timeline
+
+    @property
+    def stages(self) -> tuple[StageRow, ...]:
+        """The parts; the last row is what no stage covers, ``unattributed``."""
+        return self.profile.stages
+
+    @property
+    def kernels(self) -> tuple[KernelRow, ...]:
+        """Device events by name, op and module; on a CPU the ops."""
+        return self.profile.kernels
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What to mend, that first which saves most."""
+        return self.profile.findings
+
+    @property
+    def device(self) -> DeviceSummary:
+        """What the device did."""
+        return self.profile.device
+
+
+class _Reading:
+    """Reads the trace once its session has ended. A block that raised is read too, and its own exception is the one to be seen."""
+
+    def __init__(self, owner: profile, path: Path, device: str) -> None:
+        self._owner = owner
+        self._path = path
+        self._device = device
+        self.taken: capture.Session | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        if self.taken is None or not self.taken.written:
+            return
+        with contextlib.suppress(PenstockError) if error else contextlib.nullcontext():
+            self._owner.read(self._path, self._device)
+
+
+def points_of(stages: Stages) -> tuple[StagePoint, ...]:
+    """Stages as a user writes them: a dict of name -> (owner, method), or of name -> a list of those; or (owner, method, stage)s.
+
+    Raises:
+        BadRequest: something else.
+    """
+    rows: list[Any] = []
+    if isinstance(stages, Mapping):
+        for name, said in stages.items():
+            pairs = cast("list[Any]", said) if isinstance(said, list) else [said]
+            rows += [(*pair, name) if isinstance(pair, tuple) else (pair, name) for pair in pairs]
+    else:
+        rows = list(stages)
+    points: list[StagePoint] = []
+    for row in rows:
+        if isinstance(row, StagePoint):
+            points.append(row)
+        elif _is_triple(row):
+            points.append(StagePoint(*row))
+        else:
+            raise BadRequest(
+                f"{row!r} is no stage.",
+                param="stages",
+                hint='Write {"unet": (pipe.unet, "forward")}, or [(pipe.unet, "forward", "unet")].',
+            )
+    return tuple(points)
+
+
+def _is_triple(row: Any) -> bool:
+    parts = cast("tuple[Any, ...]", row) if isinstance(row, tuple) else ()
+    return len(parts) == 3 and all(isinstance(part, str) for part in parts[1:])
+
+
+def device_of(modules: Mapping[str, torch.nn.Module], points: Sequence[StagePoint]) -> str:
+    """Where the work runs: on the first device that is not the CPU among the weights known; on CUDA where it is already in use."""
+    owners = [*modules.values(), *(point.owner for point in points)]
+    for owner in owners:
+        found = weights_device(owner)
+        if found is not None and found.type not in ("cpu", "meta"):
+            return str(found)
+    if not owners and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return "cuda"
+    return "cpu"
+
+
+def weights_device(owner: Any) -> torch.device | None:
+    """Of a module's first parameter or buffer, or what a pipeline calls its ``device``; None where neither is told."""
+    if isinstance(owner, torch.nn.Module):
+        weight = next(owner.parameters(), None)
+        weight = weight if weight is not None else next(owner.buffers(), None)
+        return None if weight is None else weight.device
+    told = getattr(owner, "device", None)
+    return told if isinstance(told, torch.device) else None

@@ -1,0 +1,428 @@
+"""Any workload without its weights: built on PyTorch's meta device, where tensors have shapes and nothing else.
+
+A pipeline is assembled from its configuration files and really run, so that the number of calls, the batching of guidance and
+the latents' shapes are the pipeline's own. Its denoiser is computed once, and gives the same shapes back at every further step.
+What comes out is a plan: stages, each counted once, and how often it runs.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from msgspec import Struct, field, structs
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from penstock.base.errors import BadRequest
+from penstock.engine.measure import preflight
+from penstock.engine.measure.preflight import Part
+from penstock.engine.workloads import failures, generator, module, pipeline, saved
+from penstock.engine.workloads.workload import StagePoint
+
+PROMPT_TOKENS = 77
+"""What a tokenizer that was not saved beside its configuration is taken for: CLIP's."""
+_META = torch.device("meta")
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A workload as it would run, without a weight."""
+
+    name: str
+    kind: str
+    dtype: str
+    parts: tuple[Part, ...]
+    """Its stages, counted, in the order of their first calls."""
+    modules: dict[str, nn.Module]
+    """Everything that has to be in memory."""
+    steps: int = 1
+    batch: int = 1
+    embedding_bytes: dict[str, int] = field(default_factory=dict)
+    """What a cache of prompts would hold: by name, bytes for one prompt. For a text generator: keys and values of one call."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed."""
+
+
+def of_module(spec: str, *, dtype: str | None = None) -> Plan:
+    """The plan of ``file.py:build``. ``build`` runs with meta as the default device; where it cannot, it runs as it is."""
+    loaded = module.load(spec, meta=True)
+    return of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype)
+
+
+def of_call(
+    name: str,
+    root: nn.Module,
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    dtype: str | None = None,
+    kind: str = "module",
+) -> Plan:
+    """The plan of a module and its inputs; the module itself is moved to meta, and is of no use after that."""
+    wanted = saved.dtype_of(dtype) if dtype else None
+    _to_meta(root.eval(), wanted)
+    given, named = _moved((args, kwargs or {}), wanted)
+
+    def call() -> Any:
+        with torch.no_grad():
+            return root(*given, **named)
+
+    part = failures.run(lambda: preflight.count("model", call, {"model": root}), f"{name} without values")
+    return Plan(
+        name=name,
+        kind=kind,
+        dtype=_dtype_name(root, (given, named)),
+        parts=(part,),
+        modules={"model": root},
+        batch=module.batch_of((*given, *named.values())) or 1,
+    )
+
+
+def _to_meta(root: nn.Module, dtype: torch.dtype | None) -> None:
+    """In place, and what is shared stays shared: ``Module.to("meta")`` would make a tied weight two."""
+    moved: dict[int, Any] = {}
+    for inner in list(root.modules()):
+        for name, weight in inner.named_parameters(recurse=False, remove_duplicate=False):
+            if id(weight) not in moved:
+                moved[id(weight)] = weight, nn.Parameter(_moved(weight.detach(), dtype), requires_grad=False)
+            setattr(inner, name, moved[id(weight)][1])
+        for name, buffer in inner.named_buffers(recurse=False, remove_duplicate=False):
+            setattr(inner, name, _moved(buffer, dtype))
+
+
+def _moved(tree: Any, dtype: torch.dtype | None) -> Any:
+    def move(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(_META, dtype if dtype is not None and value.is_floating_point() else value.dtype)
+
+    return tree_map(move, tree)
+
+
+def _dtype_name(root: nn.Module, tree: Any) -> str:
+    leaves = [*root.parameters(), *(leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))]
+    for leaf in leaves:
+        if leaf.is_floating_point():
+            known = {dtype: name for name, dtype in saved.DTYPES.items()}
+            return known.get(leaf.dtype, str(leaf.dtype).removeprefix("torch."))
+    return ""
+
+
+def of_pipeline(
+    path: str | Path,
+    *,
+    dtype: str = "bf16",
+    steps: int | None = None,
+    batch: int = 1,
+    arguments: dict[str, Any] | None = None,
+) -> Plan:
+    """The plan of a pipeline's directory, of which only ``model_index.json`` and the configurations are read.
+
+    BadRequest where it cannot be run without values (its own code reads a number out of a tensor).
+    """
+    folder = Path(path)
+    kind = pipeline.class_name(folder)
+    wanted = saved.dtype_of(dtype)
+    diffusers = failures.needed("diffusers", "A pipeline")
+    parts, notes = _components(folder, kind, diffusers, wanted)
+    pipe = failures.run(lambda: getattr(diffusers, kind)(**parts), f"Assembling {kind}")
+    pipe.set_progress_bar_config(disable=True)
+    given = pipeline.arguments_of(pipe, steps, batch, arguments or {})
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if "output_type" in takes:
+        given["output_type"] = "pt"  # pictures have values
+    recorder = _Recorder(pipe)
+    with recorder, torch.no_grad():
+        failures.run(lambda: pipe(**given), f"{kind} without values")
+    held = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    return Plan(
+        name=str(path),
+        kind="pipeline",
+        dtype=dtype,
+        parts=recorder.parts(),
+        modules=held,
+        steps=int(given.get("num_inference_steps") or 1),
+        batch=batch,
+        embedding_bytes=_embeddings(recorder.embeddings, batch),
+        notes=tuple(notes),
+    )
+
+
+def _components(
+    folder: Path, kind: str, diffusers: Any, dtype: torch.dtype
+) -> tuple[dict[str, Any], list[str]]:
+    """Each component that ``model_index.json`` names, from its configuration alone."""
+    if not hasattr(diffusers, kind):
+        raise BadRequest(
+            f"diffusers {diffusers.__version__} has no {kind}, which {folder / 'model_index.json'} names.",
+            param="target",
+            hint="A newer diffusers may have it.",
+        )
+    takes = inspect.signature(getattr(diffusers, kind).__init__).parameters
+    parts: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in saved.read_json(folder / "model_index.json").items():
+        if name.startswith("_") or name not in takes:
+            continue
+        if not isinstance(value, list):
+            parts[name] = value
+            continue
+        library, part = cast("list[str | None]", value)[:2]
+        if (
+            library is None
+            or part is None
+            or name in ("safety_checker", "feature_extractor", "image_encoder")
+        ):
+            parts[name] = None
+            if part is not None:
+                notes.append(f"{name} is left out: it looks at values")
+            continue
+        parts[name] = _component(folder / name, library, part, dtype, notes)
+    for name in ("requires_safety_checker", "add_watermarker"):
+        if name in takes:
+            parts[name] = False
+    return parts, notes
+
+
+def _component(folder: Path, library: str, part: str, dtype: torch.dtype, notes: list[str]) -> Any:
+    source = failures.needed(library, f"{folder.name}/") if library in ("diffusers", "transformers") else None
+    if source is None:
+        source = _of_diffusers(library, folder.name)
+    kind = getattr(source, part, None)
+    if kind is None:
+        raise BadRequest(
+            f"{library} has no {part}, which {folder.parent} names.", param="target", hint="A newer one may."
+        )
+    if not inspect.isclass(kind) or not issubclass(kind, nn.Module):
+        return _lesser(folder, kind, notes)
+    config = saved.read_json(folder / "config.json")
+    with _META:
+        if library == "transformers":
+            own: Any = kind
+            made = own(own.config_class.from_dict(config))
+        else:
+            made = cast("Any", kind).from_config(config)
+    return nn.Module.to(made.eval(), dtype)  # not diffusers' own, which warns of parts that it keeps in fp32
+
+
+def _of_diffusers(library: str, name: str) -> Any:
+    """Some components are named by the pipeline's own package: ``stable_diffusion``."""
+    try:
+        return importlib.import_module(f"diffusers.pipelines.{library}")
+    except ModuleNotFoundError as error:
+        raise BadRequest(
+            f"{name} is of {library}, which is not known here.",
+            param="target",
+            hint="A pipeline with code of its own is profiled as my_module.py:build.",
+        ) from error
+
+
+def _lesser(folder: Path, kind: Any, notes: list[str]) -> Any:
+    """A scheduler, tokenizer or processor: really loaded where it was saved, else a tokenizer is stood in for."""
+    if folder.is_dir() and any(folder.iterdir()):
+        return failures.run(
+            lambda: kind.from_pretrained(folder, local_files_only=True), f"{folder.name} of {folder.parent}"
+        )
+    if "Tokenizer" in kind.__name__:
+        notes.append(f"{folder.name} is not there: prompts of {PROMPT_TOKENS} tokens are assumed")
+        return _Words()
+    if hasattr(kind, "from_config"):
+        notes.append(f"{folder.name} is not there: its defaults are taken")
+        return kind()
+    raise BadRequest(
+        f"{folder} is not there.", param="target", hint="Fetch it: it is small, and its settings count."
+    )
+
+
+class _Words:
+    """A tokenizer that was not saved: as many tokens as asked for, or CLIP's 77. They have no values either."""
+
+    model_max_length = PROMPT_TOKENS
+    pad_token_id = 0
+    eos_token_id = 0
+    added_tokens_encoder: ClassVar[dict[str, int]] = {}
+
+    def tokenize(self, text: str) -> list[str]:
+        """For pipelines that look for learned words in the prompt: there are none."""
+        return text.split()
+
+    def __call__(self, text: str | list[str], *, max_length: int | None = None, **more: Any) -> Any:
+        rows = 1 if isinstance(text, str) else len(text)
+        ids_BT = torch.zeros(rows, max_length or self.model_max_length, dtype=torch.int64)
+        return _Encoded(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
+
+
+class _Encoded(dict[str, Tensor]):
+    """What a tokenizer gives back: by name and by attribute."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        return self[name]
+
+
+class _Recorder:
+    """Watches a pipeline's stages while it runs: arguments of the first call of each shape, and how many there were.
+
+    Further calls of one shape are answered with the first's output: shapes are all there is. The scheduler is kept on the CPU,
+    since it looks for its step by value.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._undo = ExitStack()
+        self._seen: dict[tuple[str, str, Any], tuple[Part, Any]] = {}
+        self._counts: dict[tuple[str, str, Any], int] = {}
+        self.embeddings: Any = None
+
+    def __enter__(self) -> Self:
+        for point in pipeline.stage_points(self._pipe):
+            if point.stage == "scheduler":
+                self._scheduler(point)
+            elif isinstance(point.owner, nn.Module) or point.method == "encode_prompt":
+                self._record(point)
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self._undo.close()
+
+    def _put(self, point: StagePoint, wrapper: Callable[..., Any]) -> None:
+        object.__setattr__(point.owner, point.method, wrapper)
+        self._undo.callback(object.__delattr__, point.owner, point.method)
+
+    def _scheduler(self, point: StagePoint) -> None:
+        original = getattr(point.owner, point.method)
+
+        def on_cpu(*args: Any, **kwargs: Any) -> Any:
+            if "device" in kwargs:
+                kwargs["device"] = "cpu"
+            return original(*args, **kwargs)
+
+        if point.method == "set_timesteps":
+            self._put(point, _looking_like(on_cpu, original))
+
+    def _record(self, point: StagePoint) -> None:
+        original = getattr(point.owner, point.method)
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            key = (point.stage, point.method, _shapes((args, kwargs)))
+            self._counts[key] = self._counts.get(key, 0) + 1
+            if key not in self._seen:
+                outputs: list[Any] = []
+
+                def run() -> Any:
+                    outputs.append(original(*args, **kwargs))
+                    return outputs[0]
+
+                part = preflight.count(point.stage, run, self._modules(point))
+                self._seen[key] = part, outputs[0]
+                if point.method == "encode_prompt":
+                    self.embeddings = outputs[0]
+            return self._seen[key][1]
+
+        self._put(point, _looking_like(recorded, original))
+
+    def _modules(self, point: StagePoint) -> dict[str, nn.Module]:
+        """The parts that a stage runs."""
+        held = {name: part for name, part in self._pipe.components.items() if isinstance(part, nn.Module)}
+        if point.method == "encode_prompt":
+            return {name: part for name, part in held.items() if name.startswith("text_encoder")}
+        return {name: part for name, part in held.items() if part is point.owner}
+
+    def parts(self) -> tuple[Part, ...]:
+        """In the order of their first calls."""
+        return tuple(
+            structs.replace(part, calls=self._counts[key]) for key, (part, _out) in self._seen.items()
+        )
+
+
+def _looking_like(wrapper: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """With the original's signature: pipelines ask a scheduler whether it takes ``timesteps``."""
+    cast("Any", wrapper).__signature__ = inspect.signature(original)
+    return wrapper
+
+
+def _shapes(tree: Any) -> Any:
+    """What tells calls of one stage apart: tensors' shapes and dtypes; numbers do not (a timestep is one)."""
+    return tuple(
+        (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, Tensor) else type(leaf).__name__
+        for leaf in tree_flatten(tree)[0]
+    )
+
+
+def _embeddings(returned: Any, batch: int) -> dict[str, int]:
+    """Bytes for one prompt of what ``encode_prompt`` returned, in the order in which diffusers returns it."""
+    if returned is None:
+        return {}
+    many = cast("Sequence[Any]", returned if isinstance(returned, tuple | list) else (returned,))
+    names = ("prompt_embedding", "negative_embedding", "pooled_embedding", "negative_pooled_embedding")
+    if len(many) == 3:  # Flux: no negative one, and the third are positions
+        names = ("prompt_embedding", "pooled_embedding", "text_ids")
+    return {
+        name: value.numel() * value.itemsize // batch
+        for name, value in zip(names, many, strict=False)
+        if isinstance(value, Tensor)
+    }
+
+
+def of_generator(
+    path: str | Path,
+    *,
+    dtype: str | None = None,
+    prompt_tokens: int = 128,
+    tokens: int = generator.TOKENS,
+    batch: int = 1,
+) -> Plan:
+    """The plan of a text generator's directory, of which only ``config.json`` is read: prefill once, decode for each further token.
+
+    A decode is counted in the middle: with the keys and values of the prompt and of half the new tokens.
+    """
+    folder = Path(path)
+    config = generator.check(folder)
+    transformers = failures.needed("transformers", "A text generator")
+    made: Any = failures.run(
+        lambda: transformers.AutoConfig.for_model(**config), f"The configuration of {folder}"
+    )
+    name = dtype or {"float32": "fp32", "float16": "fp16"}.get(
+        str(config.get("dtype", config.get("torch_dtype"))), "bf16"
+    )
+    with _META:
+        model: Any = failures.run(
+            lambda: transformers.AutoModelForCausalLM.from_config(made), f"The model of {folder}"
+        )
+    model = model.eval().to(saved.dtype_of(name))
+
+    def run(width: int, cache: Any = None) -> Any:
+        ids_BT = torch.empty(batch, width, dtype=torch.int64, device=_META)
+        with torch.no_grad():
+            return model(input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+    def filled(width: int) -> Any:
+        return failures.run(lambda: run(width), f"{folder} without values").past_key_values
+
+    middle = filled(prompt_tokens + tokens // 2)
+    parts = {"model": cast("nn.Module", model)}
+    return Plan(
+        name=str(path),
+        kind="generator",
+        dtype=name,
+        parts=(
+            preflight.count("prefill", lambda: run(prompt_tokens), parts),
+            preflight.count("decode", lambda: run(1, middle), parts, calls=tokens - 1),
+        ),
+        modules=parts,
+        steps=tokens,
+        batch=batch,
+        embedding_bytes={"key_value_cache": _cache_bytes(filled(prompt_tokens + tokens))},
+        notes=(f"a prompt of {prompt_tokens} tokens and {tokens} new ones are assumed",),
+    )
+
+
+def _cache_bytes(cache: Any) -> int:
+    total = 0
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            held = getattr(layer, name, None)
+            total += held.numel() * held.itemsize if isinstance(held, Tensor) else 0
+    return total

@@ -1,0 +1,223 @@
+"""What a real trace shows, and what another real one must not be blamed for."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from penstock.engine.measure import datasheets, findings, gaps, roofline, stage_rows
+from penstock.engine.measure.findings import kernels, waits
+from penstock.engine.measure.records import Finding
+from penstock.engine.measure.timeline import Timeline
+from tests.engine import traces
+from tests.engine.test_trace_cpu import MODEL, X_BD
+from tests.engine.traces import ALL, B200, H100, MI300X, REPLAY
+
+SHOWN: dict[str, set[str]] = {
+    "launch-bound": {H100},
+    "host-bound": {B200},
+    "idle-gaps": {MI300X},
+    "host-device-sync": {MI300X},
+    "runtime-queries": {MI300X},
+    "graph-replay-unattributed": {REPLAY},
+    "short-kernels": {H100, B200},
+    "unfused-pointwise": {MI300X},
+    "math-attention": {MI300X},
+    "layout-conversions": {H100, MI300X},
+    "device-copies": {B200},
+    "memory-bound": {H100},
+    "compute-bound": {MI300X},
+}
+"""Finding -> the real traces that show it. The others must not."""
+
+
+@cache
+def found(name: str) -> dict[str, Finding]:
+    line = traces.real(name)
+    return {one.id: one for one in findings.of_timeline(line, datasheets.of_device(line.device))}
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+@pytest.mark.parametrize("name", ALL)
+def test_each_finding_where_it_belongs_and_nowhere_else(kind: str, name: str):
+    assert (kind in found(name)) == (name in SHOWN[kind])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_finding_has_numbers_a_bound_a_fix_and_a_proof(name: str):
+    wall_ms = stage_rows.wall_us(traces.real(name)) / 1e3
+    told = findings.of_timeline(traces.real(name))
+    assert {one.id for one in told} <= set(SHOWN)
+    for one in told:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", one.id)
+        assert len(re.findall(r"\d", one.evidence)) >= 4
+        assert one.facts
+        assert "\n" in one.fix  # a sentence, then the code
+        assert one.proof
+        assert 0 <= (one.saves_ms or 0.0) <= wall_ms
+    savings = [one.saves_ms for one in told if one.saves_ms is not None]
+    assert savings == sorted(savings, reverse=True)
+
+
+def test_h100_is_launch_bound_with_its_figures():
+    one = found(H100)["launch-bound"]
+    assert "154 kernels" in one.evidence
+    assert "16.2% of 7.56 ms" in one.evidence
+    assert "6.32 ms" in one.evidence
+    assert "36% of the kernels took under 5 µs" in one.evidence
+    assert "recorded with_stack" in one.evidence
+    assert round(one.saves_ms or 0, 2) == 6.32
+
+
+def test_b200_is_host_bound_with_its_figures():
+    one = found(B200)["host-bound"]
+    assert "768 kernels" in one.evidence
+    assert "13.7% of 84.49 ms" in one.evidence
+    assert "72.47 ms" in one.evidence
+    assert one.facts["long_gaps"] == 250
+    assert one.where == "vllm/model_executor/parameter.py(122): __torch_function__"
+
+
+def test_mi300x_stops_ten_times_and_where():
+    """Its worst wait is for the result itself (pixels to numpy): the device works meanwhile, little would be saved."""
+    one = found(MI300X)["host-device-sync"]
+    assert "10 x hipMemcpyWithStream = 42.3 ms" in one.evidence
+    assert one.facts["waits"] == 10
+    assert round(one.facts["blocked_ms"]) == 42
+    assert one.where == "diffusers/image_processor.py(190): pt_to_numpy"
+    assert (one.saves_ms or 0) < 2
+    places = {call.frame.name for call in waits.syncs(traces.real(MI300X)) if call.frame}
+    assert any(
+        "scheduling_flow_match_euler_discrete.py(386): index_for_timestep" in place for place in places
+    )
+
+
+def test_synchronisations_of_the_profiler_itself_are_not_the_runs():
+    line = traces.real(H100)
+    assert [call.span.name for call in line.waits] == ["cudaDeviceSynchronize"] * 2
+    assert waits.syncs(line) == []
+
+
+def test_mi300x_idle_time_by_class():
+    one = found(MI300X)["idle-gaps"]
+    told = gaps.summary(traces.real(MI300X))
+    assert one.saves_ms == pytest.approx(told.span_ms * (1 - told.busy_share))
+    assert "455.1 ms waiting for the host" in one.evidence
+
+
+def test_mi300x_asks_its_runtime_too_often():
+    one = found(MI300X)["runtime-queries"]
+    assert "12507 x hipGetDevicePropertiesR0600" in one.evidence
+    assert one.facts["launches"] == 8066
+
+
+def test_a_replay_is_declared_and_nothing_said_of_its_host():
+    assert [one.id for one in findings.of_timeline(traces.real(REPLAY))] == ["graph-replay-unattributed"]
+    one = found(REPLAY)["graph-replay-unattributed"]
+    assert one.evidence.startswith(
+        "361 of 413 kernels (96% of kernel time) were launched by 25 hipGraphLaunch"
+    )
+    assert (one.facts["replayed"], one.facts["launches"]) == (361, 25)
+
+
+def test_the_t5_encoder_attends_by_hand():
+    """24 layers, two prompts."""
+    one = found(MI300X)["math-attention"]
+    assert (one.facts["attentions"], one.facts["math_backend"]) == (48, 0)
+    assert one.where == "T5Attention"
+
+
+def test_the_t5_encoders_gated_gelu_is_nine_kernels():
+    """``NewGELUActivation`` written out, and the gate's multiply after the linear that makes its other operand."""
+    names = [chain.name for chain in kernels.chains(traces.real(MI300X))]
+    assert names.count("mul, pow, mul, add, mul, tanh, add, mul, mul") == 48
+
+
+def test_layout_conversions_and_copies_by_count():
+    assert found(H100)["layout-conversions"].facts["conversions"] == 3
+    assert found(B200)["device-copies"].facts["copies"] == 219
+
+
+def test_without_peaks_nothing_is_said_of_a_roof():
+    ids = {one.id for name in ALL for one in findings.of_timeline(traces.real(name))}
+    assert ids & {"memory-bound", "compute-bound"} == set()
+
+
+def test_a_roof_is_never_under_what_was_done():
+    for name in (H100, MI300X):
+        line = traces.real(name)
+        rows = roofline.known(line, datasheets.of_device(line.device) or datasheets.sheet("h100"))
+        assert rows
+        assert all(row.least_us <= row.time_us for row in rows)
+
+
+# Recorded here, from real modules
+
+
+class ByHand(nn.Module):
+    """Attention as it is written in a first lesson."""
+
+    def forward(self, q_BHLD: torch.Tensor) -> torch.Tensor:
+        scores_BHLL = q_BHLD @ q_BHLD.transpose(-1, -2) / q_BHLD.shape[-1] ** 0.5
+        return torch.softmax(scores_BHLL, dim=-1) @ q_BHLD
+
+
+Q_BHLD = torch.randn(1, 2, 64, 16)
+
+
+def attend(*backends: SDPBackend) -> Callable[[], Any]:
+    def call() -> Any:
+        with sdpa_kernel(list(backends)):
+            return F.scaled_dot_product_attention(Q_BHLD, Q_BHLD, Q_BHLD)
+
+    return call
+
+
+def ids(line: Timeline) -> set[str]:
+    return {one.id for one in findings.of_timeline(line)}
+
+
+def test_math_attention_chosen(tmp_path: Path):
+    line = traces.of_cpu(attend(SDPBackend.MATH), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "math-attention")
+    assert (one.facts["attentions"], one.facts["math_backend"]) == (1, 1)
+    assert one.facts["kernels"] >= 4
+
+
+def test_attention_by_hand(tmp_path: Path):
+    (pieces,) = kernels.attentions(traces.of_cpu(lambda: ByHand()(Q_BHLD), tmp_path))
+    assert not pieces.named
+    names = [event.name for event in pieces.events]
+    assert (names[0], names[-1]) == ("aten::bmm", "aten::bmm")
+    assert "aten::_softmax" in names
+
+
+def test_flash_attention_is_not_blamed(tmp_path: Path):
+    assert "math-attention" not in ids(traces.of_cpu(attend(SDPBackend.FLASH_ATTENTION), tmp_path))
+
+
+def test_a_softmax_of_probabilities_is_no_attention(tmp_path: Path):
+    head = nn.Sequential(nn.Linear(64, 64), nn.Softmax(-1), nn.Linear(64, 8))
+    assert "math-attention" not in ids(traces.of_cpu(lambda: head(X_BD), tmp_path))
+
+
+def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
+    line = traces.of_cpu(lambda: MODEL(X_BD), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "unfused-pointwise")
+    assert (
+        "1 x (gelu, mul)" in one.evidence
+    )  # the linear `up`, which makes the other operand, runs between them
+    assert one.facts["chains"] == 1
+    assert one.facts["travelled_bytes"] == 2 * 32 * 256 * 4
+
+
+def test_a_single_linear_has_nothing_to_fuse(tmp_path: Path):
+    linear = nn.Linear(64, 64)
+    assert ids(traces.of_cpu(lambda: linear(X_BD), tmp_path)) == set()

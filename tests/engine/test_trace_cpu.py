@@ -1,0 +1,162 @@
+"""Traces that torch's profiler records here, of real modules: on a CPU the ops are the kernels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import record_function
+
+from penstock.engine.measure import attribution, gaps, stage_rows, timeline, trace
+from penstock.engine.measure.records import KernelRow
+from tests.engine import traces
+
+
+class GeGLU(nn.Module):
+    """The MLP of the public series: gate and up, GELU and multiply, down."""
+
+    def __init__(self, width: int = 64, hidden: int = 256) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.down(F.gelu(self.gate(x_BD)) * self.up(x_BD))
+
+
+X_BD = torch.randn(32, 64)
+MODEL = GeGLU()
+
+
+@pytest.fixture
+def told_kernels() -> Iterator[None]:
+    """Inductor names its C++ kernels in a trace."""
+    from torch._inductor import config  # noqa: PLC0415 - only tests that compile pay for it
+
+    with config.patch({"cpp.enable_kernel_profile": True}):
+        yield
+    torch._dynamo.reset()
+
+
+def counts(rows: tuple[KernelRow, ...]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row.name] = found.get(row.name, 0) + row.count
+    return found
+
+
+def test_an_eager_geglu_is_five_kernels(tmp_path: Path):
+    """Bias in the matmul's epilogue; aten::t and the other views are no kernels."""
+    line = traces.of_cpu(lambda: MODEL(X_BD), tmp_path)
+    rows = attribution.kernels(line)
+    assert counts(rows) == {"aten::addmm": 3, "aten::gelu": 1, "aten::mul": 1}
+    assert {row.op for row in rows if row.name == "aten::addmm"} == {"aten::linear"}
+    assert sum(row.flops or 0 for row in rows) == 3 * 2 * 32 * 64 * 256
+    assert next(row.bytes for row in rows if row.name == "aten::mul") == 3 * 32 * 256 * 4
+    told = gaps.summary(line)
+    assert (told.name, told.kernels, told.correlated) == ("cpu", 5, 5)
+    assert (told.host_wait_ms, told.kernel_wait_ms, told.other_wait_ms, told.launch_delay_us) == (
+        0,
+        0,
+        0,
+        None,
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("told_kernels")
+def test_a_compiled_geglu_is_four(tmp_path: Path):
+    """GELU and multiply become one loop; the three matmuls are untouched."""
+    compiled = torch.compile(MODEL)
+    rows = attribution.kernels(traces.of_cpu(lambda: compiled(X_BD), tmp_path))
+    assert sum(row.count for row in rows) == 4
+    fused = next(row for row in rows if "cpp_fused" in row.name)
+    assert fused.means == "fused C++ loop: gelu, mul"
+    assert fused.module.startswith("compiled graph ")
+
+
+def test_with_stacks_the_modules_are_known(tmp_path: Path):
+    line = traces.of_cpu(lambda: MODEL(X_BD), tmp_path, stacks=True)
+    where = {(row.name, row.module) for row in attribution.kernels(line)}
+    assert where == {("aten::addmm", "Linear"), ("aten::gelu", "GeGLU"), ("aten::mul", "GeGLU")}
+    rows = stage_rows.stages(line)
+    assert [(row.name, row.calls) for row in rows] == [("Linear", 3), ("unattributed", 1)]
+    functions = {event.call.frame.name for event in line.events if event.call and event.call.frame}
+    assert any("test_trace_cpu.py" in name and name.endswith("forward") for name in functions)
+
+
+def test_stages_modules_and_runs_by_our_own_ranges(tmp_path: Path):
+    """``run:`` is the wall time, ``stage:`` the rows, the user's own ranges nested in them; ``module:`` names the kernels."""
+
+    def call() -> None:
+        torch.zeros(8)  # before the run: not of it
+        with record_function("run: test"):
+            with record_function("stage: text encoder"), record_function("module: text.mlp"):
+                MODEL(X_BD)
+            for _ in range(3):
+                with record_function("stage: unet"):
+                    MODEL(X_BD)
+                    with record_function("attention of mine"):
+                        MODEL(X_BD)
+            X_BD.sum()
+
+    line = traces.of_cpu(call, tmp_path)
+    rows = stage_rows.stages(line, price_nusd_per_s=2_000_000_000)
+    assert [(row.name, row.parent, row.calls) for row in rows] == [
+        ("text encoder", "", 1),
+        ("unet", "", 3),
+        ("attention of mine", "unet", 3),
+        ("unattributed", "", 1),
+    ]
+    one = 3 * 2 * 32 * 64 * 256
+    assert [row.flops for row in rows] == [one, 6 * one, 3 * one, None]
+    top = [row for row in rows if not row.parent]
+    run = next(span for span in line.threads[0].annotations if span.name == "run: test")
+    assert sum(row.wall_ms for row in top) * 1e3 == pytest.approx(run.dur_us)
+    assert sum(row.cost_nusd or 0 for row in top) == pytest.approx(run.dur_us * 2000, abs=3)
+    assert {row.gpu_busy_ms for row in rows} == {None}
+    kernels = attribution.kernels(line)
+    assert {row.module for row in kernels} == {"text.mlp", "unet", "attention of mine", "run: test", ""}
+
+
+def test_a_models_children_are_its_stages(tmp_path: Path):
+    """Without stages, the ranges of modules: the root is the whole, its children the parts."""
+    first, second = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def call() -> None:
+        with record_function("run: test"), record_function("module: model"):
+            with record_function("module: model.0"):
+                first(X_BD)
+            with record_function("module: model.1"):
+                second(X_BD)
+
+    rows = stage_rows.stages(traces.of_cpu(call, tmp_path))
+    assert [row.name for row in rows] == ["model.0", "model.1", "unattributed"]
+
+
+def test_convolutions_and_attention_have_their_flops(tmp_path: Path):
+    """Against the formulas; PyTorch's own counter gives CPU flash attention 0."""
+    conv = nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=2)
+    q_BHLD, x_BCHW = torch.randn(2, 4, 32, 16), torch.randn(2, 8, 20, 20)
+
+    def call() -> None:
+        conv(x_BCHW)
+        F.scaled_dot_product_attention(q_BHLD, q_BHLD, q_BHLD)
+
+    rows = attribution.kernels(traces.of_cpu(call, tmp_path))
+    flops = {row.name: row.flops for row in rows if row.flops}
+    convolution = 2 * (2 * 16 * 10 * 10) * (4 * 9)
+    attention = 2 * 2 * (2 * 4) * 32 * 32 * 16
+    assert sorted(flops.values()) == sorted((convolution, attention))
+
+
+def test_a_trace_needs_only_its_own_thread(tmp_path: Path):
+    """A part between two times holds what began in it."""
+    line = trace.load(traces.recorded(lambda: MODEL(X_BD), tmp_path))
+    whole = timeline.build(line)
+    gelu = next(event for event in whole.events if event.name == "aten::gelu")
+    part = timeline.build(line, between=(gelu.start_us, gelu.end_us))
+    assert [event.name for event in part.events] == ["aten::gelu"]
