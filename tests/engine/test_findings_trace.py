@@ -236,3 +236,35 @@ def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
 def test_a_single_linear_has_nothing_to_fuse(tmp_path: Path):
     linear = nn.Linear(64, 64)
     assert ids(traces.of_cpu(lambda: linear(X_BD), tmp_path)) == set()
+
+
+class Steps(nn.Module):
+    """A loop that looks at its own values, or keeps them where they are."""
+
+    def __init__(self, *, looks: bool) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        for _ in range(4):
+            norm = x_BD.norm()
+            if self.looks:
+                x_BD = x_BD / norm if norm.item() > 1 else x_BD
+            else:
+                x_BD = torch.where(norm > 1, x_BD / norm, x_BD)
+        return x_BD
+
+
+def test_reads_that_would_stop_a_gpu_and_where(tmp_path: Path):
+    line = traces.of_cpu(lambda: Steps(looks=True)(X_BD), tmp_path, stacks=True)
+    one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
+    assert one.facts == {"reads": 4, "aten::_local_scalar_dense": 4}
+    assert re.search(r"test_findings_trace\.py\(\d+\): forward$", one.where)
+
+
+def test_values_kept_where_they_are_stop_nothing(tmp_path: Path):
+    assert "host-device-sync" not in ids(traces.of_cpu(lambda: Steps(looks=False)(X_BD), tmp_path))
+
+
+def test_one_result_read_at_the_end_is_no_fault(tmp_path: Path):
+    assert "host-device-sync" not in ids(traces.of_cpu(lambda: MODEL(X_BD).sum().item(), tmp_path))
