@@ -40,7 +40,7 @@ from penstock.engine.measure.seen import (
 from penstock.engine.measure.syncs import Home
 from penstock.engine.workloads.workload import Workload
 
-QUICK_MS = 250.0
+QUICK_MS = 20.0
 """A run within this is run a few times more, for batch scaling, without being asked to."""
 GROWTH_CALLS = 3
 T = TypeVar("T")
