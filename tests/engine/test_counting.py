@@ -1,6 +1,7 @@
 """What a call does, counted: ops, FLOPs, bytes by hand, chains, syncs with their line, per module; nothing depends on time."""
 
 import inspect
+import warnings
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from penstock.engine.measure import syncs, traffic
 from penstock.engine.measure.counting import Counts, count
 from penstock.engine.measure.syncs import Home
+from penstock.engine.workloads.workload import StagePoint
 
 
 class GeGLU(torch.nn.Module):
@@ -287,6 +289,67 @@ def test_on_a_gpu_only_what_is_there_stops_the_host(
     name: str, args: list[Any], kwargs: dict[str, Any], op: str
 ):
     assert syncs.verdict(name, args, kwargs, CUDA) == op
+
+
+class Reporting:
+    """As ``torch.cuda`` with its sync debug mode: warns from within, and says that the operation was a CUDA one."""
+
+    def __init__(self) -> None:
+        self.mode: Any = 0
+        self.modes: list[Any] = []
+
+    def get_sync_debug_mode(self) -> Any:
+        return self.mode
+
+    def set_sync_debug_mode(self, debug_mode: Any, /) -> None:
+        self.mode = debug_mode
+        self.modes.append(debug_mode)
+
+    def synchronise(self) -> None:
+        if self.mode == "warn":
+            warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+
+
+def test_a_devices_own_reports_have_the_users_line_too():
+    """As often as they happen, other warnings as they were, and the mode as it was, also when the call raises."""
+    card = Reporting()
+
+    def step() -> None:
+        card.synchronise()
+
+    def call() -> None:
+        for _ in range(3):
+            step()
+        warnings.warn("the user's own", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="the user's own") as others:
+        (found,) = syncs.warned(call, port=card)
+    assert len(others) == 1
+    assert (found.op, found.count) == ("sync", 3)
+    assert found.where.endswith(" in synchronise")
+    assert card.modes == ["warn", 0]
+    with pytest.raises(ZeroDivisionError):
+        syncs.warned(lambda: 1 // 0, port=card)
+    assert card.mode == 0
+
+
+def test_stages_are_counted_too():
+    """By stage what ran inside, nested stages included; the denoiser's calls of one image."""
+    block = GeGLU(8, 32)
+    x_MD = torch.randn(16, 8)
+
+    def call() -> None:
+        for _ in range(3):
+            block(x_MD)
+
+    before = dict(vars(block.gate))
+    points = [StagePoint(block, "forward", "mlp"), StagePoint(block.gate, "forward", "gate")]
+    with torch.no_grad():
+        found = count(call, points=points)
+    assert found.stage_calls == {"mlp": 3, "gate": 3}
+    assert found.by_stage["mlp"].flops == found.flops == 3 * found.by_stage["gate"].flops
+    assert found.by_stage["gate"].count == 3
+    assert vars(block.gate) == before
 
 
 def test_a_real_pipelines_figures(tiny_sdxl: Any):

@@ -88,11 +88,15 @@ def test_the_bytes_that_travel_are_those_of_the_ops():
         assert counted.total == geglu.travelling_bytes(4, 16, 4, route=route), route
 
 
-def test_the_table_picks_and_says_why():
-    """oneDNN for fp32 on a CPU; eager where it refuses, with each refusal; what never can be is not picked."""
+def test_the_table_picks_and_says_why(monkeypatch):
+    """On a CPU oneDNN where it gains; eager where it loses or cannot run, with each refusal."""
+    losing = table.pick("geglu", dtype=torch.float32)
+    assert (losing.route, losing.name, losing.run) == ("eager", "pytorch", geglu.reference)
+    assert losing.refused[0] == ("triton", "Triton compiles for GPUs, and this is a CPU")
+    assert "MKL" in dict(losing.refused)["onednn"]
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     choice = table.pick("geglu", dtype=torch.float32)
     assert (choice.route, choice.name, choice.run) == ("library", "onednn", geglu.with_onednn)
-    assert choice.refused == (("triton", "Triton compiles for GPUs, and this is a CPU"),)
     assert "oneDNN" in choice.reason
     other = table.pick("geglu", dtype=torch.float64)
     assert (other.route, other.run) == ("eager", geglu.reference)

@@ -16,9 +16,18 @@ _NAME_MIN = 24
 
 
 def print_columns(
-    console: Console, titles: list[str], lines: list[list[str]], given_up: Sequence[str], *, total: bool
+    console: Console,
+    titles: list[str],
+    lines: list[list[str]],
+    given_up: Sequence[str],
+    *,
+    total: bool,
+    elsewhere: str = "--json or --csv",
 ) -> None:
-    """The lines, the first column a name; with ``total`` the last is a sum. ``given_up``: columns to lose, first to last."""
+    """The lines, the first column a name; with ``total`` the last is a sum. ``given_up``: columns to lose, first to last.
+
+    ``elsewhere``: the options that show what was lost.
+    """
     kept, needed = fitting(titles, lines, console.width, given_up)
     table = Table(title=None, header_style="bold")
     for index in kept:
@@ -39,7 +48,7 @@ def print_columns(
     Console(width=max(console.width, needed)).print(table)
     left_out = [title for index, title in enumerate(titles) if index not in kept]
     if left_out:
-        console.print(f"hint: no room for {', '.join(left_out)}; widen the terminal, or use --json or --csv.")
+        console.print(f"hint: no room for {', '.join(left_out)}; widen the terminal, or use {elsewhere}.")
 
 
 def cost_text(cost_nusd: int, unknown: int, entries: int, rate: Rate = DOLLARS) -> str:

@@ -16,6 +16,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("penstock.cli.check", "Check a configuration: all faults at once."),
     "models": ("penstock.cli.models", "List known models with limits, prices and dates."),
     "cost": ("penstock.cli.cost", "Show what was spent, by whom and on what."),
+    "profile": (
+        "penstock.cli.profile",
+        "Show where each millisecond of a model goes, and what would save some.",
+    ),
     "reconcile": ("penstock.cli.reconcile", "Compare the ledger with a provider's export."),
     "explain": ("penstock.cli.explain", "Show every decision on the way of one request."),
     "keys": ("penstock.cli.keys", "Make, change, rotate and revoke virtual keys."),

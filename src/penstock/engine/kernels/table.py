@@ -29,7 +29,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One route of the table. ``refusal`` tells why it cannot run on a device with a dtype; empty where it can."""
+    """One route of the table. ``refusal`` tells why it cannot run on a device with a dtype, or would lose; empty where it is good."""
 
     route: str
     name: str
@@ -40,6 +40,10 @@ class Row(Struct, frozen=True, kw_only=True):
 
 def _never(device: torch.device, dtype: torch.dtype) -> str:
     return ""
+
+
+def _onednn(device: torch.device, dtype: torch.dtype) -> str:
+    return geglu.onednn_refusal(device, dtype) or geglu.onednn_loss(device, dtype)
 
 
 TABLE: dict[str, tuple[Row, ...]] = {
@@ -55,7 +59,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
             route="library",
             name="onednn",
             run=geglu.with_onednn,
-            refusal=geglu.onednn_refusal,
+            refusal=_onednn,
             reason="oneDNN ends the products with gelu and with the multiply: no pass of their own, on a CPU",
         ),
         Row(
@@ -63,7 +67,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
             name="pytorch",
             run=geglu.reference,
             refusal=_never,
-            reason="nothing that fuses it runs here",
+            reason="nothing that fuses it runs here, and gains",
         ),
     )
 }

@@ -1,6 +1,10 @@
 """Figures as people read them: milliseconds, shares, counts and money, one way in the terminal and in the report."""
 
+from collections.abc import Iterable
+
 from penstock.base.money import usd_text
+from penstock.engine.measure import marks
+from penstock.engine.measure.records import StageRow
 
 NONE = "-"
 """What is not known; never shown as 0."""
@@ -12,7 +16,9 @@ def ms_text(value_ms: float | None) -> str:
     if value_ms is None:
         return NONE
     size = abs(value_ms)
-    if size >= 100 or size == 0:
+    if size == 0:
+        return "0 ms"
+    if size >= 100:
         return f"{value_ms:,.1f} ms"
     if size >= 10:
         return f"{value_ms:.2f} ms"
@@ -41,6 +47,18 @@ def scaled_text(value: float | None, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
+def fact_text(name: str, value: float) -> tuple[str, str]:
+    """A fact's name and figure in words: ("weight_bytes", 2.78e6) -> ("weight", "2.78 MB"), by the unit in its name."""
+    words = name.replace("_", " ")
+    if name.endswith("_bytes") or name.startswith("bytes"):
+        return words.removesuffix(" bytes"), scaled_text(value, "B")
+    if name.endswith("_ms"):
+        return words.removesuffix(" ms"), ms_text(value)
+    if name == "flops":
+        return "work", scaled_text(value, "FLOP")
+    return words, f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
 def usd(nusd: int | None) -> str:
     """ "$0.0000015", exact; what is not known is said."""
     return NONE if nusd is None else f"${usd_text(nusd)}"
@@ -52,6 +70,22 @@ def short_text(text: str, most: int) -> str:
         return text
     head = (most - 1) * 2 // 3
     return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (most - 1 - head) :]}"
+
+
+def shown_name(name: str) -> str:
+    """A range's name without what marks it as ours: "stage: unet" -> "unet"."""
+    return marks.stage_of(name) or marks.module_of(name) or name
+
+
+def depths(rows: Iterable[StageRow]) -> list[int]:
+    """How deep each row is nested: its parent is the last row above it of that name."""
+    at: dict[str, int] = {}
+    found: list[int] = []
+    for row in rows:
+        depth = at.get(row.parent, 0) + 1 if row.parent else 0
+        at[row.name] = depth
+        found.append(depth)
+    return found
 
 
 def fix_parts(fix: str) -> tuple[str, str]:

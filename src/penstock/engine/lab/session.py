@@ -59,7 +59,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         device: where the work runs; by default where the modules' weights are.
         shapes: record operands' shapes (FLOPs and bytes per kernel; three times the overhead).
         stacks: record Python's stack (source lines of syncs; five times the overhead).
-        memory: record allocations: ``profile.facts["peak_memory_bytes"]``.
+        memory: record allocations: ``profile.facts["peak_memory_bytes"]``. The ops of other threads are then not recorded.
         path: keep the trace there (``.json`` or ``.json.gz``).
         trace_id: of the gateway's request that this serves (``x-penstock-trace``), to join the two.
         usd_per_hour: the device's price in decimal dollars for one hour (``"2.49"``); run and stages get their cost.

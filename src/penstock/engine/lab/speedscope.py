@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.lab.figures import shown_name
 from penstock.engine.measure.records import Profile, Slice
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
@@ -57,7 +58,7 @@ def _lane(name: str, slices: Iterable[Slice], frames: dict[str, int]) -> dict[st
         end = max(start, one.start_us + one.dur_us)
         if open_until:
             end = min(end, open_until[-1][0])
-        frame = frames.setdefault(one.name, len(frames))
+        frame = frames.setdefault(shown_name(one.name), len(frames))
         events.append({"type": "O", "frame": frame, "at": start})
         open_until.append((end, frame))
     close_until(float("inf"))

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from penstock.engine.measure import chains, flops, inside, syncs, traffic
+from penstock.engine.measure import chains, flops, inside, ranges, syncs, traffic
 from penstock.engine.measure.chains import Chain
 from penstock.engine.measure.syncs import Home, Sync
 
@@ -47,6 +47,10 @@ class Counts(Struct, kw_only=True):
     """``aten::addmm`` -> its sums."""
     by_module: dict[str, OpCount] = field(default_factory=dict)
     """Dotted name -> sums of all that ran inside it, children included; ``""`` is the whole call."""
+    by_stage: dict[str, OpCount] = field(default_factory=dict)
+    """Stage -> sums of all that ran inside it, nested stages included."""
+    stage_calls: dict[str, int] = field(default_factory=dict)
+    """Stage -> how often it was entered: the denoiser's calls of one image."""
     flops_by_dtype: dict[str, int] = field(default_factory=dict)
     """``bf16`` -> FLOPs whose first operand has that type: which peak they are held against."""
     calls: dict[str, int] = field(default_factory=dict)
@@ -61,6 +65,7 @@ def count(
     call: Callable[[], Any],
     *,
     modules: Mapping[str, torch.nn.Module] | None = None,
+    points: Sequence[ranges.Point] = (),
     device: str = "cpu",
     on_cpu_by_design: Sequence[Home] = (),
 ) -> Counts:
@@ -69,6 +74,7 @@ def count(
     Args:
         call: the workload; it runs on this thread, eagerly. What it raises passes through.
         modules: parts by name (``{"unet": unet}``); their children are counted as ``unet.down_blocks.0`` and so on.
+        points: methods that are stages, see ``ranges.staged``.
         device: where the tensors live. On ``cpu`` and ``meta`` every read that *would* stop the host on a GPU is listed;
             elsewhere those of tensors that are on the device.
         on_cpu_by_design: attributes whose tensors are meant to stay on the CPU (a scheduler's ``sigmas``): reading them, or
@@ -77,6 +83,7 @@ def count(
     counter = _Counter(torch.device(device), on_cpu_by_design)
     with (
         _entered(modules or {}, counter),
+        ranges.staged(points, beat=counter.beat),
         torch.compiler.set_stance("force_eager"),
         _Methods(counter.lint),
         counter,
@@ -113,6 +120,7 @@ class _Counter(TorchDispatchMode):
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self._sums = Counts(by_module={"": OpCount()})
         self._modules: list[str] = []
+        self._stages: list[str] = []
         self._ops: list[chains.Op] = []
         self._values = _Values()
         self.lint = syncs.Lint(device, homes)
@@ -128,6 +136,14 @@ class _Counter(TorchDispatchMode):
             self._calls[label] += 1
 
         return entered
+
+    def beat(self, stage: str, begins: bool) -> None:
+        """A stage begins or ends."""
+        if begins:
+            self._stages.append(stage)
+            self._sums.stage_calls[stage] = self._sums.stage_calls.get(stage, 0) + 1
+        else:
+            self._stages.remove(stage)
 
     def leave(self, module: Any, args: Any, output: Any) -> None:
         """The forward hook; runs also when the forward raised."""
@@ -171,6 +187,8 @@ class _Counter(TorchDispatchMode):
         sums.by_op.setdefault(name, OpCount()).add(work, moved.total_bytes)
         for label in {"", *self._modules}:
             sums.by_module.setdefault(label, OpCount()).add(work, moved.total_bytes)
+        for stage in set(self._stages):
+            sums.by_stage.setdefault(stage, OpCount()).add(work, moved.total_bytes)
         self._ops.append(
             chains.Op(
                 name=name.removeprefix("aten::"),

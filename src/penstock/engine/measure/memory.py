@@ -11,7 +11,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 import msgspec
@@ -81,11 +81,14 @@ def metered(call: Callable[[], Any], *, points: Sequence[ranges.Point], allocato
 
 
 def growth_per_step_bytes(after: Sequence[int]) -> int:
-    """What each step leaves behind: the median difference between steps, the first (which fills caches) left out; 0 under three."""
+    """What each step leaves behind: the lower median of the differences between steps; 0 under three.
+
+    The first step is left out, and one more that keeps something does not count: multistep schedulers fill their history.
+    """
     settled = after[1:]
     if len(settled) < 2:
         return 0
-    return int(median(later - sooner for sooner, later in itertools.pairwise(settled)))
+    return int(median_low(later - sooner for sooner, later in itertools.pairwise(settled)))
 
 
 class _Meter:

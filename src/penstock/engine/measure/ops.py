@@ -13,6 +13,7 @@ VIEWS = frozenset(
         "view",
         "_unsafe_view",
         "_reshape_alias",
+        "reshape",  # where it has to copy, the copy is an op inside it
         "as_strided",
         "as_strided_",
         "expand",

@@ -130,6 +130,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     kernels: tuple[KernelRow, ...] = ()
     expected: tuple[str, ...] = ()
     """What should be seen, written before looking."""
+    differences: tuple[str, ...] = ()
+    """Expected against observed, a sentence each; empty where they agree, or nobody has looked."""
     refused: str = ""
     """Why it was not run; empty where it was."""
     gain: float | None = None
@@ -213,6 +215,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     peaks: Peaks | None = None
     timeline: tuple[Slice, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a guided run shows, in words, in order."""
     machine: dict[str, str] = field(default_factory=dict)
     """Versions, device, threads: what the figures rest on."""
     facts: dict[str, float] = field(default_factory=dict)

@@ -4,10 +4,11 @@ An op in ``STOPS`` needs a value on the host (``item``) or the size of its resul
 work queued so far; here it is counted. Tensors that live on the CPU by design are told apart by where they are kept.
 """
 
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from msgspec import Struct
@@ -36,8 +37,24 @@ METHODS = {"cpu": "copy to host", "tolist": "tolist"}
 """Tensor methods that read from the device, and that on a CPU never become an op."""
 COPIES = {"aten::_to_copy", "aten::copy_"}
 """From the device to the host, and back unless the host's memory is pinned: only where both are present."""
-OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), str(warnings.__file__))
 """Files that are never the user's line: PyTorch's, and the engine's own."""
+
+
+SYNCHRONISING = "called a synchronizing"
+"""What every warning of PyTorch's sync debug mode says."""
+
+
+class SyncDebug(Protocol):
+    """A device that can say when it is waited for: ``torch.cuda``."""
+
+    def get_sync_debug_mode(self) -> Any:
+        """The mode now."""
+        ...
+
+    def set_sync_debug_mode(self, debug_mode: Any, /) -> None:
+        """``default``, ``warn`` or ``error``, or what ``get_sync_debug_mode`` said."""
+        ...
 
 
 class Home(Struct, frozen=True):
@@ -139,6 +156,35 @@ class Lint:
             traffic.has_storage(t) and ((key := inside.storage_key(t)) in homes or key in self._at_home)
             for t in tensors
         )
+
+
+def warned(call: Callable[[], Any], *, port: SyncDebug | None = None) -> tuple[Sync, ...]:
+    """Syncs of one call as the CUDA runtime itself reports them, those within C++ included, with the user's line. On a GPU only.
+
+    Args:
+        call: run once.
+        port: how the device's reports are switched; by default PyTorch's ``set_sync_debug_mode``.
+    """
+    switch: SyncDebug = port or torch.cuda
+    found: Counter[str] = Counter()
+    before = switch.get_sync_debug_mode()
+
+    def heard(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if SYNCHRONISING in str(message):
+            found[user_line()] += 1
+        else:
+            passed_on(message, category, *rest, **named)
+
+    with warnings.catch_warnings():
+        passed_on: Any = warnings.showwarning
+        warnings.filterwarnings("always", message=f".*{SYNCHRONISING}")
+        warnings.showwarning = heard
+        switch.set_sync_debug_mode("warn")
+        try:
+            call()
+        finally:
+            switch.set_sync_debug_mode(before)
+    return tuple(Sync(op="sync", where=where, count=count) for where, count in found.most_common())
 
 
 def user_line() -> str:

@@ -25,8 +25,9 @@ SETTLED = 0.05
 MOST_WARMUP = 50
 LEAST_SAMPLES = 5
 MOST_SAMPLES = 1000
-SAMPLE_MS = {"wall": 0.2, "thread": 0.2, "cuda-events": 0.5}
-"""A sample lasts at least this long (short calls are repeated within it): a thousand times the resolution of the clock."""
+SAMPLE_MS = {"wall": 0.2, "thread": 0.2, "cuda-events": 0.05}
+"""A sample lasts at least this long: a hundred times the clock's resolution and more. Shorter calls are repeated within it, which
+on a device hides a part of their launches behind the call before."""
 DISTURBED = 1.3
 """Wall ÷ CPU time above this: the process was not running for a quarter of the time, or the call itself waits."""
 SPREAD = 0.2

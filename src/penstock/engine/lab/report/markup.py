@@ -32,7 +32,7 @@ def text(value: object) -> Html:
     return Html(escape(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))))
 
 
-def tag(name: str, *children: object, **attributes: Any) -> Html:
+def tag(name: str, /, *children: object, **attributes: Any) -> Html:
     """An element. ``class_``, ``for_`` lose their underscore, others within become hyphens; None and False leave one out."""
     said = [f"<{name}"]
     for key, value in attributes.items():

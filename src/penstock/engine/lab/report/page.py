@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 
+from penstock.engine.lab.figures import shown_name
 from penstock.engine.lab.report import roofline, sections
 from penstock.engine.lab.report.markup import Html, data, joined, tag
 from penstock.engine.lab.report.timeline import timeline_data
@@ -100,7 +101,13 @@ def _timeline(profile: Profile) -> Html:
     )
     longest = sorted(profile.timeline, key=lambda one: -one.dur_us)[:20]
     rows = [
-        [one.name, one.lane, one.kind, f"{one.start_us / 1000:,.3f} ms", f"{one.dur_us / 1000:,.3f} ms"]
+        [
+            shown_name(one.name),
+            one.lane,
+            one.kind,
+            f"{one.start_us / 1000:,.3f} ms",
+            f"{one.dur_us / 1000:,.3f} ms",
+        ]
         for one in longest
     ]
     aside = tag(

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
+    depths,
+    fact_text,
     fix_parts,
     ms_text,
     scaled_text,
@@ -56,15 +58,18 @@ def head(profile: Profile) -> Html:
         tiles.append(("median, without profiler", ms_text(timing.median_ms), spread))
         if timing.first_ms is not None:
             tiles.append(("first call", ms_text(timing.first_ms), "cold"))
-    if profile.wall_ms is not None:
+    if profile.wall_ms is not None and profile.source == "preflight":
+        tiles.append(("roofline", ms_text(profile.wall_ms), "no program is faster on this card"))
+    elif profile.wall_ms is not None:
         tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
-    if device.device_events:
+    if device.span_ms:
         tiles.append(("device busy", share_text(device.busy_share), f"of {ms_text(device.span_ms)}"))
         waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
         tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
         tiles.append(("kernels", count_text(device.kernels), f"{device.correlated:,} events with a launch"))
     if profile.cost_nusd is not None:
-        tiles.append(("cost of a run", usd(profile.cost_nusd), "on the configured device"))
+        note = "at best" if profile.source == "preflight" else "at the configured price"
+        tiles.append(("cost of a run", usd(profile.cost_nusd), note))
     shown = [
         tag(
             "div",
@@ -149,8 +154,9 @@ def stages(profile: Profile) -> Html:
     if priced:
         titles.append("cost")
     rows: list[list[object]] = []
-    for row in profile.stages:
-        name = tag("span", row.name, class_="nested" if row.parent else "", title=row.parent or None)
+    for row, depth in zip(profile.stages, depths(profile.stages), strict=True):
+        style = f"padding-left:{depth * 16}px" if depth else None
+        name = tag("span", row.name, class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
             stage_bar(row, bars, span_ms),
@@ -173,10 +179,15 @@ def hops(profile: Profile) -> Html:
     """The request's way, from HTTP to storage."""
     if not profile.hops:
         return Html("")
-    span_ms = max(max(one.start_ms + one.wall_ms for one in profile.hops), 1e-6)
+    span_ms = max([1e-6, *(one.start_ms + one.wall_ms for one in profile.hops)])
     rows: list[list[object]] = [
         [
-            tag("span", one.name, class_="nested" if one.parent else ""),
+            tag(
+                "span",
+                one.name,
+                class_="nested" if one.parent else None,
+                style="padding-left:16px" if one.parent else None,
+            ),
             hop_bar(one, span_ms),
             ms_text(one.start_ms),
             ms_text(one.wall_ms),
@@ -279,11 +290,14 @@ def variants(profile: Profile) -> Html:
             )
             if one.kernels
             else None,
+            tag("p", "Differs:") if one.differences else None,
+            tag("ul", *(tag("li", line) for line in one.differences)) if one.differences else None,
         )
         for one in profile.variants
     ]
+    told = [tag("p", line) for line in profile.notes]
     return section(
-        "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns")
+        "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns"), *told
     )
 
 
@@ -311,7 +325,7 @@ def machine(profile: Profile) -> Html:
             + ", ".join(f"{name} {scaled_text(rate, 'FLOP/s')}" for name, rate in peaks.flops_per_s.items())
             + f", memory {scaled_text(peaks.bytes_per_s, 'B/s')} ({peaks.source})"
         )
-    said |= {name: f"{value:,.6g}" for name, value in profile.facts.items()}
+    said |= dict(fact_text(name, value) for name, value in profile.facts.items())
     if not said:
         return Html("")
     rows = [joined((tag("dt", name), tag("dd", value))) for name, value in said.items()]

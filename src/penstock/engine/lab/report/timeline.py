@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from penstock.engine.lab.figures import shown_name
 from penstock.engine.measure.records import Profile, Slice
 
 MOST = 20_000
@@ -32,7 +33,7 @@ def timeline_data(profile: Profile) -> dict[str, Any]:
             slices.append(
                 [
                     first + row,
-                    names.setdefault(one.name, len(names)),
+                    names.setdefault(shown_name(one.name), len(names)),
                     kinds.setdefault(one.kind or "op", len(kinds)),
                     round(one.start_us, 3),
                     round(one.dur_us, 3),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from penstock.engine.lab.figures import shown_name
 from penstock.engine.lab.report.markup import Html, joined, tag
 from penstock.engine.measure.records import UNATTRIBUTED, Hop, Profile, StageRow
 
@@ -20,13 +21,17 @@ def bars_of(profile: Profile) -> dict[str, list[Bar]]:
     for one in profile.timeline:
         if one.kind == "stage":
             start = one.start_us / 1000
-            calls.setdefault(one.name, []).append((start, start + one.dur_us / 1000))
+            calls.setdefault(shown_name(one.name), []).append((start, start + one.dur_us / 1000))
     found: dict[str, list[Bar]] = {}
     for row in profile.stages:
         if row.name == UNATTRIBUTED:
             continue
-        known = calls.get(row.name) or calls.get(row.name.rsplit("/", 1)[-1])
-        found[row.name] = sorted(known) if known else [(row.start_ms, row.start_ms + row.wall_ms)]
+        known = sorted(calls.get(row.name, ()))
+        # The timeline may begin before the run does; a row's first call says by how much.
+        late_ms = row.start_ms - known[0][0] if known else 0.0
+        found[row.name] = [(start + late_ms, end + late_ms) for start, end in known] or [
+            (row.start_ms, row.start_ms + row.wall_ms)
+        ]
     return found
 
 

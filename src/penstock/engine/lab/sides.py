@@ -1,0 +1,234 @@
+"""A loaded thing in three ways: eager, compiled, with fused kernels. Nothing of it stays changed: each call switches and switches back.
+
+Compiled are the forwards of a module or generator, and of a pipeline its denoiser (block by block where the model names its
+repeated blocks) and its autoencoder's ``decode``: what ``torch.compile(pipe.vae)`` would not touch, for a pipeline never calls
+that module's ``forward``.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from penstock.engine.kernels import geglu
+from penstock.engine.lab.compare import Side
+from penstock.engine.measure.counting import Counts
+from penstock.engine.workloads.workload import Workload
+
+_ABSENT: Any = object()
+_CALL = "_compiled_call_impl"
+"""What ``nn.Module.compile`` sets, and every call of a module looks at first."""
+_TEXT = "text_encoder"
+_SHOWN = 8
+
+Place = tuple[Any, str, Any]
+"""An object, the name of one of its own attributes, and what it is for the time of a call."""
+
+
+@contextmanager
+def switched(places: Sequence[Place]) -> Generator[None, Any, None]:
+    """The attributes as given, inside the block; then as they were."""
+    before: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for owner, name, value in places:
+            held = cast("dict[str, Any]", vars(owner))
+            before.append((held, name, held.get(name, _ABSENT)))
+            held[name] = value
+        yield
+    finally:
+        for held, name, value in reversed(before):
+            if value is _ABSENT:
+                held.pop(name, None)
+            else:
+                held[name] = value
+
+
+def sides(workload: Workload, names: Sequence[str], counts: Counts | None = None) -> tuple[Side, ...]:
+    """The variants of these names. ``counts`` of the eager call make what is expected of each."""
+    return tuple(_side(workload, name, counts) for name in names)
+
+
+def _side(workload: Workload, name: str, counts: Counts | None) -> Side:
+    if name == "compile":
+        return _switched_side(
+            workload, name, compiled_places(workload), expected_compiled(counts), prepared=True
+        )
+    if name == "kernels":
+        places, reasons = kernel_places(workload)
+        refused = "" if places else _why_none(reasons)
+        made = _switched_side(workload, name, places, tuple(dict.fromkeys(reasons)))
+        return Side(
+            name=name,
+            call=made.call,
+            output=made.output,
+            expected=made.expected if places else (),
+            refused=refused,
+        )
+    return Side(name=name, call=workload.call, output=_output(workload), expected=expected_eager(counts))
+
+
+def _switched_side(
+    workload: Workload,
+    name: str,
+    places: Sequence[Place],
+    expected: tuple[str, ...],
+    *,
+    prepared: bool = False,
+) -> Side:
+    output = _output(workload)
+
+    def within(call: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            with switched(places):
+                return call()
+
+        return run
+
+    return Side(
+        name=name,
+        call=within(workload.call),
+        output=within(output),
+        prepared=prepared,
+        expected=expected,
+        refused="" if places else "nothing of it can be compiled",
+    )
+
+
+def _output(workload: Workload) -> Callable[[], Any]:
+    """What is compared: numbers, where the thing would else give images of 8 bits."""
+    numbers: Any = getattr(workload, "numbers", None)
+    return cast("Callable[[], Any]", numbers) if callable(numbers) else workload.call
+
+
+def compiled_places(workload: Workload) -> list[Place]:
+    """What is compiled of it, each with its compiled form. Nothing is compiled before it is called."""
+    if workload.kind != "pipeline":
+        return [_compiled_call(module) for module in workload.modules().values()]
+    places: list[Place] = []
+    for point in workload.stages():
+        owner: Any = point.owner
+        if not isinstance(owner, nn.Module) or point.stage.startswith(_TEXT):
+            continue
+        if point.method == "forward":
+            places += [_compiled_call(block) for block in _blocks(owner)]
+        elif point.method == "decode":
+            places.append((owner, "decode", _compiled(owner.decode)))
+    return places
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """The blocks that a model says it repeats, compiled once for all of them; else the model."""
+    names: Any = getattr(module, "_repeated_blocks", None)
+    if not names:
+        return [module]
+    found = [part for part in module.modules() if type(part).__name__ in names]
+    return found or [module]
+
+
+def _compiled_call(module: nn.Module) -> Place:
+    return module, _CALL, _compiled(cast("Any", module)._call_impl)  # noqa: SLF001 - as nn.Module.compile does
+
+
+def _compiled(call: Any) -> Any:
+    torch_: Any = torch
+    return torch_.compile(call)
+
+
+def graphs() -> int:
+    """Graphs that Dynamo has made in this process."""
+    torch_: Any = torch
+    return int(torch_._dynamo.utils.counters["stats"]["unique_graphs"])  # noqa: SLF001 - the only place that says it
+
+
+def kernel_places(workload: Workload) -> tuple[list[Place], list[str]]:
+    """Modules that a fused kernel can stand in for, with its forward; and what was decided about each, in words."""
+    places: list[Place] = []
+    reasons: list[str] = []
+    for root in workload.modules().values():
+        for module in root.modules():
+            found = _geglu_forward(module)
+            if found is not None:
+                forward, reason = found
+                reasons.append(reason)
+                if forward is not None:
+                    places.append((module, "forward", forward))
+    return places, reasons
+
+
+def _geglu_forward(module: nn.Module) -> tuple[Callable[..., Any] | None, str] | None:
+    """A forward for diffusers' ``GEGLU`` (one product, then halves); None for a module of another kind."""
+    proj: Any = getattr(module, "proj", None)
+    if type(module).__name__ != "GEGLU" or type(proj) is not nn.Linear:
+        return None
+    weight: torch.Tensor = proj.weight
+    no_triton = geglu.triton_refusal(weight.device, weight.dtype)
+    if not no_triton:
+        return (
+            _with_triton(proj),
+            "GEGLU by our Triton kernel: gelu and mul are one kernel",
+        )
+    no_onednn = geglu.onednn_refusal(weight.device, weight.dtype)
+    if not no_onednn:
+        return _with_onednn(proj), "GEGLU by oneDNN: gelu and mul are the ends of two products"
+    return None, f"GEGLU has no kernel here: {no_triton}; {no_onednn}"
+
+
+def _with_onednn(proj: nn.Linear) -> Callable[..., Any]:
+    fused: Any = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - what Inductor itself calls on a CPU
+    up_FD, gate_FD = (half.contiguous() for half in proj.weight.detach().chunk(2, dim=0))
+    bias: Any = proj.bias
+    up_F, gate_F = (None, None) if bias is None else (half.contiguous() for half in bias.detach().chunk(2))
+
+    def forward(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        x_RD = hidden_states.reshape(-1, hidden_states.shape[-1])
+        act_RF = fused(x_RD, gate_FD, gate_F, "gelu", [], "none")
+        out_RF = fused(x_RD, act_RF, up_FD, up_F, "mul")
+        return out_RF.reshape(*hidden_states.shape[:-1], out_RF.shape[-1])
+
+    return forward
+
+
+def _with_triton(proj: nn.Linear) -> Callable[..., Any]:
+    gelu_mul: Any = import_module("penstock.engine.kernels.geglu_triton").gelu_mul
+
+    def forward(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        up, gate = functional.linear(hidden_states, proj.weight, proj.bias).chunk(2, dim=-1)
+        return gelu_mul(gate.contiguous(), up.contiguous(), "none")
+
+    return forward
+
+
+def _why_none(reasons: Sequence[str]) -> str:
+    if reasons:
+        return reasons[0]
+    return (
+        "it has no module that a kernel of ours or of a library stands in for (GEGLU is what the table has)"
+    )
+
+
+def expected_eager(counts: Counts | None) -> tuple[str, ...]:
+    """One kernel for each op that moves something, by name; written before looking."""
+    if counts is None:
+        return ()
+    ranked = sorted(counts.by_op.items(), key=lambda one: -one[1].count)
+    told = [f"{one.count} x {name}" for name, one in ranked[:_SHOWN]]
+    if len(ranked) > _SHOWN:
+        told.append(f"{sum(one.count for _, one in ranked[_SHOWN:])} of {len(ranked) - _SHOWN} other ops")
+    return (f"{counts.ops} kernels, one for each op that moves something: {', '.join(told)}",)
+
+
+def expected_compiled(counts: Counts | None) -> tuple[str, ...]:
+    """The chains of pointwise ops as one kernel each."""
+    if counts is None:
+        return ()
+    if not counts.pointwise_chains:
+        return ("nothing to fuse: as many kernels as eager",)
+    fused = sum((len(chain.ops) - 1) * chain.count for chain in counts.pointwise_chains)
+    told = [
+        f"{chain.count} x one kernel for {', '.join(chain.ops)}" for chain in counts.pointwise_chains[:_SHOWN]
+    ]
+    return (f"at most {counts.ops - fused} kernels, for {fused} pointwise ops need none of their own", *told)
