@@ -1,7 +1,9 @@
 """Faults of a pipeline's parts: precision, layout, tiling, guidance, quantisation. Made in a real tiny pipeline or its real parts,
 mended by the code that the finding suggests."""
 
-import copy
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,16 @@ from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
 from penstock.engine.measure.findings import guidance, layout, live, precision
 from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Seen, Tiling
+from tests.engine import faults
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Dynamo begins anew in each test."""
+    faults.forget()
+    yield
+    faults.forget()
 
 
 def overflowing(vae: Any) -> Any:
@@ -376,14 +387,16 @@ def test_quantised_in_compiled_regions_is_no_fault():
     workload = module(plain, torch.randn(32, 64))
     (said,) = found(look(workload), "quantised-without-compile")
     assert said.facts["uncompiled"] == 2
-    mend(said, model=copy.deepcopy(plain))
+    assert code(said) == "model = torch.compile(model)"  # in place, PyTorch's own classes compile nothing
     plain[0].compile(backend="eager")
     (said,) = found(look(workload), "quantised-without-compile")
     assert (said.facts["uncompiled"], said.facts["quantised_weights"]) == (1, 2)
     plain[0]._compiled_call_impl = None
-    assert code(said) == "model.compile()"
-    plain.compile(backend="eager")
+    space = mend(said, model=plain, torch=SimpleNamespace(compile=partial(torch.compile, backend="eager")))
+    workload = module(space["model"], torch.randn(32, 64))
     seen = look(workload)
+    assert seen.compilation is not None
+    assert seen.compilation.graphs > 0
     assert found(seen, "quantised-without-compile") == []
     assert seen.parts[0].quantised.weights == 2
 

@@ -24,7 +24,16 @@ from penstock.engine.measure.findings.live import of_seen
 from penstock.engine.measure.records import Peaks, Timing
 from penstock.engine.measure.seen import Memory, Package, Part, Scaling, Seen, Work
 from penstock.engine.workloads.workload import StagePoint
+from tests.engine import faults
 from tests.engine.faults import CARD, code, found, look, mend, module, pipeline
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Dynamo begins anew in each test."""
+    faults.forget()
+    yield
+    faults.forget()
 
 
 class OpClock(TorchDispatchMode):
@@ -505,7 +514,7 @@ def test_a_pipeline_is_left_as_it_was(tiny_sdxl: Any):
     """Attributes, hooks, compiled and wrapped methods; also one that somebody else has replaced; and the output."""
     own = tiny_sdxl.vae.decode
     tiny_sdxl.vae.decode = lambda *args, **kwargs: own(*args, **kwargs)
-    tiny_sdxl.unet.conv_out.compile(backend="eager")
+    tiny_sdxl.unet.mid_block.resnets[0].compile(backend="eager")
     tiny_sdxl.text_encoder = torch.compile(tiny_sdxl.text_encoder, backend="eager", disable=True)
     workload = pipeline(tiny_sdxl, output_type="pt")
     result = workload.call()
@@ -513,7 +522,9 @@ def test_a_pipeline_is_left_as_it_was(tiny_sdxl: Any):
     before = frozen(workload)
     look(workload)
     after = frozen(workload)
-    assert len(dynamo.get_compilation_metrics()) == compiled > 0  # nothing was compiled anew by being looked at
+    assert (
+        len(dynamo.get_compilation_metrics()) == compiled > 0
+    )  # nothing was compiled anew by being looked at
     scheduler = {path for path, held in before.items() if held != after[path]}
     assert scheduler <= {
         "scheduler.set_timesteps",
