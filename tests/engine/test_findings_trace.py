@@ -32,6 +32,7 @@ SHOWN: dict[str, set[str]] = {
     "math-attention": {MI300X},
     "layout-conversions": {H100, MI300X},
     "device-copies": {B200},
+    "collectives": {B200},
     "memory-bound": {H100},
     "compute-bound": {MI300X},
 }
@@ -145,9 +146,23 @@ def test_layout_conversions_and_copies_by_count():
     assert found(B200)["device-copies"].facts["copies"] == 219
 
 
+def test_b200s_collectives_run_alone():
+    one = found(B200)["collectives"]
+    assert "73 x all-reduce, 1 x all-gather" in one.evidence
+    assert one.facts["alone_ms"] == pytest.approx(one.facts["time_ms"])
+
+
 def test_without_peaks_nothing_is_said_of_a_roof():
     ids = {one.id for name in ALL for one in findings.of_timeline(traces.real(name))}
     assert ids & {"memory-bound", "compute-bound"} == set()
+
+
+def test_far_from_both_roofs_is_said():
+    """Batch 4 on an H100: below the ridge, and at a sixth of the bandwidth."""
+    assert "far away" in found(H100)["memory-bound"].title
+    assert "far away" not in found(MI300X)["compute-bound"].title
+    points = roofline.points(traces.real(MI300X), datasheets.sheet("mi300x"))
+    assert next(point.bound for point in points if point.name == "aten::mm") == "compute"
 
 
 def test_a_roof_is_never_under_what_was_done():

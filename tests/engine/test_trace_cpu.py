@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import record_function
 
-from penstock.engine.measure import attribution, gaps, stage_rows, timeline, trace
+from penstock.engine.measure import attribution, counting, gaps, stage_rows, timeline, trace
 from penstock.engine.measure.records import KernelRow
 from tests.engine import traces
 
@@ -160,3 +161,32 @@ def test_a_trace_needs_only_its_own_thread(tmp_path: Path):
     gelu = next(event for event in whole.events if event.name == "aten::gelu")
     part = timeline.build(line, between=(gelu.start_us, gelu.end_us))
     assert [event.name for event in part.events] == ["aten::gelu"]
+
+
+def test_a_pipelines_trace_and_its_dispatch_agree(tiny_sdxl: Any, tmp_path: Path):
+    """Two counts that know nothing of each other: shapes in the profiler's file, and operands seen by a dispatch mode."""
+
+    def call() -> Any:
+        return tiny_sdxl("a teapot", height=64, width=64, num_inference_steps=2, output_type="np")
+
+    rows = attribution.kernels(traces.of_cpu(call, tmp_path))
+    seen = counting.count(call)
+    assert sum(row.flops or 0 for row in rows) == seen.flops > 10**8
+    ours, theirs = counts(rows), {name: one.count for name, one in seen.by_op.items()}
+    alike = (
+        "mm",
+        "addmm",
+        "silu",
+        "gelu",
+        "div",
+        "sigmoid",
+        "native_group_norm",
+        "native_layer_norm",
+        "embedding",
+        "exp",
+        "neg",
+    )
+    for name in (*alike, "_scaled_dot_product_flash_attention_for_cpu"):
+        assert ours[f"aten::{name}"] == theirs[f"aten::{name}"], name
+    convolutions = ours["aten::mkldnn_convolution"] + ours.get("aten::_slow_conv2d_forward", 0)
+    assert convolutions == theirs["aten::convolution"]

@@ -3,8 +3,10 @@
 import collections
 
 import pytest
+from msgspec import structs
 
-from penstock.engine.measure import attribution, gaps, stage_rows, timeline
+from penstock.engine.lab import from_trace
+from penstock.engine.measure import attribution, gaps, stage_rows, timeline, trace
 from tests.engine import traces
 from tests.engine.traces import ALL, B200, H100, MI300X, REPLAY
 
@@ -132,7 +134,7 @@ def test_slices_are_bounded_and_ordered():
 def test_a_part_holds_what_was_launched_in_it():
     whole = traces.real(MI300X)
     graph = [span for span in whole.threads[0].annotations if span.name.startswith("## Call")]
-    one = timeline.build(traces.trace.load(traces.path(MI300X)), between=(graph[0].start_us, graph[0].end_us))
+    one = timeline.build(trace.load(traces.path(MI300X)), between=(graph[0].start_us, graph[0].end_us))
     inside = [
         event
         for event in whole.events
@@ -140,3 +142,33 @@ def test_a_part_holds_what_was_launched_in_it():
     ]
     assert len(one.events) == len(inside) > 1000
     assert stage_rows.wall_us(one) == pytest.approx(graph[0].dur_us)
+
+
+def test_a_part_in_which_nothing_was_launched_is_not_taken_for_a_cpus():
+    part = timeline.build(trace.load(traces.path(H100)), between=(0.0, 1.0))
+    assert (part.events, part.on_cpu, part.device) == ((), False, "NVIDIA H100 80GB HBM3")
+    assert gaps.summary(part).kernels == 0
+
+
+def test_of_several_devices_the_busiest_is_told():
+    """The H100's run, and a second device that did each thing in half the time."""
+    read = trace.load(traces.path(H100))
+    twins = [
+        structs.replace(event, dur=(event.dur or 0) / 2, args=structs.replace(event.args, device=1))
+        for event in read.events
+        if event.cat == "kernel" and event.args
+    ]
+    both = timeline.build(structs.replace(read, events=(*read.events, *twins)))
+    assert (both.device_index, len(both.events)) == (0, 156)
+    assert {at: len(rows) for at, rows in both.others.items()} == {1: 154}
+    assert any(told.startswith("2 devices are in the trace") for told in from_trace.warnings(both))
+
+
+def test_kernels_that_nobody_recorded_are_missed():
+    """A run on a GPU profiled with ProfilerActivity.CPU alone."""
+    read = trace.load(traces.path(H100))
+    host = timeline.build(
+        structs.replace(read, events=tuple(e for e in read.events if e.cat not in ("kernel", "gpu_memset")))
+    )
+    assert host.on_cpu
+    assert any("ProfilerActivity.CUDA" in told for told in from_trace.warnings(host))

@@ -63,6 +63,10 @@ def warnings(line: Timeline) -> tuple[str, ...]:
         told.append(
             "recorded with_stack: the Python tracer slows the host, so host times and host waits are too long"
         )
+    if line.on_cpu and any("Launch" in span.name for thread in line.threads for span in thread.calls):
+        told.append(
+            "kernels were launched but none recorded: profile with ProfilerActivity.CUDA; the figures are of the host's ops"
+        )
     if line.others:
         count = len(line.others) + 1
         told.append(

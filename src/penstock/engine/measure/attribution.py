@@ -1,6 +1,6 @@
 """Device time by kernel, with the op and the module that launched it."""
 
-from penstock.engine.measure import kernel_names, marks, shapes
+from penstock.engine.measure import kernel_names, marks, ops, shapes
 from penstock.engine.measure.records import KernelRow
 from penstock.engine.measure.timeline import NN_MODULE, Call, DeviceEvent, Timeline
 
@@ -86,11 +86,9 @@ def op_costs(timeline: Timeline) -> dict[int, shapes.Cost]:
         if event.replayed or event.kind != "kernel":
             continue
         op = event.op
+        if op is not None and op.parent is not None and ops.short(op.parent.name) in shapes.ATTENTIONS:
+            op = op.parent  # its inputs are told in the order that the formula takes
         cost = shapes.cost(op) if op else None
-        if op is not None and (cost is None or cost.flops is None) and op.parent is not None:
-            above = shapes.cost(op.parent)
-            if above is not None and above.flops is not None:
-                op, cost = op.parent, above
         if op is None or cost is None:
             continue
         best = longest.get(id(op))

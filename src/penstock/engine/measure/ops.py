@@ -70,6 +70,33 @@ VIEWS = frozenset(
     ]
 )
 """Ops that change how memory is read and run no kernel."""
+COMPOSITE = frozenset(
+    [
+        "reshape",
+        "to",
+        "contiguous",
+        "type_as",
+        "dropout",
+        "feature_dropout",
+        "alpha_dropout",
+        "conj",
+        "_conj",
+        "lift",
+        "positive",
+        "requires_grad_",
+        "cpu",
+        "cuda",
+        "linear",
+        "matmul",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "layer_norm",
+        "group_norm",
+        "softmax",
+    ]
+)
+"""Ops that leave the work to ops inside them; without any inside they did nothing (``to`` the dtype it had, dropout in eval)."""
 ALLOCATIONS = frozenset(
     [
         "empty",
@@ -100,6 +127,7 @@ ALLOCATIONS = frozenset(
 WITH_HELPERS = frozenset(
     [
         "addmm",
+        "searchsorted",
         "mm",
         "bmm",
         "baddbmm",
@@ -229,7 +257,6 @@ POINTWISE = frozenset(
         "threshold",
         "fill_",
         "zero_",
-        "dropout",
         "native_dropout",
     ]
 )
@@ -277,7 +304,7 @@ def runs(name: str) -> bool:
     if "::" not in name:
         return "cpp_fused" in name or name.startswith("triton_")
     base = short(name)
-    return base not in VIEWS and base not in ALLOCATIONS
+    return base not in VIEWS and base not in ALLOCATIONS and base not in COMPOSITE
 
 
 def pointwise(name: str) -> bool:
@@ -285,8 +312,14 @@ def pointwise(name: str) -> bool:
     return name.startswith("aten::") and short(name) in POINTWISE
 
 
+def whole(name: str) -> bool:
+    """Whether what runs inside an op only helps it: a scalar cast for a pointwise op, a bias copied for ``addmm``."""
+    base = short(name)
+    return base in WITH_HELPERS or base in POINTWISE
+
+
 def kernel_ops(names: Sequence[str], parents: Sequence[int]) -> list[int]:
-    """Indices of the ops that are a CPU's kernels: innermost ops that run something, and ``WITH_HELPERS`` whole.
+    """Indices of the ops that are a CPU's kernels: innermost ops that run something, and ``whole`` ones.
 
     ``names`` of nested ops, outer ones first; ``parents`` as ``intervals.parents`` gives them.
     """
@@ -296,7 +329,7 @@ def kernel_ops(names: Sequence[str], parents: Sequence[int]) -> list[int]:
     """Has an op inside that runs something."""
     for index, parent in enumerate(parents):
         if parent >= 0:
-            inside[index] = inside[parent] or short(names[parent]) in WITH_HELPERS
+            inside[index] = inside[parent] or whole(names[parent])
     for index in range(len(names) - 1, -1, -1):
         parent = parents[index]
         if parent >= 0 and (holds[index] or runs(names[index])):
@@ -304,5 +337,5 @@ def kernel_ops(names: Sequence[str], parents: Sequence[int]) -> list[int]:
     return [
         index
         for index, name in enumerate(names)
-        if not inside[index] and runs(name) and (short(name) in WITH_HELPERS or not holds[index])
+        if not inside[index] and runs(name) and (whole(name) or not holds[index])
     ]

@@ -1,7 +1,5 @@
 """Where an op stands under its device's roof: t >= max(FLOPs / peak, bytes / bandwidth)."""
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
 from penstock.engine.measure.attribution import op_costs
@@ -10,6 +8,10 @@ from penstock.engine.measure.timeline import Timeline
 
 FALLBACK = {"fp32": ("tf32",), "bf16": ("fp16",), "fp16": ("bf16",), "tf32": ("fp32",)}
 """A peak that stands in where a device's sheet has none of the dtype's own; fp32 matmuls may run as TF32, which bounds them."""
+
+
+NEAR = 0.3
+"""Share of its roof from which an op can be said to be bound by it; below, launches and latency decide. Our choice."""
 
 
 class Known(Struct, frozen=True):
@@ -28,7 +30,7 @@ class Known(Struct, frozen=True):
 
     @property
     def bound(self) -> str:
-        """``compute`` or ``memory``: which roof is nearer."""
+        """``compute`` or ``memory``: which roof is the lower one for it, near or not."""
         return "compute" if self.compute_us >= self.memory_us else "memory"
 
     @property
@@ -69,14 +71,12 @@ def points(timeline: Timeline, peaks: Peaks) -> tuple[RooflinePoint, ...]:
 
 def _point(row: Known) -> RooflinePoint:
     return RooflinePoint(
-        name=row.name, flops=row.flops, bytes=row.bytes, time_ms=row.time_us / 1e3, bound=row.bound
+        name=row.name,
+        flops=row.flops,
+        bytes=row.bytes,
+        time_ms=row.time_us / 1e3,
+        bound=row.bound if row.least_us >= NEAR * row.time_us else "overhead",
     )
-
-
-def share(rows: Sequence[Known], bound: str) -> float:
-    """Time of the rows under that roof, of all of them."""
-    total = sum(row.time_us for row in rows)
-    return sum(row.time_us for row in rows if row.bound == bound) / total if total else 0.0
 
 
 def _peak(peaks: Peaks, dtype: str) -> float | None:

@@ -5,6 +5,7 @@ whole. What is not known is None, never 0.
 """
 
 import math
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -41,6 +42,19 @@ CONVOLUTIONS = frozenset(
         "convolution_overrideable",
     ]
 )
+SAME_SIZE = frozenset(
+    (
+        "native_layer_norm",
+        "native_group_norm",
+        "_softmax",
+        "_log_softmax",
+        "_safe_softmax",
+        "native_batch_norm",
+    )
+)
+"""Not pointwise, but their result is as large as their largest input, and each is read and written once at least."""
+REDUCTIONS = frozenset(("sum", "mean", "var", "var_mean", "std", "amax", "amin", "argmax", "any", "all"))
+"""Their result is taken for nothing beside what they read."""
 WITH_BIAS_FIRST = ("addmm", "baddbmm", "addbmm", "addmv")
 ATTENTIONS = frozenset(name for name in ops.FUSED_ATTENTION if name.startswith("_scaled_dot_product")) | {
     "scaled_dot_product_attention",
@@ -75,17 +89,25 @@ class Cost(Struct, frozen=True):
     """Of its arithmetic, as ``Peaks`` names it; empty where it is none of those."""
 
 
-def tensors(op: Span) -> list[Tensor | None]:
+def tensors(op: Span) -> tuple[Tensor | None, ...]:
     """The op's inputs in order; None for what is no tensor (or a list of them). Empty where shapes were not recorded."""
-    if op.args is None or not bytes(op.args.dims):
-        return []
+    if op.args is None:
+        return ()
+    return _tensors(bytes(op.args.dims), bytes(op.args.types))
+
+
+@lru_cache(maxsize=8192)
+def _tensors(dims_json: bytes, types_json: bytes) -> tuple[Tensor | None, ...]:
+    """A run repeats its shapes: each is decoded once."""
+    if not dims_json or not types_json:
+        return ()
     try:
-        dims: object = msgspec.json.decode(op.args.dims)
-        types: object = msgspec.json.decode(op.args.types) if bytes(op.args.types) else []
-    except msgspec.MsgspecError:
-        return []
+        dims: object = msgspec.json.decode(dims_json)
+        types: object = msgspec.json.decode(types_json)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ()
     if not isinstance(dims, list) or not isinstance(types, list):
-        return []
+        return ()
     found: list[Tensor | None] = []
     for shape, kind in zip(cast("list[object]", dims), cast("list[object]", types), strict=False):
         known = isinstance(kind, str) and kind in WIDTH_BYTES and isinstance(shape, list)
@@ -94,34 +116,41 @@ def tensors(op: Span) -> list[Tensor | None]:
             found.append(Tensor(tuple(cast("list[int]", sizes)), str(kind)))
         else:
             found.append(None)
-    return found
+    return tuple(found)
 
 
-def inputs(op: Span) -> list[object]:
-    """The op's scalar arguments in order, as text; empty where they were not recorded."""
-    if op.args is None or not bytes(op.args.inputs):
-        return []
+@lru_cache(maxsize=8192)
+def _inputs(text: bytes) -> tuple[str, ...]:
+    """The scalar arguments in order, as text; empty where they were not recorded."""
     try:
-        found: object = msgspec.json.decode(op.args.inputs)
-    except msgspec.MsgspecError:
-        return []
-    return cast("list[object]", found) if isinstance(found, list) else []
+        found: object = msgspec.json.decode(text) if text else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ()
+    listed = cast("list[object]", found) if isinstance(found, list) else []
+    return tuple(value if isinstance(value, str) else "" for value in listed)
 
 
 def cost(op: Span) -> Cost | None:
     """FLOPs and bytes of one call; None where nothing is known of it."""
-    name = ops.short(op.name)
-    given = tensors(op)
-    if not given or not op.name.startswith("aten::"):
+    if op.args is None or not op.name.startswith("aten::"):
+        return None
+    return _cost(ops.short(op.name), tensors(op), _inputs(bytes(op.args.inputs)))
+
+
+@lru_cache(maxsize=8192)
+def _cost(name: str, given: tuple[Tensor | None, ...], said: tuple[str, ...]) -> Cost | None:
+    if not given:
         return None
     if name in ops.MATMULS:
-        return _matmul(op, given)
+        return _matmul(name, given)
     if name in CONVOLUTIONS:
-        return _convolution(op, given)
+        return _convolution(name, given, said)
     if name in ATTENTIONS:
         return _attention(given)
-    if name in ops.POINTWISE:
+    if name in ops.POINTWISE or name in SAME_SIZE:
         return _pointwise(name, given)
+    if name in REDUCTIONS and given[0] is not None:
+        return Cost(None, given[0].nbytes)
     return None
 
 
@@ -137,7 +166,10 @@ class Matmul(Struct, frozen=True):
 
 def matmul(op: Span) -> Matmul | None:
     """The sizes of a matmul's op; None where they are not known or do not fit."""
-    name, given = ops.short(op.name), tensors(op)
+    return _sizes(ops.short(op.name), tensors(op))
+
+
+def _sizes(name: str, given: tuple[Tensor | None, ...]) -> Matmul | None:
     first = 1 if name in WITH_BIAS_FIRST else 0
     pair = given[first : first + 2]
     if len(pair) < 2 or pair[0] is None or pair[1] is None or not pair[0].dims or not pair[1].dims:
@@ -158,8 +190,8 @@ def matmul(op: Span) -> Matmul | None:
     return Matmul(a.numel, b.numel, rows * columns, inner, a.dtype)
 
 
-def _matmul(op: Span, given: list[Tensor | None]) -> Cost | None:
-    sizes = matmul(op)
+def _matmul(name: str, given: tuple[Tensor | None, ...]) -> Cost | None:
+    sizes = _sizes(name, given)
     if sizes is None:
         return None
     width = WIDTH_BYTES[sizes.dtype]
@@ -167,17 +199,15 @@ def _matmul(op: Span, given: list[Tensor | None]) -> Cost | None:
     return Cost(2 * sizes.result * sizes.inner, others + sizes.result * width, DTYPES.get(sizes.dtype, ""))
 
 
-def _numbers(value: object) -> list[int]:
+def _numbers(value: str) -> list[int]:
     """``"[1, 1]"`` -> [1, 1]; empty where it is no such list."""
-    if not isinstance(value, str):
-        return []
     try:
         return msgspec.json.decode(value.encode(), type=list[int])
     except msgspec.MsgspecError:
         return []
 
 
-def _convolution(op: Span, given: list[Tensor | None]) -> Cost | None:
+def _convolution(name: str, given: tuple[Tensor | None, ...], said: tuple[str, ...]) -> Cost | None:
     """From input and weight; stride, padding and dilation are found by place, which differs by op."""
     if len(given) < 2 or given[0] is None or given[1] is None:
         return None
@@ -188,16 +218,15 @@ def _convolution(op: Span, given: list[Tensor | None]) -> Cost | None:
         "miopen_depthwise_convolution": (4, 3, 5), "mkldnn_convolution": (4, 3, 5), "thnn_conv2d": (4, 5, -1),
         "_slow_conv2d_forward": (4, 5, -1), "_conv_depthwise2d": (4, 5, 6),
     }  # fmt: skip
-    said = inputs(op)
     space = len(x.dims) - 2
     if space < 1 or len(weight.dims) != len(x.dims):
         return None
     stride, padding, dilation = (
-        _numbers(said[at]) if 0 <= at < len(said) else [1] * space for at in places[ops.short(op.name)]
+        _numbers(said[at]) if 0 <= at < len(said) else [1] * space for at in places[name]
     )
     if not len(stride) == len(padding) == len(dilation) == space or 0 in stride:
         return None
-    if op.name in ("aten::convolution", "aten::_convolution") and len(said) > 6 and said[6] == "True":
+    if name in ("convolution", "_convolution") and len(said) > 6 and said[6] == "True":
         return None  # transposed
     out = [
         (x.dims[2 + i] + 2 * padding[i] - dilation[i] * (weight.dims[2 + i] - 1) - 1) // stride[i] + 1
@@ -210,7 +239,7 @@ def _convolution(op: Span, given: list[Tensor | None]) -> Cost | None:
     return Cost(flops, x.nbytes + weight.nbytes + elements * WIDTH_BYTES[x.dtype], DTYPES.get(x.dtype, ""))
 
 
-def _attention(given: list[Tensor | None]) -> Cost | None:
+def _attention(given: tuple[Tensor | None, ...]) -> Cost | None:
     """Queries, keys and values as (..., length, head size): two matmuls; a causal mask is not taken off."""
     if len(given) < 3 or any(t is None or len(t.dims) != 4 for t in given[:3]):
         return None
@@ -221,7 +250,7 @@ def _attention(given: list[Tensor | None]) -> Cost | None:
     return Cost(flops, q.nbytes + k.nbytes + v.nbytes + out, DTYPES.get(q.dtype, ""))
 
 
-def _pointwise(name: str, given: list[Tensor | None]) -> Cost | None:
+def _pointwise(name: str, given: tuple[Tensor | None, ...]) -> Cost | None:
     """One FLOP an element is not counted (PyTorch's counter gives 0); the bytes are what such ops cost."""
     read = [tensor for tensor in given if tensor is not None]
     if not read:

@@ -166,15 +166,16 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
     told = [e for kind in ("op", "annotation", "call", *DEVICE) for e in kinds.get(kind, ())]
     origin = min((event.ts for event in told), default=0.0)
     threads = _threads(kinds, origin)
-    if between is not None:
-        threads = tuple(_part(thread, between) for thread in threads)
     wanted = {correlation(e.args) for kind in DEVICE for e in kinds.get(kind, ())}
     calls = _calls(threads, wanted)
-    devices = _devices(kinds, origin, calls, between)
-    index = max(
-        devices, key=lambda at: length(union((e.start_us, e.end_us) for e in devices[at])), default=-1
-    )
-    events = devices.pop(index) if devices else _cpu_events(threads)
+    devices = _devices(kinds, origin, calls)
+    index = max(devices, key=lambda at: _busy_us(devices[at]), default=-1)
+    waiting = [call for call in calls.values() if waits(call.span.name) and not call.replays]
+    if between is not None:
+        threads = tuple(_part(thread, between) for thread in threads)
+        devices = {at: tuple(e for e in rows if _launched_in(e, between)) for at, rows in devices.items()}
+        waiting = [call for call in waiting if between[0] <= call.span.start_us < between[1]]
+    events = devices.pop(index) if index >= 0 else _cpu_events(threads)
     overheads = tuple(
         Span(e.name, "overhead", -1, e.ts - origin, e.ts - origin + (e.dur or 0.0))
         for e in kinds.get("overhead", ())
@@ -189,7 +190,7 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
         events=events,
         others=devices,
         threads=threads,
-        waits=tuple(call for call in calls.values() if waits(call.span.name) and not call.replays),
+        waits=tuple(waiting),
         overheads=overheads,
         start_us=between[0] if between else min(starts, default=0.0),
         end_us=between[1] if between else max(ends, default=0.0),
@@ -198,6 +199,16 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
         with_shapes=trace.with_shapes,
         skipped=trace.skipped,
     )
+
+
+def _busy_us(events: Sequence[DeviceEvent]) -> float:
+    return length(union((event.start_us, event.end_us) for event in events))
+
+
+def _launched_in(event: DeviceEvent, between: tuple[float, float]) -> bool:
+    """By its launch; by its own start where that is not known."""
+    start = event.call.span.start_us if event.call else event.start_us
+    return between[0] <= start < between[1]
 
 
 def _name(devices: dict[int, str], index: int) -> str:
@@ -317,7 +328,6 @@ def _devices(
     kinds: dict[str, list[Event]],
     origin: float,
     calls: dict[int, Call],
-    between: tuple[float, float] | None,
 ) -> dict[int, tuple[DeviceEvent, ...]]:
     devices: dict[int, list[DeviceEvent]] = {}
     for kind in DEVICE:
@@ -326,8 +336,6 @@ def _devices(
             device = _whole(args.device) if args.device is not None else _whole(event.pid)
             start = event.ts - origin
             call = calls.get(correlation(args) or 0)
-            if between is not None and not between[0] <= (call.span.start_us if call else start) < between[1]:
-                continue
             devices.setdefault(max(device or 0, 0), []).append(
                 DeviceEvent(
                     event.name,

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from penstock.engine.measure import gaps, kernel_names, ops, shapes
 from penstock.engine.measure.attribution import module_of
-from penstock.engine.measure.intervals import length
+from penstock.engine.measure.intervals import length, overlap, union
 from penstock.engine.measure.records import Finding
 from penstock.engine.measure.timeline import DeviceEvent, Span, Timeline
 
@@ -16,13 +16,14 @@ LEAST_KERNELS = 50
 CHAIN_SHARE = 0.005
 LAYOUT_SHARE = 0.01
 COPY_SHARE = 0.05
+COLLECTIVE_SHARE = 0.1
 """Shares of kernels, or of the busy time, from which something is worth a finding. Our choices."""
 REACH = 40
 """Kernels at most between a softmax and its matmuls: scaling, masks, a position bias that the first layer computes."""
 
 
 def find(timeline: Timeline) -> list[Finding]:
-    """``short-kernels``, ``unfused-pointwise``, ``math-attention``, ``layout-conversions``, ``device-copies``."""
+    """``short-kernels``, ``unfused-pointwise``, ``math-attention``, ``layout-conversions``, ``device-copies``, ``collectives``."""
     busy_us = length(timeline.busy())
     if not busy_us:
         return []
@@ -32,6 +33,7 @@ def find(timeline: Timeline) -> list[Finding]:
         *_attention(timeline),
         *_layouts(timeline, busy_us),
         *_copies(timeline, busy_us),
+        *_collectives(timeline, busy_us),
     ]
 
 
@@ -380,6 +382,45 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
             proof="Fewer Memcpy DtoD and direct_copy kernels for the same call.",
             facts={"copies": float(len(found)), "time_ms": total_us / 1e3, "busy_ms": busy_us / 1e3},
             where=ranked[0][0].partition(" in ")[2],
+        )
+    ]
+
+
+def _collectives(timeline: Timeline, busy_us: float) -> list[Finding]:
+    """Communication with nothing else running beside it."""
+    found = [event for event in timeline.events if kernel_names.decode(event.name).kind == "collective"]
+    ids = {id(event) for event in found}
+    others = union((event.start_us, event.end_us) for event in timeline.events if id(event) not in ids)
+    during = union((event.start_us, event.end_us) for event in found)
+    total_us = length(during)
+    alone_us = total_us - overlap(during, others)
+    if not found or alone_us < COLLECTIVE_SHARE * busy_us:
+        return []
+    names = collections.Counter(kernel_names.decode(event.name).means for event in found)
+    most = ", ".join(f"{count} x {name}" for name, count in names.most_common(3))
+    return [
+        Finding(
+            id="collectives",
+            title="Devices talk to each other while nothing is computed",
+            evidence=(
+                f"{len(found)} collectives ({most}) took {total_us / 1e3:.3g} ms, {total_us / busy_us:.1%} of the busy time; for "
+                f"{alone_us / 1e3:.3g} ms of it this device computed nothing. A collective that waits for a late peer is long too."
+            ),
+            saves_ms=alone_us / 1e3,
+            fix=(
+                "Use fewer devices for one request where the model fits, or overlap: start the collective, compute what does not "
+                "need it, wait then.\n"
+                "work = dist.all_reduce(x, async_op=True)\n"
+                "y = other(z)\n"
+                "work.wait()"
+            ),
+            proof="Kernels on another stream under the collectives, or none of them.",
+            facts={
+                "collectives": float(len(found)),
+                "time_ms": total_us / 1e3,
+                "alone_ms": alone_us / 1e3,
+                "busy_ms": busy_us / 1e3,
+            },
         )
     ]
 

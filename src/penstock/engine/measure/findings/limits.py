@@ -32,14 +32,21 @@ def _bound(bound: str, rows: list[Known], time_us: float, busy_us: float, peaks:
         f"{flops / time_us / 1e6:.0f} TFLOP/s" if bound == "compute" else f"{moved / time_us / 1e3:.0f} GB/s"
     )
     compute = bound == "compute"
+    far = least_us < roofline.NEAR * time_us
+    note = (
+        " That is far from it: kernels this small wait for launches and latency; give them more work."
+        if far
+        else ""
+    )
     return Finding(
         id=f"{bound}-bound",
-        title="Arithmetic decides" if compute else "Moving memory decides",
+        title=f"{'Arithmetic' if compute else 'Memory traffic'} is the nearer limit{', and far away' if far else ''}",
         evidence=(
             f"{time_us / 1e3:.4g} of {busy_us / 1e3:.4g} ms busy are ops whose "
             f"{'FLOPs' if compute else 'bytes'} take longer at {peaks.device}'s peak ({peaks.source or 'given'}) than their "
-            f"{'bytes' if compute else 'FLOPs'} ({top}). They did {flops / 1e12:.4g} TFLOP and moved {moved / 1e9:.4g} GB: {reached}; "
-            f"at the roof {least_us / 1e3:.4g} ms, so better kernels for the same work save at most the difference."
+            f"{'bytes' if compute else 'FLOPs'} ({top}). They did {flops / 1e12:.4g} TFLOP and moved {moved / 1e9:.4g} GB: {reached}, "
+            f"{least_us / time_us:.0%} of the limit; at the limit they take {least_us / 1e3:.4g} ms, so better kernels for the same "
+            f"work save at most the difference.{note}"
         ),
         saves_ms=max(0.0, time_us - least_us) / 1e3,
         fix=(
