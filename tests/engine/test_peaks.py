@@ -1,12 +1,13 @@
 """What devices can do: data sheets as printed, dense; measured peaks by a scripted clock and once by the real one."""
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 from penstock.base.errors import BadRequest
-from penstock.engine.measure import datasheets, hardware, peaks
+from penstock.engine.measure import datasheets, hardware, inside, peaks, ports
 
 
 def test_every_gpu_that_the_command_knows_has_a_sheet():
@@ -134,7 +135,113 @@ def test_a_cpus_name_is_read_from_linux():
     assert hardware.cpu_name("") == ""
 
 
-def test_asking_changes_no_setting():
-    before = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    hardware.machine()
-    assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == before
+PRECISIONS = {
+    "nothing": lambda: None,
+    "older": lambda: torch.set_float32_matmul_precision("high"),
+    "newer": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+}
+
+
+def precision() -> tuple[str, str]:
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        older = "refuses"
+    return older, inside.fp32_precision()
+
+
+@pytest.mark.parametrize("way", list(PRECISIONS))
+def test_precision_is_read_and_set_by_either_way_and_put_back(way: str):
+    """PyTorch has two ways to allow tf32 that do not mix: the older getter raises once the newer setter was used."""
+    begun = torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        PRECISIONS[way]()
+        before = precision()
+        for tf32, expected in ((True, "tf32"), (False, "ieee")):
+            with pytest.raises(ZeroDivisionError), inside.matmul_precision(tf32=tf32):  # noqa: PT012 - it has to raise within
+                assert inside.fp32_precision() == expected
+                raise ZeroDivisionError
+            assert precision() == before
+        assert hardware.machine()["fp32_matmul"] == before[1]
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = begun
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "rocm", "found"),
+    [
+        ("cpu", (0, 0), False, {"fp32"}),
+        ("cuda", (7, 5), False, {"fp32", "fp16", "bf16"}),
+        ("cuda", (8, 0), False, {"fp32", "fp16", "bf16", "tf32", "int8"}),
+        ("cuda", (9, 0), False, {"fp32", "fp16", "bf16", "tf32", "int8", "fp8"}),
+        ("cuda", (10, 0), False, {"fp32", "fp16", "bf16", "tf32", "int8", "fp8"}),
+        ("cuda", (9, 0), True, {"fp32", "fp16", "bf16", "int8"}),
+        ("cuda", (9, 4), True, {"fp32", "fp16", "bf16", "int8", "fp8"}),
+    ],
+)
+def test_types_follow_the_generation(kind: str, capability: tuple[int, int], rocm: bool, found: set[str]):
+    assert set(peaks.types(kind, capability, rocm=rocm, cpu_bf16=False)) == found
+    assert "bf16" in peaks.types("cpu", (0, 0), rocm=False, cpu_bf16=True)
+
+
+def test_every_probe_multiplies(monkeypatch: pytest.MonkeyPatch):
+    """All types' GEMMs run, here on the CPU: what they compute is a product of that type."""
+    monkeypatch.setattr(
+        peaks, "types", lambda *given, **named: ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
+    )
+    for name, product in peaks.products("cpu", 32).items():
+        out_NN = product()
+        assert tuple(out_NN.shape) == (32, 32)
+        if name in ("int8", "fp8"):
+            assert bool((out_NN == 32).all())
+
+
+def test_a_devices_port_calls_what_pytorch_has():
+    """The CUDA stopwatch and allocator, against PyTorch's own signatures: a call that does not fit one fails."""
+    with (
+        mock.patch("torch.cuda.Event", autospec=True) as event,
+        mock.patch("torch.cuda.synchronize", autospec=True) as synchronize,
+        mock.patch("torch.cuda.current_stream", autospec=True) as stream,
+    ):
+        event.return_value.elapsed_time.return_value = 1.5
+        clock = ports.CudaWatch("cuda:1")
+        first, last = clock.mark(), clock.mark()
+        clock.wait()
+        assert clock.between_ms(first, last) == 1.5
+        event.assert_called_with(enable_timing=True)
+        event.return_value.record.assert_called_with(stream.return_value)
+        stream.assert_called_with(torch.device("cuda:1"))
+        synchronize.assert_called_once_with(torch.device("cuda:1"))
+    with (
+        mock.patch("torch.cuda.memory_allocated", autospec=True, return_value=3),
+        mock.patch("torch.cuda.max_memory_allocated", autospec=True, return_value=5),
+        mock.patch("torch.cuda.reset_peak_memory_stats", autospec=True) as reset,
+    ):
+        card = ports.CudaAllocator("cuda:1")
+        card.reset()
+        assert (card.now_bytes(), card.peak_bytes()) == (3, 5)
+        reset.assert_called_once_with(torch.device("cuda:1"))
+
+
+class Properties:
+    """As the driver tells them."""
+
+    name = "NVIDIA H100 80GB HBM3"
+    total_memory = 80 * 2**30
+    multi_processor_count = 132
+    major, minor = 9, 0
+
+
+def test_a_gpus_facts():
+    with (
+        mock.patch("torch.cuda.get_device_properties", autospec=True, return_value=Properties()),
+        mock.patch("torch.cuda.get_device_name", autospec=True, return_value=Properties.name),
+        mock.patch("torch.cuda.device_count", autospec=True, return_value=8),
+    ):
+        facts = hardware.machine("cuda:0")
+        assert (facts["gpu"], facts["gpu_capability"], facts["gpu_count"]) == (Properties.name, "9.0", "8")
+        assert facts["gpu_memory"] == "80.0 GiB"
+        assert hardware.memory_bytes("cuda:0") == 80 * 2**30
+        assert datasheets.of_device(hardware.device_name("cuda:0")) is datasheets.SHEETS["h100"]

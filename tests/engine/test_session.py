@@ -266,8 +266,7 @@ def test_a_whole_sdxl_is_told_apart(tiny_sdxl: Any):
     owners = [pipe, pipe.unet, pipe.vae]
     before = [dict(vars(owner)) for owner in owners]
     stages = {"text": (pipe, "encode_prompt"), "unet": (pipe.unet, "forward"), "vae": (pipe.vae, "decode")}
-    modules = {"unet": pipe.unet, "vae": pipe.vae}
-    with penstock.engine.profile("sdxl", stages=stages, modules=modules, shapes=True) as p:
+    with penstock.engine.profile("sdxl", stages=stages, modules=pipe.components, shapes=True) as p:
         pipe("a red lamp", num_inference_steps=2, height=64, width=64, output_type="pt")
     rows = {row.name: row for row in p.stages}
     assert {name: row.calls for name, row in rows.items() if not row.parent} == {

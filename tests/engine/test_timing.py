@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.base.errors import BadRequest
@@ -183,6 +183,22 @@ def test_compared_calls_are_sampled_in_turn_and_in_random_order():
     assert found["b"].median_ms / found["a"].median_ms == pytest.approx(2.0, rel=0.02)
 
 
+@settings(max_examples=60)
+@given(st.lists(st.floats(0.001, 60_000), min_size=1, max_size=4), st.floats(0, 2), st.floats(0, 8))
+def test_no_call_costs_more_than_it_was_given(times_ms: list[float], least_s: float, more_s: float):
+    """A call of a minute beside one of a microsecond: each has a sample, none goes on past its time but for what was begun."""
+    machine = Machine()
+    calls = {str(i): machine.call(str(i), steady(ms)) for i, ms in enumerate(times_ms)}
+    most_s = least_s + more_s
+    found = timing.interleave(calls, clock=machine, least_s=least_s, most_s=most_s)
+    for i, ms in enumerate(times_ms):
+        one = found[str(i)]
+        assert one.runs >= 1
+        assert one.median_ms == pytest.approx(ms, rel=1e-3, abs=1e-6)
+        spent_s = machine.order.count(str(i)) * ms / 1e3
+        assert spent_s <= most_s + (2 + one.per_sample) * ms / 1e3 + 1e-6
+
+
 def test_a_run_can_be_repeated_in_the_same_order():
     def taken(seed: int) -> list[str]:
         machine = Machine()
@@ -221,7 +237,7 @@ def test_a_sample_is_long_enough_or_as_many_calls_as_allowed(call_ms: float, sam
 )
 def test_sampling_always_ends(ms: list[float], least_s: float, more_s: float, spent_s: float):
     samples = timing.Samples(ms=ms, wall_s=spent_s)
-    if spent_s >= least_s + more_s:
+    if spent_s >= least_s + more_s and ms:
         assert timing.enough(samples, least_s, least_s + more_s)
     elif len(ms) < timing.LEAST_SAMPLES or spent_s < least_s:
         assert not timing.enough(samples, least_s, least_s + more_s)

@@ -38,7 +38,7 @@ from penstock.engine.workloads.workload import StagePoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Stages = Mapping[str, Any] | Sequence[Any]
-Modules = Mapping[str, torch.nn.Module] | torch.nn.Module
+Modules = Mapping[str, Any] | torch.nn.Module
 
 
 NOTHING = BadRequest(
@@ -56,6 +56,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
             objects and put back; no source changes. Without stages, ``modules`` and the block's own ``record_function`` ranges
             are the parts; what no stage covers is the row ``unattributed``.
         modules: ``nn.Module`` parts by name, or one module: kernels are attributed to their descendants by dotted name.
+            Other things in the dict are left out: ``pipe.components`` will do.
         device: where the work runs; by default where the modules' weights are.
         shapes: record operands' shapes (FLOPs and bytes per kernel; three times the overhead).
         stacks: record Python's stack (source lines of syncs; five times the overhead).
@@ -98,9 +99,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
             raise BadRequest(f"every={every}: a call is profiled once in 1, 2, 3 … calls.", param="every")
         self.label = label
         self._points = points_of(stages)
-        self._modules: dict[str, torch.nn.Module] = (
-            {"model": modules} if isinstance(modules, torch.nn.Module) else dict(modules or {})
-        )
+        self._modules = modules_of(modules)
         self._device = device
         self._records = {"shapes": shapes, "stacks": stacks, "memory": memory}
         self._path = Path(path) if path is not None else None
@@ -301,6 +300,15 @@ def points_of(stages: Stages) -> tuple[StagePoint, ...]:
                 hint='Write {"unet": (pipe.unet, "forward")}, or [(pipe.unet, "forward", "unet")].',
             )
     return tuple(points)
+
+
+def modules_of(modules: Mapping[str, Any] | torch.nn.Module | None) -> dict[str, torch.nn.Module]:
+    """Modules by name; a lone one is ``model``."""
+    if modules is None:
+        return {}
+    if isinstance(modules, torch.nn.Module):
+        return {"model": modules}
+    return {name: part for name, part in modules.items() if isinstance(part, torch.nn.Module)}
 
 
 def _is_triple(row: Any) -> bool:

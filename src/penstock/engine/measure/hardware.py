@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 import torch
 
+from penstock.engine.measure import inside
+
 PACKAGES = (
     "torch",
     "triton",
@@ -35,7 +37,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
         "memory": _gib(psutil.virtual_memory().total),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "fp32_matmul": inside.fp32_precision(),
     }
     facts |= versions()
     kind = torch.device(device)

@@ -4,7 +4,9 @@ Everything else here uses these, so that a new PyTorch that renames one breaks o
 """
 # ruff: noqa: SLF001 - it is what this file is for
 
+import contextlib
 import sys
+from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
@@ -88,6 +90,36 @@ def all_threads() -> Any:
 def bf16_on_cpu() -> bool:
     """Whether oneDNN multiplies bf16 on this CPU at speed."""
     return bool(_torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def fp32_precision() -> str:
+    """What multiplies fp32 matrices: ``ieee``, ``tf32``, or ``none`` where nobody has said (ieee).
+
+    ``get_float32_matmul_precision`` raises where a user has set it by the newer names; this does not.
+    """
+    return str(_torch.backends.cuda.matmul.fp32_precision)
+
+
+@contextlib.contextmanager
+def matmul_precision(*, tf32: bool) -> Generator[None]:
+    """fp32 products by tf32 units or not, and as it was afterwards, by whichever of PyTorch's two ways it had been set."""
+    places = (_torch.backends.cuda.matmul, _torch.backends.mkldnn.matmul)
+    before = [place.fp32_precision for place in places]
+    try:
+        older: str | None = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by the newer names: the older function then refuses to answer
+        older = None
+    try:
+        if older is None:
+            places[0].fp32_precision = "tf32" if tf32 else "ieee"
+        else:
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        yield
+    finally:
+        if older is not None:
+            torch.set_float32_matmul_precision(older)
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
 
 
 def int_product(a_MK: Any, b_KN: Any) -> Any:

@@ -67,19 +67,33 @@ def probe(device: str, effort: Effort, clock: Watch) -> Peaks:
 def products(device: str, side: int) -> dict[str, Callable[[], Any]]:
     """A square GEMM per type that the device has fast units for, ready to be called."""
     kind = torch.device(device)
-    found: dict[str, Callable[[], Any]] = {"fp32": _product(torch.float32, kind, side)}
-    if kind.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(kind)
-        found["fp16"] = _product(torch.float16, kind, side)
-        found["bf16"] = _product(torch.bfloat16, kind, side)
-        if major >= 8:
-            found["tf32"] = _tf32(kind, side)
-            found["int8"] = _int8(kind, side)
-        if (major, minor) >= (8, 9) or torch.version.hip:
-            found["fp8"] = _fp8(kind, side)
-    elif kind.type == "cpu" and inside.bf16_on_cpu():
-        found["bf16"] = _product(torch.bfloat16, kind, side)
-    return found
+    made: dict[str, Callable[[torch.device, int], Callable[[], Any]]] = {
+        "fp32": functools.partial(_fp32, tf32=False),
+        "tf32": functools.partial(_fp32, tf32=True),
+        "fp16": functools.partial(_product, torch.float16),
+        "bf16": functools.partial(_product, torch.bfloat16),
+        "int8": _int8,
+        "fp8": _fp8,
+    }
+    capability = torch.cuda.get_device_capability(kind) if kind.type == "cuda" else (0, 0)
+    wanted = types(kind.type, capability, rocm=torch.version.hip is not None, cpu_bf16=inside.bf16_on_cpu())
+    return {name: made[name](kind, side) for name in wanted}
+
+
+def types(kind: str, capability: tuple[int, int], *, rocm: bool, cpu_bf16: bool) -> tuple[str, ...]:
+    """Types with fast units: of a GPU by its compute capability (Ampere 8.0, Ada 8.9, Hopper 9.0), of a CPU by what oneDNN says."""
+    if kind != "cuda":
+        return ("fp32", "bf16") if kind == "cpu" and cpu_bf16 else ("fp32",)
+    found = ["fp32", "fp16", "bf16"]
+    if capability >= (8, 0):
+        found += ["tf32", "int8"]
+    if capability >= (8, 9):
+        found += ["fp8"]
+    return (
+        tuple(found)
+        if not rocm
+        else ("fp32", "fp16", "bf16", "int8", *(("fp8",) if capability >= (9, 4) else ()))
+    )
 
 
 def best_s(call: Callable[[], Any], clock: Watch, repeats: int) -> float:
@@ -111,18 +125,14 @@ def _product(dtype: torch.dtype, device: torch.device, side: int) -> Callable[[]
     return product
 
 
-def _tf32(device: torch.device, side: int) -> Callable[[], Any]:
+def _fp32(device: torch.device, side: int, *, tf32: bool) -> Callable[[], Any]:
     product = _product(torch.float32, device, side)
 
-    def with_tf32() -> Any:
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = True
-        try:
+    def precisely() -> Any:
+        with inside.matmul_precision(tf32=tf32):
             return product()
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
 
-    return with_tf32
+    return precisely
 
 
 def _int8(device: torch.device, side: int) -> Callable[[], Any]:

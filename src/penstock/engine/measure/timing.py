@@ -83,7 +83,7 @@ def interleave(
         calls: by name.
         device: of all of them.
         least_s: each is sampled for at least this long.
-        most_s: for each; see ``measure``.
+        most_s: for each; see ``measure``. A slow call that has used up its time leaves the rounds to the others.
         clock: the stopwatch; by default the device's own.
         order: where the order of each round comes from; a fixed seed by default, so that a run can be repeated.
     """
@@ -98,23 +98,23 @@ def interleave(
     budget_s = {name: most_s - taken[name].wall_s for name in calls}
     for samples in taken.values():
         samples.wall_s, samples.cpu_s = 0.0, None
-    open_names = list(calls)
-    while open_names:
-        drawn.shuffle(open_names)
-        for name in open_names:
+    while not all(enough(taken[name], least_s, budget_s[name]) for name in calls):
+        # all that have time left, also those with enough: compared calls are to see the same moments
+        turns = [name for name in calls if not spent(taken[name], budget_s[name])]
+        drawn.shuffle(turns)
+        for name in turns:
             _sample(calls[name], taken[name], with_clock)
-        # one is done when all are: each has as many samples, taken at the same times
-        if all(enough(taken[name], least_s, budget_s[name]) for name in open_names):
-            break
     return {name: summary(taken[name], with_clock.clock) for name in calls}
 
 
 def enough(samples: Samples, least_s: float, most_s: float) -> bool:
     """Whether sampling may end: long enough and often enough, or out of time."""
-    count = len(samples.ms)
-    if count >= MOST_SAMPLES or samples.wall_s >= most_s:
-        return True
-    return count >= LEAST_SAMPLES and samples.wall_s >= least_s
+    return spent(samples, most_s) or (len(samples.ms) >= LEAST_SAMPLES and samples.wall_s >= least_s)
+
+
+def spent(samples: Samples, most_s: float) -> bool:
+    """Whether sampling must end: out of time, or more samples than tell anything new. One sample there always is."""
+    return len(samples.ms) >= MOST_SAMPLES or (len(samples.ms) > 0 and samples.wall_s >= most_s)
 
 
 def settled(ms: Sequence[float]) -> bool:
