@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from msgspec import structs
+from torch._dynamo import utils as dynamo
 
 from penstock.engine.lab import probes
 from penstock.engine.measure.findings import live
@@ -22,6 +23,14 @@ CARD = Peaks(
     source="data sheet",
 )
 """An H100's figures, for rules that need some."""
+
+
+def forget() -> None:
+    """Dynamo begins anew."""
+    torch._dynamo.reset()
+    dynamo.clear_compilation_metrics()
+    dynamo.counters.clear()
+    torch._dynamo.config.capture_scalar_outputs = False
 
 
 def module(root: Any, *inputs: Any, **named: Any) -> ModuleWorkload:

@@ -24,14 +24,9 @@ quick = partial(torch.compile, backend="eager")
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     """Dynamo begins anew in each test."""
-    torch._dynamo.reset()
-    dynamo.clear_compilation_metrics()
-    dynamo.counters.clear()
+    faults.forget()
     yield
-    torch._dynamo.reset()
-    dynamo.clear_compilation_metrics()
-    dynamo.counters.clear()
-    torch._dynamo.config.capture_scalar_outputs = False
+    faults.forget()
 
 
 class Coder(nn.Module):
@@ -109,6 +104,21 @@ def test_what_is_compiled_and_called_is_no_fault(how: str):
     (place,) = seen.parts[0].compiled
     assert place.forward_calls == 1
     assert len(dynamo.get_compilation_metrics()) == before
+
+
+def test_pytorchs_own_classes_compiled_in_place_compile_nothing_and_wrapped_they_do():
+    """``nn.Sequential(...).compile()``: called, and 0 graphs; with the fix's code one."""
+    root = Holder(nn.Sequential(nn.Linear(4, 4), nn.GELU()), "__call__")
+    root.inner.compile(backend="eager")
+    workload = module(root, torch.randn(2, 4))
+    (said,) = found(look(workload), "compiled-nothing")
+    assert (said.where, said.facts["forward_calls"]) == ("model.inner", 1)
+    assert dynamo.counters["stats"]["unique_graphs"] == 0
+    mend(said, model=root, torch=SimpleNamespace(compile=quick))
+    seen = look(workload)
+    assert found(seen, "compiled-nothing") == []
+    assert seen.compilation is not None
+    assert seen.compilation.graphs == 1
 
 
 def test_a_compiled_module_that_the_run_does_not_use_is_not_accused():
@@ -314,12 +324,38 @@ class Scripted:
         return None
 
 
+class Own(nn.Module):
+    """A linear in a class of the user's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+def test_what_others_have_compiled_in_the_process_is_not_this_workloads():
+    """A break of another's, before; and a compiled function, not an attribute of anything, that is called within."""
+    quick(Guided())(torch.randn(2, 4), torch.tensor(7.5))
+    assert found(look(module(nn.Linear(4, 4), torch.randn(2, 4))), "graph-breaks") == []
+    torch._dynamo.reset()
+    function = quick(Guided().forward)
+
+    class Calling(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x, torch.tensor(7.5))
+
+    (said,) = found(look(module(Calling(), torch.randn(2, 4))), "graph-breaks")
+    assert "if guidance_scale > 1.0:" in said.title
+
+
 class Moving(nn.Module):
     """Moves the clock by one duration where it runs compiled, by another where it does not."""
 
     def __init__(self, clock: Scripted, *, eager_s: float, compiled_s: float) -> None:
         super().__init__()
-        self.inner = nn.Linear(4, 4)
+        self.inner: Any = Own()
         self.clock, self.eager_s, self.compiled_s = clock, eager_s, compiled_s
 
     def forward(self, x: Tensor) -> Tensor:

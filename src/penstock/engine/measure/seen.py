@@ -19,6 +19,9 @@ class CompiledPlace(Struct, frozen=True, kw_only=True):
     """Calls of what was compiled, in one run; None where it was not watched."""
     others: dict[str, int] = field(default_factory=dict)
     """Calls of its other methods that took or gave tensors, which are not compiled. Looked at only where ``forward_calls`` is 0."""
+    stepped_over: bool = False
+    """Compiled in place, and made of PyTorch's own classes throughout, whose code Dynamo steps over: 0 graphs however often called
+    (seen with 2.13: ``nn.Sequential(nn.Linear(4, 4)).compile()``)."""
     function: str = ""
     """File and first line of the code that is compiled, ``unet.py:118``: where a recompilation is told by it."""
 
@@ -98,6 +101,8 @@ class Part(Struct, frozen=True, kw_only=True):
     convs: Convs = Convs()
     quantised: Quantised = Quantised()
     compiled: tuple[CompiledPlace, ...] = ()
+    built_in: bool = False
+    """Of a class of PyTorch's own (``Sequential``): compiling it in place compiles at best what is inside it."""
     repeated_blocks: bool = False
     """Names its repeated blocks, so that ``compile_repeated_blocks`` can be had."""
     forward_calls: int | None = None

@@ -2,12 +2,14 @@
 
 import linecache
 import re
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import Struct
 from torch import _dynamo
 from torch._dynamo import utils as dynamo
 
@@ -23,14 +25,28 @@ _RESUME = re.compile(r"torch_dynamo_resume_in_(?P<name>\w+)_at_(?P<line>\d+)")
 _AGAIN = re.compile(r"/[1-9]\d*$")
 
 
-def history(places: Mapping[str, list[Place]]) -> Compilation:
-    """Everything since the process began (PyTorch keeps the last 64 compilations). The process is the workload's: not filtered."""
+class Mark(Struct, frozen=True):
+    """A moment in what Dynamo has kept."""
+
+    breaks: int
+    time_us: int
+
+
+def mark() -> Mark:
+    """Now."""
+    return Mark(breaks=len(_kept()), time_us=time.time_ns() // 1000)
+
+
+def history(places: Mapping[str, list[Place]], since: Mark) -> Compilation:
+    """What Dynamo did for this workload: since the process began where something in it is compiled (it may have been warmed long
+    ago; PyTorch keeps the last 64 compilations), else since ``since``, for functions compiled elsewhere that it calls."""
     known = [place for found in places.values() for place in found]
     only = known[0] if len(known) == 1 else None
+    first = 0 if known or len(_kept()) < since.breaks else since.breaks  # fewer: Dynamo was reset in between
     return Compilation(
         graphs=int(dynamo.counters["stats"]["unique_graphs"]),
-        breaks=_breaks(_kept(), only.path if only else ""),
-        recompiles=_recompiles(known),
+        breaks=_breaks(_kept()[first:], only.path if only else ""),
+        recompiles=_recompiles(known, 0 if known else since.time_us),
     )
 
 
@@ -79,10 +95,12 @@ def _plain(reason: str) -> str:
     return reason
 
 
-def _recompiles(known: list[Place]) -> tuple[Recompile, ...]:
+def _recompiles(known: list[Place], since_us: int) -> tuple[Recompile, ...]:
     found: dict[str, Recompile] = {}
     by_code = {place.record().function: place for place in known}
     for event in dynamo.get_compilation_metrics():
+        if (event.start_time_us or 0) < since_us:
+            continue
         if not event.recompile_reason or not _AGAIN.search(event.compile_id or ""):
             continue
         where = f"{event.co_filename}:{event.co_firstlineno}"

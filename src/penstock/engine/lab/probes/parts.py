@@ -40,6 +40,7 @@ class Place(Struct, frozen=True):
             kind=self.kind,
             forward_calls=forward_calls,
             others=others or {},
+            stepped_over=self.kind == "in-place" and all(built_in(child) for child in self.owner.modules()),
             function=code_of(getattr(inside_of(self.owner), self.method)),
         )
 
@@ -109,6 +110,11 @@ def _methods(module: Any, path: str) -> Iterator[Place]:
             yield Place(module, name, f"{path}.{name}", "method")
 
 
+def built_in(module: nn.Module) -> bool:
+    """Its ``forward`` is PyTorch's own code."""
+    return type(module).forward.__module__.startswith("torch.nn.")
+
+
 def compiled_function(value: Any) -> bool:
     """What ``torch.compile(function)`` returns."""
     return callable(value) and hasattr(value, "_torchdynamo_orig_callable")
@@ -138,6 +144,7 @@ def part(workload: Workload, name: str, compiled: Sequence[Place]) -> Part:
         convs=_convs(module, parameters),
         quantised=_quantised(module, compiled),
         compiled=tuple(place.record() for place in compiled),
+        built_in=built_in(module),
         repeated_blocks=bool(getattr(module, "_repeated_blocks", None)),
         tiling=_tiling(module),
     )

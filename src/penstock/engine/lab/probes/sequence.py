@@ -40,7 +40,7 @@ from penstock.engine.measure.seen import (
 from penstock.engine.measure.syncs import Home
 from penstock.engine.workloads.workload import Workload
 
-QUICK_MS = 250.0
+QUICK_MS = 20.0
 """A run within this is run a few times more, for batch scaling, without being asked to."""
 GROWTH_CALLS = 3
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class _Probing:
 
     def seen(self, *, counted: bool) -> Seen:
         """The sequence."""
-        work = self._workload
+        work, since = self._workload, compiling.mark()
         self._compiled = self._attempt("compiled parts", lambda: parts.places(work)) or self._compiled
         for name in work.modules():
             part = self._attempt(
@@ -114,7 +114,7 @@ class _Probing:
         run = (
             self._attempt("watched run", lambda: self._watched(first, before)) if first is not None else None
         )
-        compilation = self._attempt("compilation", lambda: compiling.history(self._compiled))
+        compilation = self._attempt("compilation", lambda: compiling.history(self._compiled, since))
         guided: tuple[GuidedPair, ...] = ()
         if run is not None:
             guided = self._guided(run[0])

@@ -222,9 +222,10 @@ class Watch:
                 if self._light:
                     calls.count += 1
                     return original(*args, **kwargs)
-                if every and calls.count % every == 0:
-                    self.steps_bytes.append(live_bytes(self._workload.device))
+                look = every and calls.count % every == 0
                 calls.came({**dict(zip(names, args, strict=False)), **kwargs})
+                if look:  # after the comparison, which lets go of the call before
+                    self.steps_bytes.append(live_bytes(self._workload.device))
                 start = self._watch.now_ms()
                 result = original(*args, **kwargs)
                 calls.wall_ms += self._watch.now_ms() - start
@@ -357,6 +358,8 @@ def black(result: Any) -> bool:
     if isinstance(images, np.ndarray):
         values = torch.nan_to_num(torch.from_numpy(images).float())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         return bool(values.numel()) and float(values.max()) <= 0
+    if not isinstance(images, list | tuple):
+        return False
     extremes = [
         band
         for image in cast("list[Any]", images)

@@ -19,6 +19,7 @@ _VALUE = re.compile(r"^(?P<name>[\w.\[\]'\"()]+) == (?P<value>[^#\s]+)")
 def find(seen: Seen) -> list[Finding]:
     """All of this family."""
     found = [nothing(part, place) for part in seen.parts for place in part.compiled if _idle(place)]
+    found += [_stepped(place) for part in seen.parts for place in part.compiled if _stepped_over(place)]
     done = seen.compilation
     if done is not None:
         found += _most([recompiled(again) for again in sorted(done.recompiles, key=lambda r: -r.count)])
@@ -52,6 +53,26 @@ def nothing(part: Part, place: CompiledPlace) -> Finding:
             "this finding is gone."
         ),
         facts={"forward_calls": 0.0, "other_calls": float(sum(place.others.values())), "graphs": 0.0},
+        where=place.path,
+    )
+
+
+def _stepped_over(place: CompiledPlace) -> bool:
+    return place.stepped_over and bool(place.forward_calls)
+
+
+def _stepped(place: CompiledPlace) -> Finding:
+    """``compiled-nothing``: called, but its code is not the user's, and Dynamo steps over it."""
+    return Finding(
+        id="compiled-nothing",
+        title=f"{place.path}.compile() has compiled nothing",
+        evidence=(
+            f"One run calls {place.path} {place.forward_calls} times, and 0 graphs run: it is made of torch.nn's own classes, whose code "
+            "Dynamo steps over when they are compiled in place. torch.compile(module) wraps them."
+        ),
+        fix=f"Wrap it instead.\n{place.path}._compiled_call_impl = None\n{place.path} = torch.compile({place.path})",
+        proof="torch._dynamo.utils.counters['stats']['unique_graphs'] rises with the first call; this finding is gone.",
+        facts={"forward_calls": float(place.forward_calls or 0), "graphs": 0.0},
         where=place.path,
     )
 

@@ -34,4 +34,6 @@ def _code(part: Part) -> str:
         return f"{part.path}.compile_repeated_blocks(fullgraph=True)"
     if part.autoencoder and not part.forward_calls:
         return f"{part.path}.decode = torch.compile({part.path}.decode)"
+    if part.built_in:
+        return f"{part.path} = torch.compile({part.path})"
     return f"{part.path}.compile()"
