@@ -1,6 +1,7 @@
 """The docs do what they say: every block of the README, the tutorials and the how-to pages is executed or loaded."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,44 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def profiled(outputs):
+    """The stages with the residual, their cost, and the median as a program reads it."""
+    assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
+    assert float(outputs[1].splitlines()[-1]) > 0
+
+
+def traced(outputs):
+    """The trace was recorded and read, and the last table is the request's way with the capture's stages in it."""
+    assert "unattributed" in outputs[0]
+    assert "aten::addmm" in outputs[1]
+    assert all(word in outputs[-1] for word in ("HTTP plan", "gateway", "own/h100", "  model.0", "encode"))
+
+
+def fused(outputs):
+    """Two kernels and one; one for a linear; five, four and three for a GeGLU; five, fourteen and one for attention."""
+    assert outputs[0].splitlines() == ["5 aten::mm - matrix multiply", "5 aten::add - pointwise: add"]
+    assert outputs[1] == "[(1, 'aten::addmm')]\n"
+    assert "there is nothing to fuse" in outputs[2]
+    assert re.findall(r"^(\w+) - (\d)$", outputs[3], re.MULTILINE) == [
+        ("eager", "5"),
+        ("compile", "4"),
+        ("kernels", "3"),
+    ]
+    assert "differs" not in outputs[3]
+    assert "mkldnn::_linear_pointwise" in outputs[4]
+    assert "H100" in outputs[5]
+    counted = dict(re.findall(r"^([\w ]+): (\d+) kernels", outputs[6], re.MULTILINE))
+    assert counted == {"by hand": "5", "in place": "5", "math": "14", "flash": "1"}
+    assert "math-attention" in outputs[6]
+    assert "efficient: refused: No viable backend" in outputs[6]
+
+
+LONG_S = {"from-a-linear-to-a-fused-mlp.md": 400, "profile-a-model.md": 150, "read-a-gpu-trace.md": 150}
+"""Pages that load torch and compile in most of their blocks, and the seconds that they may take on a busy machine."""
 PROMISES = {
+    "profile-a-model.md": profiled,
+    "read-a-gpu-trace.md": traced,
+    "from-a-linear-to-a-fused-mlp.md": fused,
     "give-teams-budgets.md": budgeted,
     "manage-keys-at-run-time.md": managed,
     "be-told-before-a-budget-ends.md": told,
@@ -96,7 +134,15 @@ PROMISES = {
 
 
 @needs_shell
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, marks=pytest.mark.timeout(LONG_S.get(page.name, 60)), id=str(page.relative_to(ROOT))
+        )
+        for page in pages()
+    ],
+)
 def test_the_page_works_as_written(page, tmp_path, request):
     """A reader who types every block, in order, into an empty folder gets no error."""
     with running_simulator() as simulator, reading(tmp_path, simulator) as reader:
@@ -104,6 +150,7 @@ def test_the_page_works_as_written(page, tmp_path, request):
             reader.env["PENSTOCK_LEDGER"] = request.getfixturevalue("postgres_url")
         if "env.PENSTOCK_STATE" in page.read_text(encoding="utf-8"):
             reader.env["PENSTOCK_STATE"] = request.getfixturevalue("redis_server").url
+        reader.most_s = LONG_S.get(page.name, reader.most_s)
         for block in blocks(page):
             reader.do(block)
         check = PROMISES.get(page.name)
