@@ -1,7 +1,7 @@
 """What a real trace shows, and what another real one must not be blamed for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ SHOWN: dict[str, set[str]] = {
     "collectives": {B200},
     "memory-bound": {H100},
     "compute-bound": {MI300X},
+    "recompiles": set(),
+    "graph-breaks": set(),
 }
 """Finding -> the real traces that show it. The others must not."""
 
@@ -268,3 +270,49 @@ def test_values_kept_where_they_are_stop_nothing(tmp_path: Path):
 
 def test_one_result_read_at_the_end_is_no_fault(tmp_path: Path):
     assert "host-device-sync" not in ids(traces.of_cpu(lambda: MODEL(X_BD).sum().item(), tmp_path))
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Dynamo's frames are counted from 0."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+SIZES = (3, 4, 5)
+
+
+def scaled(x_B: torch.Tensor) -> torch.Tensor:
+    return (x_B * 2).relu()
+
+
+def broken(x_B: torch.Tensor) -> torch.Tensor:
+    y_B = x_B * 2
+    torch._dynamo.graph_break()
+    return y_B.relu()
+
+
+def compiled(function: Callable[..., torch.Tensor], *, dynamic: bool) -> Callable[[], Any]:
+    """Called with three sizes. The backend does not matter for what Dynamo does."""
+    called = torch.compile(function, backend="eager", dynamic=dynamic)
+    return lambda: [called(torch.ones(size)) for size in SIZES]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_version_for_each_size_is_told(tmp_path: Path):
+    line = traces.of_cpu(compiled(scaled, dynamic=False), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "recompiles")
+    assert one.facts == {"frames": 1, "versions": 3}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_one_version_for_all_sizes_is_not_blamed(tmp_path: Path):
+    assert not ids(traces.of_cpu(compiled(scaled, dynamic=True), tmp_path)) & {"recompiles", "graph-breaks"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_graph_break_is_told(tmp_path: Path):
+    line = traces.of_cpu(compiled(broken, dynamic=True), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "graph-breaks")
+    assert one.facts == {"breaks": len(SIZES), "frames": 1}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import record_function
 
-from penstock.engine.measure import attribution, counting, gaps, stage_rows, timeline, trace
+from penstock.engine.measure import attribution, counting, findings, gaps, stage_rows, timeline, trace
 from penstock.engine.measure.records import KernelRow
 from tests.engine import traces
 
@@ -72,7 +72,9 @@ def test_an_eager_geglu_is_five_kernels(tmp_path: Path):
 def test_a_compiled_geglu_is_four(tmp_path: Path):
     """GELU and multiply become one loop; the three matmuls are untouched."""
     compiled = torch.compile(MODEL)
-    rows = attribution.kernels(traces.of_cpu(lambda: compiled(X_BD), tmp_path))
+    line = traces.of_cpu(lambda: compiled(X_BD), tmp_path)
+    assert findings.of_timeline(line) == ()  # eager it has unfused-pointwise
+    rows = attribution.kernels(line)
     assert sum(row.count for row in rows) == 4
     fused = next(row for row in rows if "cpp_fused" in row.name)
     assert fused.means == "fused C++ loop: gelu, mul"
