@@ -12,7 +12,7 @@ from torch._dynamo import utils as dynamo
 
 from penstock.engine.lab.probes import parts, watching
 from penstock.engine.measure.findings import compile as rules
-from penstock.engine.measure.records import Timing
+from penstock.engine.measure.records import Timing, Variant
 from penstock.engine.measure.seen import GraphBreak
 from tests.engine import faults
 from tests.engine.faults import code, found, look, mend, module, pipeline
@@ -395,6 +395,21 @@ def test_faster_compiled_or_not_to_be_told_is_no_fault():
     assert rules.slowed(eager, Timing(median_ms=0.8, low_ms=0.7, high_ms=0.9, runs=9, warmup=3)) == []
     assert rules.slowed(eager, Timing(median_ms=1.15, low_ms=1.1, high_ms=1.3, runs=9, warmup=3)) == []
     assert len(rules.slowed(eager, Timing(median_ms=1.5, low_ms=1.4, high_ms=1.6, runs=9, warmup=3))) == 1
+
+
+def test_the_sides_of_a_comparison_are_judged_too():
+    """``--compare eager,compile``; a side that was refused decides nothing."""
+    eager = Timing(median_ms=1.0, low_ms=0.9, high_ms=1.1, runs=9, warmup=3)
+    slow = Timing(median_ms=2.0, low_ms=1.9, high_ms=2.1, runs=9, warmup=3)
+    (said,) = rules.of_variants([Variant(name="eager", timing=eager), Variant(name="compile", timing=slow)])
+    assert (said.id, said.saves_ms, said.fix) == ("slowed-by-compile", 1.0, "Leave it eager.")
+    assert (
+        rules.of_variants([Variant(name="eager", timing=slow), Variant(name="compile", timing=eager)]) == []
+    )
+    assert (
+        rules.of_variants([Variant(name="eager", timing=eager), Variant(name="compile", refused="no g++")])
+        == []
+    )
 
 
 def test_a_bypassed_method_must_handle_tensors():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import structs
@@ -20,6 +20,7 @@ from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
 from penstock.engine.measure.findings import guidance, layout, live, precision
 from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Seen, Tiling
+from penstock.engine.workloads.pipeline import PipelineWorkload
 from tests.engine import faults
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
 
@@ -325,6 +326,72 @@ def test_a_pipeline_that_batches_its_guidance_is_no_fault(tiny_sdxl: Any):
     assert seen.guided == ()
     (unet,) = [part for part in seen.parts if part.name == "unet"]
     assert unet.forward_calls == 3
+
+
+def tiny_flux() -> FluxPipeline:
+    """A real pipeline that guides by two calls a step (``true_cfg_scale``); embeddings are given, so that it needs no text encoders."""
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    ).eval()
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+        shift_factor=0.1,
+        scaling_factor=0.3,
+    ).eval()
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        transformer=transformer,
+    )
+
+
+def test_a_real_pipeline_with_true_guidance_and_one_call_in_place_of_its_two():
+    """Flux with ``true_cfg_scale``: two calls a step. The fix's code, on the inputs of a real step, gives both calls' outputs."""
+    pipe = tiny_flux()
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    pooled = {f"{name[:-13]}pooled_prompt_embeds": torch.randn(1, 32) for name in names}
+    arguments = {name: torch.randn(1, 5, 32) for name in names} | pooled
+    pipe.set_progress_bar_config(disable=True)
+    given = {"num_inference_steps": 2, "height": 32, "width": 32, "output_type": "pt", **arguments}
+    workload = PipelineWorkload("flux", pipe, given | {"true_cfg_scale": 4.0})
+    run = watching.Watch(workload, {"vae": [], "transformer": []}, Stopwatch("cpu", ports.watch("cpu")))
+    run.call()
+    calls = run.parts["transformer"]
+    pair = calls.guided("transformer", "pipe.transformer")
+    assert pair is not None
+    assert (pair.pairs, pair.calls, pair.ragged) == (2, 4, ())
+    (said,) = guidance.find(Seen(steps=2, guided=(pair,)))
+    first, second = calls.pairs[-1]
+    held = {f"{name}_first": first[name] for name in pair.differing} | {
+        f"{name}_second": second[name] for name in pair.differing
+    }
+    with torch.no_grad():
+        apart = pipe.transformer(**first)[0], pipe.transformer(**second)[0]
+        space = mend(said, pipe=pipe, **{**second, **held})
+    assert torch.allclose(space["first"], apart[0], atol=1e-5)
+    assert torch.allclose(space["second"], apart[1], atol=1e-5)
+    assert not torch.allclose(apart[0], apart[1], atol=1e-5)
+    plain = look(
+        PipelineWorkload("flux", pipe, {k: v for k, v in given.items() if not k.startswith("negative")})
+    )
+    assert plain.guided == ()
 
 
 class Noisy(nn.Module):

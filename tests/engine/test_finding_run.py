@@ -374,6 +374,13 @@ def test_more_than_the_peak_is_a_unit_error_in_a_real_modules_figures():
     assert of_seen(wrong, None) == of_seen(structs.replace(wrong, work=()), slow)
 
 
+def test_a_measured_peak_may_be_surpassed_by_what_disturbed_it():
+    """A measurement is no roof: only far beyond it is a unit error."""
+    measured = Peaks(device="cpu", flops_per_s={"fp32": 1e12}, bytes_per_s=1e9, source="measured")
+    assert roof.over(Work(name="w", flops=2 * 10**12, wall_ms=1000.0, dtype="fp32"), measured) == []
+    assert len(roof.over(Work(name="w", flops=3 * 10**12, wall_ms=1000.0, dtype="fp32"), measured)) == 1
+
+
 def test_a_public_claim_beyond_an_h100():
     """23 renders a second of SDXL at 25 steps: 349 TFLOP an image (torch.md, 1.3)."""
     claim = Work(name="SDXL, 25 steps", flops=349 * 10**12, wall_ms=1000 / 23, dtype="bf16")

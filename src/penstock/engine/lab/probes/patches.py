@@ -1,5 +1,6 @@
 """Wrapping methods of live objects for the time of a run, and putting everything back, also after an error."""
 
+import functools
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -54,4 +55,6 @@ class Patches:
                 if not isinstance(owner, OptimizedModule) and in_place(owner)
                 else "forward"
             )
-        self.put(owner, name, around(getattr(owner, name)))
+        original = getattr(owner, name)
+        # diffusers asks a scheduler's set_timesteps for its signature: the wrapper answers as the original
+        self.put(owner, name, functools.update_wrapper(around(original), original))

@@ -17,11 +17,11 @@ def scaling(workload: Workload, watch: Stopwatch) -> Scaling | None:
         return None
     timed = watch.turns(calls)
     most = BATCHES[-1]
-    code = (
-        f"pipe([prompt] * {most})"
-        if workload.kind == "pipeline"
-        else f"model(*(torch.cat([x] * {most}) for x in inputs))"
-    )
+    codes = {
+        "pipeline": f"pipe([prompt] * {most})",
+        "generator": f'model.generate(**tokenizer([prompt] * {most}, return_tensors="pt"))',
+    }
+    code = codes.get(workload.kind, f"model(*(torch.cat([x] * {most}) for x in inputs))")
     return Scaling(timings={int(size): timing for size, timing in timed.items()}, call=code)
 
 

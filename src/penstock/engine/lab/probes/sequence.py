@@ -90,6 +90,12 @@ def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
     }
 
 
+def homes(workload: Workload) -> tuple[Home, ...]:
+    """What is kept on the CPU by design, so that reading it is no wait: a scheduler's ``sigmas`` and ``timesteps``."""
+    scheduler = getattr(workload.root, "scheduler", None)
+    return () if scheduler is None else (Home(scheduler, "sigmas"), Home(scheduler, "timesteps"))
+
+
 class _Probing:
     """One pass over one workload; its evidence as it comes in."""
 
@@ -305,15 +311,11 @@ class _Probing:
         """FLOPs and syncs, on request; not of compiled parts, whose graphs would be left for eager code."""
         if not self._deep:
             return {}
-        homes = [
-            Home(owner, name)
-            for owner in [getattr(self._workload.root, "scheduler", None)]
-            if owner is not None
-            for name in ("sigmas", "timesteps")
-        ]
         counts = self._attempt(
             "counting",
-            lambda: counting.count(self._workload.call, device=self._workload.device, on_cpu_by_design=homes),
+            lambda: counting.count(
+                self._workload.call, device=self._workload.device, on_cpu_by_design=homes(self._workload)
+            ),
         )
         return told_by(counts, self._workload.name, wall_ms) if counts is not None else {}
 

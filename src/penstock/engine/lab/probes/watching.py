@@ -1,5 +1,6 @@
 """One run of a workload, watched: how often each part is called, with what, what came out, and how long it took."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -344,7 +345,8 @@ def bypassed(workload: Workload, place: Place) -> dict[str, int]:
         for name in sorted(names):
             if compiled_function(getattr(inner, name)):
                 continue
-            patches.put(place.owner, name, counting(name)(getattr(place.owner, name)))
+            method = getattr(place.owner, name)
+            patches.put(place.owner, name, functools.update_wrapper(counting(name)(method), method))
         workload.call()
     return dict(found)
 

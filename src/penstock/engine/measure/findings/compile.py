@@ -3,8 +3,9 @@
 import ast
 import re
 import textwrap
+from collections.abc import Iterable
 
-from penstock.engine.measure.records import Finding, Timing
+from penstock.engine.measure.records import Finding, Timing, Variant
 from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Part, Recompile, Seen
 
 MOST = 8
@@ -227,6 +228,13 @@ def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = 
             where=places[0].path if places else "",
         )
     ]
+
+
+def of_variants(variants: Iterable[Variant]) -> list[Finding]:
+    """``slowed-by-compile`` of ``--compare``: the side ``compile`` against ``eager``. Empty where either was not timed."""
+    timed = {variant.name: variant.timing for variant in variants if variant.timing is not None}
+    eager, compiled = timed.get("eager"), timed.get("compile")
+    return [] if eager is None or compiled is None else slowed(eager, compiled)
 
 
 def _most(found: list[Finding]) -> list[Finding]:

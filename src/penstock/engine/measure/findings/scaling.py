@@ -83,4 +83,8 @@ def cold_ms(timing: Timing) -> float | None:
 
 
 def _warm(seen: Seen) -> str:
-    return 'pipe("warm up", num_inference_steps=1)' if seen.kind == "pipeline" else "model(*inputs)"
+    codes = {
+        "pipeline": 'pipe("warm up", num_inference_steps=1)',
+        "generator": 'model.generate(**tokenizer("warm up", return_tensors="pt"), max_new_tokens=2)',
+    }
+    return codes.get(seen.kind, "model(*inputs)")
