@@ -368,3 +368,32 @@ def test_wheel_keys_and_search_move_the_timeline(big):
     assert said["one"]
     assert said["said"].startswith("n")
     assert said["found"] == "2200 bars, 3.300 ms"
+
+
+@needs_node
+def test_the_pointer_moves_and_chooses(big):
+    """A drag pans by as much as it is long; a click chooses the bar under it; a double click shows that bar."""
+    said = in_node(
+        STUB
+        + """
+        const on = (kind, x, y) => listeners["timeline-canvas:" + kind](
+          { clientX: x, clientY: y, pointerId: 1, preventDefault() {} });
+        const y = running.held.rows[0].y + 5, out = {};
+        running.acts.in(); running.acts.in();
+        const before = running.state.view;
+        on("pointerdown", 500, y); on("pointermove", 400, y); on("pointerup", 400, y);
+        out.moved = (running.state.view.from - before.from) / (before.to - before.from);
+        out.none = running.state.chosen;
+        on("pointerdown", 508, y); on("pointerup", 508, y);
+        out.chosen = running.state.chosen !== null && running.state.chosen[0] === 0;
+        on("dblclick", 508, y);
+        const s = running.state.chosen, now = running.state.view;
+        out.inside = now.from <= s[3] && now.to >= s[3] + s[4] && now.to - now.from < 20;
+        console.log(JSON.stringify(out));
+        """,
+        str(big),
+    )
+    assert abs(said["moved"] - 100 / 984) < 1e-9
+    assert said["none"] is None
+    assert said["chosen"]
+    assert said["inside"]
