@@ -183,6 +183,10 @@ def test_kernels_of_one_name_are_one_area():
     assert len(found) == 60
     assert sum(one[1] for one in found) == sum(row.total_ms for row in rows)
     assert any(name == "31 more kernels" for name, *_ in found)
+    flash = KernelRow(
+        name="void cutlass::pytorch_flash", count=1, total_ms=1, means="flash attention", op="aten::mm"
+    )
+    assert family(flash) == "attention"
     assert family(KernelRow(name="triton_poi_fused_gelu_mul_0", count=1, total_ms=1)) == "pointwise"
     assert (
         family(KernelRow(name="Cijk_Ailk", count=1, total_ms=1, means="GEMM 128x64 bf16 tn added")) == "GEMM"
