@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from msgspec import Struct, field, structs
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from penstock.base.errors import BadRequest
@@ -26,6 +27,8 @@ from penstock.engine.workloads.workload import StagePoint
 PROMPT_TOKENS = 77
 """What a tokenizer that was not saved beside its configuration is taken for: CLIP's."""
 _META = torch.device("meta")
+_ATEN: Any = torch.ops.aten
+_READS = (_ATEN._local_scalar_dense.default, _ATEN.equal.default, _ATEN.is_nonzero.default)  # noqa: SLF001 - what item() is
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -135,8 +138,11 @@ def of_pipeline(
     if "output_type" in takes:
         given["output_type"] = "pt"  # pictures have values
     recorder = _Recorder(pipe)
-    with recorder, torch.no_grad():
+    unknown = _Unknown()
+    with recorder, unknown, torch.no_grad():
         failures.run(lambda: pipe(**given), f"{kind} without values")
+    if unknown.reads:
+        notes.append(f"its code reads {unknown.reads} numbers out of tensors: each is taken for 1")
     held = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     return Plan(
         name=str(path),
@@ -311,8 +317,12 @@ class _Recorder:
             if key not in self._seen:
                 outputs: list[Any] = []
 
+                given, named = (args, kwargs)
+                if isinstance(point.owner, nn.Module):  # timesteps come from the scheduler, on the CPU
+                    given, named = _moved((args, kwargs), None)
+
                 def run() -> Any:
-                    outputs.append(original(*args, **kwargs))
+                    outputs.append(original(*given, **named))
                     return outputs[0]
 
                 part = preflight.count(point.stage, run, self._modules(point))
@@ -337,6 +347,23 @@ class _Recorder:
         )
 
 
+class _Unknown(TorchDispatchMode):
+    """Answers a pipeline's questions for a value: 1, and equal. It asks how long a prompt is, or whether a mask is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        self.reads = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Every op; all but reads of meta tensors go through."""
+        if func in _READS and args[0].device.type == "meta":
+            self.reads += 1
+            if func is not _READS[0] or args[0].dtype == torch.bool:
+                return True
+            return 1.0 if args[0].is_floating_point() else 1
+        return func(*args, **(kwargs or {}))
+
+
 def _looking_like(wrapper: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     """With the original's signature: pipelines ask a scheduler whether it takes ``timesteps``."""
     cast("Any", wrapper).__signature__ = inspect.signature(original)
@@ -352,18 +379,16 @@ def _shapes(tree: Any) -> Any:
 
 
 def _embeddings(returned: Any, batch: int) -> dict[str, int]:
-    """Bytes for one prompt of what ``encode_prompt`` returned, in the order in which diffusers returns it."""
-    if returned is None:
-        return {}
+    """Bytes for one prompt of what ``encode_prompt`` returned: sequences of vectors first, then vectors; masks and positions not."""
     many = cast("Sequence[Any]", returned if isinstance(returned, tuple | list) else (returned,))
-    names = ("prompt_embedding", "negative_embedding", "pooled_embedding", "negative_pooled_embedding")
-    if len(many) == 3:  # Flux: no negative one, and the third are positions
-        names = ("prompt_embedding", "pooled_embedding", "text_ids")
-    return {
-        name: value.numel() * value.itemsize // batch
-        for name, value in zip(names, many, strict=False)
-        if isinstance(value, Tensor)
-    }
+    own = [t for t in many if isinstance(t, Tensor) and t.is_floating_point() and t.shape[0] == batch]
+    sequences = [t for t in own if t.dim() == 3]
+    vectors = [t for t in own if t.dim() == 2]
+    named = [
+        *zip(("prompt_embedding", "negative_embedding"), sequences, strict=False),
+        *zip(("pooled_embedding", "negative_pooled_embedding"), vectors, strict=False),
+    ]
+    return {name: value.numel() * value.itemsize // batch for name, value in named}
 
 
 def of_generator(
