@@ -82,6 +82,19 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def profiled(outputs):
+    """The stages with the residual, their cost, and the median as a program reads it."""
+    assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
+    assert float(outputs[1].splitlines()[-1]) > 0
+
+
+def traced(outputs):
+    """The trace was recorded and read, and the last table is the request's way with the capture's stages in it."""
+    assert "unattributed" in outputs[0]
+    assert "aten::addmm" in outputs[1]
+    assert all(word in outputs[-1] for word in ("HTTP plan", "gateway", "own/h100", "  model.0", "encode"))
+
+
 def fused(outputs):
     """Two kernels and one; one for a linear; five, four and three for a GeGLU; five, fourteen and one for attention."""
     assert outputs[0].splitlines() == ["5 aten::mm - matrix multiply", "5 aten::add - pointwise: add"]
@@ -101,9 +114,11 @@ def fused(outputs):
     assert "efficient: refused: No viable backend" in outputs[6]
 
 
-LONG_S = {"from-a-linear-to-a-fused-mlp.md": 400}
+LONG_S = {"from-a-linear-to-a-fused-mlp.md": 400, "profile-a-model.md": 150, "read-a-gpu-trace.md": 150}
 """Pages that load torch and compile in most of their blocks, and the seconds that they may take on a busy machine."""
 PROMISES = {
+    "profile-a-model.md": profiled,
+    "read-a-gpu-trace.md": traced,
     "from-a-linear-to-a-fused-mlp.md": fused,
     "give-teams-budgets.md": budgeted,
     "manage-keys-at-run-time.md": managed,

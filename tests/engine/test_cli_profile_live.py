@@ -10,6 +10,7 @@ import pytest
 from penstock.engine.measure import trace
 from tests.engine import traces
 from tests.engine.test_cli_profile import called, refused, shown
+from tests.engine.test_profile_money_and_hops import ledger  # noqa: F401 - a fixture
 from tests.engine.test_speedscope import held_to
 from tests.house.source import SRC
 
@@ -88,10 +89,13 @@ def test_a_module_of_the_user_s(environ, tmp_path):
     assert {"model.first", "model.last", "unattributed"} <= {row["name"] for row in told["stages"]}
     assert told["facts"]["flops"] == 2 * 4 * (16 * 32 + 32 * 8)
     assert "the user's own words" in done.stderr
-    done = called(environ, "mine.py:broken", "--quick", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "mine.py" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_fails(tmp_path, capsys, monkeypatch):
+    """It is the user's mistake, with the line that raised."""
+    (tmp_path / "mistaken.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    assert "mistaken.py:" in refused(capsys, "mistaken.py:broken", "--quick")
 
 
 def test_a_generator(tiny_generator_dir, capsys):
@@ -101,6 +105,26 @@ def test_a_generator(tiny_generator_dir, capsys):
     assert rows["prefill"]["calls"] == 1
     assert rows["decode"]["calls"] == 3
     assert "is --prompt" in refused(capsys, str(tiny_generator_dir), "--generate", "--shape", "4")
+
+
+def test_a_capture_of_several_requests_is_cut(tmp_path, capsys, ledger):  # noqa: F811 - the fixture
+    """From one request's note to the next one's; of a request that is not in it nothing is shown."""
+    first, second, x = torch.nn.Linear(8, 8), torch.nn.LayerNorm(8), torch.randn(2, 8)
+
+    def serve():
+        for name, module in (("render-0", first), ("render-1", second)):
+            with torch.profiler.record_function(f"penstock.trace:{name}"):
+                pass
+            module(x)
+
+    path = str(traces.recorded(serve, tmp_path))
+    assert shown(capsys, path)["trace_ids"] == ["render-0", "render-1"]
+    told = shown(capsys, path, "--trace", "render-1", "--db", ledger)
+    names = {row["name"] for row in told["kernels"]}
+    assert "aten::native_layer_norm" in names
+    assert "aten::addmm" not in names
+    assert told["trace_ids"] == ["render-1"]
+    assert not any("on trust" in line for line in told["warnings"])
 
 
 def test_a_trace_of_ours_is_read_again(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """What a real trace shows, and what another real one must not be blamed for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ SHOWN: dict[str, set[str]] = {
     "collectives": {B200},
     "memory-bound": {H100},
     "compute-bound": {MI300X},
+    "recompiles": set(),
+    "graph-breaks": set(),
 }
 """Finding -> the real traces that show it. The others must not."""
 
@@ -65,6 +67,13 @@ def test_every_finding_has_numbers_a_bound_a_fix_and_a_proof(name: str):
         assert 0 <= (one.saves_ms or 0.0) <= wall_ms
     savings = [one.saves_ms for one in told if one.saves_ms is not None]
     assert savings == sorted(savings, reverse=True)
+
+
+def test_every_finding_is_explained():
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "trace-findings.md"
+    assert set(
+        re.findall(r"`([a-z]+(?:-[a-z]+)+|collectives|recompiles)`", page.read_text(encoding="utf-8"))
+    ) == set(SHOWN)
 
 
 def test_h100_is_launch_bound_with_its_figures():
@@ -236,3 +245,81 @@ def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
 def test_a_single_linear_has_nothing_to_fuse(tmp_path: Path):
     linear = nn.Linear(64, 64)
     assert ids(traces.of_cpu(lambda: linear(X_BD), tmp_path)) == set()
+
+
+class Steps(nn.Module):
+    """A loop that looks at its own values, or keeps them where they are."""
+
+    def __init__(self, *, looks: bool) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        for _ in range(4):
+            norm = x_BD.norm()
+            if self.looks:
+                x_BD = x_BD / norm if norm.item() > 1 else x_BD
+            else:
+                x_BD = torch.where(norm > 1, x_BD / norm, x_BD)
+        return x_BD
+
+
+def test_reads_that_would_stop_a_gpu_and_where(tmp_path: Path):
+    line = traces.of_cpu(lambda: Steps(looks=True)(X_BD), tmp_path, stacks=True)
+    one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
+    assert one.facts == {"reads": 4, "aten::_local_scalar_dense": 4}
+    assert re.search(r"test_findings_trace\.py\(\d+\): forward$", one.where)
+
+
+def test_values_kept_where_they_are_stop_nothing(tmp_path: Path):
+    assert "host-device-sync" not in ids(traces.of_cpu(lambda: Steps(looks=False)(X_BD), tmp_path))
+
+
+def test_one_result_read_at_the_end_is_no_fault(tmp_path: Path):
+    assert "host-device-sync" not in ids(traces.of_cpu(lambda: MODEL(X_BD).sum().item(), tmp_path))
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Dynamo's frames are counted from 0."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+SIZES = (3, 4, 5)
+
+
+def scaled(x_B: torch.Tensor) -> torch.Tensor:
+    return (x_B * 2).relu()
+
+
+def broken(x_B: torch.Tensor) -> torch.Tensor:
+    y_B = x_B * 2
+    torch._dynamo.graph_break()
+    return y_B.relu()
+
+
+def compiled(function: Callable[..., torch.Tensor], *, dynamic: bool) -> Callable[[], Any]:
+    """Called with three sizes. The backend does not matter for what Dynamo does."""
+    called = torch.compile(function, backend="eager", dynamic=dynamic)
+    return lambda: [called(torch.ones(size)) for size in SIZES]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_version_for_each_size_is_told(tmp_path: Path):
+    line = traces.of_cpu(compiled(scaled, dynamic=False), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "recompiles")
+    assert one.facts == {"frames": 1, "versions": 3}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_one_version_for_all_sizes_is_not_blamed(tmp_path: Path):
+    assert not ids(traces.of_cpu(compiled(scaled, dynamic=True), tmp_path)) & {"recompiles", "graph-breaks"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_graph_break_is_told(tmp_path: Path):
+    line = traces.of_cpu(compiled(broken, dynamic=True), tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "graph-breaks")
+    assert one.facts == {"breaks": len(SIZES), "frames": 1}

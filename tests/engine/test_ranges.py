@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import penstock.engine
 from penstock.base.errors import BadRequest
 from penstock.engine.measure import marks, ranges
+from penstock.engine.measure.counting import count
+from penstock.engine.measure.records import UNATTRIBUTED
 from penstock.engine.workloads.workload import StagePoint
 
 
@@ -292,3 +296,33 @@ def test_attributes_come_back_from_any_nesting(outer: list[str], inner: list[str
         block()
     assert vars(thing) == before
     assert open_stages == []
+
+
+def test_scripted_modules_take_no_hooks_and_have_their_range_all_the_same():
+    """TorchScript is wrapped from outside, like what is compiled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, about TorchScript
+        scripted: Any = torch.jit.script(Two().eval())
+    x_BD = torch.ones(2, 4)
+
+    def call() -> None:
+        with (
+            ranges.staged([StagePoint(scripted, "forward", "unet")], modules={"net": scripted}),
+            torch.no_grad(),
+        ):
+            scripted(x_BD)
+
+    before = dict(vars(scripted))
+    assert set(seen(call)) == {"stage: unet", "module: net"}
+    assert vars(scripted) == before
+    assert count(lambda: scripted(x_BD), modules={"net": scripted}).flops == 2 * 2 * 4 * 4
+
+
+def test_compiling_within_a_profile_is_one_stage():
+    """Fifty phases of the compiler are one row, ``compilation``, and no parts of the user's."""
+    torch._dynamo.reset()
+    compiled = torch.compile(Two(), backend="aot_eager")
+    with penstock.engine.profile("cold", stages={"unet": (compiled, "forward")}) as p, torch.no_grad():
+        compiled(torch.ones(2, 4))
+    assert {row.name for row in p.stages} == {"unet", "compilation", UNATTRIBUTED}
+    assert sum(row.share for row in p.stages if not row.parent) == pytest.approx(1.0, abs=1e-6)

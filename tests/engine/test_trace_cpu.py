@@ -1,6 +1,6 @@
 """Traces that torch's profiler records here, of real modules: on a CPU the ops are the kernels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import record_function
 
-from penstock.engine.measure import attribution, counting, gaps, stage_rows, timeline, trace
+from penstock.engine.measure import attribution, counting, findings, gaps, stage_rows, timeline, trace
 from penstock.engine.measure.records import KernelRow
 from tests.engine import traces
 
@@ -72,7 +72,9 @@ def test_an_eager_geglu_is_five_kernels(tmp_path: Path):
 def test_a_compiled_geglu_is_four(tmp_path: Path):
     """GELU and multiply become one loop; the three matmuls are untouched."""
     compiled = torch.compile(MODEL)
-    rows = attribution.kernels(traces.of_cpu(lambda: compiled(X_BD), tmp_path))
+    line = traces.of_cpu(lambda: compiled(X_BD), tmp_path)
+    assert findings.of_timeline(line) == ()  # eager it has unfused-pointwise
+    rows = attribution.kernels(line)
     assert sum(row.count for row in rows) == 4
     fused = next(row for row in rows if "cpp_fused" in row.name)
     assert fused.means == "fused C++ loop: gelu, mul"
@@ -152,6 +154,32 @@ def test_convolutions_and_attention_have_their_flops(tmp_path: Path):
     convolution = 2 * (2 * 16 * 10 * 10) * (4 * 9)
     attention = 2 * 2 * (2 * 4) * 32 * 32 * 16
     assert sorted(flops.values()) == sorted((convolution, attention))
+
+
+X_BCHW = torch.randn(2, 8, 20, 18)
+WORK: dict[str, Callable[[], Any]] = {
+    "linear of 3 dimensions": lambda: F.linear(torch.randn(2, 5, 16), torch.randn(24, 16), torch.randn(24)),
+    "linear without bias": lambda: F.linear(torch.randn(7, 16), torch.randn(24, 16)),
+    "matmul of 4 by 2": lambda: torch.randn(2, 3, 5, 16) @ torch.randn(16, 9),
+    "matmul of 2 by 3": lambda: torch.randn(5, 16) @ torch.randn(4, 16, 9),
+    "matmul, broadcast": lambda: torch.randn(3, 1, 5, 16) @ torch.randn(1, 4, 16, 9),
+    "matrix and vector": lambda: torch.randn(5, 16) @ torch.randn(16),
+    "baddbmm": lambda: torch.baddbmm(torch.randn(3, 5, 9), torch.randn(3, 5, 16), torch.randn(3, 16, 9)),
+    "conv1d": lambda: F.conv1d(torch.randn(2, 8, 30), torch.randn(6, 8, 5), stride=3, padding=2),
+    "conv2d": lambda: F.conv2d(X_BCHW, torch.randn(6, 8, 3, 3), torch.randn(6), padding=1),
+    "conv2d, dilated": lambda: F.conv2d(X_BCHW, torch.randn(6, 8, 3, 3), dilation=2, stride=(1, 2)),
+    "conv2d of one column": lambda: F.conv2d(X_BCHW, torch.randn(6, 8, 5, 1), padding=(2, 0)),
+    "conv2d, depthwise": lambda: F.conv2d(X_BCHW, torch.randn(8, 1, 3, 3), groups=8),
+    "conv3d": lambda: F.conv3d(torch.randn(1, 4, 6, 8, 8), torch.randn(5, 4, 3, 3, 3), padding=1),
+    "attention": lambda: F.scaled_dot_product_attention(*(torch.randn(2, 4, n, 16) for n in (32, 12, 12))),
+    "int8": lambda: torch._int_mm(torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 8, dtype=torch.int8)),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_flops_from_shapes_are_those_of_the_counter(name: str, tmp_path: Path):
+    rows = attribution.kernels(traces.of_cpu(WORK[name], tmp_path))
+    assert sum(row.flops or 0 for row in rows) == counting.count(WORK[name]).flops > 0
 
 
 def test_a_trace_needs_only_its_own_thread(tmp_path: Path):

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
 import zlib
 from functools import cache
 from pathlib import Path
@@ -18,6 +21,7 @@ from penstock.engine.measure import attribution, findings, gaps, stage_rows, tim
 from tests.engine import traces
 from tests.engine.traces import H100
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(trace.__file__).parents[3])}
 EVENT = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 10.5, "dur": 2.0}
 
 
@@ -217,6 +221,20 @@ def test_stages_and_residual_are_the_wall_time_for_any_ranges(rows: list[tuple[i
     assert min(row.wall_ms for row in told) >= 0
 
 
+def test_a_trace_needs_no_torch():
+    """In a process that cannot import it."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from penstock.engine.lab.from_trace import profile_of_trace\n"
+        f"print(profile_of_trace(Path({str(traces.path(H100))!r})).findings[0].id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert done.stdout.strip() == "launch-bound"
+
+
 def test_the_whole_profile_of_a_trace():
     told = from_trace.profile_of_trace(traces.path(H100), price_nusd_per_s=1_000_000)
     assert told.wall_ms == pytest.approx(7.894065)
@@ -226,4 +244,5 @@ def test_the_whole_profile_of_a_trace():
     )
     assert any("with_stack" in warning for warning in told.warnings)
     assert told.findings[0].id == "launch-bound"
+    assert told.facts == {"threads": 1, "waits": 2, "steps": 1, "peak_memory_bytes": 231_332_864}
     assert told.timeline

@@ -52,8 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="time calls for at most S seconds (default: 10; --quick: 2)",
     )
+    measured.add_argument("--quick", action="store_true", help="time for at most 2 seconds")
     measured.add_argument(
-        "--quick", action="store_true", help="no probes that run it again: batch scaling, memory per step"
+        "--deep",
+        action="store_true",
+        help="probe deeper, which runs it many times: batch 8, eager against compiled, each fault against its cure",
     )
     measured.add_argument(
         "--stacks",
@@ -164,6 +167,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
         shapes=args.shapes,
         seconds=args.seconds or 0.0,
         quick=args.quick,
+        deep=args.deep,
         capture=None if args.capture is None else Path(args.capture),
         stacks=args.stacks,
         per_hour=per_hour,
@@ -195,6 +199,7 @@ _RUNS_IT = (
     "stacks",
     "seconds",
     "quick",
+    "deep",
 )
 
 

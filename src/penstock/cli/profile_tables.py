@@ -106,11 +106,13 @@ def _stages(console: Console, profile: Profile) -> None:
     top = [row for row in profile.stages if not row.parent]
     total = ["total", ms_text(sum(row.wall_ms for row in top)), share_text(sum(row.share for row in top))]
     total += ["", "", "", "", ""] + ([usd(profile.cost_nusd)] if profile.cost_nusd is not None else [])
+    known = [index for index in range(len(titles)) if any(line[index] != NONE for line in lines)]
+    titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     print_columns(
         console,
         titles,
-        [*lines, total],
-        ("work", "launches", "calls", "exposed host", "GPU busy"),
+        [[line[index] for index in known] for line in [*lines, total]],
+        [one for one in ("work", "launches", "calls", "exposed host", "GPU busy") if one in titles],
         total=True,
         elsewhere="--json or --report",
     )

@@ -43,6 +43,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """Calls are timed for at most this long."""
     quick: bool = False
+    deep: bool = False
+    """Probes that run it many times more."""
     capture: Path | None = None
     stacks: bool = False
     per_hour: Price | None = None

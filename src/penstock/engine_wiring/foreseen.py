@@ -11,7 +11,7 @@ from penstock.engine.workloads.on_meta import Plan
 from penstock.engine_wiring.asked import Asked
 from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
 
-_RUN = ("compare", "capture", "device", "stacks", "seconds", "quick")
+_RUN = ("compare", "capture", "device", "stacks", "seconds", "quick", "deep")
 
 
 def profile_foreseen(asked: Asked, tell: Any) -> Profile:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,11 +11,15 @@ from msgspec.structs import replace
 
 from penstock.engine.lab import compare, sides
 from penstock.engine.lab import tour as guided
+from penstock.engine.lab.probes import probe
+from penstock.engine.lab.probes.sequence import told_by
 from penstock.engine.lab.run import Ports, run
 from penstock.engine.measure import attribution, counting, hardware, peaks, timeline, timing, trace
 from penstock.engine.measure.capture import capture
 from penstock.engine.measure.counting import Counts
-from penstock.engine.measure.records import KernelRow, Profile, Timing, Variant
+from penstock.engine.measure.findings.live import of_seen
+from penstock.engine.measure.records import Finding, KernelRow, Peaks, Profile, Timing, Variant
+from penstock.engine.measure.seen import Seen
 from penstock.engine.workloads import generator, module, outputs, pipeline, tour
 from penstock.engine.workloads.tour import TourWorkload
 from penstock.engine.workloads.workload import Workload
@@ -110,7 +114,9 @@ def ports(workload: Workload, asked: Asked, folder: Path, tell: Tell) -> Ports:
         capture=partial(_captured, workload, asked),
         machine=partial(hardware.machine, device),
         peaks=partial(peaks.measured, device),
+        probe=partial(probe, workload, deep=asked.deep),
         count=partial(_counted, workload),
+        faults=partial(_faults, workload),
         compare=partial(_compared, workload, asked, folder, tell) if asked.compare else None,
     )
 
@@ -130,6 +136,14 @@ def _captured(workload: Workload, asked: Asked, path: Path) -> Path:
 
 def _counted(workload: Workload) -> Counts:
     return counting.count(workload.call, modules=workload.modules(), device=workload.device)
+
+
+def _faults(
+    workload: Workload, seen: Seen, timed: Timing, counts: Counts | None, limits: Peaks | None
+) -> Iterable[Finding]:
+    """What the rules say of what the probes saw, with the run's own time and counts."""
+    told: dict[str, Any] = told_by(counts, workload.name, timed.median_ms) if counts is not None else {}
+    return of_seen(replace(seen, wall_ms=timed.median_ms, **told), limits)
 
 
 def _compared(

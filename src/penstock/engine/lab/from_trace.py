@@ -52,8 +52,20 @@ def of_timeline(
         peaks=peaks,
         timeline=timeline.slices(line, most=most_slices),
         warnings=warnings(line),
+        facts=facts(line),
         cost_nusd=None if price_nusd_per_s is None else round(price_nusd_per_s * wall_us / 1e6),
     )
+
+
+def facts(line: Timeline) -> dict[str, float]:
+    """Further figures: steps that the profiler marked, the most memory that was allocated at once, stops of the host."""
+    told = {"threads": float(len(line.threads)), "waits": float(len(line.waits))}
+    steps = sum(1 for t in line.threads for span in t.annotations if span.name.startswith(stage_rows.STEP))
+    if steps:
+        told["steps"] = float(steps)
+    if line.peak_bytes is not None:
+        told["peak_memory_bytes"] = float(line.peak_bytes)
+    return told
 
 
 def warnings(line: Timeline) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
         roofline=(*points(seen.kernels, peaks), *_of_ops(seen, counts, peaks), *_of_stages(stages, peaks)),
         peaks=peaks,
         machine=ports.machine(),
-        warnings=(*seen.warnings, *_slowed(seen, timing)),
+        warnings=(*seen.warnings, *_slowed(seen, timing), *_not_probed(seen_live)),
         facts=facts(workload, counts),
     )
 
@@ -181,6 +181,12 @@ def _of_stages(rows: Iterable[StageRow], peaks: Peaks | None) -> Iterable[Roofli
                 time_ms=row.wall_ms,
                 bound=bound(row.flops, row.bytes, row.wall_ms, row.calls, peaks),
             )
+
+
+def _not_probed(seen: Any) -> Iterable[str]:
+    """Probes that could not run, with their reasons."""
+    for one in getattr(seen, "skipped", ()):
+        yield f"not looked at: {one.probe}: {one.reason}"
 
 
 def _slowed(seen: Profile, timing: Timing) -> Iterable[str]:

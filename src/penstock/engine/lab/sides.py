@@ -17,6 +17,7 @@ from torch.nn import functional
 from penstock.engine.kernels import geglu
 from penstock.engine.lab.compare import Side
 from penstock.engine.measure.counting import Counts
+from penstock.engine.workloads.tour import compile_refusal
 from penstock.engine.workloads.workload import Workload
 
 _ABSENT: Any = object()
@@ -54,6 +55,9 @@ def sides(workload: Workload, names: Sequence[str], counts: Counts | None = None
 
 def _side(workload: Workload, name: str, counts: Counts | None) -> Side:
     if name == "compile":
+        refused = compile_refusal(torch.device(workload.device))
+        if refused:
+            return Side(name=name, call=workload.call, output=workload.call, refused=refused)
         return _switched_side(
             workload, name, compiled_places(workload), expected_compiled(counts), prepared=True
         )
@@ -107,16 +111,16 @@ def _output(workload: Workload) -> Callable[[], Any]:
 def compiled_places(workload: Workload) -> list[Place]:
     """What is compiled of it, each with its compiled form. Nothing is compiled before it is called."""
     if workload.kind != "pipeline":
-        return [_compiled_call(module) for module in workload.modules().values()]
+        return [_compiled_call(module, workload.device) for module in workload.modules().values()]
     places: list[Place] = []
     for point in workload.stages():
         owner: Any = point.owner
         if not isinstance(owner, nn.Module) or point.stage.startswith(_TEXT):
             continue
         if point.method == "forward":
-            places += [_compiled_call(block) for block in _blocks(owner)]
+            places += [_compiled_call(block, workload.device) for block in _blocks(owner)]
         elif point.method == "decode":
-            places.append((owner, "decode", _compiled(owner.decode)))
+            places.append((owner, "decode", _compiled(owner.decode, workload.device)))
     return places
 
 
@@ -129,13 +133,14 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
     return found or [module]
 
 
-def _compiled_call(module: nn.Module) -> Place:
-    return module, _CALL, _compiled(cast("Any", module)._call_impl)  # noqa: SLF001 - as nn.Module.compile does
+def _compiled_call(module: nn.Module, device: str) -> Place:
+    return module, _CALL, _compiled(cast("Any", module)._call_impl, device)  # noqa: SLF001 - as nn.Module.compile does
 
 
-def _compiled(call: Any) -> Any:
+def _compiled(call: Any, device: str) -> Any:
     torch_: Any = torch
-    return torch_.compile(call)
+    # On a CPU Inductor's own kernels are recorded only when asked for; without a profiler that costs nothing.
+    return torch_.compile(call, options={"cpp.enable_kernel_profile": True} if device == "cpu" else None)
 
 
 def graphs() -> int:

@@ -64,8 +64,17 @@ def module_of(call: Call | None) -> str:
     return marks.module_of(annotation.name) or marks.stage_of(annotation.name) or plain(annotation.name)
 
 
+COMPILING = "compile_id="
+"""In the name of every phase that Dynamo and Inductor tell the profiler of."""
+
+
 def plain(annotation: str) -> str:
-    """``## Call CompiledFxGraph fp5r5pk7bndv… ##`` -> ``compiled graph fp5r5pk7``; other names as they are."""
+    """``## Call CompiledFxGraph fp5r5pk7bndv… ##`` -> ``compiled graph fp5r5pk7``; other names as they are.
+
+    The compiler's own phases, of which there are some fifty (``inductor_compile_data: …, compile_id=0/1``), -> ``compilation``.
+    """
+    if COMPILING in annotation:
+        return "compilation"
     if not annotation.startswith(COMPILED):
         return annotation
     return f"compiled graph {annotation.removeprefix(COMPILED).strip()[:8]}"

@@ -101,7 +101,7 @@ def _entered(modules: Mapping[str, torch.nn.Module], counter: "_Counter") -> Gen
         for prefix, top in modules.items():
             handle: Any = top
             for name, module in handle.named_modules():
-                if id(module) in seen:
+                if id(module) in seen or isinstance(module, torch.jit.ScriptModule):  # takes no hooks
                     continue
                 seen.add(id(module))
                 label = f"{prefix}.{name}" if name else prefix

@@ -279,15 +279,13 @@ FUSED_ATTENTION = frozenset(
 )
 SYNCING = frozenset(
     [
-        "item",
         "_local_scalar_dense",
         "nonzero",
         "equal",
-        "is_nonzero",
         "masked_select",
         "_unique2",
         "unique_dim",
-        "_to_cpu",
+        "unique_consecutive",
     ]
 )
 """Ops that read a value back to the host: on a GPU they wait for it."""

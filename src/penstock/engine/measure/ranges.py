@@ -195,7 +195,9 @@ def _within(name: str, top: torch.nn.Module, depth: int) -> Iterator[tuple[str, 
 
 
 def _is_compiled(module: torch.nn.Module) -> bool:
-    """By ``torch.compile(module)`` or ``module.compile()``."""
+    """By ``torch.compile(module)`` or ``module.compile()``, or TorchScript's, which takes no hooks."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return True
     return inside.is_optimised_module(module) or inside.compiled_call(module) is not None
 
 

@@ -25,23 +25,14 @@ DTYPES = {
     "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2fnuz": "fp8",
 }  # fmt: skip
 """-> the name of a peak in ``Peaks.flops_per_s``."""
-CONVOLUTIONS = frozenset(
-    [
-        "convolution",
-        "_convolution",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "cudnn_convolution",
-        "miopen_convolution",
-        "mkldnn_convolution",
-        "thnn_conv2d",
-        "_slow_conv2d_forward",
-        "miopen_depthwise_convolution",
-        "_conv_depthwise2d",
-        "convolution_overrideable",
-    ]
-)
+CONVOLUTIONS: dict[str, tuple[int, int, int]] = {
+    "convolution": (3, 4, 5), "_convolution": (3, 4, 5), "conv1d": (3, 4, 5), "conv2d": (3, 4, 5), "conv3d": (3, 4, 5),
+    "convolution_overrideable": (3, 4, 5), "cudnn_convolution": (3, 2, 4), "miopen_convolution": (4, 3, 5),
+    "miopen_depthwise_convolution": (4, 3, 5), "mkldnn_convolution": (4, 3, 5), "thnn_conv2d": (4, 5, -1),
+    "_slow_conv2d_forward": (4, 5, -1), "slow_conv3d": (4, 5, -1), "slow_conv3d_forward": (4, 5, -1),
+    "slow_conv_dilated2d": (4, 5, 6), "slow_conv_dilated3d": (4, 5, 6), "_conv_depthwise2d": (4, 5, 6),
+}  # fmt: skip
+"""Op -> the places of stride, padding and dilation among its inputs; -1 where it takes none."""
 SAME_SIZE = frozenset(
     (
         "native_layer_norm",
@@ -212,17 +203,11 @@ def _convolution(name: str, given: tuple[Tensor | None, ...], said: tuple[str, .
     if len(given) < 2 or given[0] is None or given[1] is None:
         return None
     x, weight = given[0], given[1]
-    places = {
-        "convolution": (3, 4, 5), "_convolution": (3, 4, 5), "conv1d": (3, 4, 5), "conv2d": (3, 4, 5), "conv3d": (3, 4, 5),
-        "convolution_overrideable": (3, 4, 5), "cudnn_convolution": (3, 2, 4), "miopen_convolution": (4, 3, 5),
-        "miopen_depthwise_convolution": (4, 3, 5), "mkldnn_convolution": (4, 3, 5), "thnn_conv2d": (4, 5, -1),
-        "_slow_conv2d_forward": (4, 5, -1), "_conv_depthwise2d": (4, 5, 6),
-    }  # fmt: skip
     space = len(x.dims) - 2
     if space < 1 or len(weight.dims) != len(x.dims):
         return None
     stride, padding, dilation = (
-        _numbers(said[at]) if 0 <= at < len(said) else [1] * space for at in places[name]
+        _numbers(said[at]) if 0 <= at < len(said) else [1] * space for at in CONVOLUTIONS[name]
     )
     if not len(stride) == len(padding) == len(dilation) == space or 0 in stride:
         return None

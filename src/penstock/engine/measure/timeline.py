@@ -146,6 +146,8 @@ class Timeline(Struct, eq=False, frozen=True, kw_only=True):
     on_cpu: bool
     with_stack: bool
     with_shapes: bool
+    peak_bytes: int | None = None
+    """Most that was allocated at once, where the trace tells: on its devices, for a CPU's run on the host."""
     skipped: int = 0
 
     def busy(self) -> list[Interval]:
@@ -197,6 +199,7 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
         on_cpu=index < 0,
         with_stack=trace.with_stack,
         with_shapes=trace.with_shapes,
+        peak_bytes=trace.peak_host_bytes if index < 0 else trace.peak_device_bytes,
         skipped=trace.skipped,
     )
 
@@ -374,8 +377,10 @@ def _cpu_events(threads: Sequence[Thread]) -> tuple[DeviceEvent, ...]:
 
 
 def launch_delay_us(events: Sequence[DeviceEvent]) -> float | None:
-    """Median from a call's start to its event's start; None where no launch is known."""
-    delays = [event.start_us - event.call.span.start_us for event in events if event.call]
+    """Median from a call's start to its event's start, replays left out; None where no launch is known."""
+    delays = [
+        event.start_us - event.call.span.start_us for event in events if event.call and not event.replayed
+    ]
     return statistics.median(delays) if delays else None
 
 

@@ -25,6 +25,8 @@ NO_TRACE = "It is no Kineto trace"
 HINT = "Write one with torch.profiler.profile(...).export_chrome_trace('trace.json.gz')."
 NOTHING = Raw(b"")
 GZIP = b"\x1f\x8b"
+MEMORY = "[memory]"
+"""Name of an allocation record."""
 
 
 class Args(Struct, frozen=True, gc=False):
@@ -38,6 +40,9 @@ class Args(Struct, frozen=True, gc=False):
     types: Raw = field(default=NOTHING, name="Input type")
     inputs: Raw = field(default=NOTHING, name="Concrete Inputs")
     strides: Raw = field(default=NOTHING, name="Input Strides")
+    allocated: int | str | None = field(default=None, name="Total Allocated")
+    device_type: int | str | None = field(default=None, name="Device Type")
+    """Of an allocation record: 0 is the host, anything else a device."""
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -61,6 +66,9 @@ class Trace(Struct, frozen=True, kw_only=True):
     """Device index -> the name its driver gave it."""
     with_stack: bool = False
     with_shapes: bool = False
+    peak_host_bytes: int | None = None
+    """Most that was allocated at once, where allocations were recorded (``profile_memory=True``)."""
+    peak_device_bytes: int | None = None
     skipped: int = 0
     """Events that could not be understood."""
     name: str = "trace"
@@ -100,6 +108,7 @@ def load(source: Path | bytes) -> Trace:
         text = _inflate(text, name)
     with _collector_off():
         file = _parse(text, name)
+        peaks = _memory(file.events)
         complete = [event for event in file.events if event.ph == "X"]
         good = tuple(event for event in complete if _sound(event))
     if not good:
@@ -111,6 +120,8 @@ def load(source: Path | bytes) -> Trace:
         devices=_devices(file.properties, file.metadata),
         with_stack=any(event.cat == "python_function" for event in good),
         with_shapes=any(event.args is not None and bytes(event.args.dims) for event in good),
+        peak_host_bytes=peaks.get(True),
+        peak_device_bytes=peaks.get(False),
         skipped=len(complete) - len(good),
         name=name,
     )
@@ -247,6 +258,22 @@ def _raw(value: Any) -> Raw:
         return Raw(msgspec.json.encode(value))
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError):
         return Raw(b"null")
+
+
+def _memory(events: list[Event]) -> dict[bool, int]:
+    """On the host (True), on devices (False) -> the most that was allocated at once."""
+    peaks: dict[bool, int] = {}
+    for event in events:
+        args = event.args
+        if (
+            event.name == MEMORY
+            and args
+            and isinstance(args.allocated, int)
+            and 0 <= args.allocated < 1 << 60
+        ):
+            host = args.device_type == 0
+            peaks[host] = max(peaks.get(host, 0), args.allocated)
+    return peaks
 
 
 def _sound(event: Event) -> bool:

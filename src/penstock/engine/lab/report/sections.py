@@ -172,6 +172,9 @@ def stages(profile: Profile) -> Html:
         "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
         "launched inside it. Exposed host time: the host worked and the device had nothing to do."
     )
+    known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
+    titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
+    rows = [[row[index] for index in known] for row in rows]
     return section("stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet"))
 
 

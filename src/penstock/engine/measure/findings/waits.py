@@ -2,9 +2,9 @@
 
 import collections
 
-from penstock.engine.measure import gaps
+from penstock.engine.measure import gaps, ops
 from penstock.engine.measure.gaps import Gap
-from penstock.engine.measure.intervals import length, overlap, union
+from penstock.engine.measure.intervals import innermost, length, overlap, union
 from penstock.engine.measure.records import DeviceSummary, Finding
 from penstock.engine.measure.timeline import Call, Timeline
 
@@ -15,6 +15,8 @@ IDLE = 0.1
 DISPATCH_US = 100.0
 """Gaps up to here are an op's dispatch and launch; above, something else ran on the host (diffusers' profiling guide: gaps above
 100 µs, when frequent, are unhealthy)."""
+LEAST_READS = 3
+"""Our choice."""
 QUERIES = 2.0
 """Runtime calls that launch nothing, for each one that launches. Our choice."""
 QUERY_SHARE = 0.005
@@ -23,8 +25,10 @@ STACKED = " The trace was recorded with_stack, which makes the host slower than 
 
 def find(timeline: Timeline) -> list[Finding]:
     """``launch-bound``, ``host-bound`` or ``idle-gaps`` (at most one), ``host-device-sync``, ``runtime-queries``."""
+    if timeline.on_cpu:
+        return _lint(timeline)
     told = gaps.summary(timeline)
-    if timeline.on_cpu or not told.kernels:
+    if not told.kernels:
         return []
     found = gaps.gaps(timeline)
     return [*_host(timeline, told, found), *_syncs(timeline, found), *_queries(timeline, found)]
@@ -194,6 +198,44 @@ def _syncs(timeline: Timeline, found: list[Gap]) -> list[Finding]:
                 **{f"{name}_ms": ms for name, ms in by_name.items()},
             },
             where=_where(worst),
+        )
+    ]
+
+
+def _lint(timeline: Timeline) -> list[Finding]:
+    """``host-device-sync`` without a device: a CPU run's reads of values that would stop a GPU.
+
+    A result may be read once or twice; a tensor that stays on the CPU by design is read for nothing. Hence the least count.
+    """
+    reads = [
+        (op, frame.name if frame else "")
+        for thread in timeline.threads
+        for op, frame in zip(
+            thread.ops, innermost(thread.frames, [op.start_us for op in thread.ops]), strict=True
+        )
+        if ops.short(op.name) in ops.SYNCING
+    ]
+    if len(reads) < LEAST_READS:
+        return []
+    names = collections.Counter(op.name for op, _ in reads)
+    places = collections.Counter(place for _, place in reads if place)
+    worst = places.most_common(1)[0][0] if places else ""
+    return [
+        Finding(
+            id="host-device-sync",
+            title="The host reads values that a GPU would have to finish first",
+            evidence=(
+                f"{len(reads)} reads ({', '.join(f'{count} x {name}' for name, count in names.most_common())}): free on a CPU, each "
+                "would stop a GPU until all it was given is done."
+                + (f" Most in {worst} ({places[worst]})." if worst else " Record with_stack to see where.")
+            ),
+            fix=(
+                "Keep the value on the device: branch with torch.where, keep sizes fixed, read once after the loop.\n"
+                "y = torch.where(condition, when_true, when_false)"
+            ),
+            proof="None of these ops in the trace.",
+            facts={"reads": float(len(reads)), **{name: float(count) for name, count in names.items()}},
+            where=worst,
         )
     ]
 

@@ -1,0 +1,241 @@
+"""``torch.compile`` that had no effect, was paid more than once, fell back to Python, or made things slower."""
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterable
+
+from penstock.engine.measure.records import Finding, Timing, Variant
+from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Part, Recompile, Seen
+
+MOST = 8
+"""Findings of one id that are told: the most frequent."""
+_SIZE = re.compile(
+    r"tensor '(?P<name>[^']+)' (?P<what>size|stride) mismatch at index (?P<dim>\d+)\. "
+    r"expected (?P<expected>\S+), actual (?P<actual>\S+?)\.?(?:\s|$)"
+)
+_VALUE = re.compile(r"^(?P<name>[\w.\[\]'\"()]+) == (?P<value>[^#\s]+)")
+
+
+def find(seen: Seen) -> list[Finding]:
+    """All of this family."""
+    found = [nothing(part, place) for part in seen.parts for place in part.compiled if _idle(place)]
+    found += [_stepped(place) for part in seen.parts for place in part.compiled if _stepped_over(place)]
+    done = seen.compilation
+    if done is not None:
+        found += _most([recompiled(again) for again in sorted(done.recompiles, key=lambda r: -r.count)])
+        found += _most(
+            [broken(gap, tried=done.tried) for gap in sorted(done.breaks, key=lambda gap: -gap.count)]
+        )
+        found += _slower(seen, done)
+    return found
+
+
+def _idle(place: CompiledPlace) -> bool:
+    """Compiled, never called, and bypassed: an object that this run simply did not use is not at fault."""
+    return place.forward_calls == 0 and bool(place.others)
+
+
+def nothing(part: Part, place: CompiledPlace) -> Finding:
+    """``compiled-nothing``: the wrapped ``forward`` is never called; the object is used through other methods."""
+    used = sorted(place.others, key=lambda name: -place.others[name])
+    calls = ", ".join(f"{name} {place.others[name]} times" for name in used)
+    return Finding(
+        id="compiled-nothing",
+        title=f"{place.path} is compiled, but what is called is not",
+        evidence=(
+            f"torch.compile wraps the forward of {place.path} ({part.class_name}); one run calls it 0 times, and {calls}: "
+            "0 graphs run."
+        ),
+        fix="Compile the method that is called.\n"
+        + "\n".join(f"{place.path}.{name} = torch.compile({place.path}.{name})" for name in used),
+        proof=(
+            f"torch._dynamo.utils.counters['stats']['unique_graphs'] rises with the first {place.path}.{used[0]}(...); "
+            "this finding is gone."
+        ),
+        facts={"forward_calls": 0.0, "other_calls": float(sum(place.others.values())), "graphs": 0.0},
+        where=place.path,
+    )
+
+
+def _stepped_over(place: CompiledPlace) -> bool:
+    return place.stepped_over and bool(place.forward_calls)
+
+
+def _stepped(place: CompiledPlace) -> Finding:
+    """``compiled-nothing``: called, but its code is not the user's, and Dynamo steps over it."""
+    return Finding(
+        id="compiled-nothing",
+        title=f"{place.path}.compile() has compiled nothing",
+        evidence=(
+            f"One run calls {place.path} {place.forward_calls} times, and 0 graphs run: it is made of torch.nn's own classes, whose code "
+            "Dynamo steps over when they are compiled in place. torch.compile(module) wraps them."
+        ),
+        fix=f"Wrap it instead.\n{place.path}._compiled_call_impl = None\n{place.path} = torch.compile({place.path})",
+        proof="torch._dynamo.utils.counters['stats']['unique_graphs'] rises with the first call; this finding is gone.",
+        facts={"forward_calls": float(place.forward_calls or 0), "graphs": 0.0},
+        where=place.path,
+    )
+
+
+def recompiled(again: Recompile) -> Finding:
+    """``recompiles``: a function compiled once more for each shape or value, with the guard that failed."""
+    size, value = _SIZE.search(again.guard), _VALUE.search(again.guard)
+    facts = {"recompiles": float(again.count), "compile_s": again.compile_s}
+    if size:
+        why = f"the {size['what']} of {size['name']} in dimension {size['dim']} was {size['expected']}, now {size['actual']}"
+        fix = _dynamic(again, size["name"], int(size["dim"]))
+    elif value:
+        why = f"{value['name']} was {value['value']}, and is part of the graph"
+        fix = (
+            "A Python number is a constant of the graph; as a tensor it is an input.\n"
+            f"{_last(value['name'])} = torch.as_tensor({_last(value['name'])})"
+        )
+    else:
+        why = again.guard
+        fix = (
+            "Make what the guard names the same in every call; a call that would compile again is then an error.\n"
+            'torch.compiler.set_stance("fail_on_recompile")'
+        )
+    return Finding(
+        id="recompiles",
+        title=f"{again.function} is compiled again: {why}",
+        evidence=(
+            f"{again.function} ({again.where}) was compiled {again.count + 1} times; the guard that failed: {again.guard}; "
+            f"{again.compile_s:.2f} s went into compiling it again."
+        ),
+        fix=fix,
+        proof='torch.compiler.set_stance("fail_on_recompile") raises nothing; this finding is gone.',
+        facts=facts,
+        where=again.where,
+    )
+
+
+def _dynamic(again: Recompile, name: str, dim: int) -> str:
+    options = "Keep your other options; recompile with the dimension left open"
+    if again.kind == "module":
+        return f"{options}.\n{again.path} = torch.compile({again.path}._orig_mod, dynamic=True)"
+    if again.kind == "in-place":
+        return f"{options}.\n{again.path}.compile(dynamic=True)"
+    if again.kind == "method":
+        original = f"{again.path}._torchdynamo_orig_callable"
+        return f"{options}.\n{again.path} = torch.compile({original}, dynamic=True)"
+    return f"Before the call, leave the dimension open.\ntorch._dynamo.mark_dynamic({_last(name)}, {dim})"
+
+
+def _last(name: str) -> str:
+    """``L['x']`` and ``x`` alike as the user's name."""
+    quoted = re.findall(r"\['(\w+)'\]", name)
+    return quoted[-1] if quoted else name
+
+
+def broken(gap: GraphBreak, *, tried: bool) -> Finding:
+    """``graph-breaks``: a line at which a compiled function goes back to Python."""
+    told = f"{gap.where}: {gap.line}" if gap.line else gap.where
+    return Finding(
+        id="graph-breaks",
+        title=f"The graph {'would break' if tried else 'breaks'} at {told}",
+        evidence=(
+            f"{gap.reason} at {told}, {gap.count} times"
+            + (
+                "; nothing is compiled yet: the part was traced to see what would break."
+                if tried
+                else ". Each break is two graphs, a return to Python, and nothing fused across it."
+            )
+        ),
+        fix=_mended(gap),
+        proof="torch.compile(..., fullgraph=True) raises nothing; this finding is gone.",
+        facts={"breaks": float(gap.count)},
+        where=gap.where,
+    )
+
+
+def _mended(gap: GraphBreak) -> str:
+    if gap.kind == "branch":
+        name = branched(gap.line)
+        if name:
+            return (
+                "The branch reads a tensor's value. Give a number: it becomes a guard, not a break.\n"
+                f"{name} = float({name})"
+            )
+        return (
+            "Compute both sides and choose on the device.\ny = torch.where(condition, when_true, when_false)"
+        )
+    if gap.kind == "item":
+        return (
+            "Keep the value a tensor; where a number is needed, let the graph carry it.\n"
+            "torch._dynamo.config.capture_scalar_outputs = True"
+        )
+    return (
+        "Take the line out of the compiled function; a break is then an error.\n"
+        f"{gap.path or 'model'}.compile(fullgraph=True)"
+    )
+
+
+def branched(line: str) -> str:
+    """The one name or attribute that an ``if`` compares with constants: ``guidance_scale``; empty where it is more than that."""
+    text = textwrap.dedent(line).strip()
+    try:
+        tree = ast.parse(f"{text}\n    pass" if text.endswith(":") else text)
+    except SyntaxError:
+        return ""
+    test = next(
+        (node.test for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)), None
+    )
+    if test is None:
+        return ""
+    sides = [test.left, *test.comparators] if isinstance(test, ast.Compare) else [test]
+    names = {ast.unparse(side) for side in sides if isinstance(side, ast.Name | ast.Attribute)}
+    plain = all(isinstance(side, ast.Name | ast.Attribute | ast.Constant) for side in sides)
+    return names.pop() if plain and len(names) == 1 else ""
+
+
+def _slower(seen: Seen, done: Compilation) -> list[Finding]:
+    if done.eager is None or done.compiled is None:
+        return []
+    places = tuple(place for part in seen.parts for place in part.compiled if place.forward_calls != 0)
+    return slowed(done.eager, done.compiled, places)
+
+
+def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = ()) -> list[Finding]:
+    """``slowed-by-compile``: eager is faster, and the quartiles do not overlap. Empty where it is not, or cannot be told."""
+    if compiled.median_ms <= eager.median_ms or compiled.low_ms <= eager.high_ms:
+        return []
+    lost = compiled.median_ms - eager.median_ms
+    undo = {
+        "module": "{0} = {0}._orig_mod",
+        "in-place": "{0}._compiled_call_impl = None",
+        "method": "del {0}",
+    }
+    code = [undo[place.kind].format(place.path) for place in places if place.kind in undo]
+    return [
+        Finding(
+            id="slowed-by-compile",
+            title="Compiled, it is slower than eager",
+            evidence=(
+                f"Eager {eager.median_ms:.3f} ms a call, compiled {compiled.median_ms:.3f} ms "
+                f"({eager.median_ms / compiled.median_ms:.2f} times eager's speed): guards and the graph's prologue "
+                "cost more than what it fuses."
+            ),
+            saves_ms=lost,
+            fix="Leave it eager." + "".join(f"\n{line}" for line in code),
+            proof="Timed in turn, eager against compiled (--compare eager,compile): the ratio is below 1.",
+            facts={
+                "eager_ms": eager.median_ms,
+                "compiled_ms": compiled.median_ms,
+                "ratio": eager.median_ms / compiled.median_ms,
+            },
+            where=places[0].path if places else "",
+        )
+    ]
+
+
+def of_variants(variants: Iterable[Variant]) -> list[Finding]:
+    """``slowed-by-compile`` of ``--compare``: the side ``compile`` against ``eager``. Empty where either was not timed."""
+    timed = {variant.name: variant.timing for variant in variants if variant.timing is not None}
+    eager, compiled = timed.get("eager"), timed.get("compile")
+    return [] if eager is None or compiled is None else slowed(eager, compiled)
+
+
+def _most(found: list[Finding]) -> list[Finding]:
+    return found[:MOST]
