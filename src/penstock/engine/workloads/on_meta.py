@@ -401,7 +401,7 @@ def of_generator(
 ) -> Plan:
     """The plan of a text generator's directory, of which only ``config.json`` is read: prefill once, decode for each further token.
 
-    A decode is counted in the middle: with the keys and values of the prompt and of half the new tokens.
+    A decode is counted in the middle: with the keys and values of the prompt and of half the new tokens, its own among them.
     """
     folder = Path(path)
     config = generator.check(folder)
@@ -418,36 +418,49 @@ def of_generator(
         )
     model = model.eval().to(saved.dtype_of(name))
 
-    def run(width: int, cache: Any = None) -> Any:
+    def run(width: int, cache: tuple[str, Any] | None = None) -> Any:
         ids_BT = torch.empty(batch, width, dtype=torch.int64, device=_META)
+        past = {} if cache is None else dict([cache])
         with torch.no_grad():
-            return model(input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            return model(input_ids=ids_BT, use_cache=True, logits_to_keep=1, **past)
 
-    def filled(width: int) -> Any:
-        return failures.run(lambda: run(width), f"{folder} without values").past_key_values
+    def filled(width: int) -> tuple[str, Any]:
+        return _cache(failures.run(lambda: run(width), f"{folder} without values"), folder)
 
-    middle = filled(prompt_tokens + tokens // 2)
-    parts = {"model": cast("nn.Module", model)}
+    middle = filled(prompt_tokens + tokens // 2 - 1)
+    held = {"model": cast("nn.Module", model)}
+    prefill = preflight.count("prefill", lambda: run(prompt_tokens), held)
+    decode = failures.run(
+        lambda: preflight.count("decode", lambda: run(1, middle), held, calls=tokens - 1),
+        f"A decode of {folder} without values",
+    )
     return Plan(
         name=str(path),
         kind="generator",
         dtype=name,
-        parts=(
-            preflight.count("prefill", lambda: run(prompt_tokens), parts),
-            preflight.count("decode", lambda: run(1, middle), parts, calls=tokens - 1),
-        ),
-        modules=parts,
+        parts=(prefill, decode),
+        modules=held,
         steps=tokens,
         batch=batch,
-        embedding_bytes={"key_value_cache": _cache_bytes(filled(prompt_tokens + tokens))},
+        embedding_bytes={"key_value_cache": _cache_bytes(filled(prompt_tokens + tokens - 1)[1])},
         notes=(f"a prompt of {prompt_tokens} tokens and {tokens} new ones are assumed",),
     )
 
 
+def _cache(made: Any, folder: Path) -> tuple[str, Any]:
+    """What a model hands on to its next token, with the argument that takes it: keys and values, or a state."""
+    for name in ("past_key_values", "cache_params"):
+        if getattr(made, name, None) is not None:
+            return name, getattr(made, name)
+    raise BadRequest(
+        f"{folder} hands nothing on from token to token.",
+        param="target",
+        hint="Its forward is profiled as a module: my_module.py:build",
+    )
+
+
 def _cache_bytes(cache: Any) -> int:
-    total = 0
-    for layer in cache.layers:
-        for name in ("keys", "values"):
-            held = getattr(layer, name, None)
-            total += held.numel() * held.itemsize if isinstance(held, Tensor) else 0
-    return total
+    """Of its layers' keys and values, or states; not of the odd number that some keep beside them."""
+    layers = getattr(cache, "layers", [cache])
+    held = [value for layer in layers for value in tree_flatten(vars(layer))[0] if isinstance(value, Tensor)]
+    return sum(value.numel() * value.itemsize for value in held if value.dim() >= 3)
