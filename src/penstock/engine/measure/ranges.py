@@ -1,6 +1,6 @@
 """Names in a trace for what a live object's methods and modules do, without a change to anybody's source.
 
-Bound methods are replaced on the instance, modules' calls by hooks, for the time of a ``with`` block; what was there comes back,
+Bound methods and modules' ``forward`` are replaced on the instance for the time of a ``with`` block; what was there comes back,
 whatever was raised in between. The names are ``marks``': ``stage: unet``, ``module: unet.mid_block``.
 
 Compiled modules are wrapped from outside: a range within a compiled region would be traced into it, and cost a recompile.
@@ -70,7 +70,7 @@ def staged(
             _wrap(point, beat, undo)
         seen: set[int] = set()
         for name, module in (modules or {}).items():
-            _hook_all(name, module, depth, seen, undo)
+            _wrap_all(name, module, depth, seen, undo)
         yield
 
 
@@ -167,18 +167,14 @@ def _back(owner: Any, name: str, before: Any) -> None:
         _own(owner)[name] = before
 
 
-def _hook_all(
+def _wrap_all(
     name: str, top: torch.nn.Module, depth: int, seen: set[int], undo: contextlib.ExitStack
 ) -> None:
-    """Hooks on a module and what lies below it, but nothing within a compiled region."""
+    """Ranges around a module's call and those of what lies below it, but nothing within a compiled region."""
     for label, module in _within(name, top, depth):
-        if id(module) in seen:
-            continue
-        seen.add(id(module))
-        if _is_compiled(module):
+        if id(module) not in seen:
+            seen.add(id(module))
             _wrap_module(label, module, undo)
-        else:
-            _hook(label, module, undo)
 
 
 def _within(name: str, top: torch.nn.Module, depth: int) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -195,19 +191,19 @@ def _within(name: str, top: torch.nn.Module, depth: int) -> Iterator[tuple[str, 
 
 
 def _is_compiled(module: torch.nn.Module) -> bool:
-    """By ``torch.compile(module)`` or ``module.compile()``, or TorchScript's, which takes no hooks."""
+    """By ``torch.compile(module)`` or ``module.compile()``, or TorchScript, which runs its children without Python."""
     if isinstance(module, torch.jit.ScriptModule):
         return True
     return inside.is_optimised_module(module) or inside.compiled_call(module) is not None
 
 
 def _holds_compiled(module: torch.nn.Module) -> bool:
-    """One of its methods was replaced by a compiled one (``vae.decode = torch.compile(vae.decode)``): hooks below would be traced."""
+    """One of its methods was replaced by a compiled one (``vae.decode = torch.compile(vae.decode)``): ranges below would be traced."""
     return any(hasattr(value, "_torchdynamo_orig_callable") for value in _own(module).values())
 
 
 def _wrap_module(label: str, module: torch.nn.Module, undo: contextlib.ExitStack) -> None:
-    """A range around a compiled module's call, outside what is compiled."""
+    """A range around a module's call: its ``forward`` is replaced, which costs less than hooks do; compiled, its compiled call."""
     name = "_compiled_call_impl" if inside.compiled_call(module) is not None else "forward"
     before = _own(module).get(name, ABSENT)
     callee = getattr(module, name)
@@ -218,23 +214,6 @@ def _wrap_module(label: str, module: torch.nn.Module, undo: contextlib.ExitStack
 
     undo.callback(_back, module, name, before)
     _own(module)[name] = _looks_like(called, callee)
-
-
-def _hook(label: str, module: torch.nn.Module, undo: contextlib.ExitStack) -> None:
-    """A range from before the module's forward until after it, also when it raises."""
-    open_ranges: list[Any] = []
-
-    def before(called: Any, args: Any) -> None:
-        entered = torch.profiler.record_function(marks.MODULE + label)
-        entered.__enter__()
-        open_ranges.append(entered)
-
-    def after(called: Any, args: Any, output: Any) -> None:
-        if open_ranges:
-            open_ranges.pop().__exit__(None, None, None)
-
-    undo.callback(module.register_forward_pre_hook(before, prepend=True).remove)
-    undo.callback(module.register_forward_hook(after, always_call=True).remove)
 
 
 def _say(point: Point) -> str:
