@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+import transformers
 
 from penstock.base.errors import BadRequest
-from penstock.engine.workloads import generator
+from penstock.engine.measure import counting
+from penstock.engine.workloads import generator, on_meta
 from tests.engine.test_workload_pipeline import counted
 
 
@@ -95,3 +97,32 @@ def test_weights_keep_the_dtype_they_were_saved_in(tiny_generator_dir):
     """Unless another is asked for."""
     assert generator.load(tiny_generator_dir).root.dtype == torch.float32
     assert generator.load(tiny_generator_dir, dtype="bf16").root.dtype == torch.bfloat16
+
+
+SIZES = {
+    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+FAMILIES = {
+    "gpt2": ("fp32", transformers.GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)),
+    "gemma2": ("fp32", transformers.Gemma2Config(**SIZES, head_dim=8)),
+    "mixtral": ("bf16", transformers.MixtralConfig(**SIZES, num_local_experts=2)),
+    "mamba": ("fp32", transformers.MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0)),
+}  # fmt: skip
+"""Learned positions, sliding windows, experts, and a state instead of keys and values."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_generate_and_are_foreseen(family, tmp_path):
+    """Prefill and decode are told apart in each; FLOPs without weights are the FLOPs with them."""
+    dtype, config = FAMILIES[family]
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    loaded = generator.load(tmp_path, dtype=dtype, prompt_tokens=7, tokens=6)
+    with counted(loaded.stages()) as calls:
+        assert loaded.call().shape == (1, 7 + 6)
+    assert calls == {("prefill", "_prefill"): 1, ("decode", "__call__"): 5}
+    plan = on_meta.of_generator(tmp_path, dtype=dtype, prompt_tokens=7, tokens=6)
+    assert [(part.name, part.calls) for part in plan.parts] == [("prefill", 1), ("decode", 5)]
+    assert sum(part.flops * part.calls for part in plan.parts) == counting.count(loaded.call).flops
+    assert plan.embedding_bytes["key_value_cache"] > 0

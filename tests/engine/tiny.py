@@ -34,7 +34,7 @@ SDXL_STEPS, SDXL_SIDE = 4, 64
 """What the tests ask of the tiny pipeline: steps, and the image's height and width in pixels."""
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     """Byte-level, letter by letter, so that any prompt can be encoded without a vocabulary file."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters), "ab"]
@@ -60,6 +60,11 @@ def _text_config(width: int) -> CLIPTextConfig:
         eos_token_id=1,
         pad_token_id=1,
     )
+
+
+def clip(*, projected: bool = False) -> Any:
+    """A CLIP text encoder of two layers and width 32."""
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(_text_config(32)).eval()
 
 
 def sdxl() -> StableDiffusionXLPipeline:
@@ -91,10 +96,10 @@ def sdxl() -> StableDiffusionXLPipeline:
     )
     return StableDiffusionXLPipeline(
         vae=vae.eval(),
-        text_encoder=CLIPTextModel(_text_config(32)).eval(),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(32)).eval(),
-        tokenizer=_clip_tokenizer(),
-        tokenizer_2=_clip_tokenizer(),
+        text_encoder=clip(),
+        text_encoder_2=clip(projected=True),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         unet=unet.eval(),
         scheduler=DPMSolverMultistepScheduler(use_karras_sigmas=True),
         add_watermarker=False,

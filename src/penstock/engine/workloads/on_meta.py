@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from msgspec import Struct, field, structs
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from penstock.base.errors import BadRequest
@@ -26,6 +27,8 @@ from penstock.engine.workloads.workload import StagePoint
 PROMPT_TOKENS = 77
 """What a tokenizer that was not saved beside its configuration is taken for: CLIP's."""
 _META = torch.device("meta")
+_ATEN: Any = torch.ops.aten
+_READS = (_ATEN._local_scalar_dense.default, _ATEN.equal.default, _ATEN.is_nonzero.default)  # noqa: SLF001 - what item() is
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -135,8 +138,11 @@ def of_pipeline(
     if "output_type" in takes:
         given["output_type"] = "pt"  # pictures have values
     recorder = _Recorder(pipe)
-    with recorder, torch.no_grad():
+    unknown = _Unknown()
+    with recorder, unknown, torch.no_grad():
         failures.run(lambda: pipe(**given), f"{kind} without values")
+    if unknown.reads:
+        notes.append(f"its code reads {unknown.reads} numbers out of tensors: each is taken for 1")
     held = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     return Plan(
         name=str(path),
@@ -311,8 +317,12 @@ class _Recorder:
             if key not in self._seen:
                 outputs: list[Any] = []
 
+                given, named = (args, kwargs)
+                if isinstance(point.owner, nn.Module):  # timesteps come from the scheduler, on the CPU
+                    given, named = _moved((args, kwargs), None)
+
                 def run() -> Any:
-                    outputs.append(original(*args, **kwargs))
+                    outputs.append(original(*given, **named))
                     return outputs[0]
 
                 part = preflight.count(point.stage, run, self._modules(point))
@@ -337,6 +347,23 @@ class _Recorder:
         )
 
 
+class _Unknown(TorchDispatchMode):
+    """Answers a pipeline's questions for a value: 1, and equal. It asks how long a prompt is, or whether a mask is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        self.reads = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Every op; all but reads of meta tensors go through."""
+        if func in _READS and args[0].device.type == "meta":
+            self.reads += 1
+            if func is not _READS[0] or args[0].dtype == torch.bool:
+                return True
+            return 1.0 if args[0].is_floating_point() else 1
+        return func(*args, **(kwargs or {}))
+
+
 def _looking_like(wrapper: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     """With the original's signature: pipelines ask a scheduler whether it takes ``timesteps``."""
     cast("Any", wrapper).__signature__ = inspect.signature(original)
@@ -352,18 +379,16 @@ def _shapes(tree: Any) -> Any:
 
 
 def _embeddings(returned: Any, batch: int) -> dict[str, int]:
-    """Bytes for one prompt of what ``encode_prompt`` returned, in the order in which diffusers returns it."""
-    if returned is None:
-        return {}
+    """Bytes for one prompt of what ``encode_prompt`` returned: sequences of vectors first, then vectors; masks and positions not."""
     many = cast("Sequence[Any]", returned if isinstance(returned, tuple | list) else (returned,))
-    names = ("prompt_embedding", "negative_embedding", "pooled_embedding", "negative_pooled_embedding")
-    if len(many) == 3:  # Flux: no negative one, and the third are positions
-        names = ("prompt_embedding", "pooled_embedding", "text_ids")
-    return {
-        name: value.numel() * value.itemsize // batch
-        for name, value in zip(names, many, strict=False)
-        if isinstance(value, Tensor)
-    }
+    own = [t for t in many if isinstance(t, Tensor) and t.is_floating_point() and t.shape[0] == batch]
+    sequences = [t for t in own if t.dim() == 3]
+    vectors = [t for t in own if t.dim() == 2]
+    named = [
+        *zip(("prompt_embedding", "negative_embedding"), sequences, strict=False),
+        *zip(("pooled_embedding", "negative_pooled_embedding"), vectors, strict=False),
+    ]
+    return {name: value.numel() * value.itemsize // batch for name, value in named}
 
 
 def of_generator(
@@ -376,7 +401,7 @@ def of_generator(
 ) -> Plan:
     """The plan of a text generator's directory, of which only ``config.json`` is read: prefill once, decode for each further token.
 
-    A decode is counted in the middle: with the keys and values of the prompt and of half the new tokens.
+    A decode is counted in the middle: with the keys and values of the prompt and of half the new tokens, its own among them.
     """
     folder = Path(path)
     config = generator.check(folder)
@@ -393,36 +418,49 @@ def of_generator(
         )
     model = model.eval().to(saved.dtype_of(name))
 
-    def run(width: int, cache: Any = None) -> Any:
+    def run(width: int, cache: tuple[str, Any] | None = None) -> Any:
         ids_BT = torch.empty(batch, width, dtype=torch.int64, device=_META)
+        past = {} if cache is None else dict([cache])
         with torch.no_grad():
-            return model(input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            return model(input_ids=ids_BT, use_cache=True, logits_to_keep=1, **past)
 
-    def filled(width: int) -> Any:
-        return failures.run(lambda: run(width), f"{folder} without values").past_key_values
+    def filled(width: int) -> tuple[str, Any]:
+        return _cache(failures.run(lambda: run(width), f"{folder} without values"), folder)
 
-    middle = filled(prompt_tokens + tokens // 2)
-    parts = {"model": cast("nn.Module", model)}
+    middle = filled(prompt_tokens + tokens // 2 - 1)
+    held = {"model": cast("nn.Module", model)}
+    prefill = preflight.count("prefill", lambda: run(prompt_tokens), held)
+    decode = failures.run(
+        lambda: preflight.count("decode", lambda: run(1, middle), held, calls=tokens - 1),
+        f"A decode of {folder} without values",
+    )
     return Plan(
         name=str(path),
         kind="generator",
         dtype=name,
-        parts=(
-            preflight.count("prefill", lambda: run(prompt_tokens), parts),
-            preflight.count("decode", lambda: run(1, middle), parts, calls=tokens - 1),
-        ),
-        modules=parts,
+        parts=(prefill, decode),
+        modules=held,
         steps=tokens,
         batch=batch,
-        embedding_bytes={"key_value_cache": _cache_bytes(filled(prompt_tokens + tokens))},
+        embedding_bytes={"key_value_cache": _cache_bytes(filled(prompt_tokens + tokens - 1)[1])},
         notes=(f"a prompt of {prompt_tokens} tokens and {tokens} new ones are assumed",),
     )
 
 
+def _cache(made: Any, folder: Path) -> tuple[str, Any]:
+    """What a model hands on to its next token, with the argument that takes it: keys and values, or a state."""
+    for name in ("past_key_values", "cache_params"):
+        if getattr(made, name, None) is not None:
+            return name, getattr(made, name)
+    raise BadRequest(
+        f"{folder} hands nothing on from token to token.",
+        param="target",
+        hint="Its forward is profiled as a module: my_module.py:build",
+    )
+
+
 def _cache_bytes(cache: Any) -> int:
-    total = 0
-    for layer in cache.layers:
-        for name in ("keys", "values"):
-            held = getattr(layer, name, None)
-            total += held.numel() * held.itemsize if isinstance(held, Tensor) else 0
-    return total
+    """Of its layers' keys and values, or states; not of the odd number that some keep beside them."""
+    layers = getattr(cache, "layers", [cache])
+    held = [value for layer in layers for value in tree_flatten(vars(layer))[0] if isinstance(value, Tensor)]
+    return sum(value.numel() * value.itemsize for value in held if value.dim() >= 3)

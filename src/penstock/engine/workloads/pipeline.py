@@ -18,13 +18,14 @@ from penstock.engine.workloads.workload import StagePoint
 
 PROMPT = "a red lamp on the desk"
 SIDE = 64
-"""Of the grey image that a pipeline is given that requires one."""
+"""Of the grey image that a pipeline is given that works on one, where no size is asked for."""
 _METHODS = (
     ("encode_prompt", "encode_prompt"),
     ("encode_image", "encode_image"),
     ("prepare_latents", "prepare_latents"),
 )
 """Methods of the pipeline itself that are stages where it has them."""
+_IMAGES = ("image", "mask_image", "control_image", "original_image")
 _TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -81,6 +82,11 @@ class PipelineWorkload:
             arguments["prompt"] = (arguments["prompt"] * batch)[:batch]
         else:
             return None
+        for name in _IMAGES:
+            held = arguments.get(name)
+            if held is not None:
+                many = cast("list[Any]", held) if isinstance(held, list) else [held]
+                arguments[name] = (many * batch)[:batch]  # an image for each prompt
         return lambda: self._run(arguments)
 
 
@@ -144,7 +150,7 @@ def load(
             param="target",
             hint="A newer diffusers may have it; a pipeline of your own code is profiled as my_module.py:build.",
         )
-    options: dict[str, Any] = {"local_files_only": True}
+    options: dict[str, Any] = {"local_files_only": True, **left_out(folder)}
     if weights is not None:
         options["dtype"] = weights
     pipe = _loaded(diffusers, folder, options)
@@ -178,6 +184,12 @@ def class_name(folder: Path) -> str:
     if not isinstance(name, str):
         raise BadRequest(f"{index} has no _class_name.", param="target", hint="save_pretrained writes one.")
     return name
+
+
+def left_out(folder: Path) -> dict[str, None]:
+    """Components that the index says are none: some pipelines must be told so again."""
+    index = saved.read_json(folder / "model_index.json")
+    return {name: None for name, value in index.items() if isinstance(value, list) and value == [None, None]}
 
 
 def _what_else(folder: Path) -> str:
@@ -249,6 +261,10 @@ def arguments_of(pipe: Any, steps: int | None, batch: int, given: dict[str, Any]
     for name, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and name not in ("self", "prompt", "args", "kwargs"):
             made.setdefault(name, _stand_in(name, batch, pipe, given))
+    for name in _IMAGES:  # optional by signature, and needed by most that know it
+        if name in takes and name not in given:
+            picture = _picture(name, given)
+            made[name] = picture if batch == 1 else [picture] * batch
     prompt = given.get("prompt")
     if isinstance(prompt, str):
         given = {**given, "prompt": [prompt] * batch}
@@ -261,11 +277,16 @@ def _stand_in(name: str, batch: int, pipe: Any, given: dict[str, Any]) -> Any:
         return given[name]
     if name == "class_labels":
         return [0] * batch
-    if name in ("image", "mask_image", "original_image"):
-        image = failures.needed("PIL.Image", "An image")
-        return image.new("L" if name == "mask_image" else "RGB", (SIDE, SIDE), 128)
+    if name in _IMAGES:
+        return _picture(name, given)
     raise BadRequest(
         f"{type(pipe).__name__} cannot be called without {name}.",
         param="arguments",
         hint=f"Give it: arguments={{{name!r}: …}}, or profile a function of yours: my_module.py:build",
     )
+
+
+def _picture(name: str, given: dict[str, Any]) -> Any:
+    """A grey one, of the size that was asked for."""
+    size = (int(given.get("width") or SIDE), int(given.get("height") or SIDE))
+    return failures.needed("PIL.Image", "An image").new("L" if name.startswith("mask") else "RGB", size, 128)
