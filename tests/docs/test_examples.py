@@ -114,7 +114,12 @@ def fused(outputs):
     assert "efficient: refused: No viable backend" in outputs[6]
 
 
-LONG_S = {"from-a-linear-to-a-fused-mlp.md": 400, "profile-a-model.md": 150, "read-a-gpu-trace.md": 150}
+LONG_S = {
+    "from-a-linear-to-a-fused-mlp.md": 400,
+    "profile-a-model.md": 150,
+    "profile-your-own-code.md": 150,
+    "read-a-gpu-trace.md": 150,
+}
 """Pages that load torch and compile in most of their blocks, and the seconds that they may take on a busy machine."""
 PROMISES = {
     "profile-a-model.md": profiled,
