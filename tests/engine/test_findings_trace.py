@@ -69,6 +69,13 @@ def test_every_finding_has_numbers_a_bound_a_fix_and_a_proof(name: str):
     assert savings == sorted(savings, reverse=True)
 
 
+def test_every_finding_is_explained():
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "trace-findings.md"
+    assert set(
+        re.findall(r"`([a-z]+(?:-[a-z]+)+|collectives|recompiles)`", page.read_text(encoding="utf-8"))
+    ) == set(SHOWN)
+
+
 def test_h100_is_launch_bound_with_its_figures():
     one = found(H100)["launch-bound"]
     assert "154 kernels" in one.evidence
