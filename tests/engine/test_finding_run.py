@@ -246,7 +246,7 @@ def test_a_module_that_keeps_every_steps_tensors_is_named_with_its_list():
     seen = look(workload)
     (said,) = found(seen, "memory-growth")
     assert said.facts["bytes_a_step"] == 64 * 64 * 4
-    assert "pipe.unet.history holds 6 tensors more" in said.evidence
+    assert "pipe.unet.history holds 6 more tensors" in said.evidence
     assert code(said) == "pipe.unet.history.clear()"
     workload.unet.keeps = False
     workload.after = lambda: mend(said, pipe=workload)["pipe"] and None
