@@ -542,6 +542,31 @@ def test_a_pipeline_is_left_as_it_was(tiny_sdxl: Any):
     assert torch.equal(workload.call(), result)
 
 
+class Counting(Staged):
+    """Counts its calls."""
+
+    calls = 0
+
+    def call(self) -> Any:
+        self.calls += 1
+        return super().call()
+
+    def with_batch(self, batch: int) -> Callable[[], Any]:
+        return self.call
+
+
+def test_without_being_asked_a_probe_runs_the_thing_twice():
+    """The first run, and the watched one; a quick one is timed a few times more."""
+    with OpClock(per_item_us=1000.0) as clock:
+        slow = Counting(Lazy())
+        look(slow, clock=clock)
+        assert slow.calls == 2
+    with OpClock() as clock:
+        quick = Counting(Lazy())
+        look(quick, clock=clock)
+    assert 2 < quick.calls < 100
+
+
 class Failing(Staged):
     """Raises in its second run."""
 
