@@ -16,7 +16,6 @@ from penstock.base.money import Price
 from penstock.base.usage import service_tier_of
 from penstock.dialects.openai_chat.relay import WholeRelay
 from penstock.dialects.openai_chat.shapes import stop_reason
-from penstock.gateway.attempt import Toll
 from penstock.ledger.prices import price_lines
 from penstock.ledger.rows import encode
 from penstock.routing.limits import KeyLimits
@@ -338,9 +337,10 @@ def test_a_budget_that_cannot_be_asked_is_asked_again(tmp_path: Path, monkeypatc
     with two_ways(tmp_path, CONFIG.replace("server: {max", RICH + "server: {max")) as pair:
         side = pair.sides[0]
 
-        def fails(toll: Toll, *_: Any) -> bool:
-            raise RuntimeError(toll)
+        class Broken:
+            def take(self, *_: Any) -> bool:
+                raise RuntimeError
 
-        monkeypatch.setattr(Toll, "take", fails)
+        monkeypatch.setattr("penstock.server.express.toll_of", lambda *_: Broken())
         assert taught(side, ask(max_tokens=5), [request(ask(max_tokens=5), ADMIN)], ADMIN) == [200]
         assert not side.express

@@ -39,6 +39,8 @@ class Shape:
     house: Any
     limits: Any
     toll: Any
+    hold_of: Any
+    hour_matters: bool
     planned: Any
     provider: Any
     keys: Any

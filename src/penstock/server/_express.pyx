@@ -9,7 +9,7 @@ Rules
   with the call (``express.to_lane``).
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint64_t
@@ -112,7 +112,7 @@ cdef class Way:
 cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
-    cdef public object app, house, limits, toll, planned, provider, keys, transport, health, ratios, journal, rows
+    cdef public object app, house, limits, toll, hold_of, planned, provider, keys, transport, health, ratios, journal, rows
     cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
     cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
@@ -122,6 +122,7 @@ cdef class Shape:
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
     cdef public list call_tail, entry_tail
+    cdef public bint hour_matters
 
     def __repr__(self):
         """Without the bytes: they hold a credential and people's words."""
@@ -167,7 +168,7 @@ def take(object conn, Shape shape, bytes data):
         or skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
         or has_media(s + body_at, length)
-        or (shape.toll is not None and asks_for_more(s + start, end - start))
+        or (shape.hour_matters and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -221,8 +222,7 @@ cdef bint _begin(
     call.hold = hold
     call.shape, call.way, call.conn, call.up = shape, way, conn, up
     call.body = data[body_at:]
-    call.received_s = now_s
-    call.unix_s = unix_s
+    call.received_s, call.unix_s = now_s, unix_s
     call.tokens = tokens
     call.input_bytes = input_bytes
     call.id = id
