@@ -206,6 +206,8 @@ def _spent(view: dict[str, Any], figures: dict[tuple[str, str], Figures]) -> dic
     return {
         "spent_usd": usd_text(found.spent_nusd),
         "left_usd": usd_text(max(0, found.limit_nusd - found.spent_nusd)),
+        "in_ledger_usd": usd_text(found.in_ledger_nusd),
+        "withheld_usd": usd_text(found.withheld_nusd),
         "window_from": iso_ms(round(found.start_s * 1000)),
         "window_until": iso_ms(round(found.end_s * 1000)),
     }

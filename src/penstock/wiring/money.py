@@ -21,27 +21,39 @@ from penstock.ledger.tree import budget_of, key_id, organisation_id, team_id, us
 
 
 class Figures(Struct, frozen=True):
-    """One budget's window of now. ``spent_nusd``: by all processes, as far as is known."""
+    """One budget's window of now. ``spent_nusd``: by all processes, as far as is known. ``in_ledger_nusd``: what entries
+    say that its calls have cost."""
 
     spent_nusd: int
     limit_nusd: int
     start_s: float
     end_s: float
+    in_ledger_nusd: int = 0
+
+    @property
+    def withheld_nusd(self) -> int:
+        """Spent as far as is known, and in no entry: killed runs had leased it, or an entry is on its way."""
+        return max(0, self.spent_nusd - self.in_ledger_nusd)
 
 
-async def figures(treasury: Treasury) -> dict[tuple[str, str], Figures]:
-    """Of every budget that has been put, by its node and name."""
+async def figures(treasury: Treasury, place: str) -> dict[tuple[str, str], Figures]:
+    """Of every budget that has been put, by its node and name. ``place``: of the ledger."""
     now_s = treasury.unix_s()
     buckets = [account.at(now_s) for account in treasury.budgets.accounts.values()]
     pots = [_pot(bucket.account, now_s) for bucket in buckets]
     standing = await treasury.store.standing(pots) if pots else []
     found: dict[tuple[str, str], Figures] = {}
+    sums = await asyncio.to_thread(_sums, place, {bucket.start_s for bucket in buckets}) if buckets else {}
     for bucket, (spent_nusd, _) in zip(buckets, standing, strict=True):
         # The pool hears of what is spent here a little later, and this process of what is spent elsewhere.
         most = max(spent_nusd, treasury.total_nusd(bucket))
         account = bucket.account
         found[account.node, account.spec.name] = Figures(
-            most, account.spec.limit_nusd, bucket.start_s, bucket.end_s
+            most,
+            account.spec.limit_nusd,
+            bucket.start_s,
+            bucket.end_s,
+            sums[bucket.start_s].get(account.node, 0),
         )
     return found
 

@@ -218,7 +218,7 @@ class Running:
 
     async def _figures(self) -> dict[tuple[str, str], Figures]:
         treasury = None if self.shared is None else self.shared.kept.treasury
-        return {} if treasury is None else await figures(treasury)
+        return {} if treasury is None else await figures(treasury, self._place)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""
