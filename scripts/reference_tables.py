@@ -110,7 +110,7 @@ API_PATHS: dict[str, str] = {
     "GET /admin/budgets": (
         "Every budget in force, with whose it is (`kind`, `of`, `user`), what all workers and nodes have spent in its window "
         "as far as is known (`spent_usd`, `left_usd`; null of the user `*`), what of that calls in the ledger account for (`in_ledger_usd`) and what "
-        "not (`withheld_usd`: killed runs had leased it), and when the window began and ends."
+        "not (`withheld_usd`: killed runs had leased it, calls of unknown cost have held it; null where not known), and when the window began and ends."
     ),
     "PUT /admin/budgets/{kind}/{name}": (
         "Sets a budget of a `key`, `team` or `organisation` made at run time: the fields of a budget. It replaces the one of "

@@ -104,7 +104,6 @@ class House:
             elif what == "settle" and held:
                 rid, hold, tokens = held.pop(one % len(held))
                 hold.settle(two)
-                hold.learn(10)
                 self.toll.leave(rid, tokens, tokens // 2, self.clock.monotonic_s())
             elif what == "go on" and held:
                 rid, hold, tokens = held.pop(one % len(held))

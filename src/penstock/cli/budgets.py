@@ -105,7 +105,7 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
             view["name"],
             f"${view['limit_usd']}",
             "-" if view["spent_usd"] is None else f"${view['spent_usd']}",
-            "-" if view["withheld_usd"] in (None, "0") else f"${view['withheld_usd']}",
+            f"${view['withheld_usd']}" if _withheld(view) else "-",
             "-" if view["left_usd"] is None else f"${view['left_usd']}",
             f"{view['period']}, {view['timezone']}" + _until(view),
             mode,
@@ -113,15 +113,20 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
         ]
         table.add_row(*(escape(str(cell)) for cell in cells))
     screen().print(table)
-    if any(view["withheld_usd"] not in (None, "0") for view in chosen):
+    if any(_withheld(view) for view in chosen):
         print(
-            "Withheld: part of what is spent that no call in the ledger accounts for. Runs that were killed had leased it; it "
-            "is free again in the next window. (A call that ends just now is here for a moment.)",
+            "Withheld: part of what is spent that no call in the ledger accounts for. Runs that were killed had leased it, or "
+            "calls of unknown cost have held it. It is free again in the next window.",
             file=sys.stderr,
         )
     if args.url is None:
         print("What was spent a running gateway knows: ask it with --url.", file=sys.stderr)
     return 0
+
+
+def _withheld(view: dict[str, Any]) -> bool:
+    """Something is; not where it is not known, or not told (an older gateway)."""
+    return view.get("withheld_usd") not in (None, "0")
 
 
 def _until(view: dict[str, Any]) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from penstock.ledger._till import Held, Till
 
 
+_MOST_PLACES = 2**31
+
+
 class Toll:
     """In Python, for any allowance."""
 
@@ -43,6 +46,8 @@ def toll_of(allowance: Allowance, tariff: Tariff | None, unix_s: float) -> "Toll
     """The native till, where it was built and can count what there is to count."""
     purse, native = allowance.purse, budgets.native
     if native is None or purse is None or tariff is None or tariff.quote.cuttable:
+        return Toll(allowance, tariff)
+    if any(isinstance(one, Places) and one.most >= _MOST_PLACES for _, one in allowance.places):
         return Toll(allowance, tariff)
     if not all(isinstance(bucket, native.Bucket) for bucket in purse.path.at(unix_s)):
         return Toll(allowance, tariff)

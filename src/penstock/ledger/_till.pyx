@@ -6,7 +6,7 @@ Rules
   could call back runs between the first budget's look and the last one's change.
 - What is held stands in ``committed`` and nowhere else: whoever has a ``Held`` settles it, or has it adopted by the
   budgets (gateway.purse), once.
-- Figures are nano-dollars in 64 bits: a limit is at most a billion dollars (config.governing), so no sum overflows.
+- Figures are nano-dollars in 64 bits: a limit is at most a million dollars (config.rates), so no sum overflows.
 """
 
 cimport cython
@@ -61,15 +61,12 @@ cdef class Held:
         if spent < 0:
             raise ValueError("A cost is not negative.")
         for one in self.buckets:
-            bucket = <Bucket>one
+            bucket = <Bucket?>one
             bucket.committed += back
             bucket.spent += spent
             if not bucket.moved:
                 bucket.moved = True
                 self.till.moved.add(bucket)
-
-    def learn(self, reply_bytes):
-        """Nothing: what is held is the most that such a call can cost, whatever replies are like."""
 
 
 @cython.final
@@ -108,7 +105,7 @@ cdef class Till:
         buckets = self.path.at(treasury.unix_s())
         amount = self.amount(body_bytes)
         for one in buckets:
-            bucket = <Bucket>one
+            bucket = <Bucket?>one
             if bucket.committed + amount > bucket.limit:
                 return False
         if not self.enter(rid, tokens, now_s):

@@ -35,7 +35,7 @@ Code = Literal["budget-exhausted", "budget-held", "budget-too-small", "lease-end
 native, missing = load_native("penstock.ledger", "_till", FilePath(__file__).parent)
 """Buckets whose figures native code counts (_till.pyx). ``missing``: why there are none; "" where there are."""
 _NATIVE_MOST_NUSD = 2**60
-"""A billion dollars: beyond that Python counts."""
+"""A thousand times what a configuration may say (config.rates): beyond that Python counts."""
 RETRY_HELD_S = 1.0
 """When running calls hold what is left, some of it comes back as they end: ask again soon, not tomorrow."""
 

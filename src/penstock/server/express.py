@@ -324,14 +324,15 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     facts.notes.append((outcome.start_s, "try", outcome, "", call.way.tried, ""))
     if principal.allowance is not None:
         facts.entered, facts.estimated_tokens = True, call.tokens
-    if shape.hold_of is not None:
-        outcome.hold = shape.hold_of(f"{call.id}/0", call.hold)
     facts.user, facts.priority = shape.user, shape.priority
     relay = provider.dialect.relay(ask, stream=False)
     adjusted = msgspec.json.decode(shape.adjusted, type=tuple[str, ...])
     lane = LaneCall(
         app, house, inbound, call.reply, facts, planned, provider, outcome, call.way.secret, relay, adjusted
     )
+    # Last of all that can fail: until then the money is the call's own, which settles it where it cannot go on.
+    if shape.hold_of is not None:
+        outcome.hold = shape.hold_of(f"{call.id}/0", call.hold)
     exchange = lane.exchange = call.exchange
     if exchange is not None and exchange.listener is not None:
         exchange.listener = lane.over

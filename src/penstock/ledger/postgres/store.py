@@ -113,6 +113,11 @@ class PostgresStore:
         except psycopg.Error as error:
             raise address.fault(error, "opened") from error
 
+    @property
+    def notice(self) -> str | None:
+        """Nothing goes amiss unseen."""
+        return None
+
     def write(self, batch: list[Row]) -> None:
         """Write a batch in one transaction."""
         if self._connection.closed:
