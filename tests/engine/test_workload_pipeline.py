@@ -91,6 +91,7 @@ def test_a_dtype_is_a_dtype(tiny_sdxl_dir):
     """bf16 weights, everywhere; an unknown one is told."""
     loaded = pipeline.load(tiny_sdxl_dir, dtype="bf16", steps=1)
     assert {p.dtype for part in loaded.modules().values() for p in part.parameters()} == {torch.bfloat16}
+    refused("'gpu' is no device", "cuda:1", tiny_sdxl_dir, device="gpu")
     refused("'int3' is no dtype", "fp32, bf16, fp16", tiny_sdxl_dir, dtype="int3")
 
 

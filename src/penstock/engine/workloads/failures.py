@@ -76,6 +76,12 @@ def run(call: Callable[[], Any], what: str, *, near: Path | None = None) -> Any:
         return call()
     except BadRequest:
         raise
+    except SystemExit as error:  # a script's own command line, run by being imported
+        raise BadRequest(
+            f"{what} ended the program (sys.exit({error.code!r})).",
+            param="target",
+            hint='Put what the file does when run itself under `if __name__ == "__main__":`.',
+        ) from error
     except Exception as error:
         at = place(error, near)
         raise BadRequest(
