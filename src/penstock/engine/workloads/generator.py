@@ -118,6 +118,7 @@ def load(
         raise BadRequest(f"{tokens} new tokens show no decode.", param="tokens", hint="Ask for 2 or more.")
     weights = "auto" if dtype is None else saved.dtype_of(dtype)
     transformers = failures.needed("transformers", "A text generator")
+    failures.named(transformers, "AutoModelForCausalLM")
     where = saved.device_of(device)
     model = _loaded(transformers, folder, weights)
     failures.run(lambda: model.eval().to(where), f"Moving {folder} to {where}")

@@ -143,8 +143,8 @@ def load(
     folder = Path(path)
     kind = class_name(folder)
     weights = None if dtype is None else saved.dtype_of(dtype)
-    diffusers = failures.needed("diffusers", "A pipeline")
-    if not hasattr(diffusers, kind):
+    diffusers: Any = failures.needed("diffusers", "A pipeline")
+    if failures.named(diffusers, kind) is None:
         raise BadRequest(
             f"diffusers {diffusers.__version__} has no {kind}, which {folder / 'model_index.json'} names.",
             param="target",
