@@ -66,10 +66,13 @@ def called(environ, *words, cwd=None):
 
 
 @pytest.mark.parametrize("name", traces.ALL)
-def test_a_trace_file_needs_no_torch(name, without_torch):
+def test_a_trace_file_needs_no_torch(name, without_torch, tmp_path):
     """Its JSON is all of stdout, in the promised shape; progress is on stderr."""
-    done = called(without_torch, str(traces.path(name)), "--json")
+    files = ("--report", "out.html", "--speedscope", "out.json")
+    done = called(without_torch, str(traces.path(name)), "--json", *files, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    held_to(json.loads((tmp_path / "out.json").read_text(encoding="utf-8")))
+    assert (tmp_path / "out.html").stat().st_size < 4_000_000
     told = json.loads(done.stdout)
     assert list(told)[:4] == ["device", "stages", "kernels", "findings"]
     assert set(DEVICE) <= set(told["device"])

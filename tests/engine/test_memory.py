@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.engine.measure import memory
@@ -140,6 +140,7 @@ def test_growth_on_a_device():
     assert found.by_stage["unet"] == 750 + 3 * 7
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 10**6), st.integers(3, 50), st.integers(0, 10**9))
 def test_growth_is_the_slope_whatever_the_first_step_keeps(base: int, slope: int, steps: int, first: int):
     after = [first, *(base + slope * step for step in range(steps))]

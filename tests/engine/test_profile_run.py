@@ -272,6 +272,26 @@ def test_without_geglu_there_is_no_kernel_to_show():
     assert expected_compiled(counting.count(plain.call)) == ("nothing to fuse: as many kernels as eager",)
 
 
+def test_like_chains_are_expected_together():
+    """Of what is compiled alone; those that save most kernels first."""
+    chain = counting.Chain
+    counts = counting.Counts(
+        ops=20,
+        pointwise_chains=(
+            chain(ops=("mul", "add"), count=1, bytes=4, fused_bytes=2, module="unet.up.0.block"),
+            chain(ops=("mul", "add"), count=2, bytes=8, fused_bytes=4, module="unet.up.0"),
+            chain(ops=("gelu", "mul", "add"), count=2, bytes=8, fused_bytes=4, module="vae.decoder"),
+            chain(ops=("add", "div"), count=4, bytes=8, fused_bytes=4, module="unet.up.01"),
+        ),
+    )
+    assert expected_compiled(counts, ("unet.up.0", "vae")) == (
+        "at most 13 kernels, for 7 pointwise ops need none of their own",
+        "2 x one kernel for gelu, mul, add",
+        "3 x one kernel for mul, add",
+    )
+    assert expected_compiled(counts, ("text",)) == ("nothing to fuse: as many kernels as eager",)
+
+
 def test_a_pipeline_s_places_are_its_blocks_and_decode(tiny_sdxl):
     """The denoiser block by block, the autoencoder's decode; not ``pipe.vae``, whose forward nobody calls."""
     from penstock.engine.workloads.pipeline import PipelineWorkload  # noqa: PLC0415 - with the pipeline's fixture

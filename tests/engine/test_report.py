@@ -183,6 +183,10 @@ def test_kernels_of_one_name_are_one_area():
     assert len(found) == 60
     assert sum(one[1] for one in found) == sum(row.total_ms for row in rows)
     assert any(name == "31 more kernels" for name, *_ in found)
+    flash = KernelRow(
+        name="void cutlass::pytorch_flash", count=1, total_ms=1, means="flash attention", op="aten::mm"
+    )
+    assert family(flash) == "attention"
     assert family(KernelRow(name="triton_poi_fused_gelu_mul_0", count=1, total_ms=1)) == "pointwise"
     assert (
         family(KernelRow(name="Cijk_Ailk", count=1, total_ms=1, means="GEMM 128x64 bf16 tn added")) == "GEMM"
@@ -368,3 +372,32 @@ def test_wheel_keys_and_search_move_the_timeline(big):
     assert said["one"]
     assert said["said"].startswith("n")
     assert said["found"] == "2200 bars, 3.300 ms"
+
+
+@needs_node
+def test_the_pointer_moves_and_chooses(big):
+    """A drag pans by as much as it is long; a click chooses the bar under it; a double click shows that bar."""
+    said = in_node(
+        STUB
+        + """
+        const on = (kind, x, y) => listeners["timeline-canvas:" + kind](
+          { clientX: x, clientY: y, pointerId: 1, preventDefault() {} });
+        const y = running.held.rows[0].y + 5, out = {};
+        running.acts.in(); running.acts.in();
+        const before = running.state.view;
+        on("pointerdown", 500, y); on("pointermove", 400, y); on("pointerup", 400, y);
+        out.moved = (running.state.view.from - before.from) / (before.to - before.from);
+        out.none = running.state.chosen;
+        on("pointerdown", 508, y); on("pointerup", 508, y);
+        out.chosen = running.state.chosen !== null && running.state.chosen[0] === 0;
+        on("dblclick", 508, y);
+        const s = running.state.chosen, now = running.state.view;
+        out.inside = now.from <= s[3] && now.to >= s[3] + s[4] && now.to - now.from < 20;
+        console.log(JSON.stringify(out));
+        """,
+        str(big),
+    )
+    assert abs(said["moved"] - 100 / 984) < 1e-9
+    assert said["none"] is None
+    assert said["chosen"]
+    assert said["inside"]

@@ -36,6 +36,19 @@ TORCHLESS = {
     "penstock.engine.measure.timeline",
     "penstock.engine.measure.trace",
     "penstock.engine.workloads.workload",
+    "penstock.engine.lab.document",
+    "penstock.engine.lab.figures",
+    "penstock.engine.lab.hops",
+    "penstock.engine.lab.points",
+    "penstock.engine.lab.pricing",
+    "penstock.engine.lab.report.markup",
+    "penstock.engine.lab.report.page",
+    "penstock.engine.lab.report.roofline",
+    "penstock.engine.lab.report.sections",
+    "penstock.engine.lab.report.timeline",
+    "penstock.engine.lab.report.treemap",
+    "penstock.engine.lab.report.waterfall",
+    "penstock.engine.lab.speedscope",
 }
 """Engine modules that a trace file needs: torch is not imported by them, and by nothing of ``measure.findings``."""
 LONERS = "dialects"

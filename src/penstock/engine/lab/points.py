@@ -11,13 +11,14 @@ _OF_ROOF = 0.1
 
 
 def points(kernels: Iterable[KernelRow], peaks: Peaks | None) -> tuple[RooflinePoint, ...]:
-    """One point per kernel's name and op, the longest first; rows of a replay, whose op is not known, are left out."""
+    """One point per kernel's meaning (else its name) and op, the longest first; rows of a replay, whose op is not known, are left out."""
     sums: dict[tuple[str, str], tuple[int, int, float, int]] = {}
     for row in kernels:
         if row.flops is None or row.bytes is None or not row.attributed or row.total_ms <= 0:
             continue
-        flops, moved, ms, count = sums.get((row.name, row.op), (0, 0, 0.0, 0))
-        sums[row.name, row.op] = (flops + row.flops, moved + row.bytes, ms + row.total_ms, count + row.count)
+        key = (row.means or row.name, row.op)
+        flops, moved, ms, count = sums.get(key, (0, 0, 0.0, 0))
+        sums[key] = (flops + row.flops, moved + row.bytes, ms + row.total_ms, count + row.count)
     found = [
         RooflinePoint(
             name=f"{op} ({name})" if op else name,

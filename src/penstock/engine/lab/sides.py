@@ -58,9 +58,9 @@ def _side(workload: Workload, name: str, counts: Counts | None) -> Side:
         refused = compile_refusal(torch.device(workload.device))
         if refused:
             return Side(name=name, call=workload.call, output=workload.call, refused=refused)
-        return _switched_side(
-            workload, name, compiled_places(workload), expected_compiled(counts), prepared=True
-        )
+        places = compiled_places(workload)
+        within = _names(workload, places) if workload.kind == "pipeline" else ("",)
+        return _switched_side(workload, name, places, expected_compiled(counts, within), prepared=True)
     if name == "kernels":
         places, reasons = kernel_places(workload)
         refused = "" if places else _why_none(reasons)
@@ -226,14 +226,30 @@ def expected_eager(counts: Counts | None) -> tuple[str, ...]:
     return (f"{counts.ops} kernels, one for each op that moves something: {', '.join(told)}",)
 
 
-def expected_compiled(counts: Counts | None) -> tuple[str, ...]:
-    """The chains of pointwise ops as one kernel each."""
+def expected_compiled(counts: Counts | None, within: Sequence[str] = ("",)) -> tuple[str, ...]:
+    """The chains of pointwise ops as one kernel each. ``within``: dotted names of what is compiled; "" is all of it."""
     if counts is None:
         return ()
-    if not counts.pointwise_chains:
+    like: dict[tuple[str, ...], int] = {}
+    for chain in counts.pointwise_chains:
+        if any(not name or chain.module == name or chain.module.startswith(f"{name}.") for name in within):
+            like[chain.ops] = like.get(chain.ops, 0) + chain.count
+    if not like:
         return ("nothing to fuse: as many kernels as eager",)
-    fused = sum((len(chain.ops) - 1) * chain.count for chain in counts.pointwise_chains)
-    told = [
-        f"{chain.count} x one kernel for {', '.join(chain.ops)}" for chain in counts.pointwise_chains[:_SHOWN]
-    ]
+    fused = sum((len(ops) - 1) * count for ops, count in like.items())
+    ranked = sorted(like.items(), key=lambda one: -(len(one[0]) - 1) * one[1])
+    told = [f"{count} x one kernel for {', '.join(ops)}" for ops, count in ranked[:_SHOWN]]
+    if len(ranked) > _SHOWN:
+        told.append(f"{sum(count for _, count in ranked[_SHOWN:])} x one kernel for other chains")
     return (f"at most {counts.ops - fused} kernels, for {fused} pointwise ops need none of their own", *told)
+
+
+def _names(workload: Workload, places: Sequence[Place]) -> tuple[str, ...]:
+    """Dotted names of what is switched, as the counter has them."""
+    owners = {id(owner) for owner, _, _ in places}
+    return tuple(
+        f"{part}.{name}" if name else part
+        for part, root in workload.modules().items()
+        for name, module in root.named_modules()
+        if id(module) in owners
+    )

@@ -117,11 +117,16 @@ def spent(samples: Samples, most_s: float) -> bool:
     return len(samples.ms) >= MOST_SAMPLES or (len(samples.ms) > 0 and samples.wall_s >= most_s)
 
 
-def settled(ms: Sequence[float]) -> bool:
+def settled(ms: Sequence[float], window: int = WINDOW) -> bool:
     """Whether times have stopped falling: two windows, the second not clearly below the first."""
-    if len(ms) < 2 * WINDOW:
+    if len(ms) < 2 * window:
         return False
-    return median(ms[-WINDOW:]) >= (1 - SETTLED) * median(ms[-2 * WINDOW : -WINDOW])
+    return median(ms[-window:]) >= (1 - SETTLED) * median(ms[-2 * window : -window])
+
+
+def window_of(first_ms: float, most_s: float) -> int:
+    """How many calls a window of the warm-up holds: one where warming up by more would eat the time for samples."""
+    return WINDOW if first_ms / 1e3 * 4 * WINDOW < most_s else 1
 
 
 def repeats(call_ms: float, sample_ms: float) -> int:
@@ -166,7 +171,8 @@ def warnings(samples: Samples, clock: str) -> tuple[str, ...]:
     if not samples.settled:
         said.append(f"not settled after {samples.warmup} calls of warm-up: the times were still falling")
     if len(samples.ms) < LEAST_SAMPLES:
-        said.append(f"only {len(samples.ms)} samples: the call is slow for the time it was given")
+        taken = f"{len(samples.ms)} sample{'s' if len(samples.ms) > 1 else ''}"
+        said.append(f"only {taken}: the call is slow for the time it was given")
     return tuple(said)
 
 
@@ -175,13 +181,14 @@ def _warm(call: Call, clock: Watch, most_s: float) -> Samples:
     begun_s = clock.wall_s()
     first_ms = _lap(call, clock, 1)
     ms: list[float] = []
-    while not settled(ms) and len(ms) < MOST_WARMUP and clock.wall_s() - begun_s < most_s:
+    window = window_of(first_ms, most_s)
+    while not settled(ms, window) and len(ms) < MOST_WARMUP and clock.wall_s() - begun_s < most_s:
         ms.append(_lap(call, clock, 1))
     typical_ms = median(ms[-WINDOW:]) if ms else first_ms
     return Samples(
         first_ms=first_ms,
         warmup=1 + len(ms),
-        settled=settled(ms) or len(ms) < 2 * WINDOW,
+        settled=settled(ms, window) or len(ms) < 2 * window,
         per_sample=repeats(typical_ms, SAMPLE_MS.get(clock.clock, 0.2)),
         ms=[],
         wall_s=clock.wall_s() - begun_s,

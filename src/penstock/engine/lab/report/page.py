@@ -5,7 +5,7 @@ from importlib.resources import files
 from penstock.engine.lab.figures import shown_name
 from penstock.engine.lab.report import roofline, sections
 from penstock.engine.lab.report.markup import Html, data, joined, tag
-from penstock.engine.lab.report.timeline import timeline_data
+from penstock.engine.lab.report.timeline import MOST, timeline_data
 from penstock.engine.lab.report.treemap import treemap
 from penstock.engine.measure.records import Profile
 
@@ -99,6 +99,8 @@ def _timeline(profile: Profile) -> Html:
         "Wheel with Ctrl (or after a click) zooms, drag and Shift+wheel move, double click shows one bar, "
         "arrows, +, -, 0, n and p do the same by keyboard."
     )
+    if len(profile.timeline) >= MOST:
+        hint += f" Shown are {MOST:,} bars: stages, waits and kernels before the shortest operators."
     longest = sorted(profile.timeline, key=lambda one: -one.dur_us)[:20]
     rows = [
         [

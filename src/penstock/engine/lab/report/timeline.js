@@ -3,6 +3,7 @@
 // row, and bars narrower than a pixel are drawn once a pixel, so that 20,000 of them move at the screen's pace.
 const PenstockTimeline = (() => {
   const ROW = 18, LANE = 20, AXIS = 24, GUTTER = 8, LEAST_US = 0.05;
+  const TALLEST = 32000; // pixels of a canvas; browsers draw nothing on a taller one
 
   // data as penstock.engine.lab.report.timeline writes it -> rows with their slices, sorted by start
   function model(data) {
@@ -103,7 +104,7 @@ const PenstockTimeline = (() => {
 
     function draw() {
       state.asked = false;
-      const width = canvas.clientWidth, ratio = window.devicePixelRatio || 1, inner = Math.max(1, width - 2 * GUTTER);
+      const width = canvas.clientWidth, ratio = Math.min(window.devicePixelRatio || 1, TALLEST / held.height), inner = Math.max(1, width - 2 * GUTTER);
       if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(held.height * ratio)) {
         canvas.width = Math.round(width * ratio);
         canvas.height = Math.round(held.height * ratio);

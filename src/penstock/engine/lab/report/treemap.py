@@ -16,11 +16,11 @@ WIDTH, HEIGHT = 1000, 420
 MOST = 60
 """More than this are not told apart; the rest is one area."""
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("GEMM", ("gemm", "aten::mm", "addmm", "linear", "bmm", "cutlass", "cijk_", "matmul")),
     ("attention", ("attention", "flash", "fmha", "sdpa", "softmax")),
     ("convolution", ("conv", "implicit", "winograd")),
+    ("GEMM", ("gemm", "aten::mm", "addmm", "linear", "bmm", "cutlass", "cijk_", "matmul", "matrix multiply")),
     ("norm", ("norm",)),
-    ("copy", ("memcpy", "memset", "copy", "cat", "fill", "transpose")),
+    ("copy", ("memcpy", "memset", "memory set", "copy", "cat", "fill", "transpose", "layout", "reshape")),
     ("pointwise", ("pointwise", "elementwise", "triton_poi", "vectorized", "gelu", "silu", "mul", "add")),
 )
 """Family -> words in the name, the decoded name or the op; the first that fits."""
@@ -38,8 +38,12 @@ class Area(Struct, frozen=True):
 
 def family(row: KernelRow) -> str:
     """The kernel's family, for its colour."""
-    said = f"{row.means} {row.name} {row.op}".lower()
-    return next((name for name, words in FAMILIES if any(word in said for word in words)), OTHER)
+    for said in (row.means, row.op, row.name):  # what is decoded is surer than what the name happens to hold
+        lower = said.lower()
+        found = next((name for name, words in FAMILIES if any(word in lower for word in words)), "")
+        if found:
+            return found
+    return OTHER
 
 
 def squarified(weights: Sequence[float], width: float, height: float) -> list[Area]:
