@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 all: check test
 
-NATIVE := hatch_build.py $(wildcard src/penstock/*/*.pyx src/penstock/*/*.pxi)
+NATIVE := hatch_build.py $(wildcard src/penstock/*/*.pyx src/penstock/*/*.pxi src/penstock/*/*/*.pyx)
 
 $(BIN)/penstock: pyproject.toml $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \

@@ -17,7 +17,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = tuple(
     Path("src/penstock", name)
-    for name in ("gateway/_shortcut", "ledger/_rows", "routing/_gcra", "server/_express")
+    for name in (
+        "gateway/_shortcut",
+        "ledger/_rows",
+        "ledger/_till",
+        "ledger/postgres/_copy",
+        "routing/_gcra",
+        "server/_express",
+    )
 )
 
 

@@ -109,7 +109,8 @@ API_PATHS: dict[str, str] = {
     "DELETE /admin/organisations/{name}": "Removes it. 409 while a team made at run time belongs to it.",
     "GET /admin/budgets": (
         "Every budget in force, with whose it is (`kind`, `of`, `user`), what all workers and nodes have spent in its window "
-        "as far as is known (`spent_usd`, `left_usd`; null of the user `*`), and when that began and ends."
+        "as far as is known (`spent_usd`, `left_usd`; null of the user `*`), what of that calls in the ledger account for (`in_ledger_usd`) and what "
+        "not (`withheld_usd`: killed runs had leased it, calls of unknown cost have held it; null where not known), and when the window began and ends."
     ),
     "PUT /admin/budgets/{kind}/{name}": (
         "Sets a budget of a `key`, `team` or `organisation` made at run time: the fields of a budget. It replaces the one of "

@@ -177,6 +177,7 @@ def test_mistakes_are_told(capsys, tmp_path):
         "no.json": [str(tmp_path / "no.json")],
         "There is no ledger": ["--trace", "x", "--db", str(tmp_path / "none.db")],
         "--shapes 0 is too small": ["mlp", "--shapes", "0"],
+        "is no name for a trace": ["mlp", "--capture", str(tmp_path / "out.txt")],
     }
     for word, words in cases.items():
         assert word in refused(capsys, *words), word

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from penstock.cli.main import run
 from penstock.engine.measure import trace
 from tests.engine import traces
-from tests.engine.test_cli_profile import called, refused, shown
+from tests.engine.test_cli_profile import refused, shown
 from tests.engine.test_profile_money_and_hops import ledger  # noqa: F401 - a fixture
 from tests.engine.test_speedscope import held_to
 from tests.house.source import SRC
@@ -80,15 +81,24 @@ def test_a_real_pipeline_from_the_command_line(tiny_sdxl_dir, environ, tmp_path)
     assert trace.load(tmp_path / "out.json.gz")
 
 
-def test_a_module_of_the_user_s(environ, tmp_path):
-    """Its children are its stages; what it prints is not on stdout."""
-    (tmp_path / "mine.py").write_text(MODULE)
-    done = called(environ, "mine.py:build", "--quick", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+def test_a_module_of_the_user_s(tmp_path, capsys, monkeypatch):
+    """Its children are its stages; what it prints is not on stdout; a variant that cannot be had says why."""
+    (tmp_path / "ours.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    words = ["ours.py:build", "--quick", "--compare", "eager,kernels", "--seconds", "0.2", "--json"]
+    assert run(["profile", *words]) == 0
+    caught = capsys.readouterr()
+    told = json.loads(caught.out)
     assert {"model.first", "model.last", "unattributed"} <= {row["name"] for row in told["stages"]}
     assert told["facts"]["flops"] == 2 * 4 * (16 * 32 + 32 * 8)
-    assert "the user's own words" in done.stderr
+    assert "the user's own words" in caught.err
+    eager, kernels = told["variants"]
+    assert "2 x aten::addmm" in eager["expected"][0]
+    assert {(row["name"], row["count"]) for row in eager["kernels"]} == {
+        ("aten::addmm", 2),
+        ("aten::gelu", 1),
+    }
+    assert "GEGLU" in kernels["refused"]
 
 
 def test_a_module_that_fails(tmp_path, capsys, monkeypatch):

@@ -18,8 +18,8 @@ from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize
 from penstock.engine.lab.probes import guiding, watching
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
-from penstock.engine.measure.findings import guidance, layout, live, precision
-from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Seen, Tiling
+from penstock.engine.measure.findings import guidance, layout, live, precision, quantised
+from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Quantised, Seen, Tiling
 from penstock.engine.workloads.pipeline import PipelineWorkload
 from tests.engine import faults
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
@@ -445,6 +445,16 @@ def test_quantised_and_not_compiled_and_compiled_by_the_fix(tiny_sdxl: Any):
     assert code(said) == "pipe.unet.compile_repeated_blocks(fullgraph=True)"
     assert said.facts["quantised_weights"] == said.facts["uncompiled"] > 0
     assert "Int8Tensor" in said.evidence
+    by_eager = partial(tiny_sdxl.unet.compile_repeated_blocks, backend="eager")
+    mend(said, pipe=SimpleNamespace(unet=SimpleNamespace(compile_repeated_blocks=by_eager)))
+    seen = look(pipeline(tiny_sdxl, output_type="pt"))
+    assert found(seen, "quantised-without-compile") == []
+    (unet,) = [part for part in seen.parts if part.name == "unet"]
+    assert unet.quantised.weights == said.facts["quantised_weights"]
+    assert all(
+        place.forward_calls == 2 for place in unet.compiled
+    )  # one call a step and block, each in a graph
+    assert found(seen, "compiled-nothing") == []
 
 
 def test_quantised_in_compiled_regions_is_no_fault():
@@ -466,6 +476,15 @@ def test_quantised_in_compiled_regions_is_no_fault():
     assert seen.compilation.graphs > 0
     assert found(seen, "quantised-without-compile") == []
     assert seen.parts[0].quantised.weights == 2
+
+
+def test_quantised_weights_outside_the_repeated_blocks_need_the_whole_compiled():
+    """Where the blocks are compiled already and something is left, compiling the blocks again would not help."""
+    part = Part(
+        name="unet", path="pipe.unet", repeated_blocks=True, quantised=Quantised(weights=9, uncompiled=2)
+    )
+    (said,) = quantised.find(Seen(parts=(part,)))
+    assert code(said) == "pipe.unet.compile()"
 
 
 def test_plain_weights_are_not_quantised():

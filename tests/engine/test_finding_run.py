@@ -246,7 +246,7 @@ def test_a_module_that_keeps_every_steps_tensors_is_named_with_its_list():
     seen = look(workload)
     (said,) = found(seen, "memory-growth")
     assert said.facts["bytes_a_step"] == 64 * 64 * 4
-    assert "pipe.unet.history holds 6 tensors more" in said.evidence
+    assert "pipe.unet.history holds 6 more tensors" in said.evidence
     assert code(said) == "pipe.unet.history.clear()"
     workload.unet.keeps = False
     workload.after = lambda: mend(said, pipe=workload)["pipe"] and None
@@ -540,6 +540,31 @@ def test_a_pipeline_is_left_as_it_was(tiny_sdxl: Any):
     }  # its own state, set anew by each run
     assert set(vars(workload.root.scheduler)) == set(vars(tiny_sdxl.scheduler))
     assert torch.equal(workload.call(), result)
+
+
+class Counting(Staged):
+    """Counts its calls."""
+
+    calls = 0
+
+    def call(self) -> Any:
+        self.calls += 1
+        return super().call()
+
+    def with_batch(self, batch: int) -> Callable[[], Any]:
+        return self.call
+
+
+def test_without_being_asked_a_probe_runs_the_thing_twice():
+    """The first run, and the watched one; a quick one is timed a few times more."""
+    with OpClock(per_item_us=1000.0) as clock:
+        slow = Counting(Lazy())
+        look(slow, clock=clock)
+        assert slow.calls == 2
+    with OpClock() as clock:
+        quick = Counting(Lazy())
+        look(quick, clock=clock)
+    assert 2 < quick.calls < 100
 
 
 class Failing(Staged):

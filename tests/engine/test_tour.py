@@ -159,6 +159,8 @@ def test_default_sizes_and_hidden_width():
         ("mlp", {"shape": (1, 2)}, "batch, sequence, width"),
         ("mlp", {"shape": (0, 2, 3)}, "batch, sequence, width"),
         ("mlp", {"dtype": "int4"}, "no dtype"),
+        ("mlp", {"device": "gpu"}, "'gpu' is no device"),
+        ("mlp", {"device": "cuda:99"}, "cuda:99 is none of them"),
     ],
 )
 def test_mistakes_are_told(step, options, said):

@@ -177,6 +177,7 @@ def test_wrong_names_are_told(write, spec, said, hint):
         ),
         ("import nothing_like_it\n", "mine.py:3 in <module>: ModuleNotFoundError", "itself"),
         ("def build(:\n", "Importing mine.py failed", "itself"),
+        ("import sys\nsys.exit(3)\n", "ended the program (sys.exit(3))", "__main__"),
     ],
 )
 def test_wrong_builds_are_told(write, text, said, hint):

@@ -1,8 +1,9 @@
 """Pipelines from their directories: real loading, stages that are really called, and what each mistake is told."""
 
-import builtins
 import json
+import logging
 import shutil
+import types
 from collections import Counter
 from contextlib import contextmanager
 from functools import wraps
@@ -91,6 +92,7 @@ def test_a_dtype_is_a_dtype(tiny_sdxl_dir):
     """bf16 weights, everywhere; an unknown one is told."""
     loaded = pipeline.load(tiny_sdxl_dir, dtype="bf16", steps=1)
     assert {p.dtype for part in loaded.modules().values() for p in part.parameters()} == {torch.bfloat16}
+    refused("'gpu' is no device", "cuda:1", tiny_sdxl_dir, device="gpu")
     refused("'int3' is no dtype", "fp32, bf16, fp16", tiny_sdxl_dir, dtype="int3")
 
 
@@ -170,4 +172,28 @@ def test_a_missing_extra_is_told_with_its_pip_line(tiny_sdxl_dir, monkeypatch):
 
     monkeypatch.setattr(failures, "import_module", broken)
     refused("cannot be imported", "pip uninstall torchvision", tiny_sdxl_dir)
-    assert builtins.__import__ is not absent
+
+
+class Breaking(types.ModuleType):
+    """A package whose parts are imported as they are named, beside a torchvision of another build."""
+
+    __version__ = "0"
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"Failed to import {name} because of: operator torchvision::nms does not exist")
+
+
+def test_a_broken_torchvision_is_told_where_it_shows(tiny_sdxl_dir, monkeypatch):
+    """diffusers and transformers import their parts late: the package itself is there."""
+    monkeypatch.setattr(failures, "import_module", lambda name: Breaking(name))
+    refused("cannot be imported", "pip uninstall torchvision", tiny_sdxl_dir)
+
+
+def test_what_libraries_log_at_import_is_not_shown(caplog):
+    """And what they log later is."""
+    log = logging.getLogger("somebody")
+    with failures.hushed():
+        log.warning("an optional part is missing")
+        log.error("broken")
+    log.warning("weights are missing")
+    assert [record.message for record in caplog.records] == ["broken", "weights are missing"]

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
@@ -171,6 +172,27 @@ def test_budgets_are_set_and_removed_one_by_one(tmp_path, sim):
         refused = api(gateway, "DELETE", "/budgets/team/search/month", status=404)
         assert "It has: 'day'." in said(refused)
         assert [one["name"] for one in api(gateway, "GET", "/budgets")["data"]] == ["day"]
+
+
+def test_what_a_killed_run_had_leased_is_shown_apart(tmp_path, sim):
+    """Counted as spent, in no entry: the counter is the ledger's sum and what is withheld, to the nano-dollar."""
+    with started(tmp_path, sim) as gateway:
+        key = api(gateway, "POST", "/keys", {"name": "a"}, 201)["key"]
+        api(gateway, "PUT", "/budgets/key/a", {"limit_usd": "10", "period": "day"})
+        assert called(gateway, key) == (200, "")
+        in_ledger_nusd = ledger_sum(tmp_path)
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert (row["in_ledger_usd"], row["withheld_usd"]) == (usd_text(in_ledger_nusd), "0")
+        gateway.signal(signal.SIGKILL)
+        gateway.join()
+    with started(tmp_path, sim) as gateway:
+        (row,) = api(gateway, "GET", "/budgets")["data"]
+        assert row["in_ledger_usd"] == usd_text(in_ledger_nusd)
+        spent_nusd, withheld_nusd = (
+            round(Decimal(row[name]) * NANO_PER_USD) for name in ("spent_usd", "withheld_usd")
+        )
+        assert spent_nusd == in_ledger_nusd + withheld_nusd
+        assert 0 < withheld_nusd <= NANO_PER_USD // 2  # a slice: at most some percent of the limit
 
 
 def test_a_budget_set_at_run_time_holds_and_outlives_the_process(tmp_path, sim):

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import event, example, given
@@ -16,7 +16,6 @@ from penstock.base.money import Price
 from penstock.base.usage import service_tier_of
 from penstock.dialects.openai_chat.relay import WholeRelay
 from penstock.dialects.openai_chat.shapes import stop_reason
-from penstock.gateway.attempt import Toll
 from penstock.ledger.prices import price_lines
 from penstock.ledger.rows import encode
 from penstock.routing.limits import KeyLimits
@@ -148,7 +147,7 @@ class Calm:
 def shape_of(row: PriceRow) -> Any:
     assert express.native is not None
     shape = express.native.Shape()
-    shape.app, shape.toll = Calm, Calm
+    shape.app = Calm
     shape.decode, shape.tiers, shape.stops = express._decode, service_tier_of, stop_reason
     one, two = row.units["input"], row.units["output"]
     shape.in_pico, shape.in_per, shape.out_pico, shape.out_per = one.pico_usd, one.per, two.pico_usd, two.per
@@ -190,7 +189,6 @@ def test_what_is_understood_of_a_reply_is_what_the_relay_reads(
         relay.upstream_id,
         relay.stopped,
         relay.native_stop,
-        relay.content_bytes,
         cost,
         encode(lines).decode(),
     )
@@ -338,9 +336,55 @@ def test_a_budget_that_cannot_be_asked_is_asked_again(tmp_path: Path, monkeypatc
     with two_ways(tmp_path, CONFIG.replace("server: {max", RICH + "server: {max")) as pair:
         side = pair.sides[0]
 
-        def fails(toll: Toll, *_: Any) -> bool:
-            raise RuntimeError(toll)
+        class Broken:
+            def take(self, *_: Any) -> bool:
+                raise RuntimeError
 
-        monkeypatch.setattr(Toll, "take", fails)
+        monkeypatch.setattr("penstock.server.express.toll_of", lambda *_: Broken())
         assert taught(side, ask(max_tokens=5), [request(ask(max_tokens=5), ADMIN)], ADMIN) == [200]
         assert not side.express
+
+
+def test_a_fault_after_the_reply_came_costs_no_money_twice_and_keeps_none(tmp_path: Path):
+    """Between the provider's reply and ours: the call is settled and in the ledger, and nothing stays reserved."""
+
+    class Sick:
+        _records: ClassVar = {1: 1}
+
+        def untroubled(self, *_: Any) -> bool:
+            return True
+
+        def ok(self, *_: Any) -> None:
+            raise RuntimeError
+
+    with two_ways(tmp_path, CONFIG.replace("server: {max", RICH + "server: {max")) as pair:
+        side = pair.sides[0]
+        treasury = side.gateway.running.shared.kept.treasury
+
+        def figures() -> list[tuple[int, int]]:
+            found = [one.current for one in treasury.budgets.accounts.values() if one.current is not None]
+            return [(bucket.spent, bucket.reserved) for bucket in found]
+
+        side.warm(ask(max_tokens=5), ADMIN)
+        with connected(side) as sock:
+            stream = Stream(sock, time.monotonic())
+            for _ in range(2):
+                sock.sendall(request(ask(max_tokens=5), ADMIN))
+                assert next_answer(stream).status == 200
+            before = side.gateway.inside(figures)
+            shape = side.app.shape
+            assert shape is not None
+            well, shape.health = shape.health, Sick()
+            side.gateway.inside(side.forget)
+            sock.sendall(request(ask(max_tokens=5), ADMIN))
+            sock.settimeout(5)
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+            shape.health = well
+        side.settled()
+        after = side.gateway.inside(figures)
+        each = {now[0] - then[0] for now, then in zip(after, before, strict=True)}
+        assert [reserved for _, reserved in after] == [0] * len(after)
+        assert len(each) == 1
+        record = side.gateway.last_record()
+        assert each == {record.entries[0].cost_nusd}

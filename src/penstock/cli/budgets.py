@@ -92,8 +92,8 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
         print("There is no budget.")
         return 0
     table = Table(header_style="bold")
-    for title in ("whose", "budget", "limit", "spent", "left", "window", "mode", "from"):
-        money = title in ("limit", "spent", "left")
+    for title in ("whose", "budget", "limit", "spent", "withheld", "left", "window", "mode", "from"):
+        money = title in ("limit", "spent", "withheld", "left")
         table.add_column(title, justify="right" if money else "left", overflow="fold")
     for view in chosen:
         user = f", user {view['user']}" if view["user"] else ""
@@ -105,6 +105,7 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
             view["name"],
             f"${view['limit_usd']}",
             "-" if view["spent_usd"] is None else f"${view['spent_usd']}",
+            f"${view['withheld_usd']}" if _withheld(view) else "-",
             "-" if view["left_usd"] is None else f"${view['left_usd']}",
             f"{view['period']}, {view['timezone']}" + _until(view),
             mode,
@@ -112,9 +113,20 @@ def _list(args: argparse.Namespace, views: list[dict[str, Any]]) -> int:
         ]
         table.add_row(*(escape(str(cell)) for cell in cells))
     screen().print(table)
+    if any(_withheld(view) for view in chosen):
+        print(
+            "Withheld: part of what is spent that no call in the ledger accounts for. Runs that were killed had leased it, or "
+            "calls of unknown cost have held it. It is free again in the next window.",
+            file=sys.stderr,
+        )
     if args.url is None:
         print("What was spent a running gateway knows: ask it with --url.", file=sys.stderr)
     return 0
+
+
+def _withheld(view: dict[str, Any]) -> bool:
+    """Something is; not where it is not known, or not told (an older gateway)."""
+    return view.get("withheld_usd") not in (None, "0")
 
 
 def _until(view: dict[str, Any]) -> str:

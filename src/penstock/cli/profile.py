@@ -212,6 +212,10 @@ def _fitting(asked: "Asked") -> None:
             raise BadRequest(
                 f"{what}: --{given[0]} changes nothing.", param=f"--{given[0]}", hint="Leave it out."
             )
+    if asked.capture is not None and not asked.capture.name.endswith((".json", ".json.gz")):
+        raise BadRequest(
+            f"{asked.capture} is no name for a trace.", param="--capture", hint="End it in .json or .json.gz."
+        )
     only = {"tokens": "generator", "steps": "pipeline"}
     for name, kind in only.items():
         if getattr(asked, name) and asked.kind != kind:

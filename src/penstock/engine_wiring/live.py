@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from penstock.engine.lab import compare, sides
 from penstock.engine.lab import tour as guided
 from penstock.engine.lab.probes import probe
-from penstock.engine.lab.probes.sequence import told_by
+from penstock.engine.lab.probes.sequence import homes, told_by
 from penstock.engine.lab.run import Ports, run
 from penstock.engine.measure import attribution, counting, hardware, peaks, timeline, timing, trace
 from penstock.engine.measure.capture import capture
@@ -135,7 +135,12 @@ def _captured(workload: Workload, asked: Asked, path: Path) -> Path:
 
 
 def _counted(workload: Workload) -> Counts:
-    return counting.count(workload.call, modules=workload.modules(), device=workload.device)
+    return counting.count(
+        workload.call,
+        modules=workload.modules(),
+        device=workload.device,
+        on_cpu_by_design=homes(workload),
+    )
 
 
 def _faults(

@@ -11,7 +11,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, Forbidden
 from penstock.gateway.allowance import Allowance, no_entry, no_money
 from penstock.gateway.house import House, Provider
-from penstock.gateway.purse import Hold, Purse, Quote, Tariff, with_cap
+from penstock.gateway.purse import Hold, Purse, Quote, with_cap
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Outcome
 from penstock.ledger.budgets import Refused
@@ -54,29 +54,6 @@ def take(
             hold.settle(0)
         return False
     return hold
-
-
-class Toll:
-    """``charged``, for calls like one another: they differ in the length of their body alone."""
-
-    __slots__ = ("_allowance", "_tariff")
-
-    def __init__(self, allowance: Allowance, tariff: Tariff | None) -> None:
-        """``tariff``: where the allowance has a purse."""
-        self._allowance = allowance
-        self._tariff = tariff
-
-    def take(self, rid: str, body_bytes: int, tokens: int, now_s: float) -> Hold | bool:
-        """Rates, places and money: what is held, or True where there is no purse. False: nothing was taken."""
-        allowance, tariff = self._allowance, self._tariff
-        purse = allowance.purse
-        if purse is None or tariff is None:
-            return take(allowance, rid, None, tokens, now_s, 0.0)
-        return take(allowance, rid, tariff.of(body_bytes), tokens, now_s, purse.treasury.unix_s())
-
-    def leave(self, rid: str, estimated: int, used: int, now_s: float) -> None:
-        """The call is over, and has used so many tokens."""
-        self._allowance.leave(rid, estimated, used, now_s)
 
 
 Ready = tuple[Step, Outcome, str]

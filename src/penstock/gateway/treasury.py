@@ -97,13 +97,13 @@ class Treasury:
     __slots__ = (
         "_claims",
         "_clock",
-        "_due",
         "_hurry_at_s",
-        "_moved",
         "_period_s",
         "_recalled",
         "_sweep_at_s",
         "budgets",
+        "due",
+        "moved",
         "recalls",
         "sizes",
         "slices",
@@ -121,9 +121,11 @@ class Treasury:
         self.recalls = Recalls(self.slices)
         self._clock = clock
         self._claims = Together(self._send)
-        self._due: asyncio.Handle | None = None
+        self.due: asyncio.Handle | None = None
+        """The next look at what is due; None: nothing runs yet (``wake``)."""
         self._hurry_at_s = 0.0
-        self._moved: set[Bucket] = set()
+        self.moved: set[Bucket] = set()
+        """Whose figures have changed since ``hand_over``; always the same set."""
         self._period_s = QUIET_S
         self._sweep_at_s = 0.0
         self._recalled: set[tuple[str, str]] = set()
@@ -162,8 +164,8 @@ class Treasury:
 
     def reserve(self, path: Path, rid: str, amount_nusd: int, now_s: float) -> Reservation | Refused | Short:
         """Within what this process has leased. ``Short``: the store may have more (``obtain``). ``now_s`` is unix time."""
-        if self._due is None:
-            self._wake()
+        if self.due is None:
+            self.wake()
         answer = self.budgets.reserve(path, rid, amount_nusd, now_s)
         if type(answer) is Reservation:
             return answer
@@ -206,7 +208,7 @@ class Treasury:
             if held and self._lend(held, more_nusd, running=True):
                 answer = self.budgets.extend(rid, more_nusd, now_s)
         if isinstance(answer, Reservation):
-            self._moved.update(answer.buckets)
+            self.moved.update(answer.buckets)
         return answer
 
     def _lend(self, buckets: tuple[Bucket, ...], more_nusd: int, *, running: bool = False) -> bool:
@@ -228,9 +230,9 @@ class Treasury:
         now_s = self._clock.monotonic_s()
         if now_s >= self._hurry_at_s and not self._claims.busy:
             self._hurry_at_s = now_s + 2 * BUSY_S
-            if self._due is not None:
-                self._due.cancel()
-            self._due = asyncio.get_running_loop().call_soon(self._tick)
+            if self.due is not None:
+                self.due.cancel()
+            self.due = asyncio.get_running_loop().call_soon(self._tick)
 
     async def refill(self, rid: str, more_nusd: int, least_nusd: int) -> Refused | None:
         """More for a running call that must wait for it: ``more_nusd``, or what there is from ``least_nusd`` on.
@@ -260,11 +262,14 @@ class Treasury:
     def settle(self, held: Reservation, spent_nusd: int) -> None:
         """What a call really cost, instead of what it held."""
         self.budgets.settle(held.id, spent_nusd)
-        self._moved.update(held.buckets)
+        self.moved.update(held.buckets)
 
     def hand_over(self) -> None:
         """Tell the watch which buckets' figures have moved. Some moments later, so that a call need not."""
-        moved, self._moved = self._moved, set()
+        moved = [*self.moved]
+        self.moved.clear()
+        for bucket in moved:
+            bucket.moved = False
         if self.watch is not None:
             for bucket in moved:
                 self.watch(bucket)
@@ -280,9 +285,10 @@ class Treasury:
         for grant in grants:
             self.slices.learn(grant, now_s)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Money is about to be held: from now on what is due is looked after."""
         self._period_s = BUSY_S
-        self._due = asyncio.get_running_loop().call_later(BUSY_S, self._tick)
+        self.due = asyncio.get_running_loop().call_later(BUSY_S, self._tick)
 
     def _tick(self) -> None:
         """What is due goes out; nothing for a while: ever more seldom."""
@@ -290,18 +296,18 @@ class Treasury:
         if now_s >= self._sweep_at_s:
             self._sweep_at_s = now_s + SWEEP_S
             for held in self.budgets.sweep(now_s):
-                self._moved.update(held.buckets)
-        if self._moved:
+                self.moved.update(held.buckets)
+        if self.moved:
             self.hand_over()
         claims = self.slices.claims(now_s)
         self._period_s = BUSY_S if claims else min(QUIET_S, self._period_s * 2)
-        self._due = asyncio.get_running_loop().call_later(self._period_s, self._tick)
+        self.due = asyncio.get_running_loop().call_later(self._period_s, self._tick)
         self._claims.tell(claims)
 
     async def aclose(self) -> None:
         """At a clean stop: everything unspent goes back."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        if self.due is not None:
+            self.due.cancel()
+            self.due = None
         await self.exchange(self.slices.leave(self._clock.unix_s()))
         await self.store.aclose()

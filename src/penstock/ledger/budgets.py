@@ -19,17 +19,23 @@ Rules
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from pathlib import Path as FilePath
+from typing import Literal, cast
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from penstock.base.money import usd_text
+from penstock.base.native import load_native
 from penstock.ledger.periods import Period, window_at
 
 Mode = Literal["hard", "soft"]
 Code = Literal["budget-exhausted", "budget-held", "budget-too-small", "lease-ended"]
 
+native, missing = load_native("penstock.ledger", "_till", FilePath(__file__).parent)
+"""Buckets whose figures native code counts (_till.pyx). ``missing``: why there are none; "" where there are."""
+_NATIVE_MOST_NUSD = 2**60
+"""A thousand times what a configuration may say (config.rates): beyond that Python counts."""
 RETRY_HELD_S = 1.0
 """When running calls hold what is left, some of it comes back as they end: ask again soon, not tomorrow."""
 
@@ -77,9 +83,9 @@ class Refused(Struct, frozen=True):
 
 
 class Bucket:
-    """One budget in one window."""
+    """One budget in one window. ``moved``: whoever watches has yet to be told of it."""
 
-    __slots__ = ("account", "ceiling", "committed", "end_s", "limit", "spent", "start_s")
+    __slots__ = ("account", "ceiling", "committed", "end_s", "limit", "moved", "spent", "start_s")
 
     def __init__(self, account: "Account", start_s: float, end_s: float) -> None:
         self.account = account
@@ -89,6 +95,7 @@ class Bucket:
         self.committed = 0
         self.limit = 0
         self.ceiling = 0
+        self.moved = False
 
     @property
     def reserved(self) -> int:
@@ -117,7 +124,10 @@ class Account:
         if current is not None and now_s < current.end_s:
             return current
         window = window_at(self.spec.period, self._zone, now_s)
-        bucket = Bucket(self, window.start_s, window.end_s)
+        made = Bucket
+        if native is not None and self.spec.limit_nusd <= _NATIVE_MOST_NUSD:
+            made = cast("type[Bucket]", native.Bucket)
+        bucket = made(self, window.start_s, window.end_s)
         if not self._fed:
             self.allow(bucket)
         if current is not None:
@@ -274,6 +284,11 @@ class Budgets:
         for bucket in buckets:
             bucket.committed += amount_nusd
         held = self._live[rid] = Reservation(rid, amount_nusd, buckets, now_s + self._lease_s)
+        return held
+
+    def adopt(self, rid: str, held_nusd: int, buckets: tuple[Bucket, ...], now_s: float) -> Reservation:
+        """A reservation for what is held already (_till.pyx): it was one call's among many, and now stands alone."""
+        held = self._live[rid] = Reservation(rid, held_nusd, buckets, now_s + self._lease_s)
         return held
 
     def extend(self, rid: str, more_nusd: int, now_s: float) -> Reservation | Refused:

@@ -19,7 +19,7 @@ NET_PAGES = 16_000
 _EVERY_RECORDS = 2_000
 """About a thousand pages."""
 _IDLE_S = 1.0
-"""A quiet ledger is carried over as well, for who copies its file."""
+"""A quiet ledger is carried over as well; what was kept back is tried again after as long."""
 _PASSES = 4
 
 
@@ -33,7 +33,8 @@ class Checkpointer:
         self.done = 0
         self._connection = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._records = 0
+        self._written = self._carried = 0
+        """Records: the first is counted by the writer alone, the second by the other thread."""
         self._due = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="penstock-checkpoint", daemon=True)
@@ -41,8 +42,8 @@ class Checkpointer:
 
     def wrote(self, records: int) -> None:
         """So many more were committed."""
-        self._records += records
-        if self._records >= _EVERY_RECORDS:
+        self._written += records
+        if self._written - self._carried >= _EVERY_RECORDS:
             self._due.set()
 
     def close(self) -> None:
@@ -54,22 +55,27 @@ class Checkpointer:
 
     def _run(self) -> None:
         while not self._closing:
-            due = self._due.wait(_IDLE_S)
+            self._due.wait(_IDLE_S)
             self._due.clear()
-            if self._closing or not (due or self._records):
+            written = self._written
+            if self._closing or written == self._carried:
                 continue
-            self._records = 0
+            whole = False
             try:
-                self._carry_over()
+                whole = self._carry_over()
+                self.fault = None
             except sqlite3.Error as error:
-                self.fault = f"{error}"
+                self.fault = f"The ledger's WAL cannot be carried over, and grows: {error}."
+            self._carried = written if whole else written - 1  # what is left is looked at again
 
-    def _carry_over(self) -> None:
-        """Until nothing is left behind, or others keep it back: a reader in an old state, a writer who is quicker."""
+    def _carry_over(self) -> bool:
+        """False: something is left behind, for others keep it back: a reader in an old state, a writer who is quicker."""
         for _ in range(_PASSES):
             row = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             busy, pages, carried = (int(one) for one in row)
-            if busy or pages <= carried:
-                break
-        self.done += 1
-        self.fault = None
+            self.done += 1
+            if busy:
+                return False
+            if pages <= carried:
+                return True
+        return False

@@ -130,6 +130,11 @@ class Journal:
             self._bell.put(None)
 
     @property
+    def notice(self) -> str | None:
+        """What is amiss with the ledger although batches are written."""
+        return self._store.notice
+
+    @property
     def queued(self) -> int:
         """Records not yet stored."""
         return len(self.rows)

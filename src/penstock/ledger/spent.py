@@ -57,11 +57,12 @@ def spent_since(connection: Reading, kind: Kind, name: str, since_ms: int, *, us
     return Spent(*map(int, row))
 
 
-def spent_by_all(connection: Reading, since_ms: int) -> dict[Holder, Spent]:
-    """What everybody has spent, in one pass. Sum up what a team, or an organisation, holds."""
+def spent_by_all(connection: Reading, since_ms: int, until_ms: int | None = None) -> dict[Holder, Spent]:
+    """What everybody has spent, in one pass. Sum up what a team, or an organisation, holds. ``until_ms`` is not in it."""
+    before, bound = ("", (since_ms,)) if until_ms is None else (" AND at_ms < ?", (since_ms, until_ms))
     rows = connection.execute(
         "SELECT coalesce(organisation, ''), coalesce(team, ''), coalesce(virtual_key, ''), coalesce(end_user, ''), "  # noqa: S608 - our own names
-        f"{_SUMS} FROM entries WHERE at_ms >= ? GROUP BY 1, 2, 3, 4",
-        (since_ms,),
+        f"{_SUMS} FROM entries WHERE at_ms >= ?{before} GROUP BY 1, 2, 3, 4",
+        bound,
     )
     return {Holder(*row[:4]): Spent(*map(int, row[4:])) for row in rows}

@@ -68,6 +68,11 @@ class Store(Protocol):
     unbindable: tuple[type[BaseException], ...]
     """What ``write`` raises where a value of the batch cannot be stored as it is."""
 
+    @property
+    def notice(self) -> str | None:
+        """What is amiss although batches are written."""
+        ...
+
     def write(self, batch: list[Row]) -> None:
         """Write a batch in one transaction; what is there already is passed over. Groups are told what was ``new``."""
         ...
@@ -111,6 +116,11 @@ class SqliteStore:
             self._writer.close()
             raise
         self._reading = threading.Lock()
+
+    @property
+    def notice(self) -> str | None:
+        """The WAL grows, and why."""
+        return self._checkpoints.fault
 
     def write(self, batch: list[Row]) -> None:
         """Write a batch in one transaction, which the first statement begins."""

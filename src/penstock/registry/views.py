@@ -180,7 +180,9 @@ def budget_views(config: Config, merged: Merged) -> list[dict[str, Any]]:
     return views
 
 
-_UNKNOWN: dict[str, Any] = dict.fromkeys(("spent_usd", "left_usd", "window_from", "window_until"))
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    ("spent_usd", "left_usd", "in_ledger_usd", "withheld_usd", "window_from", "window_until")
+)
 
 
 def _usd(value: Usd) -> str:

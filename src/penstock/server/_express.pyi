@@ -39,6 +39,8 @@ class Shape:
     house: Any
     limits: Any
     toll: Any
+    hold_of: Any
+    hour_matters: bool
     planned: Any
     provider: Any
     keys: Any
@@ -118,6 +120,7 @@ class Call:
     tokens: int
     input_bytes: int
     gone: bool
+    paid: bool
 
     def over(self) -> None: ...
     def cancel(self) -> None: ...
@@ -126,6 +129,4 @@ class Call:
 def take(connection: Any, shape: Shape, data: bytes, /) -> bool: ...
 def is_value(text: bytes, /) -> bool: ...
 def whole_body(data: bytes, /) -> bytes | None: ...
-def figures(
-    shape: Shape, body: bytes, /
-) -> tuple[int, int, str, str, str | None, str, int, int, str] | None: ...
+def figures(shape: Shape, body: bytes, /) -> tuple[int, int, str, str, str | None, str, int, str] | None: ...

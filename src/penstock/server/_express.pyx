@@ -9,7 +9,7 @@ Rules
   with the call (``express.to_lane``).
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint64_t
@@ -112,7 +112,7 @@ cdef class Way:
 cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
-    cdef public object app, house, limits, toll, planned, provider, keys, transport, health, ratios, journal, rows
+    cdef public object app, house, limits, toll, hold_of, planned, provider, keys, transport, health, ratios, journal, rows
     cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
     cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
@@ -122,6 +122,7 @@ cdef class Shape:
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
     cdef public list call_tail, entry_tail
+    cdef public bint hour_matters
 
     def __repr__(self):
         """Without the bytes: they hold a credential and people's words."""
@@ -167,7 +168,7 @@ def take(object conn, Shape shape, bytes data):
         or skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
         or has_media(s + body_at, length)
-        or (shape.toll is not None and asks_for_more(s + start, end - start))
+        or (shape.hour_matters and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -216,46 +217,30 @@ cdef bint _begin(
     hold = charge(shape, id, PyBytes_GET_SIZE(data) - body_at, tokens, now_s)
     if hold is False:
         return False
-    (<list>idle).pop()
     call = Call.__new__(Call)
     call.hold = hold
     call.shape, call.way, call.conn, call.up = shape, way, conn, up
-    call.body = data[body_at:]
-    call.received_s = now_s
-    call.unix_s = unix_s
+    call.received_s, call.unix_s = now_s, unix_s
     call.tokens = tokens
     call.input_bytes = input_bytes
     call.id = id
+    try:
+        call.body = data[body_at:]
+        call.request = Request(now_s, shape.method, shape.url)
+        call.request.told = shape.told
+        call.reply = HttpReply(conn, call.request)
+    except BaseException:
+        pay(call, 0, 0, now_s)
+        raise
+    (<list>idle).pop()
     shape.app.inflight += 1
     conn.last_s = now_s
-    call.request = Request(now_s, shape.method, shape.url)
-    call.request.told = shape.told
-    call.reply = HttpReply(conn, call.request)
     conn._current, conn._reply, conn._task = call.request, call.reply, call
     try:
         call.send(data, start, end, sock)
     except Exception as error:
         call.broke(error)
     return True
-
-
-cdef Way way_of(Shape shape, double now_s):
-    """The draw among the keys, as the short lane draws."""
-    cdef object choice = shape.choice, key
-    if choice is None:
-        choice = shape.keys.choose(shape.model, now_s, shape.house.rng, allowed=shape.allowed)
-        key = getattr(choice, "key", None)
-        choice = None if key is None else key.name
-    return shape.ways.get(choice)
-
-
-cdef object charge(Shape shape, str id, Py_ssize_t body_bytes, int64_t tokens, double now_s):
-    """Rates, places and money. False: there is not enough of something, and nothing was taken."""
-    if shape.toll is not None:
-        return shape.toll.take(id, body_bytes, tokens, now_s)
-    if shape.limits is not None and shape.limits.admit(tokens, now_s) is not None:
-        return False
-    return None
 
 
 cdef class Call:
@@ -268,7 +253,7 @@ cdef class Call:
     cdef readonly str id
     cdef readonly double received_s, unix_s, start_s
     cdef readonly int64_t tokens, input_bytes
-    cdef readonly bint gone
+    cdef readonly bint gone, paid
 
     def __repr__(self):
         """Without what it knows of secrets."""
@@ -346,29 +331,23 @@ cdef class Call:
         cost += line_cost(reading.output, shape.out_pico, shape.out_per)
         self.gone = True
         shape.app.inflight -= 1
-        up.exchange = None
-        exchange.done = True
-        exchange.connection = exchange.listener = None
-        exchange.status = 200
-        (<set>transport._active).discard(exchange)
-        if transport._waiting or transport._closed:
-            transport.released(up)
-        else:
-            up.expires_s = now_s + <double>up.keep_s
-            (<list>transport._idle).append(up)
-        learn(shape, self.input_bytes, reading.input)
-        if shape.health._records:
-            shape.health.ok(shape.target)
-        if shape.keys._cooling:
-            shape.keys.succeeded(self.way.key)
-        if shape.toll is not None:
-            if self.hold is not True:
-                self.hold.settle(cost)
-                self.hold.learn(bytes_of(reading.content) + bytes_of(reading.thought))
-            shape.toll.leave(self.id, self.tokens, reading.input + reading.output, now_s)
-        elif shape.limits is not None:
-            shape.limits.settle(self.tokens, reading.input + reading.output, now_s)
         try:
+            pay(self, cost, reading.input + reading.output, now_s)
+            up.exchange = None
+            exchange.done = True
+            exchange.connection = exchange.listener = None
+            exchange.status = 200
+            (<set>transport._active).discard(exchange)
+            if transport._waiting or transport._closed:
+                transport.released(up)
+            else:
+                up.expires_s = now_s + <double>up.keep_s
+                (<list>transport._idle).append(up)
+            learn(shape, self.input_bytes, reading.input)
+            if shape.health._records:
+                shape.health.ok(shape.target)
+            if shape.keys._cooling:
+                shape.keys.succeeded(self.way.key)
             self.tell_caller(conn, body, cost, now_s)
         finally:  # the provider bills it, whatever became of the reply
             self.write_up(reading, cost, now_s)
@@ -466,6 +445,7 @@ cdef class Call:
         except Exception as error:
             self.give_up(error)
             return None
+        self.paid = True  # there
         if self.conn._task is self:
             self.conn._task = lane
         return lane
@@ -475,10 +455,7 @@ cdef class Call:
         cdef Shape shape = self.shape
         shape.app.inflight -= 1
         shape.app.log.failure("express.failed", error, request_id=self.id)
-        if shape.toll is not None:
-            if self.hold is not True:
-                self.hold.settle(None)
-            shape.toll.leave(self.id, self.tokens, self.tokens, monotonic())
+        pay(self, None, self.tokens, monotonic())
         if self.exchange is not None:
             self.exchange.listener = None
             self.exchange.abort()
@@ -493,8 +470,10 @@ cdef class Call:
                 lane.carry_on(error)
             return
         self.shape.app.log.failure("express.failed", error, request_id=self.id)
+        pay(self, None, self.tokens, monotonic())
         if conn is not None:
             conn.abort()
 
 
+include "_express_charge.pxi"
 include "_express_reply.pxi"

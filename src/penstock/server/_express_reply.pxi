@@ -42,7 +42,7 @@ cdef class Reading:
     """What is billed and told of a reply."""
 
     cdef int64_t input, output
-    cdef str model, id, finish, native_finish, content, thought
+    cdef str model, id, finish, native_finish
 
 
 cdef Reading understood(Shape shape, bytes body):
@@ -84,8 +84,6 @@ cdef Reading understood(Shape shape, bytes body):
     reading = Reading.__new__(Reading)
     reading.input, reading.output = prompt, completion
     reading.model, reading.id = chunk.model or "", chunk.id or ""
-    if shape.toll is not None:
-        reading.content, reading.thought = piece.content, piece.reasoning or piece.reasoning_content
     if native:
         reading.finish = shape.stops(native)
         reading.native_finish = choice.native_finish_reason or native
@@ -100,9 +98,8 @@ def figures(Shape shape, bytes body):
     if it is None:
         return None
     cost = line_cost(it.input, shape.in_pico, shape.in_per) + line_cost(it.output, shape.out_pico, shape.out_per)
-    said = bytes_of(it.content) + bytes_of(it.thought)
     lines = lines_text(shape, it.input, it.output)
-    return it.input, it.output, it.model, it.id, it.finish, it.native_finish, said, cost, lines
+    return it.input, it.output, it.model, it.id, it.finish, it.native_finish, cost, lines
 
 
 cdef bint says(raw) except -1:
@@ -118,13 +115,6 @@ cdef int64_t quantity(value) except? -1:
     if not 0 <= value < MOST_TOKENS:
         return -1
     return value
-
-
-cdef Py_ssize_t bytes_of(str text) except -1:
-    """In UTF-8."""
-    if text is None:
-        return 0
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 cdef bint nothing(details) except -1:

@@ -185,7 +185,7 @@ cdef bint has_media(const char *s, Py_ssize_t n) noexcept nogil:
 
 cdef bint asks_for_more(const char *s, Py_ssize_t n) noexcept nogil:
     """A word stands there for which a purse holds more than for others (gateway.purse)."""
-    return memmem(s, n, b'"1h"', 4) != NULL or memmem(s, n, b'"service_tier"', 14) != NULL
+    return memmem(s, n, b'"1h"', 4) != NULL
 
 
 def is_value(bytes text):

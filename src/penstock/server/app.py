@@ -267,6 +267,9 @@ class App:
     def sweep(self) -> None:
         """Close stale connections, every few seconds."""
         self.close_stale()
+        notice = self.house.journal.notice
+        if notice is not None:
+            self.log.once("ledger notice", notice)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self.sweep)
 
     def close_stale(self) -> None:

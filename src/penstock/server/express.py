@@ -27,12 +27,12 @@ from penstock.base.native import load_native
 from penstock.base.usage import TOKEN_UNITS, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
-from penstock.gateway.attempt import Toll
 from penstock.gateway.heads import served_head
 from penstock.gateway.house import House
 from penstock.gateway.lane import Host, LaneCall
 from penstock.gateway.ports import Inbound
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, write_up
+from penstock.gateway.toll import hold_of, toll_of
 from penstock.ledger.rows import encode
 from penstock.observe import names
 from penstock.observe.log import OperatorLog
@@ -193,15 +193,18 @@ def _toll(shape: "Shape", call: LaneCall) -> bool:
     assert ask is not None
     if allowance is None or (allowance.purse is None and not allowance.places):
         return True
-    tariff = None
+    tariff, unix_s = None, call.house.clock.unix_s()
     if allowance.purse is not None:
-        messages = bytes(ask.messages)
-        if b'"1h"' in messages or b'"service_tier"' in messages:
+        row = outcome.price
+        # A class of service is a field of the request, never of its conversation: the shape has it, or has none.
+        shape.hour_matters = row is not None and "cache_write_1h" in row.units
+        if shape.hour_matters and b'"1h"' in bytes(ask.messages):
             return False
-        tariff = allowance.purse.tariff(ask, outcome.target, call.house.clock.unix_s())
+        tariff = allowance.purse.tariff(ask, outcome.target, unix_s)
         if tariff is None:
             return False
-    shape.toll = Toll(allowance, tariff)
+        shape.hold_of = partial(hold_of, allowance.purse, tariff)
+    shape.toll = toll_of(allowance, tariff, unix_s)
     return True
 
 
@@ -321,13 +324,15 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     facts.notes.append((outcome.start_s, "try", outcome, "", call.way.tried, ""))
     if principal.allowance is not None:
         facts.entered, facts.estimated_tokens = True, call.tokens
-    outcome.hold = None if call.hold is True else call.hold
     facts.user, facts.priority = shape.user, shape.priority
     relay = provider.dialect.relay(ask, stream=False)
     adjusted = msgspec.json.decode(shape.adjusted, type=tuple[str, ...])
     lane = LaneCall(
         app, house, inbound, call.reply, facts, planned, provider, outcome, call.way.secret, relay, adjusted
     )
+    # Last of all that can fail: until then the money is the call's own, which settles it where it cannot go on.
+    if shape.hold_of is not None:
+        outcome.hold = shape.hold_of(f"{call.id}/0", call.hold)
     exchange = lane.exchange = call.exchange
     if exchange is not None and exchange.listener is not None:
         exchange.listener = lane.over

@@ -50,7 +50,8 @@ class RenderCosts:
                     return
                 self._read_s = now_s
                 now_ms = round(time.time() * 1000)
-                reading = asyncio.ensure_future(asyncio.to_thread(read, path, now_ms, rates_of(config)))
+                loop = asyncio.get_running_loop()
+                reading = loop.run_in_executor(None, read, path, now_ms, rates_of(config))
             done, _ = await asyncio.wait({reading}, timeout=WAIT_S)
             self._late = None if done else reading
             if not done:
@@ -58,7 +59,7 @@ class RenderCosts:
             metrics.set_texts(COST_PER_RENDER, reading.result())
             if self._folding is None or self._folding.done():
                 # So that who asks for a table later finds little left to fold. Nobody waits for it.
-                self._folding = asyncio.ensure_future(asyncio.to_thread(_fold_some, path))
+                self._folding = asyncio.get_running_loop().run_in_executor(None, _fold_some, path)
 
 
 def _fold_some(path: str) -> None:

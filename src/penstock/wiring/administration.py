@@ -206,8 +206,18 @@ def _spent(view: dict[str, Any], figures: dict[tuple[str, str], Figures]) -> dic
     return {
         "spent_usd": usd_text(found.spent_nusd),
         "left_usd": usd_text(max(0, found.limit_nusd - found.spent_nusd)),
+        **_in_ledger(found),
         "window_from": iso_ms(round(found.start_s * 1000)),
         "window_until": iso_ms(round(found.end_s * 1000)),
+    }
+
+
+def _in_ledger(found: Figures) -> dict[str, Any]:
+    if found.withheld_nusd is None:
+        return {"in_ledger_usd": None, "withheld_usd": None}
+    return {
+        "in_ledger_usd": usd_text(found.spent_nusd - found.withheld_nusd),
+        "withheld_usd": usd_text(found.withheld_nusd),
     }
 
 

@@ -7,9 +7,12 @@ Rules
 """
 
 import asyncio
+import sqlite3
+import time
 
 from msgspec import Struct
 
+from penstock.base.errors import PenstockError
 from penstock.config.governing import ALL_USERS
 from penstock.config.schema import Config
 from penstock.gateway.treasury import Treasury
@@ -21,29 +24,89 @@ from penstock.ledger.tree import budget_of, key_id, organisation_id, team_id, us
 
 
 class Figures(Struct, frozen=True):
-    """One budget's window of now. ``spent_nusd``: by all processes, as far as is known."""
+    """One budget's window of now. ``spent_nusd``: by all processes, as far as is known. ``withheld_nusd``: of that, what no
+    entry accounts for: killed runs had leased it, calls of unknown cost have held it; None: not known."""
 
     spent_nusd: int
     limit_nusd: int
     start_s: float
     end_s: float
+    withheld_nusd: int | None = None
 
 
-async def figures(treasury: Treasury) -> dict[tuple[str, str], Figures]:
-    """Of every budget that has been put, by its node and name."""
+_FRESH_S = 60.0
+_WAIT_S = 5.0
+
+
+class Withheld:
+    """What counts as spent and stands in no entry, by node and budget. The ledger is read in another thread, at most once a
+    minute, and waited for a few seconds: a window of many million entries takes longer, and the next to ask finds it."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._reading: asyncio.Future[dict[float, dict[str, int]]] | None = None
+        self._asked: dict[tuple[str, str], tuple[float, int]] = {}
+        """When the window began, and what had been spent when the reading began."""
+        self._found: dict[tuple[str, str], tuple[float, int]] = {}
+        self._read_s = float("-inf")
+
+    async def of(self, spent: dict[tuple[str, str], tuple[float, int]]) -> dict[tuple[str, str], int]:
+        """``spent``: when the window of each began, and what was spent in it. Those of which it is not known are left out."""
+        now_s = time.monotonic()
+        known = {
+            name for name, (start_s, _) in self._found.items() if spent.get(name, (0.0, 0))[0] == start_s
+        }
+        if self._reading is None and (now_s - self._read_s > _FRESH_S or not spent.keys() <= known):
+            self._read_s, self._asked = now_s, dict(spent)
+            starts = {start_s for start_s, _ in spent.values()}
+            self._reading = asyncio.get_running_loop().run_in_executor(None, _sums, self._place, starts)
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=_WAIT_S)
+            self._take()
+        return {
+            name: nusd
+            for name, (start_s, nusd) in self._found.items()
+            if spent.get(name, (None, 0))[0] == start_s
+        }
+
+    def _take(self) -> None:
+        reading = self._reading
+        if reading is None or not reading.done():
+            return
+        self._reading = None
+        try:
+            sums = reading.result()
+        except (PenstockError, sqlite3.Error, OSError):
+            self._found = {}  # the ledger cannot be read: what was spent is told without it
+            return
+        self._found = {
+            name: (start_s, max(0, nusd - sums[start_s].get(name[0], 0)))
+            for name, (start_s, nusd) in self._asked.items()
+        }
+
+
+async def figures(treasury: Treasury, withheld: Withheld | None) -> dict[tuple[str, str], Figures]:
+    """Of every budget that has been put, by its node and name. ``withheld`` None: others write ledgers of their own."""
     now_s = treasury.unix_s()
-    buckets = [account.at(now_s) for account in treasury.budgets.accounts.values()]
-    pots = [_pot(bucket.account, now_s) for bucket in buckets]
+    accounts = treasury.budgets.accounts.values()
+    buckets = [account.at(now_s) for account in accounts]
+    pots = [_pot(account, now_s) for account in accounts]
     standing = await treasury.store.standing(pots) if pots else []
-    found: dict[tuple[str, str], Figures] = {}
+    if len(standing) != len(buckets):
+        standing = [(0, 0)] * len(buckets)  # the store does not answer: what this process knows is told
+    spent: dict[tuple[str, str], tuple[float, int]] = {}
     for bucket, (spent_nusd, _) in zip(buckets, standing, strict=True):
         # The pool hears of what is spent here a little later, and this process of what is spent elsewhere.
         most = max(spent_nusd, treasury.total_nusd(bucket))
-        account = bucket.account
-        found[account.node, account.spec.name] = Figures(
-            most, account.spec.limit_nusd, bucket.start_s, bucket.end_s
+        spent[bucket.account.node, bucket.account.spec.name] = (bucket.start_s, most)
+    lost = {} if withheld is None or not spent else await withheld.of(spent)
+    return {
+        name: Figures(
+            spent[name][1], bucket.account.spec.limit_nusd, bucket.start_s, bucket.end_s, lost.get(name)
         )
-    return found
+        for bucket in buckets
+        for name in [(bucket.account.node, bucket.account.spec.name)]
+    }
 
 
 async def recall(treasury: Treasury, config: Config, place: str) -> None:
@@ -100,14 +163,24 @@ def _others(config: Config, now_s: float) -> dict[tuple[str, str], float]:
 def _sums(place: str, starts: set[float]) -> dict[float, dict[str, int]]:
     """In another thread: since each of these moments, what every node's calls have cost."""
     reading = open_ledger(place)
+    newest_first = sorted(starts, reverse=True)
+    found: dict[float, dict[str, int]] = {}
+    sums: dict[str, int] = {}
+    until_ms: int | None = None
     try:
-        return {start_s: _by_node(spent_by_all(reading, int(start_s * 1000))) for start_s in starts}
+        for (
+            start_s
+        ) in newest_first:  # each stretch is read once, and counts for all windows that began before it
+            since_ms = int(start_s * 1000)
+            _add(sums, spent_by_all(reading, since_ms, until_ms))
+            found[start_s] = dict(sums)
+            until_ms = since_ms
     finally:
         reading.close()
+    return found
 
 
-def _by_node(spent: dict[Holder, Spent]) -> dict[str, int]:
-    sums: dict[str, int] = {}
+def _add(sums: dict[str, int], spent: dict[Holder, Spent]) -> None:
     for holder, one in spent.items():
         nodes = [key_id(holder.virtual_key)]
         if holder.organisation:
@@ -118,4 +191,3 @@ def _by_node(spent: dict[Holder, Spent]) -> dict[str, int]:
             nodes.append(user_id(holder.virtual_key, holder.user))
         for node in nodes:
             sums[node] = sums.get(node, 0) + one.calls_nusd
-    return sums

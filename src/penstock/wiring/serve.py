@@ -26,7 +26,7 @@ from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
-from penstock.wiring.money import Figures, figures, recall
+from penstock.wiring.money import Figures, Withheld, figures, recall
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -74,6 +74,7 @@ class Running:
         self._host = ""
         self._place = ""
         """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
+        self._withheld: Withheld | None = None
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -218,7 +219,12 @@ class Running:
 
     async def _figures(self) -> dict[tuple[str, str], Figures]:
         treasury = None if self.shared is None else self.shared.kept.treasury
-        return {} if treasury is None else await figures(treasury)
+        if treasury is None or self.app is None:
+            return {}
+        if self._withheld is None:
+            self._withheld = Withheld(self._place)
+        alone = self.app.house.config.state.url is None or is_postgres(self._place)
+        return await figures(treasury, self._withheld if alone else None)
 
     async def stop(self) -> bool:
         """Drain: no new calls, running ones end, the ledger is flushed. True when nothing was cut."""

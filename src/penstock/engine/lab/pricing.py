@@ -31,6 +31,9 @@ def priced(profile: Profile, per_hour: Price) -> Profile:
     if basis_ms is None:
         return profile
     whole = run_cost_nusd(basis_ms, per_hour)
+    parts = sum(round(row.share * _SHARE_PARTS) for row in profile.stages if not row.parent)
+    # Rounded shares of the whole run are the whole, whatever they sum to; rows that cover a part of it stay a part.
+    every = parts if abs(parts - _SHARE_PARTS) < _SHARE_PARTS // 1000 else _SHARE_PARTS
     running = given = 0
     rows: list[StageRow] = []
     for row in profile.stages:
@@ -39,7 +42,7 @@ def priced(profile: Profile, per_hour: Price) -> Profile:
             cost = div_half_even(whole * part, _SHARE_PARTS)
         else:
             running += part
-            upto = div_half_even(whole * running, _SHARE_PARTS)
+            upto = div_half_even(whole * running, every)
             cost, given = upto - given, upto
         rows.append(replace(row, cost_nusd=cost))
     return replace(profile, stages=tuple(rows), cost_nusd=whole)

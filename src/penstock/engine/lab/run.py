@@ -16,6 +16,7 @@ from penstock.engine.lab import from_trace
 from penstock.engine.lab.points import bound, points
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
+from penstock.engine.measure.findings.compile import of_variants
 from penstock.engine.measure.records import (
     UNATTRIBUTED,
     Finding,
@@ -73,6 +74,7 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
         tell("looking for faults")
         found += ports.faults(seen_live, timing, counts, peaks)
     variants = ports.compare(counts) if ports.compare is not None else ()
+    found += of_variants(variants)
     stages = seen.stages if counts is None else counted(seen.stages, counts)
     return replace(
         seen,

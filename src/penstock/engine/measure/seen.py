@@ -15,6 +15,8 @@ class CompiledPlace(Struct, frozen=True, kw_only=True):
     """How the user's code reaches it: ``pipe.vae``, ``model.inner``, ``pipe.vae.decode``."""
     kind: str
     """``module`` (``torch.compile(m)``), ``in-place`` (``m.compile()``) or ``method`` (``m.decode = torch.compile(m.decode)``)."""
+    class_name: str = ""
+    """Of the module that was compiled, or whose method was."""
     forward_calls: int | None = None
     """Calls of what was compiled, in one run; None where it was not watched."""
     others: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,9 @@
 """What goes wrong in code that is not ours, told as the user's mistake: the error's own words, and the line it came from."""
 
+import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +24,35 @@ EXTRAS = {
 _MOST_CHARACTERS = 400
 
 
+@contextmanager
+def hushed() -> Generator[None]:
+    """What libraries log while they are imported (optional parts that are not there) is not the user's to read; errors are."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def named(package: ModuleType, name: str) -> Any:
+    """An attribute of a package that imports its parts when they are first named; None where it has none."""
+    try:
+        with hushed():
+            return getattr(package, name, None)
+    except (ImportError, RuntimeError, OSError) as error:
+        raise BadRequest(
+            f"{package.__name__}.{name} cannot be imported: {said(error)}",
+            param="target",
+            hint=_broken(str(error)),
+        ) from error
+
+
 def needed(package: str, what: str) -> ModuleType:
     """Import an optional package, loaded only when its kind of target is chosen; BadRequest says how to install it."""
     try:
-        return import_module(package)
+        with hushed():
+            return import_module(package)
     except ModuleNotFoundError as error:
         missing = (error.name or package).split(".")[0]
         extra = EXTRAS.get(missing)
@@ -76,6 +103,12 @@ def run(call: Callable[[], Any], what: str, *, near: Path | None = None) -> Any:
         return call()
     except BadRequest:
         raise
+    except SystemExit as error:  # a script's own command line, run by being imported
+        raise BadRequest(
+            f"{what} ended the program (sys.exit({error.code!r})).",
+            param="target",
+            hint='Put what the file does when run itself under `if __name__ == "__main__":`.',
+        ) from error
     except Exception as error:
         at = place(error, near)
         raise BadRequest(

@@ -161,7 +161,7 @@ def _components(
     folder: Path, kind: str, diffusers: Any, dtype: torch.dtype
 ) -> tuple[dict[str, Any], list[str]]:
     """Each component that ``model_index.json`` names, from its configuration alone."""
-    if not hasattr(diffusers, kind):
+    if failures.named(diffusers, kind) is None:
         raise BadRequest(
             f"diffusers {diffusers.__version__} has no {kind}, which {folder / 'model_index.json'} names.",
             param="target",
@@ -197,7 +197,7 @@ def _component(folder: Path, library: str, part: str, dtype: torch.dtype, notes:
     source = failures.needed(library, f"{folder.name}/") if library in ("diffusers", "transformers") else None
     if source is None:
         source = _of_diffusers(library, folder.name)
-    kind = getattr(source, part, None)
+    kind = failures.named(source, part)
     if kind is None:
         raise BadRequest(
             f"{library} has no {part}, which {folder.parent} names.", param="target", hint="A newer one may."

@@ -143,8 +143,8 @@ def load(
     folder = Path(path)
     kind = class_name(folder)
     weights = None if dtype is None else saved.dtype_of(dtype)
-    diffusers = failures.needed("diffusers", "A pipeline")
-    if not hasattr(diffusers, kind):
+    diffusers: Any = failures.needed("diffusers", "A pipeline")
+    if failures.named(diffusers, kind) is None:
         raise BadRequest(
             f"diffusers {diffusers.__version__} has no {kind}, which {folder / 'model_index.json'} names.",
             param="target",
@@ -153,9 +153,10 @@ def load(
     options: dict[str, Any] = {"local_files_only": True, **left_out(folder)}
     if weights is not None:
         options["dtype"] = weights
+    where = saved.device_of(device)
     pipe = _loaded(diffusers, folder, options)
     pipe.set_progress_bar_config(disable=True)
-    pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    failures.run(lambda: pipe.to(where), f"Moving {folder} to {where}")
     return PipelineWorkload(str(path), pipe, arguments_of(pipe, steps, batch, arguments or {}), seed=seed)
 
 

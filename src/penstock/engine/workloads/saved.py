@@ -19,6 +19,25 @@ def dtype_of(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
+def device_of(name: str | None) -> torch.device:
+    """The device of a name; by default a GPU where there is one. BadRequest for what is none, or is not here."""
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadRequest(
+            f"{name!r} is no device.", param="device", hint="Write cpu, cuda or cuda:1."
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadRequest(
+            f"PyTorch sees {torch.cuda.device_count() or 'no'} GPUs here, and {name} is none of them.",
+            param="device",
+            hint="Write cpu; what a card would do is told by --gpu h100.",
+        )
+    return device
+
+
 def directory(folder: Path, what: str, hint: str) -> None:
     """BadRequest unless it is a directory. ``what``: "a pipeline"; ``hint``: what to name instead of a file."""
     if not folder.exists():

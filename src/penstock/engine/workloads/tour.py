@@ -303,7 +303,7 @@ def load(
         raise BadRequest(
             f"The tour has no step {step!r}.", param="target", hint=f"Its steps: {', '.join(STEPS)}."
         )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = saved.device_of(device)
     sizes = shape or (SHAPE_CPU if where.type == "cpu" else SHAPE_GPU)
     if len(sizes) not in (3, 4) or min(sizes) < 1:
         raise BadRequest(

@@ -38,6 +38,7 @@ class Place(Struct, frozen=True):
         return CompiledPlace(
             path=self.path,
             kind=self.kind,
+            class_name=type(inside_of(self.owner)).__name__,
             forward_calls=forward_calls,
             others=others or {},
             stepped_over=self.kind == "in-place" and all(built_in(child) for child in self.owner.modules()),

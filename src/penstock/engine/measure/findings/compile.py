@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from penstock.engine.measure.records import Finding, Timing, Variant
-from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Part, Recompile, Seen
+from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Recompile, Seen
 
 MOST = 8
 """Findings of one id that are told: the most frequent."""
@@ -19,7 +19,7 @@ _VALUE = re.compile(r"^(?P<name>[\w.\[\]'\"()]+) == (?P<value>[^#\s]+)")
 
 def find(seen: Seen) -> list[Finding]:
     """All of this family."""
-    found = [nothing(part, place) for part in seen.parts for place in part.compiled if _idle(place)]
+    found = [nothing(place) for part in seen.parts for place in part.compiled if _idle(place)]
     found += [_stepped(place) for part in seen.parts for place in part.compiled if _stepped_over(place)]
     done = seen.compilation
     if done is not None:
@@ -36,16 +36,16 @@ def _idle(place: CompiledPlace) -> bool:
     return place.forward_calls == 0 and bool(place.others)
 
 
-def nothing(part: Part, place: CompiledPlace) -> Finding:
+def nothing(place: CompiledPlace) -> Finding:
     """``compiled-nothing``: the wrapped ``forward`` is never called; the object is used through other methods."""
     used = sorted(place.others, key=lambda name: -place.others[name])
-    calls = ", ".join(f"{name} {place.others[name]} times" for name in used)
+    calls = ", ".join(f"{name} ({times(place.others[name])})" for name in used)
     return Finding(
         id="compiled-nothing",
         title=f"{place.path} is compiled, but what is called is not",
         evidence=(
-            f"torch.compile wraps the forward of {place.path} ({part.class_name}); one run calls it 0 times, and {calls}: "
-            "0 graphs run."
+            f"torch.compile wraps the forward of {place.path} ({place.class_name}); one run calls it 0 times, and "
+            f"instead {calls}: 0 graphs run."
         ),
         fix="Compile the method that is called.\n"
         + "\n".join(f"{place.path}.{name} = torch.compile({place.path}.{name})" for name in used),
@@ -68,7 +68,7 @@ def _stepped(place: CompiledPlace) -> Finding:
         id="compiled-nothing",
         title=f"{place.path}.compile() has compiled nothing",
         evidence=(
-            f"One run calls {place.path} {place.forward_calls} times, and 0 graphs run: it is made of torch.nn's own classes, whose code "
+            f"One run calls {place.path} {times(place.forward_calls or 0)}, and 0 graphs run: it is made of torch.nn's own classes, whose code "
             "Dynamo steps over when they are compiled in place. torch.compile(module) wraps them."
         ),
         fix=f"Wrap it instead.\n{place.path}._compiled_call_impl = None\n{place.path} = torch.compile({place.path})",
@@ -136,7 +136,7 @@ def broken(gap: GraphBreak, *, tried: bool) -> Finding:
         id="graph-breaks",
         title=f"The graph {'would break' if tried else 'breaks'} at {told}",
         evidence=(
-            f"{gap.reason} at {told}, {gap.count} times"
+            f"{gap.reason} at {told}, {times(gap.count)}"
             + (
                 "; nothing is compiled yet: the part was traced to see what would break."
                 if tried
@@ -235,6 +235,11 @@ def of_variants(variants: Iterable[Variant]) -> list[Finding]:
     timed = {variant.name: variant.timing for variant in variants if variant.timing is not None}
     eager, compiled = timed.get("eager"), timed.get("compile")
     return [] if eager is None or compiled is None else slowed(eager, compiled)
+
+
+def times(count: int) -> str:
+    """``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def _most(found: list[Finding]) -> list[Finding]:

@@ -30,7 +30,7 @@ def _eager(part: Part) -> Finding:
 
 
 def _code(part: Part) -> str:
-    if part.repeated_blocks:
+    if part.repeated_blocks and part.quantised.uncompiled == part.quantised.weights:
         return f"{part.path}.compile_repeated_blocks(fullgraph=True)"
     if part.autoencoder and not part.forward_calls:
         return f"{part.path}.decode = torch.compile({part.path}.decode)"

@@ -33,16 +33,16 @@ def _grows(seen: Seen, memory: Memory) -> list[Finding]:
         else (by_call or 0, "call", memory.calls_bytes)
     )
     held = "; ".join(
-        f"{holder.path} holds {holder.added} tensors more than before the run ({holder.added_bytes / 1024:.1f} KiB)"
+        f"{holder.path} holds {holder.added} more tensors than before the run ({size(holder.added_bytes)})"
         for holder in memory.holders
     )
     code = [f"{holder.path}.clear()" for holder in memory.holders]
     return [
         Finding(
             id="memory-growth",
-            title=f"Memory grows by {each / 1024:.1f} KiB a {unit}",
+            title=f"Memory grows by {size(each)} a {unit}",
             evidence=(
-                f"Live tensors rose from {ways[0] / 2**20:.3f} to {ways[-1] / 2**20:.3f} MiB over {len(ways) - 1} measurements, "
+                f"Live tensors rose from {size(ways[0])} to {size(ways[-1])} over {len(ways) - 1} measurements, "
                 f"without a fall: {each} bytes a {unit}" + (f"; {held}." if held else ".")
             ),
             fix=(
@@ -59,6 +59,14 @@ def _grows(seen: Seen, memory: Memory) -> list[Finding]:
             where=memory.holders[0].path if memory.holders else "",
         )
     ]
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits them: ``256 B``, ``16.0 KiB``, ``1.5 GiB``."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
 
 
 def rise(bytes_in_order: tuple[int, ...]) -> int | None:
@@ -81,7 +89,7 @@ def _full(seen: Seen, memory: Memory, peaks: Peaks | None) -> list[Finding]:
             id="peak-memory",
             title=f"The peak is {share:.0%} of the card's memory",
             evidence=(
-                f"{memory.peak_bytes / 2**20:.1f} MiB at the peak, of {total / 2**20:.1f} MiB; weights are {weights / 2**20:.1f} MiB. "
+                f"{size(memory.peak_bytes)} at the peak, of {size(total)}; weights are {size(weights)}. "
                 + ("It does not fit." if share > 1 else "A larger image or batch will not fit.")
             ),
             fix=_smaller(seen, weights, memory.peak_bytes),
@@ -99,7 +107,7 @@ def _full(seen: Seen, memory: Memory, peaks: Peaks | None) -> list[Finding]:
 def _smaller(seen: Seen, weights: int, peak: int) -> str:
     full = [part for part in seen.parts if part.dtype == "float32"]
     if full:
-        largest = max(full, key=_size)
+        largest = max(full, key=_weight)
         more = " and give it bfloat16 inputs" if seen.kind == "module" else ""
         whole = "pipe" if seen.kind == "pipeline" else largest.path
         return f"Half the bytes of weights and activations: take bfloat16{more}.\n{whole}.to(torch.bfloat16)"
@@ -111,5 +119,5 @@ def _smaller(seen: Seen, weights: int, peak: int) -> str:
     return "A smaller batch, or weights of fewer bits.\nquantize_(model, Int8WeightOnlyConfig())"
 
 
-def _size(part: Part) -> int:
+def _weight(part: Part) -> int:
     return part.weight_bytes

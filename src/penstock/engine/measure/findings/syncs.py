@@ -37,7 +37,7 @@ def _waits(point: SyncPoint, seen: Seen) -> Finding:
         id="host-device-sync",
         title=f"The host {on} for the device at {point.where}",
         evidence=(
-            f"{point.op}: {point.count} times a run at {point.where}"
+            f"{point.op}: {point.count} in a run at {point.where}"
             + (f", {point.count / seen.steps:.1f} a step" if seen.steps > 1 else "")
             + ": until it is answered, nothing new is launched."
         ),

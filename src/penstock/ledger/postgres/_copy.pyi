@@ -1,0 +1,7 @@
+# What it does is in _copy.pyx.
+
+from typing import Any
+
+SOURCES: str
+
+def tuples(rows: list[list[Any]], kinds: bytes) -> bytes: ...
