@@ -131,6 +131,7 @@ def _profiled(args: argparse.Namespace) -> "Profile":
     from penstock.cli.profile_progress import progress  # noqa: PLC0415 - see tests/house/test_floors.py
     from penstock.engine_wiring.profiling import profile_of  # noqa: PLC0415 - see tests/house/test_floors.py
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells of its own probes on stderr
     asked = asked_of(args)
     with progress() as tell, own_stdout():
         return profile_of(asked, tell)
