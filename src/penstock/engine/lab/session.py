@@ -61,6 +61,8 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         shapes: record operands' shapes (FLOPs and bytes per kernel; three times the overhead).
         stacks: record Python's stack (source lines of syncs; five times the overhead).
         memory: record allocations: ``profile.facts["peak_memory_bytes"]``. The ops of other threads are then not recorded.
+        all_threads: record the ops of every thread, not only this one's. Only where no other thread runs PyTorch when the block
+            ends: the process would die (see ``capture.session``).
         path: keep the trace there (``.json`` or ``.json.gz``).
         trace_id: of the gateway's request that this serves (``x-penstock-trace``), to join the two.
         usd_per_hour: the device's price in decimal dollars for one hour (``"2.49"``); run and stages get their cost.
@@ -83,6 +85,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         shapes: bool = False,
         stacks: bool = False,
         memory: bool = False,
+        all_threads: bool = False,
         path: str | Path | None = None,
         trace_id: str = "",
         usd_per_hour: str | None = None,
@@ -101,7 +104,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         self._points = points_of(stages)
         self._modules = modules_of(modules)
         self._device = device
-        self._records = {"shapes": shapes, "stacks": stacks, "memory": memory}
+        self._records = {"shapes": shapes, "stacks": stacks, "memory": memory, "all_threads": all_threads}
         self._path = Path(path) if path is not None else None
         self._trace_id = trace_id
         self._per_hour = None if usd_per_hour is None else price_from_usd_text(usd_per_hour)

@@ -36,6 +36,7 @@ def capture(
     shapes: bool = False,
     memory: bool = False,
     stacks: bool = False,
+    all_threads: bool = True,
 ) -> Path:
     """Profile one call; the file it is in.
 
@@ -50,12 +51,20 @@ def capture(
         shapes: record the shapes of operands (costs three times the overhead).
         memory: record allocations.
         stacks: record Python's stack (costs five times the overhead): source lines of syncs.
+        all_threads: record the ops of every thread, see ``session``. By default: a process that runs one call has no others.
 
     Raises:
         BadRequest: a session is under way in this process, or the path's suffix is none of these.
     """
     with session(
-        path, points=points, modules=modules, device=device, shapes=shapes, memory=memory, stacks=stacks
+        path,
+        points=points,
+        modules=modules,
+        device=device,
+        shapes=shapes,
+        memory=memory,
+        stacks=stacks,
+        all_threads=all_threads,
     ) as taken:
         for _ in range(warmup):
             call()
@@ -103,8 +112,13 @@ def session(
     shapes: bool = False,
     memory: bool = False,
     stacks: bool = False,
+    all_threads: bool = False,
 ) -> Generator[Session]:
     """As ``capture``, around code that is not one callable: between ``begin`` and ``end`` of what it yields.
+
+    ``all_threads`` records what every thread runs, not only this one. No other may run PyTorch when the session ends:
+    PyTorch 2.13 takes its recorder away from under such a thread, and the process dies (a segmentation fault, seen on CPU with
+    eight threads). A server has such threads, so it is off unless asked for.
 
     The file is written when the block is left, also by an exception (a call that failed is worth looking at), but not where
     nothing was begun.
@@ -131,7 +145,7 @@ def session(
                 with_stack=stacks,
                 acc_events=True,
                 # allocations are told only of the thread that profiles (2.13)
-                experimental_config=None if memory else inside.all_threads(),
+                experimental_config=inside.all_threads() if all_threads and not memory else None,
             )
             profiler.start()
             taken = Session(profiler, device)
