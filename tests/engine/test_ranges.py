@@ -326,3 +326,70 @@ def test_compiling_within_a_profile_is_one_stage():
         compiled(torch.ones(2, 4))
     assert {row.name for row in p.stages} == {"unet", "compilation", UNATTRIBUTED}
     assert sum(row.share for row in p.stages if not row.parent) == pytest.approx(1.0, abs=1e-6)
+
+
+class Coder(torch.nn.Module):
+    """Compiled, and used through ``decode``, as ``pipe.vae`` is; its ``forward`` uses ``decode`` too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(4, 4)
+        self.second = torch.nn.GELU()
+
+    def decode(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x_BD))
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.decode(x_BD)
+
+
+class Holder(torch.nn.Module):
+    """A model with a compiled part: the user's ``forward`` calls the part, or only its method."""
+
+    def __init__(self, part: Any, *, bypass: bool) -> None:
+        super().__init__()
+        self.part, self.bypass = part, bypass
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.part.decode(x_BD) if self.bypass else self.part(x_BD)
+
+
+@pytest.mark.parametrize("how", ["in place", "by function"])
+def test_below_a_compiled_module_there_are_ranges_where_its_compiled_call_does_not_run(how: str):
+    """Bypassed: its children have their names, and their FLOPs. Called: one graph, as without ranges, and none below."""
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, example: Any) -> Any:
+        graphs.append(1)
+        return graph
+
+    torch._dynamo.reset()
+    inner: Any = Coder()
+    part: Any = torch.compile(inner, backend=backend) if how == "by function" else inner
+    if how == "in place":
+        inner.compile(backend=backend)
+    x_BD = torch.ones(2, 4)
+    bypassing, calling = Holder(part, bypass=True), Holder(part, bypass=False)
+    before = {id(one): list(vars(one)) for one in (inner, inner.first, inner.second, bypassing)}
+
+    def ranged(model: Any) -> list[str]:
+        def call() -> None:
+            with torch.no_grad(), ranges.staged(modules={"model": model}):
+                model(x_BD)
+
+        return seen(call)
+
+    below = ["module: model", "module: model.part.first", "module: model.part.second"]
+    assert sorted(ranged(bypassing)) == below
+    assert graphs == []
+    for _ in range(2):
+        assert sorted(ranged(calling)) == ["module: model", "module: model.part"]
+        assert graphs == [1]
+    assert sorted(ranged(bypassing)) == below
+    with torch.no_grad():
+        calling(x_BD)
+    assert graphs == [1]
+    assert before == {id(one): list(vars(one)) for one in (inner, inner.first, inner.second, bypassing)}
+    counts = count(lambda: bypassing(x_BD), modules={"model": bypassing})
+    assert counts.by_module["model.part.first"].flops == counts.flops == 2 * 2 * 4 * 4
+    assert count(lambda: calling(x_BD), modules={"model": calling}).calls["model.part"] == 1

@@ -104,7 +104,11 @@ def _entered(modules: Mapping[str, torch.nn.Module], counter: "_Counter") -> Gen
                 if id(module) in seen or isinstance(module, torch.jit.ScriptModule):  # takes no hooks
                     continue
                 seen.add(id(module))
-                label = f"{prefix}.{name}" if name else prefix
+                if inside.is_optimised_module(
+                    module
+                ):  # one call, one name: the user's module, which is called within it
+                    continue
+                label = ".".join(part for part in (prefix, *name.split(".")) if part and part != "_orig_mod")
                 handles.append(module.register_forward_pre_hook(counter.enter(label), prepend=True))
                 handles.append(module.register_forward_hook(counter.leave, always_call=True))
         yield

@@ -77,6 +77,11 @@ def is_optimised_module(module: Any) -> bool:
     return isinstance(module, _torch._dynamo.OptimizedModule)
 
 
+def original_module(module: Any) -> Any:
+    """The user's module behind what ``torch.compile(module)`` returned; any other is its own."""
+    return module._orig_mod if is_optimised_module(module) else module
+
+
 def profiler_runs() -> bool:
     """Whether any PyTorch profiler is recording in this process."""
     return bool(_torch.autograd.profiler._is_profiler_enabled)

@@ -3,12 +3,15 @@
 Bound methods and modules' ``forward`` are replaced on the instance for the time of a ``with`` block; what was there comes back,
 whatever was raised in between. The names are ``marks``': ``stage: unet``, ``module: unet.mid_block``.
 
-Compiled modules are wrapped from outside: a range within a compiled region would be traced into it, and cost a recompile.
+Compiled modules are wrapped from outside: a range within a compiled region would be traced into it, and cost a recompile. What
+lies below one has ranges as long as the compiled call does not run (``pipe.vae.decode`` of a compiled ``pipe.vae``); while it
+does, they are taken off.
 """
 
 import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -68,9 +71,14 @@ def staged(
     with contextlib.ExitStack() as undo:
         for point in points:
             _wrap(point, beat, undo)
-        seen: set[int] = set()
+        wraps: dict[int, _Wrap] = {}
         for name, module in (modules or {}).items():
-            _wrap_all(name, module, depth, seen, undo)
+            for label, inner in _within(name, module, depth):
+                if id(inner) not in wraps:
+                    wraps[id(inner)] = _Wrap(label, inner)
+        for wrap in wraps.values():
+            undo.callback(wrap.take_off)
+            wrap.put_on([one for one in map(wraps.get, wrap.below()) if one is not None])
         yield
 
 
@@ -167,53 +175,95 @@ def _back(owner: Any, name: str, before: Any) -> None:
         _own(owner)[name] = before
 
 
-def _wrap_all(
-    name: str, top: torch.nn.Module, depth: int, seen: set[int], undo: contextlib.ExitStack
-) -> None:
-    """Ranges around a module's call and those of what lies below it, but nothing within a compiled region."""
-    for label, module in _within(name, top, depth):
-        if id(module) not in seen:
-            seen.add(id(module))
-            _wrap_module(label, module, undo)
-
-
 def _within(name: str, top: torch.nn.Module, depth: int) -> Iterator[tuple[str, torch.nn.Module]]:
-    """A module and its descendants, ``depth`` levels of them; below a compiled one nothing, through lists without counting."""
+    """A module and its descendants, ``depth`` levels of them; below TorchScript nothing, through lists without counting."""
     yield name, top
-    if depth <= 0 or _is_compiled(top) or _holds_compiled(top):
+    inner = inside.original_module(top)
+    if depth <= 0 or isinstance(top, torch.jit.ScriptModule) or _holds_compiled(inner):
         return
-    for child_name, child in top.named_children():
+    for child_name, child in inner.named_children():
         transparent = isinstance(child, torch.nn.ModuleList | torch.nn.ModuleDict)
-        inner = _within(f"{name}.{child_name}", child, depth if transparent else depth - 1)
-        for label, module in inner:
+        below = _within(f"{name}.{child_name}", child, depth if transparent else depth - 1)
+        for label, module in below:
             if not isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict):  # never called
                 yield label, module
 
 
 def _is_compiled(module: torch.nn.Module) -> bool:
-    """By ``torch.compile(module)`` or ``module.compile()``, or TorchScript, which runs its children without Python."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return True
+    """By ``torch.compile(module)`` or ``module.compile()``."""
     return inside.is_optimised_module(module) or inside.compiled_call(module) is not None
 
 
 def _holds_compiled(module: torch.nn.Module) -> bool:
     """One of its methods was replaced by a compiled one (``vae.decode = torch.compile(vae.decode)``): ranges below would be traced."""
-    return any(hasattr(value, "_torchdynamo_orig_callable") for value in _own(module).values())
+    return any(
+        hasattr(value, "_torchdynamo_orig_callable")
+        for name, value in _own(module).items()
+        if name != "_compiled_call_impl"  # what module.compile() keeps: its call, and no method
+    )
 
 
-def _wrap_module(label: str, module: torch.nn.Module, undo: contextlib.ExitStack) -> None:
+class _Wrap:
     """A range around a module's call: its ``forward`` is replaced, which costs less than hooks do; compiled, its compiled call."""
-    name = "_compiled_call_impl" if inside.compiled_call(module) is not None else "forward"
-    before = _own(module).get(name, ABSENT)
-    callee = getattr(module, name)
 
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with torch.profiler.record_function(marks.MODULE + label):
-            return callee(*args, **kwargs)
+    def __init__(self, label: str, module: torch.nn.Module) -> None:
+        self._module = module
+        self._compiled = _is_compiled(module)
+        self._name = "_compiled_call_impl" if inside.compiled_call(module) is not None else "forward"
+        self._range = marks.MODULE + label
+        self._before: Any = ABSENT
+        self._ranged: Any = None
+        self._covered: list[_Wrap] = []
+        self._off = 0
+        """Compiled calls under way that this range would be traced into."""
+        self._lock = threading.Lock()
 
-    undo.callback(_back, module, name, before)
-    _own(module)[name] = _looks_like(called, callee)
+    def below(self) -> Iterator[int]:
+        """Of a compiled module: the identities of what its call runs."""
+        if self._compiled:
+            yield from (id(one) for one in self._module.modules() if one is not self._module)
+
+    def put_on(self, covered: "list[_Wrap]") -> None:
+        """Put the range there. ``covered``: those that are off while this one's call runs."""
+        self._covered = covered
+        self._before = _own(self._module).get(self._name, ABSENT)
+        callee = getattr(self._module, self._name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with torch.profiler.record_function(self._range), self._alone():
+                return callee(*args, **kwargs)
+
+        self._ranged = _looks_like(called, callee)
+        _own(self._module)[self._name] = self._ranged
+
+    def take_off(self) -> None:
+        """As it was before the block."""
+        with self._lock:
+            if self._ranged is not None:
+                self._ranged = None
+                _back(self._module, self._name, self._before)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Generator[None]:
+        for one in self._covered:
+            one.pause(1)
+        try:
+            yield
+        finally:
+            for one in self._covered:
+                one.pause(-1)
+
+    def pause(self, more: int) -> None:
+        """One compiled call more, or one less, during which nothing of ours stands here."""
+        with self._lock:
+            before = self._off
+            self._off += more
+            if self._ranged is None or bool(before) == bool(self._off):
+                return
+            if self._off:
+                _back(self._module, self._name, self._before)
+            else:
+                _own(self._module)[self._name] = self._ranged
 
 
 def _say(point: Point) -> str:
