@@ -3,9 +3,12 @@
 No GPU and no weight is needed. Every time in it is a bound at the card's peak, never a forecast of what will be measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from penstock.engine.lab.probes.sequence import sync_points
 from penstock.engine.measure import preflight
+from penstock.engine.measure.counting import OpCount
+from penstock.engine.measure.findings import syncs
 from penstock.engine.measure.preflight import LAUNCH_US, Part
 from penstock.engine.measure.records import (
     DeviceSummary,
@@ -16,9 +19,14 @@ from penstock.engine.measure.records import (
     RooflinePoint,
     StageRow,
 )
+from penstock.engine.measure.seen import Seen
 from penstock.engine.workloads.on_meta import Plan
 
 GIB = 2**30
+LEAST_LAUNCHES = 20
+"""Of a call: with fewer (0.1 ms) launching is no fault. Our choice."""
+LEAST_GAIN = 1.2
+"""Separate ops against the roof: below, there is hardly anything to fuse. Our choice."""
 KINDS = (
     ("attention", "fused attention"),
     ("convolution", "convolution (implicit GEMM)"),
@@ -45,8 +53,8 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
     parts = plan.parts
     weights = preflight.weight_bytes(plan.modules)
     peak = weights + max((part.peak_bytes for part in parts), default=0)
-    rows = _stages(parts, peaks, price_nusd_per_s)
-    wall = sum(row.wall_ms for row in rows)
+    wall = sum(preflight.roofline_ms(part, peaks) * part.calls for part in parts)
+    rows = _children(plan, peaks, wall, price_nusd_per_s) or _stages(parts, peaks, price_nusd_per_s)
     launches = sum(part.ops * part.calls for part in parts)
     eager = sum(preflight.eager_ms(part, peaks) * part.calls for part in parts)
     parameters = sum({id(p): p.numel() for m in plan.modules.values() for p in m.parameters()}.values())
@@ -72,7 +80,7 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
         wall_ms=wall,
         stages=tuple(rows),
         kernels=_kernels(parts, peaks),
-        findings=_findings(parts, peaks, peak, weights),
+        findings=_findings(plan, peaks, peak, weights),
         roofline=tuple(
             RooflinePoint(
                 name=part.name,
@@ -84,7 +92,7 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
             for part in parts
         ),
         peaks=peaks,
-        warnings=(*plan.notes, *_gaps(parts, peaks)),
+        warnings=(f"judged in {plan.dtype}", *plan.notes, *_gaps(parts, peaks)),
         machine={
             "dtype": plan.dtype,
             "steps": str(plan.steps),
@@ -117,6 +125,64 @@ def _stages(parts: Sequence[Part], peaks: Peaks, price_nusd_per_s: int | None) -
     return rows
 
 
+def _children(plan: Plan, peaks: Peaks, wall: float, price_nusd_per_s: int | None) -> list[StageRow]:
+    """A module's children in place of the module, each with its share of the whole's bound; none for other kinds.
+
+    A child whose ``forward`` is not called is told by its own children; what runs in none of them is the row ``model``.
+    """
+    if plan.kind != "module" or len(plan.parts) != 1:
+        return []
+    part = plan.parts[0]
+    told = {name: (sums, part.module_calls.get(name, 1)) for name, sums in _named(plan, part)}
+    if not told:
+        return []
+    rest = OpCount(part.ops, part.flops, part.bytes)
+    for sums, _calls in told.values():
+        rest.count, rest.flops, rest.bytes = (
+            rest.count - sums.count,
+            rest.flops - sums.flops,
+            rest.bytes - sums.bytes,
+        )
+    if rest.count > 0:
+        told[part.name] = rest, 1
+    times = {name: preflight.separate_ms(part, sums, peaks) for name, (sums, _calls) in told.items()}
+    whole = sum(times.values()) or 1.0
+    rows: list[StageRow] = []
+    for name, (sums, calls) in told.items():
+        took = wall * times[name] / whole
+        rows.append(
+            StageRow(
+                name=name,
+                calls=calls,
+                start_ms=sum(row.wall_ms for row in rows),
+                wall_ms=took,
+                share=times[name] / whole,
+                launches=sums.count,
+                flops=sums.flops,
+                bytes=sums.bytes,
+                cost_nusd=None if price_nusd_per_s is None else round(took / 1e3 * price_nusd_per_s),
+            )
+        )
+    return rows
+
+
+def _named(plan: Plan, part: Part) -> Iterator[tuple[str, OpCount]]:
+    """The model's children that ran, through lists, by the names that a live run gives them; each once."""
+    seen: set[int] = set()
+    # a stack, that what is not called itself is told by what is in it
+    waiting = [(part.name, module) for module in reversed(plan.modules.values())]
+    while waiting:
+        label, module = waiting.pop()
+        sums = part.by_module.get(label)
+        if label != part.name and sums is not None and sums.count:
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield label, sums
+            continue
+        inner = getattr(module, "_orig_mod", module)
+        waiting += [(f"{label}.{name}", child) for name, child in reversed(list(inner.named_children()))]
+
+
 def _kernels(parts: Sequence[Part], peaks: Peaks) -> tuple[KernelRow, ...]:
     """What to expect, by op and stage; the longest first. A card may need several kernels for an op (a split reduction)."""
     rows = [
@@ -142,8 +208,12 @@ def expected_kernel(op: str) -> str:
     return next((means for part, means in KINDS if part in short), "pointwise")
 
 
-def _findings(parts: Sequence[Part], peaks: Peaks, peak: int, weights: int) -> tuple[Finding, ...]:
+def _findings(plan: Plan, peaks: Peaks, peak: int, weights: int) -> tuple[Finding, ...]:
+    parts = plan.parts
     found: list[Finding] = []
+    if plan.kind == "module":  # a pipeline's own code reads what its tokenizer and scheduler keep on the host
+        points = [point for part in parts for point in sync_points(part.syncs, times=part.calls)]
+        found += syncs.find(Seen(syncs=tuple(points)))
     card = peaks.memory_bytes
     if card is not None and peak > card:
         found.append(
@@ -153,7 +223,7 @@ def _findings(parts: Sequence[Part], peaks: Peaks, peak: int, weights: int) -> t
                 evidence=(
                     f"{peak / GIB:.1f} GiB at the peak ({weights / GIB:.1f} GiB of weights) on a card of {card / GIB:.1f} GiB."
                 ),
-                fix="Take a smaller batch or a narrower dtype, or keep idle parts on the host: pipe.enable_model_cpu_offload()",
+                fix=_smaller(plan),
                 proof="The pre-flight's peak is below the card's memory.",
                 facts={"peak_memory_bytes": float(peak), "card_memory_bytes": float(card)},
             )
@@ -163,13 +233,40 @@ def _findings(parts: Sequence[Part], peaks: Peaks, peak: int, weights: int) -> t
         roof, eager = (f(part, peaks) * part.calls for f in (preflight.roofline_ms, preflight.eager_ms))
         launch = part.ops * part.calls * LAUNCH_US / 1e3
         if kind == "overhead":
-            found.append(_launch_bound(part, launch, eager))
-        else:
-            found.append(_at_the_roof(part, kind, roof, eager, peaks))
+            if part.ops >= LEAST_LAUNCHES:
+                found.append(_launch_bound(plan, part, launch, eager))
+        elif eager > LEAST_GAIN * roof:
+            found.append(_at_the_roof(plan, part, kind, roof, eager, peaks))
     return tuple(sorted(found, key=lambda one: -(one.saves_ms or 0.0)))
 
 
-def _launch_bound(part: Part, launch: float, eager: float) -> Finding:
+def _smaller(plan: Plan) -> str:
+    if plan.kind == "pipeline":
+        return "A smaller batch or a narrower dtype; or keep idle parts on the host.\npipe.enable_model_cpu_offload()"
+    if plan.dtype == "fp32":
+        return "A smaller batch; or half the bytes, with inputs of the same dtype.\nmodel.to(torch.bfloat16)"
+    return "A smaller batch, or weights of fewer bits."
+
+
+def _compiled(plan: Plan, part: Part, *options: str) -> str:
+    """The code that compiles what a stage runs: the autoencoder's ``decode``, which is what a pipeline calls."""
+    given = ", ".join(options)
+    if plan.kind != "pipeline":
+        return f"model.compile({given})"
+    held = [name for name in plan.modules if name == part.name]
+    if part.name == "encode_prompt":
+        held = [name for name in plan.modules if name.startswith("text_encoder")]
+    lines: list[str] = []
+    for name in held or [part.name]:
+        if hasattr(plan.modules.get(name), "decode"):
+            method = f"pipe.{name}.decode"
+            lines.append(f"{method} = torch.compile({', '.join((method, *options))})")
+        else:
+            lines.append(f"pipe.{name}.compile({given})")
+    return "\n".join(lines)
+
+
+def _launch_bound(plan: Plan, part: Part, launch: float, eager: float) -> Finding:
     return Finding(
         id="launch-bound",
         title=f"{part.name}: launching will take longer than the work",
@@ -177,14 +274,15 @@ def _launch_bound(part: Part, launch: float, eager: float) -> Finding:
             f"{part.ops * part.calls} ops, at {LAUNCH_US:g} us a launch {launch:.2f} ms; their work at the card's peak is {eager:.2f} ms."
         ),
         saves_ms=launch - eager,
-        fix="Launch less: a larger batch, or graphs.\nmodule.compile(mode='reduce-overhead', dynamic=False)",
+        fix="Launch less: a larger batch, or graphs.\n"
+        + _compiled(plan, part, 'mode="reduce-overhead"', "dynamic=False"),
         proof="Fewer launches in the stage; one graph launch instead of many.",
         facts={"launches": float(part.ops * part.calls), "launch_ms": launch, "eager_roofline_ms": eager},
         where=part.name,
     )
 
 
-def _at_the_roof(part: Part, kind: str, roof: float, eager: float, peaks: Peaks) -> Finding:
+def _at_the_roof(plan: Plan, part: Part, kind: str, roof: float, eager: float, peaks: Peaks) -> Finding:
     intensity = part.flops / part.least_bytes if part.least_bytes else 0.0
     return Finding(
         id=f"{kind}-bound",
@@ -194,9 +292,7 @@ def _at_the_roof(part: Part, kind: str, roof: float, eager: float, peaks: Peaks)
             f"{intensity:.0f} FLOP per byte: {roof:.2f} ms at best on {peaks.device}; as separate ops {eager:.2f} ms."
         ),
         saves_ms=eager - roof,
-        fix="Fuse what is pointwise: module.compile()"
-        if eager > 1.2 * roof
-        else "Nothing to fuse: a narrower dtype, or less work.",
+        fix=f"Fuse what is pointwise.\n{_compiled(plan, part)}",
         proof="Fewer kernels, and fewer bytes moved.",
         facts={"roofline_ms": roof, "eager_roofline_ms": eager, "flops_per_byte": intensity},
         where=part.name,

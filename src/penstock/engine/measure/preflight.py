@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from penstock.engine.measure import counting, inside
 from penstock.engine.measure.counting import OpCount
 from penstock.engine.measure.records import Peaks
+from penstock.engine.measure.syncs import Sync
 
 LAUNCH_US = 5.0
 """Host time of one kernel launch; about this on current hosts. Eager PyTorch needs as much again and more for its dispatch."""
@@ -47,8 +48,13 @@ class Part(Struct, frozen=True, kw_only=True):
     """Each a kernel launch or more on a GPU."""
     flops_by_dtype: dict[str, int] = field(default_factory=dict)
     by_op: dict[str, OpCount] = field(default_factory=dict)
+    by_module: dict[str, OpCount] = field(default_factory=dict)
+    """By dotted name, what ran inside a module, its children included."""
+    module_calls: dict[str, int] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
     """Ops without a FLOP formula: the FLOPs are too low by them."""
+    syncs: tuple[Sync, ...] = ()
+    """Reads that stop the host."""
 
 
 def count(name: str, call: Callable[[], Any], modules: Mapping[str, nn.Module], *, calls: int = 1) -> Part:
@@ -58,7 +64,7 @@ def count(name: str, call: Callable[[], Any], modules: Mapping[str, nn.Module], 
     live = Live([*weights.values()])
     kept: list[Any] = []
     with FusedAttention(), live:
-        counts = counting.count(lambda: kept.append(call()), device="meta")
+        counts = counting.count(lambda: kept.append(call()), modules=modules, device="meta")
     outputs = {inside.storage_key(t): t for t in tree_leaves(kept) if isinstance(t, Tensor)}
     moved_once = _read_whole(modules) + live.input_bytes + sum(_storage_bytes(t) for t in outputs.values())
     return Part(
@@ -73,7 +79,10 @@ def count(name: str, call: Callable[[], Any], modules: Mapping[str, nn.Module], 
         ops=counts.ops,
         flops_by_dtype=counts.flops_by_dtype,
         by_op=counts.by_op,
+        by_module=counts.by_module,
+        module_calls=counts.calls,
         uncounted=counts.uncounted,
+        syncs=counts.syncs,
     )
 
 
@@ -219,6 +228,12 @@ def op_ms(part: Part, name: str, peaks: Peaks) -> float:
     """All of a stage's ops of one name, in one call, at their roof."""
     sums = part.by_op[name]
     share = sums.flops / part.flops if part.flops else 0.0  # an op's own dtype is the stage's, or nearly
+    return 1e3 * max(share * _compute_s(part.flops_by_dtype, peaks), sums.bytes / peaks.bytes_per_s)
+
+
+def separate_ms(part: Part, sums: OpCount, peaks: Peaks) -> float:
+    """Some of a stage's ops, at the roof of their sum."""
+    share = sums.flops / part.flops if part.flops else 0.0
     return 1e3 * max(share * _compute_s(part.flops_by_dtype, peaks), sums.bytes / peaks.bytes_per_s)
 
 

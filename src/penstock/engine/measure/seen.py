@@ -245,6 +245,8 @@ class SyncPoint(Struct, frozen=True, kw_only=True):
     """As ``measure.syncs`` calls it: ``item``, ``nonzero``, ``copy to host``."""
     where: str
     count: int
+    line: str = ""
+    """The source there, where it can be read."""
 
 
 class Package(Struct, frozen=True, kw_only=True):

@@ -97,8 +97,11 @@ def place(error: BaseException, near: Path | None = None) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
 
 
-def run(call: Callable[[], Any], what: str, *, near: Path | None = None) -> Any:
-    """Run a user's code; whatever it raises becomes a BadRequest with the line that raised. Our own errors pass."""
+def run(call: Callable[[], Any], what: str, *, near: Path | None = None, hint: str = "") -> Any:
+    """Run a user's code; whatever it raises becomes a BadRequest with the line that raised. Our own errors pass.
+
+    ``hint``: what to do about it, where it is not that the code fails by itself too.
+    """
     try:
         return call()
     except BadRequest:
@@ -114,7 +117,7 @@ def run(call: Callable[[], Any], what: str, *, near: Path | None = None) -> Any:
         raise BadRequest(
             f"{what} failed{f' at {at}' if at else ''}: {said(error)}",
             param="target",
-            hint=_hint(error),
+            hint=hint or _hint(error),
         ) from error
 
 

@@ -26,6 +26,9 @@ from penstock.engine.workloads.workload import StagePoint
 
 PROMPT_TOKENS = 77
 """What a tokenizer that was not saved beside its configuration is taken for: CLIP's."""
+WITHOUT_VALUES = (
+    "There are shapes here, and no values: what the line needs cannot be known before it runs. Without --gpu it may well run."
+)
 _META = torch.device("meta")
 _ATEN: Any = torch.ops.aten
 _READS = (_ATEN._local_scalar_dense.default, _ATEN.equal.default, _ATEN.is_nonzero.default)  # noqa: SLF001 - what item() is
@@ -52,7 +55,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 def of_module(spec: str, *, dtype: str | None = None) -> Plan:
     """The plan of ``file.py:build``. ``build`` runs with meta as the default device; where it cannot, it runs as it is."""
     loaded = module.load(spec, meta=True)
-    return of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype)
+    return of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype, near=loaded.near)
 
 
 def of_call(
@@ -63,8 +66,13 @@ def of_call(
     *,
     dtype: str | None = None,
     kind: str = "module",
+    near: Path | None = None,
 ) -> Plan:
-    """The plan of a module and its inputs; the module itself is moved to meta, and is of no use after that."""
+    """The plan of a module and its inputs; the module itself is moved to meta, and is of no use after that.
+
+    Numbers that it reads out of tensors are taken for 1, as a pipeline's are. BadRequest where it cannot go on from there, with
+    the line: the innermost in ``near``, the user's folder.
+    """
     wanted = saved.dtype_of(dtype) if dtype else None
     _to_meta(root.eval(), wanted)
     given, named = _moved((args, kwargs or {}), wanted)
@@ -73,7 +81,14 @@ def of_call(
         with torch.no_grad():
             return root(*given, **named)
 
-    part = failures.run(lambda: preflight.count("model", call, {"model": root}), f"{name} without values")
+    unknown = _Unknown()
+    with unknown:
+        part = failures.run(
+            lambda: preflight.count("model", call, {"model": root}),
+            f"{name} without values",
+            near=near,
+            hint=WITHOUT_VALUES,
+        )
     return Plan(
         name=name,
         kind=kind,
@@ -81,6 +96,7 @@ def of_call(
         parts=(part,),
         modules={"model": root},
         batch=module.batch_of((*given, *named.values())) or 1,
+        notes=unknown.notes(),
     )
 
 
@@ -141,8 +157,7 @@ def of_pipeline(
     unknown = _Unknown()
     with recorder, unknown, torch.no_grad():
         failures.run(lambda: pipe(**given), f"{kind} without values")
-    if unknown.reads:
-        notes.append(f"its code reads {unknown.reads} numbers out of tensors: each is taken for 1")
+    notes += unknown.notes()
     held = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     return Plan(
         name=str(path),
@@ -348,7 +363,7 @@ class _Recorder:
 
 
 class _Unknown(TorchDispatchMode):
-    """Answers a pipeline's questions for a value: 1, and equal. It asks how long a prompt is, or whether a mask is needed."""
+    """Answers a module's or a pipeline's questions for a value: 1, and equal. It asks how long a prompt is, or whether a mask is needed."""
 
     def __init__(self) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
@@ -362,6 +377,11 @@ class _Unknown(TorchDispatchMode):
                 return True
             return 1.0 if args[0].is_floating_point() else 1
         return func(*args, **(kwargs or {}))
+
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed."""
+        many = "a number" if self.reads == 1 else f"{self.reads} numbers"
+        return (f"its code reads {many} out of tensors: taken for 1 each",) if self.reads else ()
 
 
 def _looking_like(wrapper: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """All probes of one workload, in an order that keeps what is cold cold. What cannot run leaves its reason."""
 
-from collections.abc import Callable, Mapping
+import linecache
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,7 +38,7 @@ from penstock.engine.measure.seen import (
     Tiling,
     Work,
 )
-from penstock.engine.measure.syncs import Home
+from penstock.engine.measure.syncs import Home, Sync
 from penstock.engine.workloads.workload import Workload
 
 QUICK_MS = 20.0
@@ -79,7 +80,7 @@ def probe(
 
 def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
     """``work`` and ``syncs`` of a ``Seen``, from one call counted."""
-    syncs = tuple(SyncPoint(op=one.op, where=one.where, count=one.count) for one in counts.syncs)
+    syncs = sync_points(counts.syncs)
     if wall_ms is None or not counts.flops:
         return {"syncs": syncs}
     main = max(counts.flops_by_dtype, key=lambda dtype: counts.flops_by_dtype[dtype], default="")
@@ -88,6 +89,20 @@ def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
         "syncs": syncs,
         "work": (Work(name=name, flops=counts.flops, wall_ms=wall_ms, dtype="" if mixed else main),),
     }
+
+
+def sync_points(found: Iterable[Sync], *, times: int = 1) -> tuple[SyncPoint, ...]:
+    """With the source of each line, for what happened ``times`` times as often."""
+    return tuple(
+        SyncPoint(op=one.op, where=one.where, count=one.count * times, line=_source(one.where))
+        for one in found
+    )
+
+
+def _source(where: str) -> str:
+    """Of ``file.py:12 in step``; empty where it cannot be read."""
+    path, _, number = where.partition(" in ")[0].rpartition(":")
+    return linecache.getline(path, int(number)).strip() if number.isdigit() else ""
 
 
 def homes(workload: Workload) -> tuple[Home, ...]:

@@ -308,6 +308,7 @@ def _attention(timeline: Timeline) -> list[Finding]:
             fix=(
                 "Use scaled_dot_product_attention and let it choose; a mask, dropout, a head size that no fused kernel takes or a "
                 "dtype of 32 bit make it fall back, and sdpa_kernel says why.\n"
+                "from torch.nn import functional as F\nfrom torch.nn.attention import SDPBackend, sdpa_kernel\n"
                 "with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):\n"
                 "    y = F.scaled_dot_product_attention(q, k, v)"
             ),

@@ -51,6 +51,7 @@ def _bound(bound: str, rows: list[Known], time_us: float, busy_us: float, peaks:
         saves_ms=max(0.0, time_us - least_us) / 1e3,
         fix=(
             "Do less or cheaper arithmetic: a lower precision, fewer steps, cached blocks.\n"
+            "from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_\n"
             "quantize_(model, Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()))"
             if compute
             else "Move fewer bytes: fuse pointwise ops into their neighbours, use a narrower dtype, batch more per weight read.\n"

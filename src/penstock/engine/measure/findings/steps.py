@@ -116,7 +116,7 @@ def _smaller(seen: Seen, weights: int, peak: int) -> str:
         return f"Decode in tiles: slower, but the peak falls.\n{autoencoders[0].path}.enable_tiling()"
     if seen.kind == "pipeline":
         return "Keep on the card only the part that runs.\npipe.enable_model_cpu_offload()"
-    return "A smaller batch, or weights of fewer bits.\nquantize_(model, Int8WeightOnlyConfig())"
+    return "A smaller batch, or weights of fewer bits.\nfrom torchao.quantization import Int8WeightOnlyConfig, quantize_\nquantize_(model, Int8WeightOnlyConfig())"
 
 
 def _weight(part: Part) -> int:

@@ -1,48 +1,34 @@
 """Operators that make the host wait for the device, found without a device: a lint over what one run dispatched."""
 
+from penstock.engine.measure.findings import sync_fixes
 from penstock.engine.measure.records import Finding
 from penstock.engine.measure.seen import Seen, SyncPoint
 
-SHAPED = "A result whose size the values decide must be counted by the host. Keep the size fixed."
-REMEDIES = {
-    "item": (
-        "Keep the value on the device: branch with torch.where, index with a tensor.",
-        "y = torch.where(condition, when_true, when_false)",
-    ),
-    "nonzero": (SHAPED, "y = torch.where(mask, x, 0)"),
-    "mask": (SHAPED, "y = torch.where(mask, x, 0)"),
-    "masked_select": (SHAPED, "y = torch.where(mask, x, 0)"),
-    "equal": ("Compare on the device, and read the answer once, after the loop.", "same = (a == b).all()"),
-    "copy to host": (
-        "Copy once, after the loop; or do not wait for it.",
-        'host = x.to("cpu", non_blocking=True)',
-    ),
-    "copy from pageable memory": (
-        "Make it on the device; or pin it, and do not wait.",
-        "x = host.pin_memory().to(device, non_blocking=True)",
-    ),
-}
-"""By what ``measure.syncs`` calls them."""
-
 
 def find(seen: Seen) -> list[Finding]:
-    """``host-device-sync`` for each line that waits at least once a step."""
-    return [_waits(point, seen) for point in seen.syncs if point.count >= max(1, seen.steps)]
+    """``host-device-sync`` for each line that waits at least once a step, whatever it waits for."""
+    lines: dict[str, list[SyncPoint]] = {}
+    for point in seen.syncs:
+        if point.count >= max(1, seen.steps):
+            lines.setdefault(point.where, []).append(point)
+    return [_waits(where, points, seen) for where, points in lines.items()]
 
 
-def _waits(point: SyncPoint, seen: Seen) -> Finding:
-    words, code = REMEDIES.get(point.op, ("Do it once, outside the loop.", ""))
+def _waits(where: str, points: list[SyncPoint], seen: Seen) -> Finding:
     on = "waits" if seen.device != "cpu" else "would wait on a GPU"
+    count = sum(point.count for point in points)
+    remedies = dict.fromkeys(sync_fixes.remedy(point.op, where, point.line) for point in points)
     return Finding(
         id="host-device-sync",
-        title=f"The host {on} for the device at {point.where}",
+        title=f"The host {on} for the device at {where}",
         evidence=(
-            f"{point.op}: {point.count} in a run at {point.where}"
-            + (f", {point.count / seen.steps:.1f} a step" if seen.steps > 1 else "")
+            ", ".join(f"{point.op}: {point.count}" for point in points)
+            + f" in a run at {where}"
+            + (f", {count / seen.steps:.1f} a step" if seen.steps > 1 else "")
             + ": until it is answered, nothing new is launched."
         ),
-        fix=f"{words}\n{code}".strip(),
+        fix="\n".join(f"{words}\n{code}".strip() for words, code in remedies),
         proof='torch.cuda.set_sync_debug_mode("warn") says nothing; the lint counts 0 at this line.',
-        facts={"count": float(point.count), "steps": float(seen.steps)},
-        where=point.where,
+        facts={"count": float(count), "steps": float(seen.steps)},
+        where=where,
     )
