@@ -207,9 +207,9 @@ def test_a_users_module_is_built_on_meta(tmp_path, monkeypatch):
 
 def test_a_pipeline_is_foreseen_as_it_runs(tiny_sdxl_dir, tmp_path):
     """The tiny one: calls as its own loop makes them, from configurations alone as well as beside weights."""
-    beside = on_meta.of_pipeline(tiny_sdxl_dir, steps=3, batch=2)
+    beside = on_meta.of_pipeline(tiny_sdxl_dir, steps=3, batch=2, dtype="bf16")
     bare = shutil.copytree(tiny_sdxl_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
-    alone = on_meta.of_pipeline(bare, steps=3, batch=2)
+    alone = on_meta.of_pipeline(bare, steps=3, batch=2, dtype="bf16")
     for plan in (beside, alone):
         assert [(part.name, part.calls) for part in plan.parts] == [
             ("encode_prompt", 1),
@@ -244,3 +244,104 @@ def test_what_cannot_be_foreseen_is_told(tmp_path, tiny_sdxl_dir):
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "TeapotPipeline"}))
     with pytest.raises(BadRequest, match="TeapotPipeline"):
         on_meta.of_pipeline(Path(folder))
+
+
+def test_a_pipeline_is_judged_in_its_weights_own_dtype(tiny_sdxl_dir, tmp_path):
+    """fp32 weights take four bytes each, whatever a card likes best; without weights bf16 is assumed, and said."""
+    own = on_meta.of_pipeline(tiny_sdxl_dir, steps=2)
+    half = on_meta.of_pipeline(tiny_sdxl_dir, steps=2, dtype="bf16")
+    assert (own.dtype, half.dtype, own.notes) == ("fp32", "bf16", ())
+    assert own.parts[1].weight_bytes == 2 * half.parts[1].weight_bytes
+    assert set(own.parts[1].flops_by_dtype) == {"fp32"}
+    bare = shutil.copytree(tiny_sdxl_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    assumed = on_meta.of_pipeline(bare, steps=2)
+    assert assumed.dtype == "bf16"
+    assert "bf16 is assumed" in assumed.notes[0]
+    (bare / "unet" / "x.safetensors").write_bytes(b"12345678{")
+    with pytest.raises(BadRequest, match=r"x\.safetensors cannot be read"):
+        on_meta.of_pipeline(bare, steps=2)
+
+
+READS = """
+import torch
+from torch import nn
+
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 8)
+        self.blocks = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+
+    def forward(self, x, masked=False):
+        total = 0.0
+        for block in self.blocks:
+            x = block(x)
+            total += x.mean().item()
+        n = int((x > 0).sum())
+        if x.sum() > 0:
+            x = x + n
+        if masked:
+            x = x[x > 0]
+        return self.head(x) * total
+
+def build():
+    return Reads(), torch.ones(2, 8)
+
+def masked():
+    return Reads(), (torch.ones(2, 8),), {"masked": True}
+"""
+
+
+def test_a_module_that_reads_values_is_foreseen_with_the_lines_that_wait(tmp_path):
+    """Each read is taken for 1, and is a finding with the user's line; its children are its stages."""
+    path = tmp_path / "reads.py"
+    path.write_text(READS)
+    told = lab.profile(on_meta.of_module(f"{path}:build"), sheet("h100"))
+    lines = {one.where.partition(" in ")[0]: one.fix for one in told.findings}
+    source = READS.splitlines()
+    assert set(lines) == {
+        f"{path}:{n}"
+        for n, line in enumerate(source, 1)
+        if "total +=" in line or "n = int" in line or ".sum() > 0:" in line
+    }
+    assert {one.id for one in told.findings} == {"host-device-sync"}
+    assert told.warnings == ("its code reads 4 numbers out of tensors: taken for 1 each",)
+    assert [row.name for row in told.stages] == ["model.head", "model.blocks.0", "model.blocks.1", "model"]
+    assert sum(row.flops or 0 for row in told.stages) == told.facts["flops"] == 3 * 2 * 2 * 8 * 8
+    assert sum(row.wall_ms for row in told.stages) == pytest.approx(told.wall_ms)
+    assert sum(row.launches for row in told.stages) == told.facts["launches"]
+
+
+def test_where_shapes_do_not_suffice_the_users_line_is_named(tmp_path):
+    """A mask whose set elements must be counted: the line in the user's file, and nothing untrue about running it."""
+    path = tmp_path / "reads2.py"
+    path.write_text(READS)
+    with pytest.raises(BadRequest, match=r"failed at reads2\.py:20 in forward") as caught:
+        on_meta.of_module(f"{path}:masked")
+    assert "fails there too" not in (caught.value.hint or "")
+    assert "Without --gpu it may well run" in (caught.value.hint or "")
+
+
+def test_what_is_near_its_roof_or_small_has_no_finding():
+    """Two large products, and three small ops: nothing to fuse, nothing to launch less."""
+    large = [nn.Linear(4096, 4096, device="meta") for _ in range(2)]
+    healthy = on_meta.of_call("healthy", nn.Sequential(*large), (torch.empty(4096, 4096, device="meta"),))
+    small = on_meta.of_call(
+        "small", nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8)), (torch.ones(2, 8),)
+    )
+    for plan in (healthy, small):
+        assert lab.profile(plan, sheet("h100")).findings == ()
+        assert lab.profile(plan, sheet("h100")).machine["dtype"] == "fp32"
+    chain = nn.Sequential(*[nn.Tanh() for _ in range(30)])
+    (said,) = lab.profile(on_meta.of_call("chain", chain, (torch.ones(2, 8),)), sheet("h100")).findings
+    assert said.id == "launch-bound"
+    assert said.fix.splitlines()[1] == 'model.compile(mode="reduce-overhead", dynamic=False)'
+
+
+def test_fixes_name_the_pipelines_own_parts(sdxl):
+    """What is called is what is compiled: the autoencoder's ``decode``, not its ``forward``."""
+    fixes = {one.where: one.fix for one in sdxl.findings}
+    assert "pipe.unet.compile()" in fixes["unet"]
+    assert "pipe.vae.decode = torch.compile(pipe.vae.decode)" in fixes["vae"]
+    assert "pipe.text_encoder.compile(" in fixes["encode_prompt"]
+    assert "pipe.text_encoder_2.compile(" in fixes["encode_prompt"]

@@ -75,6 +75,7 @@ def _headline(console: Console, profile: Profile) -> None:
         best = "At best one" if profile.source == "preflight" else "One"
         folded(console, f"{best} run costs {usd(profile.cost_nusd)}.")
     if profile.source == "preflight":
+        put(console, f"  {'dtype':<28} {profile.machine.get('dtype', '')}")
         for name, value in (fact_text(*fact) for fact in profile.facts.items()):
             put(console, f"  {name:<28} {value}")
     warned = list(profile.warnings) + ([] if timing is None else list(timing.warnings))

@@ -30,7 +30,7 @@ def plan(asked: Asked) -> Plan:
     if asked.kind == "pipeline":
         return on_meta.of_pipeline(
             asked.target,
-            dtype=asked.dtype or "bf16",
+            dtype=asked.dtype or None,
             steps=asked.steps or None,
             batch=asked.batch or 1,
             arguments=pipeline_arguments(asked),

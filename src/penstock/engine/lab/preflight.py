@@ -92,7 +92,7 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
             for part in parts
         ),
         peaks=peaks,
-        warnings=(f"judged in {plan.dtype}", *plan.notes, *_gaps(parts, peaks)),
+        warnings=(*plan.notes, *_gaps(parts, peaks)),
         machine={
             "dtype": plan.dtype,
             "steps": str(plan.steps),

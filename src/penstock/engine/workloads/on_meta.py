@@ -26,9 +26,9 @@ from penstock.engine.workloads.workload import StagePoint
 
 PROMPT_TOKENS = 77
 """What a tokenizer that was not saved beside its configuration is taken for: CLIP's."""
-WITHOUT_VALUES = (
-    "There are shapes here, and no values: what the line needs cannot be known before it runs. Without --gpu it may well run."
-)
+WITHOUT_VALUES = "There are shapes here, and no values: what the line needs cannot be known before it runs. Without --gpu it may well run."
+UNTOLD = "bf16"
+"""The dtype of weights that are not there."""
 _META = torch.device("meta")
 _ATEN: Any = torch.ops.aten
 _READS = (_ATEN._local_scalar_dense.default, _ATEN.equal.default, _ATEN.is_nonzero.default)  # noqa: SLF001 - what item() is
@@ -133,20 +133,23 @@ def _dtype_name(root: nn.Module, tree: Any) -> str:
 def of_pipeline(
     path: str | Path,
     *,
-    dtype: str = "bf16",
+    dtype: str | None = None,
     steps: int | None = None,
     batch: int = 1,
     arguments: dict[str, Any] | None = None,
 ) -> Plan:
     """The plan of a pipeline's directory, of which only ``model_index.json`` and the configurations are read.
 
-    BadRequest where it cannot be run without values (its own code reads a number out of a tensor).
+    Each part in ``dtype``; by default in that of its weights, where they are there, else in bf16. BadRequest where it cannot be
+    run without values.
     """
     folder = Path(path)
     kind = pipeline.class_name(folder)
-    wanted = saved.dtype_of(dtype)
     diffusers = failures.needed("diffusers", "A pipeline")
-    parts, notes = _components(folder, kind, diffusers, wanted)
+    dtypes = _dtypes(folder, dtype)
+    parts, notes = _components(folder, kind, diffusers, dtypes)
+    if dtype is None and not dtypes:
+        notes.append(f"there are no weights to tell their dtype: {UNTOLD} is assumed")
     pipe = failures.run(lambda: getattr(diffusers, kind)(**parts), f"Assembling {kind}")
     pipe.set_progress_bar_config(disable=True)
     given = pipeline.arguments_of(pipe, steps, batch, arguments or {})
@@ -162,7 +165,7 @@ def of_pipeline(
     return Plan(
         name=str(path),
         kind="pipeline",
-        dtype=dtype,
+        dtype=dtype or ", ".join(dict.fromkeys(dtypes.values())) or UNTOLD,
         parts=recorder.parts(),
         modules=held,
         steps=int(given.get("num_inference_steps") or 1),
@@ -172,8 +175,16 @@ def of_pipeline(
     )
 
 
+def _dtypes(folder: Path, dtype: str | None) -> dict[str, str]:
+    """By component: the one asked for, or its weights' own where there are any."""
+    if dtype is not None:
+        saved.dtype_of(dtype)
+    told = {one.name: dtype or saved.weights_dtype(one) for one in sorted(folder.iterdir()) if one.is_dir()}
+    return {name: one for name, one in told.items() if one is not None}
+
+
 def _components(
-    folder: Path, kind: str, diffusers: Any, dtype: torch.dtype
+    folder: Path, kind: str, diffusers: Any, dtypes: dict[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Each component that ``model_index.json`` names, from its configuration alone."""
     if failures.named(diffusers, kind) is None:
@@ -201,7 +212,9 @@ def _components(
             if part is not None:
                 notes.append(f"{name} is left out: it looks at values")
             continue
-        parts[name] = _component(folder / name, library, part, dtype, notes)
+        parts[name] = _component(
+            folder / name, library, part, saved.dtype_of(dtypes.get(name, UNTOLD)), notes
+        )
     for name in ("requires_safety_checker", "add_watermarker"):
         if name in takes:
             parts[name] = False

@@ -1,6 +1,7 @@
 """Directories that ``save_pretrained`` wrote: whether one is there, its JSON, and the dtypes it can be loaded in."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,38 @@ from penstock.base.errors import BadRequest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """By the names that the command line takes."""
 
+SAVED = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
+"""As safetensors names them."""
+
 
 def dtype_of(name: str) -> torch.dtype:
     """The dtype of a name; BadRequest lists the names."""
     if name not in DTYPES:
         raise BadRequest(f"{name!r} is no dtype.", param="dtype", hint=f"Write one of {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def weights_dtype(folder: Path) -> str | None:
+    """``fp32``: what most bytes of a component's weights are, by the head of its safetensors file; None where there is none.
+
+    Of several files the shortest name is taken: a variant's (``….fp16.safetensors``) is longer.
+    """
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: (len(path.name), path.name))
+    if not files:
+        return None
+    sizes: Counter[str] = Counter()
+    try:
+        with files[0].open("rb") as file:
+            head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        for name, held in head.items():
+            if name != "__metadata__" and held["dtype"] in SAVED:
+                begins, ends = held["data_offsets"]
+                sizes[SAVED[held["dtype"]]] += ends - begins
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRequest(
+            f"{files[0]} cannot be read as safetensors: {error}.", param="target", hint="Fetch it again."
+        ) from error
+    return sizes.most_common(1)[0][0] if sizes else None
 
 
 def device_of(name: str | None) -> torch.device:

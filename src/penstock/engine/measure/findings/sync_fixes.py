@@ -110,7 +110,11 @@ def _copy(statement: ast.stmt) -> tuple[str, str] | None:
         else "host"
     )
     for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("cpu", "to"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("cpu", "to")
+        ):
             return (
                 "Copy once, after the loop; or do not wait here, but before the copy is used.",
                 f'{target} = {ast.unparse(node.func.value)}.to("cpu", non_blocking=True)\n'
