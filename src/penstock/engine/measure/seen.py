@@ -224,8 +224,10 @@ class Scaling(Struct, frozen=True, kw_only=True):
     """One call's time by batch size."""
 
     timings: dict[int, Timing]
+    batch: int = 1
+    """The run's own: the smallest that was timed."""
     call: str = ""
-    """How a batch of 8 is written for this object."""
+    """How the larger batch is written for this object."""
 
 
 class Work(Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ class ModuleWorkload:
         kwargs: dict[str, Any] | None = None,
         *,
         near: Path | None = None,
+        form: str = "",
     ) -> None:
         self.name = name
         self.root = root.eval()
@@ -47,6 +48,8 @@ class ModuleWorkload:
         self.kwargs = dict(kwargs or {})
         self.near = near
         """The user's folder: errors name the innermost line in it."""
+        self.form = form or ("both" if args and kwargs else "named" if kwargs else "positional")
+        """How the inputs are given: ``tensor`` (alone), ``positional``, ``named``, ``both`` (args and kwargs)."""
         self.device = _device(root, self.inputs())
         self.batch = batch_of(self.inputs()) or 1
 
@@ -80,6 +83,26 @@ class ModuleWorkload:
         return lambda: failures.run(
             lambda: self._forward(args, kwargs), f"{self.name} with batch {batch}", near=self.near
         )
+
+    def written(self, times: int) -> str:
+        """The code of a call with ``times`` its batch, with the names that ``build`` returns: model, inputs or args, kwargs."""
+        own = batch_of(self.inputs())
+        if self.form == "tensor":
+            return f"model({_repeated('inputs', self.args[0], own, times)})"
+        args, kwargs = ("args", "kwargs") if self.form == "both" else ("inputs", "inputs")
+        given = [
+            _repeated(f"{args}[{place}]", value, own, times) for place, value in enumerate(self.args)
+        ] + [
+            f'{name}={_repeated(f"""{kwargs}["{name}"]""", value, own, times)}'
+            for name, value in self.kwargs.items()
+        ]
+        return f"model({', '.join(given)})"
+
+
+def _repeated(code: str, value: Any, own: int | None, times: int) -> str:
+    """The same value for a larger batch, in code: as ``rebatched`` makes it."""
+    batched = isinstance(value, Tensor) and value.dim() >= 1 and value.shape[0] == own
+    return f"torch.cat([{code}] * {times})" if batched else code
 
 
 def batch_of(values: tuple[Any, ...]) -> int | None:
@@ -117,7 +140,8 @@ def load(spec: str, *, meta: bool = False) -> ModuleWorkload:
     made = _made(module, place, function, near, meta=meta)
     root, args, kwargs = _parts(made, spec)
     _check_call(root, args, kwargs, spec)
-    return ModuleWorkload(spec, root, args, kwargs, near=near)
+    form = _form(made)
+    return ModuleWorkload(spec, root, args, kwargs, near=near, form=form)
 
 
 def _imported(place: str, spec: str) -> tuple[ModuleType, Path]:
@@ -252,6 +276,14 @@ def _parts(made: Any, spec: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, 
             )
         kwargs = {**kwargs, **cast("dict[str, Any]", rest[1])}
     return root, args, kwargs
+
+
+def _form(made: Any) -> str:
+    """Of what ``build`` returned, which is known to be right; empty where what was given tells it."""
+    rest: tuple[Any, ...] = cast("tuple[Any, ...]", made)[1:] if isinstance(made, tuple) else ()
+    if len(rest) == 2:
+        return "both"
+    return "tensor" if rest and not isinstance(rest[0], tuple | list | dict) else ""
 
 
 def _inputs(given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

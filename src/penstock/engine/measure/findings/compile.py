@@ -94,8 +94,9 @@ def recompiled(again: Recompile) -> Finding:
     else:
         why = again.guard
         fix = (
-            "Make what the guard names the same in every call; a call that would compile again is then an error.\n"
-            'torch.compiler.set_stance("fail_on_recompile")'
+            "Make what the guard names the same in every call. A number that changes: pass it as a tensor "
+            "(torch.as_tensor(number)), and do not branch on it. A size that changes: leave it open.\n"
+            "torch._dynamo.mark_dynamic(x, 0)"
         )
     return Finding(
         id="recompiles",

@@ -4,8 +4,8 @@ from penstock.engine.measure.records import Finding, Timing
 from penstock.engine.measure.seen import Scaling, Seen
 
 SUBLINEAR = 2.0
-"""Batch 8 in less than this many times batch 1's time: overhead decides (torch.md, 1.2)."""
-AT_BATCH = 8
+"""Eight times the batch in less than this many times the time: what the batch shares decides (torch.md, 1.2)."""
+AT_TIMES = 8
 COLD_TIMES = 2.0
 COLD_SHARE = 0.1
 """Of a warm run: a first call that loses less is not told. Our choice."""
@@ -17,35 +17,44 @@ def find(seen: Seen) -> list[Finding]:
 
 
 def batched(scaling: Scaling) -> list[Finding]:
-    """``batch-scaling``: the largest batch of up to 8 against batch 1. Empty where time grows as work does."""
-    sizes = sorted(size for size in scaling.timings if 1 < size <= AT_BATCH)
-    if 1 not in scaling.timings or not sizes:
+    """``batch-scaling``: the run's own batch against up to 8 times as much. Empty where time grows as work does, or the spread of
+    the two timings leaves it open.
+    """
+    own = scaling.batch
+    sizes = sorted(size for size in scaling.timings if own < size <= AT_TIMES * own)
+    if own not in scaling.timings or not sizes:
         return []
-    most = sizes[-1]
-    one, many = scaling.timings[1].median_ms, scaling.timings[most].median_ms
-    limit = 1 + (SUBLINEAR - 1) * (most - 1) / (AT_BATCH - 1)  # the same slope, for a smaller largest batch
-    if one <= 0 or many >= limit * one:
+    most, times = sizes[-1], sizes[-1] / own
+    base, larger = scaling.timings[own], scaling.timings[most]
+    one, many = base.median_ms, larger.median_ms
+    limit = 1 + (SUBLINEAR - 1) * (times - 1) / (AT_TIMES - 1)  # the same slope, for a smaller largest batch
+    if one <= 0 or larger.high_ms >= limit * base.low_ms:
         return []
-    fixed = min(one, max(0.0, (most * one - many) / (most - 1)))
+    fixed = min(one, max(0.0, (times * one - many) / (times - 1)))
+    saved = one - many / times
     return [
         Finding(
             id="batch-scaling",
-            title=f"Batch {most} takes {many / one:.2f} times batch 1's time: overhead decides",
+            title=f"Batch {most} takes {many / one:.2f} times as long as batch {own}",
             evidence=(
-                f"Batch 1 {one:.3f} ms, batch {most} {many:.3f} ms: {fixed:.3f} ms of a call do not depend on the batch "
-                f"({fixed / one:.0%} of batch 1), {(many - fixed) / most:.3f} ms an item do; an item of batch {most} costs "
-                f"{many / most / one:.0%} of one alone."
+                f"Batch {own} {one:.3f} ms, batch {most} {many:.3f} ms: {fixed:.3f} ms of a call do not depend on the batch "
+                f"({fixed / one:.0%} of a call with batch {own}: launches, Python, or work that the inputs have no part in). A sample "
+                f"costs {one / own:.4g} ms with batch {own}, {many / most:.4g} ms with batch {most}: the {own} of this run, as a part "
+                f"of {most}, {saved:.3f} ms less."
             ),
-            saves_ms=fixed,
-            fix="Take requests together; on a GPU, a graph replay takes the overhead off a single one "
+            saves_ms=saved,
+            fix="Take requests together; where it is launches, a graph replay takes them off a single one on a GPU "
             f'(torch.compile(..., mode="reduce-overhead")).\n{scaling.call}',
-            proof=f"One call of batch {most} in place of {most}; time an item.",
+            proof=f"Calls of batch {most} in place of {own}; time a sample.",
             facts={
-                "batch": float(most),
-                "batch_1_ms": one,
-                f"batch_{most}_ms": many,
+                "batch": float(own),
+                "larger_batch": float(most),
+                "batch_ms": one,
+                "larger_batch_ms": many,
                 "ratio": many / one,
                 "fixed_ms": fixed,
+                "sample_ms": one / own,
+                "larger_sample_ms": many / most,
             },
         )
     ]
