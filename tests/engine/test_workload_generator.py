@@ -142,7 +142,11 @@ def eager_user(monkeypatch):
 def with_own_code(folder, name, **changed):
     """The directory's configuration of that name, with a class of its own that leaves a file where it is run."""
     config = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
-    own = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model", "AutoTokenizer": ["evil.Words", None]}
+    own = {
+        "AutoConfig": "evil.Config",
+        "AutoModelForCausalLM": "evil.Model",
+        "AutoTokenizer": ["evil.Words", None],
+    }
     (folder / name).write_text(json.dumps({**config, **changed, "auto_map": own}))
     (folder / "evil.py").write_text(OWN)
     return folder

@@ -20,7 +20,7 @@ from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.findings.live import of_seen
 from penstock.engine.measure.records import Finding, KernelRow, Peaks, Profile, Timing, Variant
 from penstock.engine.measure.seen import Seen
-from penstock.engine.workloads import generator, module, outputs, pipeline, tour
+from penstock.engine.workloads import generator, module, pipeline, tour
 from penstock.engine.workloads.tour import TourWorkload
 from penstock.engine.workloads.workload import Workload
 from penstock.engine_wiring.asked import Asked
@@ -164,9 +164,7 @@ def _compared(
 
     return compare.compare(
         sides.sides(workload, asked.compare, counts),
-        compare.Ports(
-            interleave=interleaved, max_error=outputs.max_error, kernels=observed, graphs=sides.graphs
-        ),
+        sides.ports(interleaved, observed),
         shapes=asked.shapes,
         tell=tell,
     )
