@@ -157,8 +157,9 @@ def test_a_model_s_own_code_is_never_run(tiny_generator_dir, tmp_path, eager_use
     folder = shutil.copytree(tiny_generator_dir, tmp_path / "model")
     with_own_code(folder, "config.json", model_type="evil")
     refused("cannot be loaded", "my_module.py:build", folder)
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest) as caught:
         on_meta.of_generator(folder)
+    assert "my_module.py:build" in (caught.value.hint or "")
     with_own_code(folder, "config.json", model_type="clip")  # known, and it generates no text
     refused("cannot be loaded", "my_module.py:build", folder)
     with pytest.raises(BadRequest):

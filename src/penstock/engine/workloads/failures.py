@@ -137,4 +137,6 @@ def _hint(error: Exception) -> str:
         return "Module and inputs differ in dtype: make both the same."
     if "trust_remote_code" in text:
         return OWN_CODE
+    if "Unrecognized model identifier" in text:
+        return "A newer transformers may know the model. Code that its folder brings is not run from here: my_module.py:build"
     return "Run it once by itself: it fails there too."
