@@ -14,6 +14,7 @@ from penstock.base.errors import BadRequest
 from penstock.engine.lab.compare import Ports as ComparePorts
 from penstock.engine.lab.compare import Side, break_even, compare
 from penstock.engine.lab.points import bound, points
+from penstock.engine.lab.report import sections
 from penstock.engine.lab.run import Ports, counted, facts, ranked, run
 from penstock.engine.lab.sides import (
     compiled_places,
@@ -300,3 +301,14 @@ def test_the_user_s_mistake_in_a_variant_is_told(workload):
     (side,) = sides(workload, ("eager",))
     with pytest.raises(BadRequest, match="shape"):
         side.call()
+
+
+def test_a_device_that_could_not_be_measured_has_a_profile_without_a_roof(workload, tmp_path):
+    """The timing, the stages and the findings are there; what is missing is said."""
+    unknown = Peaks(device="cpu", flops_per_s={}, bytes_per_s=0.0, source="not measured", warnings=("full",))
+    given = port(workload, [], peaks=lambda: unknown)
+    profile = run(workload, given, path=tmp_path / "c.json", tell=silent)
+    assert "full" in profile.warnings
+    assert profile.stages
+    assert {point.bound for point in profile.roofline} == {""}
+    assert "peaks" not in str(sections.machine(profile))

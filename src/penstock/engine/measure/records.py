@@ -198,6 +198,8 @@ class Peaks(Struct, frozen=True, kw_only=True):
     bytes_per_s: float
     memory_bytes: int | None = None
     source: str = ""
+    warnings: tuple[str, ...] = ()
+    """Where they are not what was asked for, as a sheet's in place of a measurement."""
 
 
 class Profile(Struct, frozen=True, kw_only=True):
