@@ -38,7 +38,7 @@ H100_NAME = "NVIDIA H100 80GB HBM3"
 WIDTH = {"float": 4, "c10::BFloat16": 2}
 
 
-def x(cat: str, name: str, ts: float, dur: float, pid: int = 1, tid: int = 1, **args: object) -> Event:
+def x(cat: str, name: str, ts: float, dur: float, pid: int = 1, tid: int = 1, **args: Any) -> Event:
     """One complete event."""
     return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": dur, "pid": pid, "tid": tid, "args": args}
 
