@@ -59,7 +59,7 @@ def launched(
     op: str = "aten::mm",
     name: str = "gemm",
     stream: int = 7,
-    **args: object,
+    **args: Any,
 ) -> list[Event]:
     """An op, its launch and its kernel."""
     return [

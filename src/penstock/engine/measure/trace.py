@@ -216,8 +216,13 @@ def _parse_loosely(text: bytes, name: str) -> _File:
 
 
 def _event(raw: Raw) -> Event:
+    """One event; broken bytes in its text are replaced."""
     try:
         return _ONE.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    try:
+        return _ONE.decode(bytes(raw).decode(errors="replace"))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _ODD
 
