@@ -58,7 +58,7 @@ def known(timeline: Timeline, peaks: Peaks) -> list[Known]:
     ran: dict[tuple[str, str, str], list[Interval]] = {}
     for event in timeline.events:
         cost = costs.get(id(event))
-        if cost is None or not cost.bytes or event.op is None:
+        if cost is None or not cost.bytes or event.op is None or not peaks.bytes_per_s:
             continue
         peak = peak_of(peaks, cost.dtype) if cost.flops else None
         if cost.flops and not peak:
