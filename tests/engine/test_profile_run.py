@@ -13,7 +13,7 @@ from torch import nn
 from penstock.base.errors import BadRequest
 from penstock.engine.lab.compare import Ports as ComparePorts
 from penstock.engine.lab.compare import Side, break_even, compare
-from penstock.engine.lab.points import bound, points
+from penstock.engine.lab.points import bound
 from penstock.engine.lab.report import sections
 from penstock.engine.lab.run import Ports, counted, facts, ranked, run
 from penstock.engine.lab.sides import (
@@ -108,6 +108,7 @@ def test_the_order_and_the_whole(workload, tmp_path):
     assert profile.facts["flops"] == work["model.0"] + work["model.1"]
     assert profile.facts["parameters"] == 16 * 64 + 64 + 32 * 8 + 8
     assert {"aten::addmm", "stage model.0", "stage model.1"} <= {point.name for point in profile.roofline}
+    assert {point.dtype for point in profile.roofline} == {"fp32"}
     assert "compute-bound" in [one.id for one in profile.findings]
     assert any("times as long" in line for line in profile.warnings) == (profile.wall_ms > 0.75)
     json.dumps(profile.facts)
@@ -158,14 +159,16 @@ def test_what_bounds_a_kernel():
     assert bound(10**3, 10**3, 0.002, 1, PEAKS) == "overhead"
     assert bound(10**6, 10**6, 100.0, 1, PEAKS) == "overhead"
     assert bound(10**9, 10**6, 20.0, 1, None) == ""
+
+
+def test_kernels_of_one_name_are_shown_together():
+    """Whatever launched them."""
     rows = [
         KernelRow(name="k", count=1, total_ms=10.0, op="aten::mm", flops=10**9, bytes=10**6),
         KernelRow(name="k", count=1, total_ms=10.0, op="aten::mm", module="b", flops=10**9, bytes=10**6),
         KernelRow(name="r", count=1, total_ms=10.0, flops=1, bytes=1, attributed=False),
         KernelRow(name="u", count=1, total_ms=10.0),
     ]
-    (point,) = points(rows, PEAKS)
-    assert (point.name, point.flops, point.time_ms, point.bound) == ("aten::mm (k)", 2e9, 20.0, "compute")
     assert by_name(rows)[0] == KernelRow(
         name="k", count=2, total_ms=20.0, op="aten::mm", flops=10**9, bytes=10**6
     )

@@ -12,6 +12,7 @@ from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.money import Price
 from penstock.cli.arguments import seconds
 from penstock.cli.place import LEDGER_HELP
+from penstock.cli.screen import printable
 
 if TYPE_CHECKING:
     from penstock.engine.measure.records import Profile
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         _write(args, profile)
         _show(args, profile)
     except PenstockError as error:
-        print(error.public(), file=sys.stderr)
+        print(printable(error.public()), file=sys.stderr)
         return 1
     return 0
 

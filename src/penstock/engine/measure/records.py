@@ -20,13 +20,15 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     span_ms: float = 0.0
     busy_share: float = 0.0
     """Union of device events ÷ span."""
-    host_wait_ms: float = 0.0
-    """Gaps whose next kernel was launched after the previous one had ended."""
-    kernel_wait_ms: float = 0.0
+    host_wait_ms: float | None = 0.0
+    """Gaps whose next kernel was launched after the previous one had ended. None, like the other waits, where too few launches are
+    in the trace to tell them apart.
+    """
+    kernel_wait_ms: float | None = 0.0
     """Gaps under 5 µs between kernels that were launched in time."""
-    other_wait_ms: float = 0.0
+    other_wait_ms: float | None = 0.0
     launch_delay_us: float | None = None
-    """Median from launch to start; None where graph replays make it meaningless."""
+    """Median from launch to start; None where graph replays make it meaningless, or launches are missing."""
     short_kernels_share: float | None = None
     """Kernels under 5 µs, of all."""
     graph_replayed_share: float = 0.0
@@ -186,7 +188,9 @@ class RooflinePoint(Struct, frozen=True, kw_only=True):
     bytes: float
     time_ms: float | None = None
     bound: str = ""
-    """``compute``, ``memory`` or ``overhead``."""
+    """``compute``, ``memory`` or ``overhead``; empty where nobody can say."""
+    dtype: str = ""
+    """Of its arithmetic, as ``Peaks`` names it; empty where it is not known, or of several."""
 
 
 class Peaks(Struct, frozen=True, kw_only=True):
