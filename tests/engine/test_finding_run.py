@@ -413,7 +413,9 @@ def test_what_to_do_about_a_full_card():
     assert fix(structs.replace(part, dtype="float32")) == "pipe.to(torch.bfloat16)"
     assert fix(structs.replace(part, autoencoder=True)) == "pipe.vae.enable_tiling()"
     assert fix(structs.replace(part, weight_bytes=90)) == "pipe.enable_model_cpu_offload()"
-    assert fix(structs.replace(part, weight_bytes=90), "module").startswith("quantize_(")
+    assert fix(structs.replace(part, weight_bytes=90), "module").startswith(
+        "from torchao.quantization import"
+    )
 
 
 def test_more_than_the_peak_is_a_unit_error_in_a_real_modules_figures():
@@ -526,8 +528,12 @@ class Masking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mask = x > 0
         if self.mended:
-            return torch.where(mask, x, 0).sum()
-        return x[mask.nonzero(as_tuple=True)].sum() / x.max().item()
+            for _ in range(2):
+                x = torch.where(mask, x, 0).sum() / x.max() * x
+            return x.sum()
+        for _ in range(2):
+            x = x[mask.nonzero(as_tuple=True)].sum() / x.max().item() * x
+        return x.sum()
 
 
 def test_a_wait_for_the_device_at_the_users_line():
@@ -536,10 +542,10 @@ def test_a_wait_for_the_device_at_the_users_line():
     workload = module(masking, torch.randn(4, 4))
     assert found(look(workload), "host-device-sync") == []  # counting is asked for
     (said,) = found(look(workload, deep=True), "host-device-sync")  # both are in one line
-    assert "nonzero: 1" in said.evidence
-    assert "item: 1" in said.evidence
+    assert "nonzero: 2" in said.evidence
+    assert "item: 2" in said.evidence
     assert "test_finding_run.py" in said.where
-    assert said.facts["count"] == 2
+    assert said.facts["count"] == 4
     assert "would wait on a GPU" in said.title
     fix = next(line for line in said.fix.splitlines() if line.startswith("y = "))
     x = torch.randn(4, 4)

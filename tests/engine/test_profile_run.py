@@ -5,15 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional
 
 from penstock.base.errors import BadRequest
 from penstock.engine.lab.compare import Ports as ComparePorts
 from penstock.engine.lab.compare import Side, break_even, compare
-from penstock.engine.lab.points import bound, points
+from penstock.engine.lab.points import bound
+from penstock.engine.lab.report import sections
 from penstock.engine.lab.run import Ports, counted, facts, ranked, run
 from penstock.engine.lab.sides import (
     compiled_places,
@@ -45,23 +46,11 @@ def silent(step, done=None):
     """No progress."""
 
 
-class GEGLU(nn.Module):
-    """diffusers' activation: one product, halves, gelu of the second."""
-
-    def __init__(self):
-        super().__init__()
-        self.proj = nn.Linear(16, 64)
-
-    def forward(self, x):
-        hidden, gate = self.proj(x).chunk(2, dim=-1)
-        return hidden * functional.gelu(gate)
-
-
 @pytest.fixture
 def workload():
     """Two children, whose FLOPs are known."""
     torch.manual_seed(0)
-    model = nn.Sequential(GEGLU(), nn.Linear(32, 8))
+    model = nn.Sequential(GEGLU(16, 32), nn.Linear(32, 8))
     return ModuleWorkload("mine.py:build", model, (torch.randn(4, 16),))
 
 
@@ -119,6 +108,7 @@ def test_the_order_and_the_whole(workload, tmp_path):
     assert profile.facts["flops"] == work["model.0"] + work["model.1"]
     assert profile.facts["parameters"] == 16 * 64 + 64 + 32 * 8 + 8
     assert {"aten::addmm", "stage model.0", "stage model.1"} <= {point.name for point in profile.roofline}
+    assert {point.dtype for point in profile.roofline} == {"fp32"}
     assert "compute-bound" in [one.id for one in profile.findings]
     assert any("times as long" in line for line in profile.warnings) == (profile.wall_ms > 0.75)
     json.dumps(profile.facts)
@@ -169,14 +159,16 @@ def test_what_bounds_a_kernel():
     assert bound(10**3, 10**3, 0.002, 1, PEAKS) == "overhead"
     assert bound(10**6, 10**6, 100.0, 1, PEAKS) == "overhead"
     assert bound(10**9, 10**6, 20.0, 1, None) == ""
+
+
+def test_kernels_of_one_name_are_shown_together():
+    """Whatever launched them."""
     rows = [
         KernelRow(name="k", count=1, total_ms=10.0, op="aten::mm", flops=10**9, bytes=10**6),
         KernelRow(name="k", count=1, total_ms=10.0, op="aten::mm", module="b", flops=10**9, bytes=10**6),
         KernelRow(name="r", count=1, total_ms=10.0, flops=1, bytes=1, attributed=False),
         KernelRow(name="u", count=1, total_ms=10.0),
     ]
-    (point,) = points(rows, PEAKS)
-    assert (point.name, point.flops, point.time_ms, point.bound) == ("aten::mm (k)", 2e9, 20.0, "compute")
     assert by_name(rows)[0] == KernelRow(
         name="k", count=2, total_ms=20.0, op="aten::mm", flops=10**9, bytes=10**6
     )
@@ -195,7 +187,7 @@ def test_the_break_even(prepare_s, base_ms, own_ms, shapes):
 def test_variants_with_a_machine_played():
     """Gain, error, seconds, graphs and break-even from what the ports say; a refused one is not called."""
     clock = iter([0.0, 1.0, 10.0, 14.01])
-    made = iter([0, 0, 0, 2])
+    made = iter([0, 0, 0, 2, 2, 2])
     medians = {"eager": 30.0, "compile": 10.0}
     played = ComparePorts(
         interleave=lambda calls: {name: timed(medians[name]) for name in calls},
@@ -312,3 +304,14 @@ def test_the_user_s_mistake_in_a_variant_is_told(workload):
     (side,) = sides(workload, ("eager",))
     with pytest.raises(BadRequest, match="shape"):
         side.call()
+
+
+def test_a_device_that_could_not_be_measured_has_a_profile_without_a_roof(workload, tmp_path):
+    """The timing, the stages and the findings are there; what is missing is said."""
+    unknown = Peaks(device="cpu", flops_per_s={}, bytes_per_s=0.0, source="not measured", warnings=("full",))
+    given = port(workload, [], peaks=lambda: unknown)
+    profile = run(workload, given, path=tmp_path / "c.json", tell=silent)
+    assert "full" in profile.warnings
+    assert profile.stages
+    assert {point.bound for point in profile.roofline} == {""}
+    assert "peaks" not in str(sections.machine(profile))

@@ -69,6 +69,12 @@ def test_a_trace_with_nan_and_broken_utf8_is_read():
     assert len(trace.load(text.replace(b"aten::mm", b"aten::\xff\xfe")).events) == 1
 
 
+def test_broken_utf8_alone_costs_no_event():
+    text = json.dumps({"traceEvents": [EVENT]}).encode()
+    (event,) = trace.load(text.replace(b"aten::mm", b"aten::\xff\xfe")).events
+    assert event.name == "aten::\ufffd\ufffd"
+
+
 def test_odd_events_are_counted_not_fatal():
     odd = [
         EVENT,

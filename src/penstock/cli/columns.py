@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from penstock.cli.screen import folded
+from penstock.cli.screen import folded, printable
 from penstock.ledger.currency import DOLLARS, Rate
 
 UNKNOWN = "unknown price"
@@ -28,6 +28,7 @@ def print_columns(
 
     ``elsewhere``: the options that show what was lost.
     """
+    lines = [[printable(cell) for cell in line] for line in lines]
     kept, needed = fitting(titles, lines, console.width, given_up)
     table = Table(title=None, header_style="bold")
     for index in kept:

@@ -1,11 +1,12 @@
 """A profile in the terminal: stages, kernels, findings; variants and the request's hops where there are some."""
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.columns import print_columns
-from penstock.cli.screen import folded, put, screen
+from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
@@ -65,11 +66,15 @@ def _headline(console: Console, profile: Profile) -> None:
             "Python, dispatch and the profiler.",
         )
     elif device.span_ms:
+        waits = (
+            f"; waits for the host {ms_text(device.host_wait_ms)}, for kernels {ms_text(device.kernel_wait_ms)}, other "
+            f"{ms_text(device.other_wait_ms)}"
+        )
         folded(
             console,
-            f"Device busy {share_text(device.busy_share)} of {ms_text(device.span_ms)}; {count_text(device.kernels)} kernels; waits "
-            f"for the host {ms_text(device.host_wait_ms)}, for kernels {ms_text(device.kernel_wait_ms)}, "
-            f"other {ms_text(device.other_wait_ms)}.",
+            f"Device busy {share_text(device.busy_share)} of {ms_text(device.span_ms)}; {count_text(device.kernels)} kernels"
+            + ("" if device.host_wait_ms is None else waits)
+            + ".",
         )
     if profile.cost_nusd is not None:
         best = "At best one" if profile.source == "preflight" else "One"
@@ -178,6 +183,14 @@ def _findings(console: Console, profile: Profile) -> None:
 
 
 def _told(finding: Finding) -> Text:
+    finding = replace(
+        finding,
+        title=printable(finding.title),
+        where=printable(finding.where),
+        evidence=printable(finding.evidence),
+        fix=printable(finding.fix),
+        proof=printable(finding.proof),
+    )
     sentence, code = fix_parts(finding.fix)
     said = Text()
     said.append(finding.title, "bold")

@@ -12,6 +12,8 @@ NARROW_CELLS = 20
 STUCK = "\N{NO-BREAK SPACE}"
 """A space at which no line is broken; it is printed as a plain one."""
 _UNFOLDED_CELLS = 10_000
+_CONTROLS = dict.fromkeys((*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)), "\N{REPLACEMENT CHARACTER}")
+"""C0 and C1 and DEL, as ``str.translate`` takes them."""
 
 
 def screen(*, stderr: bool = False) -> Console:
@@ -23,9 +25,19 @@ def screen(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=_UNFOLDED_CELLS)
 
 
+def printable(text: str) -> str:
+    """The text with its control characters replaced, but for line ends and tabs: a name from a file moves no cursor."""
+    return text.translate(_CONTROLS)
+
+
 def put(console: Console, text: str | Text, style: str = "") -> None:
-    """One line exactly as it is, whatever the width."""
-    console.print(Text(text, style) if isinstance(text, str) else text, soft_wrap=True)
+    """One line exactly as it is, whatever the width; control characters are replaced."""
+    if isinstance(text, Text):
+        shown = text.copy()
+        shown.plain = printable(text.plain)
+    else:
+        shown = Text(printable(text), style)
+    console.print(shown, soft_wrap=True)
 
 
 def folded(

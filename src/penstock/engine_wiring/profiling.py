@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from penstock.base.errors import BadRequest
 from penstock.engine.lab import from_trace
 from penstock.engine.lab.hops import joined, ledger_profile
-from penstock.engine.lab.points import points
 from penstock.engine.lab.pricing import priced
 from penstock.engine.measure import datasheets, gaps, marks, timeline, trace
 from penstock.engine.measure.records import Profile
@@ -68,7 +67,7 @@ def _of_file(asked: Asked, tell: Tell) -> Profile:
     tell("looking for faults")
     peaks = datasheets.of_device(gaps.summary(line).name)
     profile = from_trace.of_timeline(line, target=asked.target, peaks=peaks)
-    return replace(profile, roofline=points(profile.kernels, profile.peaks), trace_ids=requests_in(line))
+    return replace(profile, trace_ids=requests_in(line))
 
 
 def requests_in(line: Timeline) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.engine.lab import from_trace
-from penstock.engine.lab.points import bound, points
+from penstock.engine.lab.points import bound
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
 from penstock.engine.measure.findings.compile import of_variants
@@ -83,10 +83,15 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
         stages=stages,
         findings=ranked(found),
         variants=variants,
-        roofline=(*points(seen.kernels, peaks), *_of_ops(seen, counts, peaks), *_of_stages(stages, peaks)),
+        roofline=(*seen.roofline, *_of_ops(seen, counts, peaks), *_of_stages(stages, counts, peaks)),
         peaks=peaks,
         machine=ports.machine(),
-        warnings=(*seen.warnings, *_slowed(seen, timing), *_not_probed(seen_live)),
+        warnings=(
+            *seen.warnings,
+            *_slowed(seen, timing),
+            *_not_probed(seen_live),
+            *(peaks.warnings if peaks is not None else ()),
+        ),
         facts=facts(workload, counts),
     )
 
@@ -157,6 +162,7 @@ def _of_ops(seen: Profile, counts: Counts | None, peaks: Peaks | None) -> Iterab
     if counts is None or not seen.device.name.startswith("cpu"):
         return
     known = {row.name for row in seen.kernels if row.flops is not None}
+    dtype = _one_dtype(counts)
     times: dict[str, tuple[float, int]] = {}
     for row in seen.kernels:
         ms, count = times.get(row.name, (0.0, 0))
@@ -169,11 +175,21 @@ def _of_ops(seen: Profile, counts: Counts | None, peaks: Peaks | None) -> Iterab
                 flops=one.flops,
                 bytes=one.bytes,
                 time_ms=ms,
-                bound=bound(one.flops, one.bytes, ms, count, peaks),
+                bound=bound(one.flops, one.bytes, ms, count, peaks, dtype),
+                dtype=dtype,
             )
 
 
-def _of_stages(rows: Iterable[StageRow], peaks: Peaks | None) -> Iterable[RooflinePoint]:
+def _one_dtype(counts: Counts | None) -> str:
+    """The dtype of all arithmetic of the run; empty where there are several, for then an op's or a stage's is not known."""
+    known = [] if counts is None else [name for name, flops in counts.flops_by_dtype.items() if flops]
+    return known[0] if len(known) == 1 else ""
+
+
+def _of_stages(
+    rows: Iterable[StageRow], counts: Counts | None, peaks: Peaks | None
+) -> Iterable[RooflinePoint]:
+    dtype = _one_dtype(counts)
     for row in rows:
         if row.flops and row.bytes and row.name != UNATTRIBUTED:
             yield RooflinePoint(
@@ -181,7 +197,8 @@ def _of_stages(rows: Iterable[StageRow], peaks: Peaks | None) -> Iterable[Roofli
                 flops=row.flops,
                 bytes=row.bytes,
                 time_ms=row.wall_ms,
-                bound=bound(row.flops, row.bytes, row.wall_ms, row.calls, peaks),
+                bound=bound(row.flops, row.bytes, row.wall_ms, row.calls, peaks, dtype),
+                dtype=dtype,
             )
 
 

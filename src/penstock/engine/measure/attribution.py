@@ -2,7 +2,7 @@
 
 from penstock.engine.measure import kernel_names, marks, ops, shapes
 from penstock.engine.measure.records import KernelRow
-from penstock.engine.measure.timeline import NN_MODULE, Call, DeviceEvent, Timeline
+from penstock.engine.measure.timeline import NN_MODULE, Call, DeviceEvent, Timeline, once
 
 COMPILED = "## Call CompiledFxGraph "
 """How Inductor names the range of a compiled graph; the graph's hash follows."""
@@ -87,15 +87,25 @@ def class_of(frame: str) -> str:
     return stem if stem and number.isdecimal() else name
 
 
+@once
 def op_costs(timeline: Timeline) -> dict[int, shapes.Cost]:
-    """id(device event) -> FLOPs and bytes of the op that launched it, at the longest event of each call of the op."""
+    """id(device event) -> FLOPs and bytes of the op that launched it, at the longest event of each call of the op.
+
+    Of a fused attention its caller's: one cost for both. What stands beside it (a scale, a mask), and all that the math backend
+    runs, is counted as the single ops that it is.
+    """
     longest: dict[int, DeviceEvent] = {}
     owners: dict[int, shapes.Cost] = {}
     for event in timeline.events:
         if event.replayed or event.kind != "kernel":
             continue
         op = event.op
-        if op is not None and op.parent is not None and ops.short(op.parent.name) in shapes.ATTENTIONS:
+        if (
+            op is not None
+            and op.parent is not None
+            and ops.short(op.name) in ops.FUSED_ATTENTION
+            and ops.short(op.parent.name) in shapes.ATTENTIONS
+        ):
             op = op.parent  # its inputs are told in the order that the formula takes
         cost = shapes.cost(op) if op else None
         if op is None or cost is None:

@@ -140,15 +140,18 @@ OURS: dict[str, Formula] = {
 
 
 def of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int | None:
-    """FLOPs of one dispatched op; None where no formula is known (``looks_heavy`` says whether one is missed).
+    """FLOPs of one dispatched op; None where no formula is known, or it does not fit the call (``looks_heavy`` says whether one is missed).
 
     ``func`` is an ``OpOverload``; ``out`` what it returned (meta tensors do).
     """
     formula = OURS.get(inside.overload_of(func)) or OURS.get(inside.name_of(func))
-    if formula is not None:
-        return formula(args, kwargs, out)
     theirs = inside.library_formula(func)
-    return None if theirs is None else int(theirs(*args, **kwargs, out_val=out))
+    try:
+        if formula is not None:
+            return formula(args, kwargs, out)
+        return None if theirs is None else int(theirs(*args, **kwargs, out_val=out))
+    except (TypeError, ValueError, LookupError, AttributeError, AssertionError):
+        return None  # called otherwise than the formula's author thought: by keywords, without what has a default
 
 
 def looks_heavy(name: str) -> bool:

@@ -5,16 +5,20 @@ time, and under 5 µs. *Other*: launched in time, yet longer (a dependency on an
 all streams of the device are taken together: busy + gaps = span.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from penstock.engine.measure.intervals import length
 from penstock.engine.measure.records import DeviceSummary
-from penstock.engine.measure.timeline import DeviceEvent, Timeline, launch_delay_us
+from penstock.engine.measure.timeline import DeviceEvent, Timeline, launch_delay_us, once
 
 SHORT_US = 5.0
 """Below it a kernel hardly pays for its launch (about as long), and a gap is a hand-over."""
 UNRELIABLE = 0.2
 """Share of kernel time launched by graph replays from which attribution and launch delay say nothing of the run."""
+CORRELATED = 0.5
+"""Share of device events with a launch below which nobody can say what the device waited for. Our choice."""
 
 
 class Gap(Struct, eq=False, frozen=True):
@@ -23,7 +27,7 @@ class Gap(Struct, eq=False, frozen=True):
     start_us: float
     end_us: float
     kind: str
-    """``host``, ``kernel`` or ``other``."""
+    """``host``, ``kernel`` or ``other``; empty where launches are missing in the trace."""
     next: DeviceEvent
 
     @property
@@ -32,53 +36,76 @@ class Gap(Struct, eq=False, frozen=True):
         return self.end_us - self.start_us
 
 
-def gaps(timeline: Timeline) -> list[Gap]:
+@once
+def gaps(timeline: Timeline) -> tuple[Gap, ...]:
     """The idle stretches between the first and the last event, in order. None on a CPU: it is its own host."""
     found: list[Gap] = []
     if timeline.on_cpu:
-        return found
+        return ()
+    told = launches_known(timeline)
     end: float | None = None
     for event in timeline.events:
         if end is not None and event.start_us > end:
             call = event.call
-            if call is not None and call.span.start_us > end:
+            if not told:
+                kind = ""
+            elif call is not None and call.span.start_us > end:
                 kind = "host"
             else:
                 kind = "kernel" if event.start_us - end < SHORT_US else "other"
             found.append(Gap(end, event.start_us, kind, event))
         end = event.end_us if end is None else max(end, event.end_us)
-    return found
+    return tuple(found)
 
 
+def waited_ms(found: Sequence[Gap], kind: str) -> float:
+    """The gaps of one kind together."""
+    return sum(gap.dur_us for gap in found if gap.kind == kind) / 1e3
+
+
+def launches_known(timeline: Timeline) -> bool:
+    """Whether enough launches are in the trace to say what the device waited for. On a CPU they are the ops themselves."""
+    events = timeline.events
+    return sum(1 for event in events if event.call) >= CORRELATED * len(events)
+
+
+@once
 def summary(timeline: Timeline) -> DeviceSummary:
-    """What the (busiest) device did. ``reliable`` is False where graph replays launched much of it."""
+    """What the (busiest) device did. ``reliable`` is False where graph replays launched much of it, or launches are missing:
+    then no gap has a class.
+    """
     events = timeline.events
     if not events:
         return DeviceSummary(name=timeline.device)
     busy = timeline.busy()
     span_us = max(event.end_us for event in events) - events[0].start_us
     found = gaps(timeline)
-    waited = {
-        kind: sum(gap.dur_us for gap in found if gap.kind == kind) for kind in ("host", "kernel", "other")
-    }
+    known = launches_known(timeline)
+    waited = {kind: waited_ms(found, kind) if known else None for kind in ("host", "kernel", "other")}
     kernels = [event for event in events if event.kind == "kernel"]
     replayed = replayed_share(kernels)
-    reliable = replayed < UNRELIABLE
+    correlated = sum(1 for event in events if event.call)
+    because = _because(kernels, replayed) if replayed >= UNRELIABLE else ""
+    if not known:
+        because += ("; " if because else "") + (
+            f"{correlated} of {len(events)} device events have their launch in the trace: which op and module the others belong to, "
+            "and what the device waited for, is unknown"
+        )
     return DeviceSummary(
         name=timeline.device,
         kernels=len(kernels),
         device_events=len(events),
-        correlated=sum(1 for event in events if event.call),
+        correlated=correlated,
         span_ms=span_us / 1e3,
         busy_share=length(busy) / span_us if span_us else 1.0,
-        host_wait_ms=waited["host"] / 1e3,
-        kernel_wait_ms=waited["kernel"] / 1e3,
-        other_wait_ms=waited["other"] / 1e3,
-        launch_delay_us=launch_delay_us(events) if reliable and not timeline.on_cpu else None,
+        host_wait_ms=waited["host"],
+        kernel_wait_ms=waited["kernel"],
+        other_wait_ms=waited["other"],
+        launch_delay_us=launch_delay_us(events) if not because and not timeline.on_cpu else None,
         short_kernels_share=short_share(kernels),
         graph_replayed_share=replayed,
-        reliable=reliable,
-        unreliable_because="" if reliable else _because(kernels, replayed),
+        reliable=not because,
+        unreliable_because=because,
     )
 
 

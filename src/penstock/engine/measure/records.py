@@ -20,13 +20,15 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     span_ms: float = 0.0
     busy_share: float = 0.0
     """Union of device events ÷ span."""
-    host_wait_ms: float = 0.0
-    """Gaps whose next kernel was launched after the previous one had ended."""
-    kernel_wait_ms: float = 0.0
+    host_wait_ms: float | None = 0.0
+    """Gaps whose next kernel was launched after the previous one had ended. None, like the other waits, where too few launches are
+    in the trace to tell them apart.
+    """
+    kernel_wait_ms: float | None = 0.0
     """Gaps under 5 µs between kernels that were launched in time."""
-    other_wait_ms: float = 0.0
+    other_wait_ms: float | None = 0.0
     launch_delay_us: float | None = None
-    """Median from launch to start; None where graph replays make it meaningless."""
+    """Median from launch to start; None where graph replays make it meaningless, or launches are missing."""
     short_kernels_share: float | None = None
     """Kernels under 5 µs, of all."""
     graph_replayed_share: float = 0.0
@@ -131,7 +133,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     expected: tuple[str, ...] = ()
     """What should be seen, written before looking."""
     differences: tuple[str, ...] = ()
-    """Expected against observed, a sentence each; empty where they agree, or nobody has looked."""
+    """Expected against observed, kernels and output, a sentence each; empty where they agree, or nobody has looked."""
     refused: str = ""
     """Why it was not run; empty where it was."""
     gain: float | None = None
@@ -139,7 +141,9 @@ class Variant(Struct, frozen=True, kw_only=True):
     break_even_calls: float | None = None
     """prepare ÷ (eager - own), times the shapes; None where it never pays."""
     max_error: float | None = None
-    """Largest absolute difference from eager's output."""
+    """Largest absolute difference from eager's output; None also where it cannot be told, which ``differences`` then says."""
+    recompiles: tuple[str, ...] = ()
+    """Compiled again while it was timed, by calls that are all the same: what, how often, and the guard that failed."""
 
 
 class Slice(Struct, frozen=True, kw_only=True, array_like=True):
@@ -184,7 +188,9 @@ class RooflinePoint(Struct, frozen=True, kw_only=True):
     bytes: float
     time_ms: float | None = None
     bound: str = ""
-    """``compute``, ``memory`` or ``overhead``."""
+    """``compute``, ``memory`` or ``overhead``; empty where nobody can say."""
+    dtype: str = ""
+    """Of its arithmetic, as ``Peaks`` names it; empty where it is not known, or of several."""
 
 
 class Peaks(Struct, frozen=True, kw_only=True):
@@ -196,6 +202,8 @@ class Peaks(Struct, frozen=True, kw_only=True):
     bytes_per_s: float
     memory_bytes: int | None = None
     source: str = ""
+    warnings: tuple[str, ...] = ()
+    """Where they are not what was asked for, as a sheet's in place of a measurement."""
 
 
 class Profile(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,11 @@
 """Where an op stands under its device's roof: t >= max(FLOPs / peak, bytes / bandwidth)."""
 
+import math
+
 from msgspec import Struct
 
 from penstock.engine.measure.attribution import op_costs
+from penstock.engine.measure.intervals import Interval, union
 from penstock.engine.measure.records import Peaks, RooflinePoint
 from penstock.engine.measure.timeline import Timeline
 
@@ -27,6 +30,10 @@ class Known(Struct, frozen=True):
     memory_us: float
     """At the bandwidth."""
     count: int
+    own_us: float = 0.0
+    """At the dtype's own peak, where ``compute_us`` is at a faster one that may have stood in (TF32 for fp32)."""
+    pieces: tuple[Interval, ...] = ()
+    """When they ran, disjoint: what runs at once on several streams or threads takes its time once."""
 
     @property
     def bound(self) -> str:
@@ -38,28 +45,47 @@ class Known(Struct, frozen=True):
         """It cannot be faster than this with these FLOPs and bytes."""
         return max(self.compute_us, self.memory_us)
 
+    @property
+    def near(self) -> bool:
+        """Whether its roof decides its time; of two that it may be under, the lower one."""
+        return max(self.own_us, self.least_us) >= NEAR * self.time_us
+
 
 def known(timeline: Timeline, peaks: Peaks) -> list[Known]:
     """Ops with known bytes (and a known peak, where they have FLOPs), by op, dtype and nearer roof, longest first."""
     costs = op_costs(timeline)
     sums: dict[tuple[str, str, str], list[float]] = {}
+    ran: dict[tuple[str, str, str], list[Interval]] = {}
     for event in timeline.events:
         cost = costs.get(id(event))
-        if cost is None or not cost.bytes or event.op is None:
+        if cost is None or not cost.bytes or event.op is None or not peaks.bytes_per_s:
             continue
-        peak = _peak(peaks, cost.dtype) if cost.flops else None
+        peak = peak_of(peaks, cost.dtype) if cost.flops else None
         if cost.flops and not peak:
             continue
         compute_us = cost.flops / peak * 1e6 if cost.flops and peak else 0.0
         memory_us = cost.bytes / peaks.bytes_per_s * 1e6
         bound = "compute" if compute_us >= memory_us else "memory"
-        row = sums.setdefault((event.op.name, cost.dtype, bound), [0.0] * 6)
-        added = (cost.flops or 0, cost.bytes, event.dur_us, compute_us, memory_us, 1)
+        own_us = cost.flops / own_peak(peaks, cost.dtype) * 1e6 if cost.flops and peak else 0.0
+        row = sums.setdefault((event.op.name, cost.dtype, bound), [0.0] * 7)
+        ran.setdefault((event.op.name, cost.dtype, bound), []).append((event.start_us, event.end_us))
+        added = (cost.flops or 0, cost.bytes, event.dur_us, compute_us, memory_us, 1, own_us)
         for place, value in enumerate(added):
             row[place] += value
     rows = [
-        Known(name, dtype, int(row[0]), int(row[1]), row[2], row[3], row[4], int(row[5]))
-        for (name, dtype, _), row in sums.items()
+        Known(
+            name=key[0],
+            dtype=key[1],
+            flops=int(row[0]),
+            bytes=int(row[1]),
+            time_us=row[2],
+            compute_us=row[3],
+            memory_us=row[4],
+            count=int(row[5]),
+            own_us=row[6],
+            pieces=tuple(union(ran[key])),
+        )
+        for key, row in sums.items()
     ]
     return sorted(rows, key=lambda row: -row.time_us)
 
@@ -75,14 +101,20 @@ def _point(row: Known) -> RooflinePoint:
         flops=row.flops,
         bytes=row.bytes,
         time_ms=row.time_us / 1e3,
-        bound=row.bound if row.least_us >= NEAR * row.time_us else "overhead",
+        bound=row.bound if row.near else "overhead",
+        dtype=row.dtype,
     )
 
 
-def _peak(peaks: Peaks, dtype: str) -> float | None:
-    """FLOP/s that bounds the dtype; of two candidates the higher, for a bound must hold."""
+def peak_of(peaks: Peaks, dtype: str) -> float | None:
+    """FLOP/s that bounds the dtype (of two candidates for fp32 the higher, for a bound must hold); None where the sheet has none."""
     if not dtype:
         return None
     names = (dtype, *FALLBACK.get(dtype, ()))
     found = [peaks.flops_per_s[name] for name in names if name in peaks.flops_per_s]
     return (max(found) if dtype == "fp32" else found[0]) if found else None
+
+
+def own_peak(peaks: Peaks, dtype: str) -> float:
+    """The dtype's own FLOP/s, else what stands in for it; infinite where nothing does."""
+    return peaks.flops_per_s.get(dtype) or peak_of(peaks, dtype) or math.inf

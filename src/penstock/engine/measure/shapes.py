@@ -49,9 +49,9 @@ REDUCTIONS = frozenset(("sum", "mean", "var", "var_mean", "std", "amax", "amin",
 WITH_BIAS_FIRST = ("addmm", "baddbmm", "addbmm", "addmv")
 ATTENTIONS = frozenset(name for name in ops.FUSED_ATTENTION if name.startswith("_scaled_dot_product")) | {
     "scaled_dot_product_attention",
-    ops.MATH_ATTENTION,
 }
-"""Those that take (batch, heads, length, size); the innermost ones have length and heads the other way round."""
+"""Those that take (batch, heads, length, size); the innermost ones have length and heads the other way round. The math backend
+is none: the products inside it are counted themselves."""
 
 
 class Tensor(Struct, frozen=True):

@@ -6,7 +6,10 @@ call with the same correlation id. Without device events the run was a CPU's, an
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -125,7 +128,7 @@ class Thread(Struct, eq=False, frozen=True, kw_only=True):
     """Every runtime call, those that launch nothing included."""
 
 
-class Timeline(Struct, eq=False, frozen=True, kw_only=True):
+class Timeline(Struct, eq=False, frozen=True, kw_only=True, weakref=True):
     """A run. ``threads[0]`` is the busiest host thread (most runtime calls, else most ops)."""
 
     device: str
@@ -150,9 +153,30 @@ class Timeline(Struct, eq=False, frozen=True, kw_only=True):
     """Most that was allocated at once, where the trace tells: on its devices, for a CPU's run on the host."""
     skipped: int = 0
 
-    def busy(self) -> list[Interval]:
+    def busy(self) -> tuple[Interval, ...]:
         """When the device did something."""
-        return union((event.start_us, event.end_us) for event in self.events)
+        return _busy(self)
+
+
+T = TypeVar("T")
+
+
+def once(compute: Callable[[Timeline], T]) -> Callable[[Timeline], T]:
+    """What follows from a timeline alone is worked out at the first question and kept as long as the timeline is."""
+    known: WeakKeyDictionary[Timeline, T] = WeakKeyDictionary()
+
+    @wraps(compute)
+    def answer(timeline: Timeline) -> T:
+        if timeline not in known:
+            known[timeline] = compute(timeline)
+        return known[timeline]
+
+    return answer
+
+
+@once
+def _busy(timeline: Timeline) -> tuple[Interval, ...]:
+    return tuple(union((event.start_us, event.end_us) for event in timeline.events))
 
 
 def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeline:
@@ -172,7 +196,7 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
     calls = _calls(threads, wanted)
     devices = _devices(kinds, origin, calls)
     index = max(devices, key=lambda at: _busy_us(devices[at]), default=-1)
-    waiting = [call for call in calls.values() if waits(call.span.name) and not call.replays]
+    waiting = [call for call in calls.every if waits(call.span.name) and not call.replays]
     if between is not None:
         threads = tuple(_part(thread, between) for thread in threads)
         devices = {at: tuple(e for e in rows if _launched_in(e, between)) for at, rows in devices.items()}
@@ -310,27 +334,67 @@ def correlation(args: Args | None) -> int | None:
     return value or None
 
 
-def _calls(threads: Sequence[Thread], wanted: set[int | None]) -> dict[int, Call]:
-    """Correlation id -> the call, for calls with an id that is wanted, and for waits. Those without an id get a negative one.
+class _Calls:
+    """Calls by the correlation id, which a process gives once: in a trace of several processes an id may stand for several."""
 
-    A thread without annotations of its own (autograd's) is taken to work for the stage that is open on the first thread.
-    """
-    found: dict[int, Call] = {}
+    def __init__(self) -> None:
+        self.every: list[Call] = []
+        self.by_id: dict[int, dict[str, Call]] = {}
+        """Id -> process -> call."""
+
+    def take(self, call: Call, pid: str) -> None:
+        """A call of that process; of two with one id (a driver's inside a runtime's) the first one counts."""
+        number = correlation(call.span.args)
+        if number is None:
+            self.every.append(call)
+            return
+        alike = self.by_id.setdefault(number, {})
+        if pid not in alike:
+            alike[pid] = call
+            self.every.append(call)
+
+    def of(self, event: Event, device: int | None) -> Call | None:
+        """What launched it. Where several processes have its id: the call of its own process, else the one that names its device;
+        None where neither is told. Kineto writes the device's index where others write the process.
+        """
+        alike = self.by_id.get(correlation(event.args) or 0, {})
+        if len(alike) == 1:
+            return next(iter(alike.values()))
+        if device is not None and _whole(event.pid or 0) != device and str(event.pid) in alike:
+            return alike[str(event.pid)]
+        there = [call for call in alike.values() if device is not None and _device(call.span.args) == device]
+        return there[0] if len(there) == 1 else None
+
+
+def _device(args: Args | None) -> int | None:
+    return None if args is None or args.device is None else _whole(args.device)
+
+
+def _lead(thread: Thread, threads: Sequence[Thread]) -> tuple[Span, ...]:
+    """The annotations that say what a thread works for. One without any (autograd's) works for its process's first thread."""
+    if thread.annotations:
+        return thread.annotations
+    return next(other.annotations for other in threads if other.pid == thread.pid)
+
+
+def _calls(threads: Sequence[Thread], wanted: set[int | None]) -> _Calls:
+    """Calls with an id that is wanted, and waits."""
+    found = _Calls()
     for thread in threads:
         spans = [s for s in thread.calls if waits(s.name) or (correlation(s.args) or 0) in wanted]
         points = [span.start_us for span in spans]
-        lead = thread.annotations or threads[0].annotations
+        lead = _lead(thread, threads)
         rows = (innermost(row, points) for row in (thread.ops, lead, thread.modules, thread.frames))
         for span, op, annotation, module, frame in zip(spans, *rows, strict=True):
             call = Call(span, op, annotation, module, frame, replays="GraphLaunch" in span.name)
-            found.setdefault(correlation(span.args) or -1 - len(found), call)
+            found.take(call, thread.pid)
     return found
 
 
 def _devices(
     kinds: dict[str, list[Event]],
     origin: float,
-    calls: dict[int, Call],
+    calls: _Calls,
 ) -> dict[int, tuple[DeviceEvent, ...]]:
     devices: dict[int, list[DeviceEvent]] = {}
     for kind in DEVICE:
@@ -338,7 +402,7 @@ def _devices(
             args = event.args or Args()
             device = _whole(args.device) if args.device is not None else _whole(event.pid)
             start = event.ts - origin
-            call = calls.get(correlation(args) or 0)
+            call = calls.of(event, _device(args))
             devices.setdefault(max(device or 0, 0), []).append(
                 DeviceEvent(
                     event.name,
@@ -368,7 +432,7 @@ def _cpu_events(threads: Sequence[Thread]) -> tuple[DeviceEvent, ...]:
         above = [at.get(id(op.parent), -1) if op.parent else -1 for op in thread.ops]
         chosen = [thread.ops[i] for i in ops.kernel_ops([op.name for op in thread.ops], above)]
         points = [op.start_us for op in chosen]
-        lead = thread.annotations or threads[0].annotations
+        lead = _lead(thread, threads)
         rows = (innermost(row, points) for row in (lead, thread.modules, thread.frames))
         for op, annotation, module, frame in zip(chosen, *rows, strict=True):
             call = Call(op, op, annotation, module, frame)
@@ -386,13 +450,10 @@ def launch_delay_us(events: Sequence[DeviceEvent]) -> float | None:
 
 def slices(timeline: Timeline, *, most: int = 20000) -> tuple[Slice, ...]:
     """Bars for a drawing, by start: at most ``most``, the longest ones; stages and waits are never left out before others."""
-    ranked: list[tuple[int, float, Slice]] = []
+    ranked: list[tuple[int, float, str, Span | DeviceEvent, str, int]] = []
 
     def add(rank: int, lane: str, span: Span | DeviceEvent, kind: str, depth: int = 0) -> None:
-        dur = span.end_us - span.start_us
-        start = span.start_us - timeline.start_us
-        bar = Slice(lane=lane, name=span.name, start_us=start, dur_us=dur, kind=kind, depth=depth)
-        ranked.append((rank, -dur, bar))
+        ranked.append((rank, span.start_us - span.end_us, lane, span, kind, depth))
 
     for index, thread in enumerate(timeline.threads):
         lane = "host" if index == 0 else f"host {thread.tid}"
@@ -412,4 +473,15 @@ def slices(timeline: Timeline, *, most: int = 20000) -> tuple[Slice, ...]:
             "kernel" if event.kind == "kernel" else "copy",
         )
     ranked.sort(key=lambda row: row[:2])
-    return tuple(sorted((bar for _, _, bar in ranked[:most]), key=lambda bar: (bar.start_us, -bar.dur_us)))
+    bars = [
+        Slice(
+            lane=lane,
+            name=span.name,
+            start_us=span.start_us - timeline.start_us,
+            dur_us=span.end_us - span.start_us,
+            kind=kind,
+            depth=depth,
+        )
+        for _, _, lane, span, kind, depth in ranked[:most]
+    ]
+    return tuple(sorted(bars, key=lambda bar: (bar.start_us, -bar.dur_us)))

@@ -5,9 +5,11 @@ well under a second. A file that breaks JSON's rules as Kineto has done (``NaN``
 fields is read a second time, slowly and event by event; what cannot be understood is counted in ``Trace.skipped``.
 """
 
+import codecs
 import gc
 import json
 import math
+import re
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ NO_TRACE = "It is no Kineto trace"
 HINT = "Write one with torch.profiler.profile(...).export_chrome_trace('trace.json.gz')."
 NOTHING = Raw(b"")
 GZIP = b"\x1f\x8b"
+_NO_NUMBER = re.compile(rb"([:\[,]\s*)(?:-?Infinity|NaN)(?=\s*[,}\]])")
+"""Values that Kineto has written and JSON has not. Nothing that is used is such a value, so each may be null; in the standard
+library's reader, which knows them, a large trace takes several times the memory."""
 MEMORY = "[memory]"
 """Name of an allocation record."""
 
@@ -106,6 +111,7 @@ def load(source: Path | bytes) -> Trace:
     text = _read(source)
     if text[:2] == GZIP:
         text = _inflate(text, name)
+    text = text.removeprefix(codecs.BOM_UTF8)  # editors on Windows write one
     with _collector_off():
         file = _parse(text, name)
         peaks = _memory(file.events)
@@ -191,7 +197,8 @@ def _parse(text: bytes, name: str) -> _File:
             return _File(events=_BARE.decode(text))
         return _STRICT.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _parse_loosely(text, name)
+        plain, replaced = _NO_NUMBER.subn(rb"\1null", text)
+        return _parse(plain, name) if replaced else _parse_loosely(text, name)
 
 
 def _parse_loosely(text: bytes, name: str) -> _File:
@@ -209,8 +216,13 @@ def _parse_loosely(text: bytes, name: str) -> _File:
 
 
 def _event(raw: Raw) -> Event:
+    """One event; broken bytes in its text are replaced."""
     try:
         return _ONE.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    try:
+        return _ONE.decode(bytes(raw).decode(errors="replace"))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _ODD
 

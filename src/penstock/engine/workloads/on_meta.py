@@ -146,7 +146,7 @@ def of_pipeline(
     folder = Path(path)
     kind = pipeline.class_name(folder)
     diffusers = failures.needed("diffusers", "A pipeline")
-    dtypes = _dtypes(folder, dtype)
+    dtypes = saved.weights_dtypes(folder, dtype)
     parts, notes = _components(folder, kind, diffusers, dtypes)
     if dtype is None and not dtypes:
         notes.append(f"there are no weights to tell their dtype: {UNTOLD} is assumed")
@@ -173,14 +173,6 @@ def of_pipeline(
         embedding_bytes=_embeddings(recorder.embeddings, batch),
         notes=tuple(notes),
     )
-
-
-def _dtypes(folder: Path, dtype: str | None) -> dict[str, str]:
-    """By component: the one asked for, or its weights' own where there are any."""
-    if dtype is not None:
-        saved.dtype_of(dtype)
-    told = {one.name: dtype or saved.weights_dtype(one) for one in sorted(folder.iterdir()) if one.is_dir()}
-    return {name: one for name, one in told.items() if one is not None}
 
 
 def _components(
@@ -225,6 +217,7 @@ def _component(folder: Path, library: str, part: str, dtype: torch.dtype, notes:
     source = failures.needed(library, f"{folder.name}/") if library in ("diffusers", "transformers") else None
     if source is None:
         source = _of_diffusers(library, folder.name)
+    pipeline.refuse_own_code(folder, part)
     kind = failures.named(source, part)
     if kind is None:
         raise BadRequest(
@@ -447,7 +440,8 @@ def of_generator(
     )
     with _META:
         model: Any = failures.run(
-            lambda: transformers.AutoModelForCausalLM.from_config(made), f"The model of {folder}"
+            lambda: transformers.AutoModelForCausalLM.from_config(made, trust_remote_code=False),
+            f"The model of {folder}",
         )
     model = model.eval().to(saved.dtype_of(name))
 

@@ -34,7 +34,10 @@ def weights_dtype(folder: Path) -> str | None:
     sizes: Counter[str] = Counter()
     try:
         with files[0].open("rb") as file:
-            head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            size = int.from_bytes(file.read(8), "little")
+            if size > files[0].stat().st_size:
+                raise ValueError("its head is said to be longer than the file")
+            head = json.loads(file.read(size))
         for name, held in head.items():
             if name != "__metadata__" and held["dtype"] in SAVED:
                 begins, ends = held["data_offsets"]
@@ -44,6 +47,14 @@ def weights_dtype(folder: Path) -> str | None:
             f"{files[0]} cannot be read as safetensors: {error}.", param="target", hint="Fetch it again."
         ) from error
     return sizes.most_common(1)[0][0] if sizes else None
+
+
+def weights_dtypes(folder: Path, dtype: str | None) -> dict[str, str]:
+    """By component of a pipeline: the dtype asked for, or its weights' own where there are any."""
+    if dtype is not None:
+        dtype_of(dtype)
+    told = {one.name: dtype or weights_dtype(one) for one in sorted(folder.iterdir()) if one.is_dir()}
+    return {name: one for name, one in told.items() if one is not None}
 
 
 def device_of(name: str | None) -> torch.device:

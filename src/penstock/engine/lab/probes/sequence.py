@@ -94,7 +94,13 @@ def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
 def sync_points(found: Iterable[Sync], *, times: int = 1) -> tuple[SyncPoint, ...]:
     """With the source of each line, for what happened ``times`` times as often."""
     return tuple(
-        SyncPoint(op=one.op, where=one.where, count=one.count * times, line=_source(one.where))
+        SyncPoint(
+            op=one.op,
+            where=one.where,
+            count=one.count * times,
+            final=one.final * times,
+            line=_source(one.where),
+        )
         for one in found
     )
 

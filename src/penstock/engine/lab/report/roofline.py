@@ -12,6 +12,7 @@ from msgspec import Struct
 from penstock.engine.lab.figures import ms_text, scaled_text, share_text, short_text
 from penstock.engine.lab.report.markup import Html, joined, tag
 from penstock.engine.measure.records import Peaks, RooflinePoint
+from penstock.engine.measure.roofline import peak_of
 
 WIDTH, HEIGHT = 1000, 460
 LEFT, RIGHT, TOP, BOTTOM = 84, 150, 16, 46
@@ -43,9 +44,11 @@ class Axis(Struct, frozen=True):
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
 
-def roof(peaks: Peaks, intensity: float) -> float:
-    """FLOP per second that the device can do at ``intensity`` at best, in its fastest listed dtype."""
-    return min(max(peaks.flops_per_s.values(), default=0.0), intensity * peaks.bytes_per_s)
+def roof(peaks: Peaks, intensity: float, dtype: str = "") -> float:
+    """FLOP per second that the device can do at ``intensity`` at best, in the dtype; in its fastest listed one where none is known."""
+    own = peak_of(peaks, dtype)
+    top = max(peaks.flops_per_s.values(), default=0.0) if own is None else own
+    return min(top, intensity * peaks.bytes_per_s)
 
 
 def spots(points: Sequence[RooflinePoint], peaks: Peaks | None) -> list[Spot]:
@@ -55,7 +58,7 @@ def spots(points: Sequence[RooflinePoint], peaks: Peaks | None) -> list[Spot]:
         if point.flops <= 0 or point.bytes <= 0:
             continue
         intensity = point.flops / point.bytes
-        best = None if peaks is None else roof(peaks, intensity)
+        best = None if peaks is None else roof(peaks, intensity, point.dtype)
         if point.time_ms is not None and point.time_ms > 0:
             rate = point.flops / (point.time_ms / 1000)
             found.append(Spot(point, intensity, rate, True, rate / best if best else None))

@@ -64,8 +64,9 @@ def head(profile: Profile) -> Html:
         tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
     if device.span_ms:
         tiles.append(("device busy", share_text(device.busy_share), f"of {ms_text(device.span_ms)}"))
-        waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
-        tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
+        if device.host_wait_ms is not None:
+            waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
+            tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
         tiles.append(("kernels", count_text(device.kernels), f"{device.correlated:,} events with a launch"))
     if profile.cost_nusd is not None:
         note = "at best" if profile.source == "preflight" else "at the configured price"
@@ -321,7 +322,7 @@ def _variant(one: Variant) -> list[object]:
 def machine(profile: Profile) -> Html:
     """What the figures rest on."""
     said = dict(profile.machine)
-    if profile.peaks is not None:
+    if profile.peaks is not None and profile.peaks.flops_per_s:
         peaks = profile.peaks
         said["peaks"] = (
             f"{peaks.device}: "

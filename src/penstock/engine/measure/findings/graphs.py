@@ -10,7 +10,7 @@ from penstock.engine.measure.timeline import Timeline
 def find(timeline: Timeline) -> list[Finding]:
     """``graph-replay-unattributed`` where replays launched a fifth of the kernel time or more."""
     told = gaps.summary(timeline)
-    if told.reliable:
+    if told.graph_replayed_share < gaps.UNRELIABLE:
         return []
     replayed = [event for event in timeline.events if event.replayed and event.kind == "kernel"]
     each = collections.Counter(id(event.call) for event in replayed)

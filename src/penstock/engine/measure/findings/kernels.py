@@ -1,7 +1,7 @@
 """What the kernels themselves show: too short, not fused, attention in pieces, copies and layout conversions."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -37,6 +37,11 @@ def find(timeline: Timeline) -> list[Finding]:
     ]
 
 
+def spent_us(events: Iterable[DeviceEvent]) -> float:
+    """The time in which any of them ran: what runs at once, on several streams or threads, can be saved once."""
+    return length(union((event.start_us, event.end_us) for event in events))
+
+
 def _short(timeline: Timeline) -> list[Finding]:
     kernels = [event for event in timeline.events if event.kind == "kernel"]
     short = [kernel for kernel in kernels if kernel.dur_us < gaps.SHORT_US]
@@ -45,6 +50,7 @@ def _short(timeline: Timeline) -> list[Finding]:
     ids = {id(kernel) for kernel in short}
     before_us = sum(gap.dur_us for gap in gaps.gaps(timeline) if id(gap.next) in ids)
     ran_us = sum(kernel.dur_us for kernel in short)
+    saves_us = spent_us(short) + before_us
     names = collections.Counter(
         kernel_names.decode(kernel.name).means or kernel.name[:40] for kernel in short
     )
@@ -57,7 +63,7 @@ def _short(timeline: Timeline) -> list[Finding]:
                 f"{len(short)} of {len(kernels)} kernels ({len(short) / len(kernels):.0%}) ran for less than "
                 f"{gaps.SHORT_US:.0f} µs ({most}): {ran_us / 1e3:.3g} ms of work, with {before_us / 1e3:.3g} ms of gaps before them."
             ),
-            saves_ms=(ran_us + before_us) / 1e3,
+            saves_ms=saves_us / 1e3,
             fix=(
                 "Fuse them into their neighbours, or give them more to do with a larger batch.\n"
                 "model = torch.compile(model, fullgraph=True)"
@@ -175,6 +181,7 @@ def _chains(timeline: Timeline, busy_us: float) -> list[Finding]:
     ranked = sorted(by_name.items(), key=lambda item: -sum(chain.saves_us for chain in item[1]))
     most = "; ".join(f"{len(rows)} x ({name})" for name, rows in ranked[:3])
     moved = sum(chain.travelled_bytes for chain in found)
+    during_us = spent_us([event for chain in found for event in chain.events])
     return [
         Finding(
             id="unfused-pointwise",
@@ -184,7 +191,7 @@ def _chains(timeline: Timeline, busy_us: float) -> list[Finding]:
                 f"{total_us / 1e3:.3g} ms: {most}. Between them {moved / 1e6:.3g} MB are written and read again, which a fused "
                 "kernel keeps in registers."
             ),
-            saves_ms=sum(chain.saves_us for chain in found) / 1e3,
+            saves_ms=min(sum(chain.saves_us for chain in found), during_us) / 1e3,
             fix="Compile the part, so that Inductor fuses them.\nmodule.compile(fullgraph=True)",
             proof="One triton_poi_fused_* (CPU: one fused C++ kernel) where these ops were.",
             facts={
@@ -290,7 +297,8 @@ def _attention(timeline: Timeline) -> list[Finding]:
         return []
     every = [event for pieces in found for event in pieces.events]
     total_us = sum(event.dur_us for event in every)
-    matmul_us = sum(event.dur_us for event in every if event.op and ops.short(event.op.name) in ops.MATMULS)
+    matmuls = {id(event) for event in every if event.op and ops.short(event.op.name) in ops.MATMULS}
+    matmul_us = sum(event.dur_us for event in every if id(event) in matmuls)
     chosen = sum(1 for pieces in found if pieces.named)
     how = f"{chosen} by PyTorch's math backend" if chosen else "all by the user's own matmul, softmax, matmul"
     if 0 < chosen < len(found):
@@ -304,7 +312,7 @@ def _attention(timeline: Timeline) -> list[Finding]:
                 f"{matmul_us / 1e3:.3g} ms of them in the matmuls that a fused kernel does too; the weights (length x length) are "
                 "written to memory and read again."
             ),
-            saves_ms=(total_us - matmul_us) / 1e3,
+            saves_ms=spent_us([event for event in every if id(event) not in matmuls]) / 1e3,
             fix=(
                 "Use scaled_dot_product_attention and let it choose; a mask, dropout, a head size that no fused kernel takes or a "
                 "dtype of 32 bit make it fall back, and sdpa_kernel says why.\n"
@@ -343,7 +351,7 @@ def _layouts(timeline: Timeline, busy_us: float) -> list[Finding]:
                 + (f", most of them launched by {op[0][0]}" if op else "")
                 + ": the convolution's kernel computes channels last, the tensors are channels first."
             ),
-            saves_ms=total_us / 1e3,
+            saves_ms=spent_us(found) / 1e3,
             fix="Keep weights and activations channels last.\nmodel = model.to(memory_format=torch.channels_last)",
             proof="No nchwToNhwc, nhwcToNchw or batched_transpose kernel in the trace.",
             facts={"conversions": float(len(found)), "time_ms": total_us / 1e3, "busy_ms": busy_us / 1e3},
@@ -374,7 +382,7 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
             evidence=(
                 f"{len(found)} copies within the device took {total_us / 1e3:.3g} ms, {total_us / busy_us:.1%} of the busy time: {most}."
             ),
-            saves_ms=total_us / 1e3,
+            saves_ms=spent_us(found) / 1e3,
             fix=(
                 "Look for contiguous(), clone(), cat and out-of-place ops there; write into the target with out= instead, or "
                 "compile the part.\n"

@@ -1,7 +1,7 @@
 """Which roof the run is under: the device's arithmetic or its memory. Needs the device's peaks and recorded shapes."""
 
 from penstock.engine.measure import roofline
-from penstock.engine.measure.intervals import length
+from penstock.engine.measure.intervals import length, union
 from penstock.engine.measure.records import Finding, Peaks
 from penstock.engine.measure.roofline import Known
 from penstock.engine.measure.timeline import Timeline
@@ -18,7 +18,7 @@ def find(timeline: Timeline, peaks: Peaks | None) -> list[Finding]:
     busy_us = length(timeline.busy())
     for bound in ("compute", "memory"):
         under = [row for row in rows if row.bound == bound]
-        time_us = sum(row.time_us for row in under)
+        time_us = length(union(piece for row in under for piece in row.pieces))
         if busy_us and time_us >= MOST * busy_us:
             return [_bound(bound, under, time_us, busy_us, peaks)]
     return []
@@ -32,7 +32,7 @@ def _bound(bound: str, rows: list[Known], time_us: float, busy_us: float, peaks:
         f"{flops / time_us / 1e6:.0f} TFLOP/s" if bound == "compute" else f"{moved / time_us / 1e3:.0f} GB/s"
     )
     compute = bound == "compute"
-    far = least_us < roofline.NEAR * time_us
+    far = max(least_us, sum(row.own_us for row in rows)) < roofline.NEAR * time_us
     note = (
         " That is far from it: kernels this small wait for launches and latency; give them more work."
         if far

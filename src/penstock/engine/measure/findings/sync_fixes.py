@@ -40,12 +40,11 @@ def remedy(op: str, where: str, line: str) -> tuple[str, str]:
     """
     if in_library(where):
         return (
-            "The line is a library's, not yours: look in its documentation for an argument that avoids the read, or call it "
-            "less often.",
+            "The line is a library's, not yours: look for an argument of it that avoids the read, or call it less often.",
             "",
         )
     for statement in _statements(line):
-        made = {"item": _item, "copy to host": _copy}.get(op, lambda _: None)(statement)
+        made = _item(statement) if op == "item" else _copy(statement) if op == "copy to host" else None
         if made is not None:
             return made
     return REMEDIES.get(op, ("Do it once, outside the loop.", ""))
@@ -90,7 +89,7 @@ class _Unread(ast.NodeTransformer):
     def __init__(self) -> None:
         self.found = False
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         called = node.func
         if isinstance(called, ast.Attribute) and called.attr == "item" and not node.args:
@@ -117,7 +116,11 @@ def _copy(statement: ast.stmt) -> tuple[str, str] | None:
         ):
             return (
                 "Copy once, after the loop; or do not wait here, but before the copy is used.",
-                f'{target} = {ast.unparse(node.func.value)}.to("cpu", non_blocking=True)\n'
-                f"torch.cuda.synchronize()  # before {target} is read",
+                "\n".join(
+                    [
+                        f'{target} = {ast.unparse(node.func.value)}.to("cpu", non_blocking=True)',
+                        f"torch.cuda.synchronize()  # before {target} is read",
+                    ]
+                ),
             )
     return None

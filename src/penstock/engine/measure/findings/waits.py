@@ -1,6 +1,8 @@
 """What the device waits for: launches that come late, Python between them, copies and reads that stop the host."""
 
+import bisect
 import collections
+from collections.abc import Iterable, Sequence
 
 from penstock.engine.measure import gaps, ops
 from penstock.engine.measure.gaps import Gap
@@ -28,18 +30,19 @@ def find(timeline: Timeline) -> list[Finding]:
     if timeline.on_cpu:
         return _lint(timeline)
     told = gaps.summary(timeline)
-    if not told.kernels:
+    if not told.kernels or not gaps.launches_known(timeline):
         return []
     found = gaps.gaps(timeline)
     return [*_host(timeline, told, found), *_syncs(timeline, found), *_queries(timeline, found)]
 
 
-def _host(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> list[Finding]:
+def _host(timeline: Timeline, told: DeviceSummary, found: Sequence[Gap]) -> list[Finding]:
     """Whose fault the idle time is. Graph replays have no launch of each kernel: nothing is said of them."""
-    idle_ms = told.host_wait_ms + told.kernel_wait_ms + told.other_wait_ms
+    idle_ms = sum(gap.dur_us for gap in found) / 1e3
+    host_ms = gaps.waited_ms(found, "host")
     if not told.reliable or told.span_ms == 0:
         return []
-    if told.host_wait_ms < BOUND * told.span_ms:
+    if host_ms < BOUND * told.span_ms:
         return [_idle(timeline, told, found)] if idle_ms >= IDLE * told.span_ms else []
     waits = [gap for gap in found if gap.kind == "host"]
     long_ms = sum(gap.dur_us for gap in waits if gap.dur_us > DISPATCH_US) / 1e3
@@ -47,7 +50,7 @@ def _host(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> list[Fin
         "kernels": float(told.kernels),
         "span_ms": told.span_ms,
         "busy_share": told.busy_share,
-        "host_wait_ms": told.host_wait_ms,
+        "host_wait_ms": host_ms,
         "launch_delay_us": told.launch_delay_us or 0.0,
         "short_kernels_share": told.short_kernels_share or 0.0,
         "long_gaps": float(sum(1 for gap in waits if gap.dur_us > DISPATCH_US)),
@@ -55,22 +58,22 @@ def _host(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> list[Fin
     }
     start = (
         f"{told.kernels} kernels kept {told.name} busy for {told.busy_share:.1%} of {told.span_ms:.2f} ms; for "
-        f"{told.host_wait_ms:.2f} ms it waited for the next launch (median {told.launch_delay_us or 0.0:.1f} µs from launch to "
+        f"{host_ms:.2f} ms it waited for the next launch (median {told.launch_delay_us or 0.0:.1f} µs from launch to "
         f"start: nothing queues up)."
     )
     note = STACKED if timeline.with_stack else ""
-    if long_ms > told.host_wait_ms / 2:
-        return [_host_bound(timeline, told, waits, f"{start}{{}}{note}", facts)]
+    if long_ms > host_ms / 2:
+        return [_host_bound(waits, f"{start}{{}}{note}", facts)]
     return [
         Finding(
             id="launch-bound",
             title="Launching takes longer than computing",
             evidence=(
                 f"{start} {told.short_kernels_share or 0.0:.0%} of the kernels took under 5 µs, about what a launch costs; "
-                f"{(told.host_wait_ms - long_ms) / told.host_wait_ms:.0%} of the wait is in gaps of less than {DISPATCH_US:.0f} µs, "
+                f"{(host_ms - long_ms) / host_ms:.0%} of the wait is in gaps of less than {DISPATCH_US:.0f} µs, "
                 f"an op's dispatch.{note}"
             ),
-            saves_ms=told.host_wait_ms,
+            saves_ms=host_ms,
             fix=(
                 "Launch the whole call at once (a CUDA graph), or give each launch more work (a larger batch, fused kernels).\n"
                 'model = torch.compile(model, mode="reduce-overhead", fullgraph=True, dynamic=False)'
@@ -81,9 +84,7 @@ def _host(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> list[Fin
     ]
 
 
-def _host_bound(
-    timeline: Timeline, told: DeviceSummary, waits: list[Gap], start: str, facts: dict[str, float]
-) -> Finding:
+def _host_bound(waits: list[Gap], start: str, facts: dict[str, float]) -> Finding:
     count = int(facts["long_gaps"])
     longest = max(waits, key=lambda gap: gap.dur_us)
     middle = (
@@ -95,7 +96,7 @@ def _host_bound(
         id="host-bound",
         title="The device waits for the host's code between launches",
         evidence=start.format(middle),
-        saves_ms=told.host_wait_ms,
+        saves_ms=facts["host_wait_ms"],
         fix=(
             "Take the Python between the launches away: capture the step as a CUDA graph, or compile it whole; prepare the next "
             "step's inputs while this one runs.\n"
@@ -107,8 +108,9 @@ def _host_bound(
     )
 
 
-def _idle(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> Finding:
-    idle_ms = told.host_wait_ms + told.kernel_wait_ms + told.other_wait_ms
+def _idle(timeline: Timeline, told: DeviceSummary, found: Sequence[Gap]) -> Finding:
+    host_ms, kernel_ms, other_ms = (gaps.waited_ms(found, kind) for kind in ("host", "kernel", "other"))
+    idle_ms = host_ms + kernel_ms + other_ms
     longest = max(found, key=lambda gap: gap.dur_us)
     places: dict[str, float] = collections.defaultdict(float)
     for gap in found:
@@ -120,8 +122,8 @@ def _idle(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> Finding:
         id="idle-gaps",
         title=f"The device is idle for {idle_ms / told.span_ms:.0%} of the run",
         evidence=(
-            f"{told.name} did nothing for {idle_ms:.1f} of {told.span_ms:.1f} ms: {told.host_wait_ms:.1f} ms waiting for the host to "
-            f"launch, {told.kernel_wait_ms:.1f} ms between kernels launched in time, {told.other_wait_ms:.1f} ms for other reasons. "
+            f"{told.name} did nothing for {idle_ms:.1f} of {told.span_ms:.1f} ms: {host_ms:.1f} ms waiting for the host to "
+            f"launch, {kernel_ms:.1f} ms between kernels launched in time, {other_ms:.1f} ms for other reasons. "
             f"The longest gap, {longest.dur_us / 1e3:.2f} ms, came before {_short(longest.next.name)}{_at(longest.next.call)}."
             + (f" By place: {most}." if most else "")
             + note
@@ -135,9 +137,9 @@ def _idle(timeline: Timeline, told: DeviceSummary, found: list[Gap]) -> Finding:
         proof="A higher busy share and less host wait for the same kernels.",
         facts={
             "idle_ms": idle_ms,
-            "host_wait_ms": told.host_wait_ms,
-            "kernel_wait_ms": told.kernel_wait_ms,
-            "other_wait_ms": told.other_wait_ms,
+            "host_wait_ms": host_ms,
+            "kernel_wait_ms": kernel_ms,
+            "other_wait_ms": other_ms,
             "span_ms": told.span_ms,
             "longest_us": longest.dur_us,
         },
@@ -155,19 +157,28 @@ def syncs(timeline: Timeline) -> list[Call]:
     return [call for call in timeline.waits if "emcpy" in call.span.name or first < call.span.start_us < last]
 
 
-def _syncs(timeline: Timeline, found: list[Gap]) -> list[Finding]:
+def ended_in(found: Sequence[Gap], waits: Iterable[Call]) -> list[Gap]:
+    """The host's gaps in which a wait ended: the device idled until the host, free again, had launched something."""
+    late = [gap for gap in found if gap.kind == "host"]
+    starts = [gap.start_us for gap in late]
+    hit: set[int] = set()
+    for call in waits:
+        at = bisect.bisect_right(starts, call.span.end_us) - 1
+        if at >= 0 and call.span.end_us <= late[at].end_us:
+            hit.add(at)
+    return [late[at] for at in sorted(hit)]
+
+
+def _syncs(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
     waits = syncs(timeline)
     if not waits:
         return []
-    exposed = {
-        id(gap): gap.dur_us
-        for gap in found
-        for call in waits
-        if gap.kind == "host" and gap.start_us <= call.span.end_us <= gap.end_us
-    }
+    exposed_us = sum(gap.dur_us for gap in ended_in(found, waits))
     blocked_us = sum(call.span.dur_us for call in waits)
     names = collections.Counter(call.span.name for call in waits)
-    by_name = {name: sum(c.span.dur_us for c in waits if c.span.name == name) / 1e3 for name in names}
+    by_name = dict.fromkeys(names, 0.0)
+    for call in waits:
+        by_name[call.span.name] += call.span.dur_us / 1e3
     calls = " and ".join(f"{count} x {name} = {by_name[name]:.3g} ms" for name, count in names.most_common())
     places: dict[str, float] = collections.defaultdict(float)
     for call in waits:
@@ -180,11 +191,11 @@ def _syncs(timeline: Timeline, found: list[Gap]) -> list[Finding]:
             title=f"The host stops {len(waits)} times to wait for the device",
             evidence=(
                 f"{calls}: while the host is blocked nothing new is launched, and afterwards the device was idle for "
-                f"{sum(exposed.values()) / 1e3:.3g} ms until the next launch."
+                f"{exposed_us / 1e3:.3g} ms until the next launch."
                 + (f" Where: {told}." if told else "")
                 + " Part of a wait is the device's own work; only the idle time is lost."
             ),
-            saves_ms=sum(exposed.values()) / 1e3,
+            saves_ms=exposed_us / 1e3,
             fix=(
                 "Read results back once, at the end; keep conditions on the device, and send inputs from pinned memory.\n"
                 'x = x.pin_memory().to("cuda", non_blocking=True)\n'
@@ -194,7 +205,7 @@ def _syncs(timeline: Timeline, found: list[Gap]) -> list[Finding]:
             facts={
                 "waits": float(len(waits)),
                 "blocked_ms": blocked_us / 1e3,
-                "exposed_ms": sum(exposed.values()) / 1e3,
+                "exposed_ms": exposed_us / 1e3,
                 **{f"{name}_ms": ms for name, ms in by_name.items()},
             },
             where=_where(worst),
@@ -240,7 +251,7 @@ def _lint(timeline: Timeline) -> list[Finding]:
     ]
 
 
-def _queries(timeline: Timeline, found: list[Gap]) -> list[Finding]:
+def _queries(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
     """Calls into the runtime that only ask something, and ask it again and again."""
     launching = {id(event.call.span) for event in timeline.events if event.call}
     waiting = {id(call.span) for call in timeline.waits}
