@@ -32,6 +32,9 @@ class Side(Struct, frozen=True, kw_only=True):
     prepared: bool = False
     """It must be prepared: its first call is timed as such."""
     expected: tuple[str, ...] = ()
+    least_kernels: int | None = None
+    most_kernels: int | None = None
+    """What ``expected`` says of how many there are; None where it says nothing."""
     refused: str = ""
     """Why it is not run; empty where it is."""
 
@@ -71,6 +74,7 @@ def compare(sides: Sequence[Side], ports: Ports, *, shapes: int = 1, tell: Tell)
         tell(f"comparing: looking at {side.name}")
         timing = timings[side.name]
         took_s, count = prepared[side.name]
+        kernels = ports.kernels(side.name, side.call)
         prepare_s = max(0.0, took_s - timing.median_ms / 1000) if side.prepared else 0.0
         told.append(
             Variant(
@@ -78,8 +82,9 @@ def compare(sides: Sequence[Side], ports: Ports, *, shapes: int = 1, tell: Tell)
                 timing=timing,
                 prepare_s=prepare_s,
                 graphs=count,
-                kernels=ports.kernels(side.name, side.call),
+                kernels=kernels,
                 expected=side.expected,
+                differences=differences(side, kernels),
                 gain=None if side.name == base else gain(timings[base], timing),
                 break_even_calls=None
                 if side.name == base
@@ -88,6 +93,21 @@ def compare(sides: Sequence[Side], ports: Ports, *, shapes: int = 1, tell: Tell)
             )
         )
     return tuple(told)
+
+
+def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:
+    """What of the expectation does not hold. Nothing is said where nothing was observed."""
+    seen = sum(row.count for row in kernels)
+    least, most = side.least_kernels, side.most_kernels
+    if not seen or least is None or most is None or least <= seen <= most:
+        return ()
+    wanted = f"{most}" if least == most else f"at most {most}"
+    more = (
+        "more ran than the ops that were counted need"
+        if seen > most
+        else "some were fused, folded or not needed"
+    )
+    return (f"{seen} kernels were observed where {wanted} were expected: {more}",)
 
 
 def gain(base: Timing, own: Timing) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.engine.lab import from_trace
+from penstock.engine.lab import from_trace, shaped
 from penstock.engine.lab.points import bound, points
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
@@ -40,6 +40,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     measure: Callable[[Callable[[], Any]], Timing]
     capture: Callable[[Path], Path]
     """One profile of a call, written there."""
+    shaped: Callable[[], Path] | None = None
+    """A second profile of a call, with the operands' shapes."""
     machine: Callable[[], dict[str, str]]
     peaks: Callable[[], Peaks | None]
     probe: Callable[[], Any] | None = None
@@ -65,6 +67,9 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
     tell("measuring what the device can do")
     peaks = ports.peaks()
     seen = from_trace.of_timeline(line, target=workload.name, peaks=peaks)
+    if ports.shaped is not None:
+        tell("capturing one run with the operands' shapes")
+        seen = shaped.with_shapes(seen, timeline.build(trace.load(ports.shaped())), peaks)
     counts = None
     if ports.count is not None:
         tell("counting ops, FLOPs and bytes")
@@ -105,10 +110,10 @@ def ranked(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def counted(rows: Iterable[StageRow], counts: Counts) -> tuple[StageRow, ...]:
-    """The rows with FLOPs and bytes of the modules of their names, where the capture knew none."""
+    """The rows with FLOPs and bytes of their stages, else of the modules of their names, where the capture knew none."""
     told: list[StageRow] = []
     for row in rows:
-        sums = module_of(row.name, counts)
+        sums = counts.by_stage.get(row.name) or module_of(row.name, counts)
         if row.flops is None and sums is not None and sums.flops:
             row = replace(row, flops=sums.flops, bytes=sums.bytes)
         told.append(row)
