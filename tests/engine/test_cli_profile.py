@@ -254,3 +254,24 @@ def test_help_loads_neither_traces_nor_torch():
         env={"PYTHONPATH": str(SRC.parent)}, cwd=Path(SRC).parent,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_output_is_written_over_the_input_or_another_output(tmp_path, monkeypatch, capsys):
+    """However the path is written; nothing is touched."""
+    held = traces.path(traces.ALL[0]).read_bytes()
+    name = "o" + "".join(traces.path(traces.ALL[0]).suffixes)
+    (tmp_path / name).write_bytes(held)
+    (tmp_path / "link.json").symlink_to(tmp_path / name)
+    (tmp_path / "m.py").write_text("def build(): ...\n")
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        (name, "--speedscope", name),
+        (name, "--report", f"./{name}"),
+        (name, "--speedscope", str(tmp_path / "link.json")),
+        (name, "--report", "out", "--speedscope", f"../{tmp_path.name}/out"),
+        ("m.py:build", "--report", "m.py"),
+        ("m.py:build", "--speedscope", "new.json", "--capture", "new.json"),
+    ):
+        assert "written over" in refused(capsys, *words)
+    assert (tmp_path / name).read_bytes() == held
+    assert {path.name for path in tmp_path.iterdir()} == {name, "link.json", "m.py"}

@@ -402,7 +402,14 @@ def test_the_sides_of_a_comparison_are_judged_too():
     eager = Timing(median_ms=1.0, low_ms=0.9, high_ms=1.1, runs=9, warmup=3)
     slow = Timing(median_ms=2.0, low_ms=1.9, high_ms=2.1, runs=9, warmup=3)
     (said,) = rules.of_variants([Variant(name="eager", timing=eager), Variant(name="compile", timing=slow)])
-    assert (said.id, said.saves_ms, said.fix) == ("slowed-by-compile", 1.0, "Leave it eager.")
+    assert (said.id, said.fix) == ("slowed-by-compile", "Leave it eager.")
+    assert said.saves_ms is None  # the user's run is the eager one
+    again = ("forward (m.py:12), 8 times: self.n == 1",)
+    (said,) = rules.of_variants(
+        [Variant(name="eager", timing=eager), Variant(name="compile", timing=slow, recompiles=again)]
+    )
+    assert (said.id, said.saves_ms) == ("recompiles", None)
+    assert "self.n == 1" in said.evidence
     assert (
         rules.of_variants([Variant(name="eager", timing=slow), Variant(name="compile", timing=eager)]) == []
     )

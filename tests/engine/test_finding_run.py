@@ -468,8 +468,12 @@ class Masking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mask = x > 0
         if self.mended:
-            return torch.where(mask, x, 0).sum()
-        return x[mask.nonzero(as_tuple=True)].sum() / x.max().item()
+            for _ in range(2):
+                x = torch.where(mask, x, 0).sum() / x.max() * x
+            return x.sum()
+        for _ in range(2):
+            x = x[mask.nonzero(as_tuple=True)].sum() / x.max().item() * x
+        return x.sum()
 
 
 def test_a_wait_for_the_device_at_the_users_line():
@@ -479,7 +483,7 @@ def test_a_wait_for_the_device_at_the_users_line():
     assert found(look(workload), "host-device-sync") == []  # counting is asked for
     said = found(look(workload, deep=True), "host-device-sync")
     assert {one.evidence.split(":")[0] for one in said} == {"nonzero", "item"}
-    assert all("test_finding_run.py" in one.where and one.facts["count"] == 1 for one in said)
+    assert all("test_finding_run.py" in one.where and one.facts["count"] == 2 for one in said)
     assert all("would wait on a GPU" in one.title for one in said)
     fixes = {one.evidence.split(":")[0]: code(one) for one in said}
     x = torch.randn(4, 4)

@@ -1,5 +1,7 @@
 """What devices can do: data sheets as printed, dense; measured peaks by a scripted clock and once by the real one."""
 
+import json
+import weakref
 from typing import Any
 from unittest import mock
 
@@ -7,7 +9,8 @@ import pytest
 import torch
 
 from penstock.base.errors import BadRequest
-from penstock.engine.measure import datasheets, hardware, inside, peaks, ports
+from penstock.engine.lab import from_trace
+from penstock.engine.measure import datasheets, hardware, inside, peaks, ports, timeline, trace
 
 
 def test_every_gpu_that_the_command_knows_has_a_sheet():
@@ -46,11 +49,23 @@ def test_an_unknown_gpu_is_refused_with_those_known():
     assert "h100" in refused.value.public()
 
 
+def test_a_card_of_a_known_family_without_a_sheet_is_told_why():
+    assert "MIG instance" in datasheets.why_none("NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    assert "PCIe" in datasheets.why_none("NVIDIA A100 80GB PCIe")
+    assert datasheets.why_none("NVIDIA H100 80GB HBM3") == ""
+    assert datasheets.why_none("NVIDIA T4 PCIe") == ""
+
+
 @pytest.mark.parametrize(
     ("driver", "sheet"),
     [
         ("NVIDIA H100 80GB HBM3", "h100"),
         ("NVIDIA H100 PCIe", None),
+        ("NVIDIA A100 80GB PCIe", None),
+        ("NVIDIA H100 80GB HBM2e", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA GH200 480GB", None),
         ("NVIDIA H200", "h200"),
         ("NVIDIA A100-SXM4-80GB", "a100"),
         ("NVIDIA A100-SXM4-40GB", None),
@@ -93,14 +108,74 @@ class Script:
 
 
 def test_the_fastest_run_is_the_peak():
-    assert peaks.best_s(lambda: None, Script([5.0, 2.0, 9.0]), 3) == pytest.approx(0.002)
+    assert peaks.best_s(lambda: lambda: None, Script([5.0, 2.0, 9.0]), 3) == pytest.approx(0.002)
 
 
 def test_a_type_that_the_device_refuses_has_no_peak():
     def refuses() -> None:
         raise RuntimeError("not implemented for this type")
 
+    assert peaks.best_s(lambda: refuses, Script([1.0]), 3) == 0.0
     assert peaks.best_s(refuses, Script([1.0]), 3) == 0.0
+
+
+def test_a_machine_without_memory_for_a_copy_has_no_measured_peaks():
+    """The allocator refuses; the run goes on."""
+    with pytest.raises(RuntimeError):
+        torch.empty(2**50, dtype=torch.uint8)
+    found = peaks.probe("cpu", peaks.Effort(side=64, copy_bytes=2**51), Script([1.0]), free_bytes=2**60)
+    assert (found.flops_per_s, found.bytes_per_s) == ({}, 0.0)
+    (warning,) = found.warnings
+    assert "too little memory" in warning
+
+
+def test_a_full_gpu_gets_its_sheet_with_a_warning():
+    with (
+        mock.patch("torch.cuda.get_device_properties", autospec=True, return_value=Properties()),
+        mock.patch("torch.cuda.get_device_name", autospec=True, return_value=Properties.name),
+        mock.patch("torch.cuda.mem_get_info", autospec=True, return_value=(2**28, 80 * 2**30)),
+        mock.patch("torch.cuda.memory_reserved", autospec=True, return_value=2**27),
+        mock.patch("torch.cuda.memory_allocated", autospec=True, return_value=2**26),
+    ):
+        assert hardware.free_bytes("cuda:0") == 2**28 + 2**26
+        found = peaks.probe("cuda:0", peaks.EFFORT["cuda"], Script([1.0]))
+    sheet = datasheets.SHEETS["h100"]
+    assert (found.flops_per_s, found.bytes_per_s) == (sheet.flops_per_s, sheet.bytes_per_s)
+    assert any("data sheet" in said for said in found.warnings)
+
+
+def test_probes_fit_into_what_is_free():
+    large = peaks.EFFORT["cuda"]
+    assert peaks.fitted(large, 80 * 2**30) == large
+    smaller = peaks.fitted(large, 3 * 2**30)
+    assert smaller is not None
+    assert (smaller.side, smaller.copy_bytes) == (8192, 2**30)
+    assert peaks.fitted(large, 2**29) is None
+
+
+def test_one_products_operands_are_gone_before_the_next_ones_are_made(monkeypatch: pytest.MonkeyPatch):
+    alive: list[weakref.ref[Any]] = []
+    plain = torch.randn
+
+    def made(*given: Any, **named: Any) -> torch.Tensor:
+        out = plain(*given, **named)
+        alive.append(weakref.ref(out))
+        return out
+
+    monkeypatch.setattr(torch, "randn", made)
+    monkeypatch.setattr(peaks, "types", lambda *given, **named: ("fp32", "bf16"))
+    makers = peaks.products("cpu", 16)
+    assert alive == []
+    for make in makers.values():
+        assert peaks.best_s(make, Script([1.0]), 1) > 0
+        assert alive
+        assert all(one() is None for one in alive)
+
+
+def test_measuring_leaves_the_users_random_numbers_as_they_were():
+    before = torch.get_rng_state()
+    peaks.probe("cpu", peaks.Effort(side=16, copy_bytes=2**12), Script([1.0]))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_figures_are_work_over_time():
@@ -191,8 +266,8 @@ def test_every_probe_multiplies(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         peaks, "types", lambda *given, **named: ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
     )
-    for name, product in peaks.products("cpu", 32).items():
-        out_NN = product()
+    for name, make in peaks.products("cpu", 32).items():
+        out_NN = make()()
         assert tuple(out_NN.shape) == (32, 32)
         if name in ("int8", "fp8"):
             assert bool((out_NN == 32).all())
@@ -206,7 +281,7 @@ def test_a_devices_port_calls_what_pytorch_has():
         mock.patch("torch.cuda.current_stream", autospec=True) as stream,
     ):
         event.return_value.elapsed_time.return_value = 1.5
-        clock = ports.CudaWatch("cuda:1")
+        clock = ports.CudaWatch("cuda:1", now_s=lambda: 0.0)
         first, last = clock.mark(), clock.mark()
         clock.wait()
         assert clock.between_ms(first, last) == 1.5
@@ -245,3 +320,24 @@ def test_a_gpus_facts():
         assert facts["gpu_memory"] == "80.0 GiB"
         assert hardware.memory_bytes("cuda:0") == 80 * 2**30
         assert datasheets.of_device(hardware.device_name("cuda:0")) is datasheets.SHEETS["h100"]
+
+
+def test_a_trace_from_a_card_without_a_sheet_says_so():
+    """Two cards of one family: the figures of the one are not the other's."""
+    events = [
+        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 0, "dur": 10, "pid": 1, "tid": 1},
+        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 1, "dur": 2, "pid": 1, "tid": 1,
+         "args": {"correlation": 5}},
+        {"ph": "X", "cat": "kernel", "name": "gemm", "ts": 20, "dur": 10, "pid": 0, "tid": 7,
+         "args": {"device": 0, "stream": 7, "correlation": 5}},
+    ]  # fmt: skip
+
+    def seen(name: str) -> Any:
+        told = {"traceEvents": events, "deviceProperties": [{"id": 0, "name": name}]}
+        return from_trace.of_timeline(timeline.build(trace.load(json.dumps(told).encode())), target="t")
+
+    assert seen("NVIDIA H100 80GB HBM3").peaks is not None
+    assert not any("data sheet" in said for said in seen("NVIDIA H100 80GB HBM3").warnings)
+    other = seen("NVIDIA H100 80GB HBM2e")
+    assert other.peaks is None
+    assert any("no data sheet for NVIDIA H100 80GB HBM2e" in said for said in other.warnings)

@@ -5,15 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional
 
 from penstock.base.errors import BadRequest
 from penstock.engine.lab.compare import Ports as ComparePorts
 from penstock.engine.lab.compare import Side, break_even, compare
 from penstock.engine.lab.points import bound, points
+from penstock.engine.lab.report import sections
 from penstock.engine.lab.run import Ports, counted, facts, ranked, run
 from penstock.engine.lab.sides import (
     compiled_places,
@@ -45,23 +46,11 @@ def silent(step, done=None):
     """No progress."""
 
 
-class GEGLU(nn.Module):
-    """diffusers' activation: one product, halves, gelu of the second."""
-
-    def __init__(self):
-        super().__init__()
-        self.proj = nn.Linear(16, 64)
-
-    def forward(self, x):
-        hidden, gate = self.proj(x).chunk(2, dim=-1)
-        return hidden * functional.gelu(gate)
-
-
 @pytest.fixture
 def workload():
     """Two children, whose FLOPs are known."""
     torch.manual_seed(0)
-    model = nn.Sequential(GEGLU(), nn.Linear(32, 8))
+    model = nn.Sequential(GEGLU(16, 32), nn.Linear(32, 8))
     return ModuleWorkload("mine.py:build", model, (torch.randn(4, 16),))
 
 
@@ -195,7 +184,7 @@ def test_the_break_even(prepare_s, base_ms, own_ms, shapes):
 def test_variants_with_a_machine_played():
     """Gain, error, seconds, graphs and break-even from what the ports say; a refused one is not called."""
     clock = iter([0.0, 1.0, 10.0, 14.01])
-    made = iter([0, 0, 0, 2])
+    made = iter([0, 0, 0, 2, 2, 2])
     medians = {"eager": 30.0, "compile": 10.0}
     played = ComparePorts(
         interleave=lambda calls: {name: timed(medians[name]) for name in calls},
@@ -312,3 +301,14 @@ def test_the_user_s_mistake_in_a_variant_is_told(workload):
     (side,) = sides(workload, ("eager",))
     with pytest.raises(BadRequest, match="shape"):
         side.call()
+
+
+def test_a_device_that_could_not_be_measured_has_a_profile_without_a_roof(workload, tmp_path):
+    """The timing, the stages and the findings are there; what is missing is said."""
+    unknown = Peaks(device="cpu", flops_per_s={}, bytes_per_s=0.0, source="not measured", warnings=("full",))
+    given = port(workload, [], peaks=lambda: unknown)
+    profile = run(workload, given, path=tmp_path / "c.json", tell=silent)
+    assert "full" in profile.warnings
+    assert profile.stages
+    assert {point.bound for point in profile.roofline} == {""}
+    assert "peaks" not in str(sections.machine(profile))

@@ -279,3 +279,56 @@ def test_a_whole_sdxl_is_told_apart(tiny_sdxl: Any):
     ]
     assert all("forward" not in vars(owner) and "decode" not in vars(owner) for owner in owners)
     assert [set(k) for k in kept] == [set(was) for was in before]
+
+
+def test_a_path_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for path in ("file/t.json", ".", "t.txt"):
+        with pytest.raises(BadRequest, match=r"cannot be written|no name for a trace"):
+            penstock.engine.profile("x", path=tmp_path / path)
+    penstock.engine.profile("x", path=tmp_path / "new" / "t.json.gz")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz"])
+def test_a_function_keeps_its_result_and_its_exception_where_profiling_fails(tmp_path: Path, suffix: str):
+    """A file is meanwhile where the trace's folder was; then nothing is in the way any more."""
+    folder = tmp_path / "traces"
+    place = folder / f"t{suffix}"
+
+    @penstock.engine.profile("render", path=place)
+    def make(*, fails: bool = False) -> torch.Tensor:
+        if fails:
+            raise KeyError("the user's own")
+        return Render()()
+
+    handle: Any = make
+    folder.rmdir()
+    folder.write_text("")
+    assert make().shape == (4, 32)
+    (said,) = handle.profile.profile.warnings
+    assert "not profiled" in said
+    assert handle.profile.kernels == ()
+    with pytest.raises(KeyError, match="the user's own"):
+        make(fails=True)
+    assert not capture.under_way()
+    folder.unlink()
+    assert make().shape == (4, 32)
+    assert handle.profile.kernels
+
+
+def test_a_function_runs_bare_where_its_profile_cannot_begin():
+    render = Render()
+
+    @penstock.engine.profile("render", stages={"text": (render, "encoed")})
+    def make() -> torch.Tensor:
+        return render()
+
+    handle: Any = make
+    assert make().shape == (4, 32)
+    assert "encoed" in handle.profile.profile.warnings[0]
+    with (
+        pytest.raises(BadRequest, match="encoed"),
+        penstock.engine.profile("x", stages={"t": (render, "encoed")}),
+    ):
+        pass
+    assert not capture.under_way()

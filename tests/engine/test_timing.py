@@ -3,14 +3,17 @@
 import random
 from collections.abc import Callable
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.base.errors import BadRequest
 from penstock.engine.measure import ports, timing
+from penstock.engine_wiring.live import FirstCall
 
 
 class Event:
@@ -158,6 +161,76 @@ def test_device_events_are_read_only_when_passed_and_show_the_devices_time():
     assert found.median_ms == pytest.approx(7.0, abs=0.01)
     assert found.clock == "cuda-events"
     assert found.warnings == ()
+
+
+class Card:
+    """A GPU in script with two streams, behind PyTorch's own names: work goes to the current stream, or to a side one."""
+
+    def __init__(self) -> None:
+        self.machine = Machine(clock="cuda-events")
+        self.side_free_s = 0.0
+
+    def side(self, ms: float) -> None:
+        """Launch on the side stream: the current one's events do not wait for it."""
+        self.machine.pass_host(self.machine.launch_ms / 1e3)
+        self.side_free_s = max(self.side_free_s, self.machine.now_s) + ms / 1e3
+
+    def event(self, *, enable_timing: bool) -> Any:
+        card, machine = self, self.machine
+        assert enable_timing
+
+        class Recorded:
+            def record(self, stream: Any) -> None:
+                self.of = machine.mark()
+
+            def synchronize(self) -> None:
+                machine.wait()
+
+            def elapsed_time(self, last: Any) -> float:
+                return card.machine.between_ms(self.of, last.of)
+
+        return Recorded()
+
+    def synchronize(self, device: Any) -> None:
+        self.machine.wait()
+        self.machine.now_s = max(self.machine.now_s, self.side_free_s)
+        self.machine.pass_host(5e-6)
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
+    made = Card()
+    monkeypatch.setattr(torch.cuda, "Event", made.event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", made.synchronize)
+    return made
+
+
+def test_work_on_other_streams_is_timed_too(card: Card):
+    """7 ms here and 9 beside it are 9; what one stream does alone is by its own events, without the host's synchronisation."""
+    clock = ports.CudaWatch("cuda:0", now_s=card.machine.wall_s)
+    here = card.machine.call("here", steady(7.0))
+
+    def both() -> None:
+        here()
+        card.side(9.0)
+
+    assert timing.measure(both, clock=clock).median_ms == pytest.approx(9.0, abs=0.02)
+    assert timing.measure(lambda: card.side(9.0), clock=clock).median_ms == pytest.approx(9.0, abs=0.02)
+    assert timing.measure(here, clock=clock).median_ms == pytest.approx(7.001, abs=1e-6)
+
+
+def test_the_first_call_is_over_when_the_device_has_done_it():
+    """A launch of 4 us on the host, 40 ms on the device, which was busy with loading before."""
+    machine = Machine(clock="cuda-events", launch_ms=0.004)
+    machine.call("loading", steady(500.0))()
+    workload: Any = SimpleNamespace(device="cpu", call=machine.call("cold", steady(40.0)))
+    first = FirstCall(workload, machine)
+    first.call()
+    assert first.first_ms == pytest.approx(40.0, abs=0.01)
+    first.call()
+    assert first.first_ms == pytest.approx(40.0, abs=0.01)
+    assert machine.order == ["loading", "cold", "cold"]
 
 
 def test_a_disturbed_machine_is_told_and_a_device_that_waits_is_not():

@@ -9,7 +9,7 @@ import transformers
 
 from penstock.base.errors import BadRequest
 from penstock.engine.measure import counting
-from penstock.engine.workloads import generator, on_meta
+from penstock.engine.workloads import generator, on_meta, pipeline
 from tests.engine.test_workload_pipeline import counted
 
 
@@ -126,3 +126,76 @@ def test_other_families_generate_and_are_foreseen(family, tmp_path):
     assert [(part.name, part.calls) for part in plan.parts] == [("prefill", 1), ("decode", 5)]
     assert sum(part.flops * part.calls for part in plan.parts) == counting.count(loaded.call).flops
     assert plan.embedding_bytes["key_value_cache"] > 0
+
+
+OWN = "from pathlib import Path\nPath(__file__).with_name('RAN').write_text('')\n"
+
+
+@pytest.fixture
+def eager_user(monkeypatch):
+    """One who answers y to whatever is asked; what was asked."""
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    return asked
+
+
+def with_own_code(folder, name, **changed):
+    """The directory's configuration of that name, with a class of its own that leaves a file where it is run."""
+    config = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+    own = {
+        "AutoConfig": "evil.Config",
+        "AutoModelForCausalLM": "evil.Model",
+        "AutoTokenizer": ["evil.Words", None],
+    }
+    (folder / name).write_text(json.dumps({**config, **changed, "auto_map": own}))
+    (folder / "evil.py").write_text(OWN)
+    return folder
+
+
+def test_a_model_s_own_code_is_never_run(tiny_generator_dir, tmp_path, eager_user):
+    """Nothing is asked, nothing of the directory is imported; the user is told what to do instead."""
+    folder = shutil.copytree(tiny_generator_dir, tmp_path / "model")
+    with_own_code(folder, "config.json", model_type="evil")
+    refused("cannot be loaded", "my_module.py:build", folder)
+    with pytest.raises(BadRequest):
+        on_meta.of_generator(folder)
+    with_own_code(folder, "config.json", model_type="clip")  # known, and it generates no text
+    refused("cannot be loaded", "my_module.py:build", folder)
+    with pytest.raises(BadRequest):
+        on_meta.of_generator(folder)
+    assert eager_user == []
+    assert not list(tmp_path.rglob("RAN"))
+
+
+def test_a_tokenizer_s_own_code_is_never_run(tiny_generator_dir, tmp_path, eager_user):
+    folder = shutil.copytree(tiny_generator_dir, tmp_path / "model")
+    with_own_code(folder, "tokenizer_config.json", tokenizer_class="Words")
+    refused("The tokenizer of", "my_module.py:build", folder)
+    assert eager_user == []
+    assert not list(tmp_path.rglob("RAN"))
+
+
+def test_a_known_model_with_a_rest_of_own_code_is_loaded_without_it(tiny_generator_dir, tmp_path, eager_user):
+    """Many directories keep ``auto_map`` from before transformers knew their model."""
+    folder = with_own_code(shutil.copytree(tiny_generator_dir, tmp_path / "model"), "config.json")
+    assert type(generator.load(folder, tokens=2).root).__module__.startswith("transformers.")
+    assert eager_user == []
+    assert not list(tmp_path.rglob("RAN"))
+
+
+@pytest.mark.parametrize("kind", ["AutoTokenizer", "CLIPTokenizer"])
+def test_a_pipeline_s_components_run_no_own_code(kind, tiny_sdxl_dir, tmp_path, eager_user):
+    """diffusers hands its components no ``trust_remote_code``: what would ask is refused before; what is named outright loads."""
+    folder = shutil.copytree(tiny_sdxl_dir, tmp_path / "pipe")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "tokenizer": ["transformers", kind]}))
+    with_own_code(folder / "tokenizer", "tokenizer_config.json", tokenizer_class="Words")
+    for load in (pipeline.load, on_meta.of_pipeline):
+        if kind == "CLIPTokenizer":
+            assert load(folder, steps=1)
+            continue
+        with pytest.raises(BadRequest, match="code of its own") as caught:
+            load(folder, steps=1)
+        assert "my_module.py:build" in (caught.value.hint or "")
+    assert eager_user == []
+    assert not list(tmp_path.rglob("RAN"))

@@ -228,3 +228,35 @@ def test_outputs_are_compared_whatever_they_are():
     assert outputs.max_error("a", None) is None
     assert outputs.finite(one)
     assert not outputs.finite([torch.tensor([float("nan")])])
+
+
+def test_nothing_wrong_is_called_exact():
+    """NaN for a number, other keys, an imaginary part: each is a difference; what is the same in both is none."""
+    nan, inf = float("nan"), float("inf")
+    ones = torch.ones(3)
+    assert outputs.max_error(ones, torch.full((3,), nan)) == inf
+    assert outputs.max_error(torch.tensor([1.0, nan]), torch.tensor([nan, 1.0])) == inf
+    assert outputs.max_error(torch.tensor([1.0, nan, inf]), torch.tensor([1.5, nan, inf])) == 0.5
+    assert outputs.max_error(torch.tensor([inf]), torch.tensor([-inf])) == inf
+    assert outputs.max_error({"x": ones}, {"y": ones}) == inf
+    assert outputs.max_error({"x": ones, "y": 2 * ones}, {"y": 2 * ones, "x": ones}) == 0.0
+    assert outputs.max_error([ones, None], [None, ones]) == inf
+    assert outputs.max_error(torch.tensor([1 + 1j]), torch.tensor([1 + 5j])) == 4.0
+    assert outputs.max_error(torch.tensor([1 + 1j]).numpy(), torch.tensor([1 + 5j]).numpy()) == 4.0
+    assert outputs.max_error(torch.tensor([1 + 1j]), torch.tensor([1.0])) == inf
+    assert not outputs.finite(torch.tensor([complex(1, nan)]))
+
+
+def test_what_is_kept_of_an_output_stays():
+    """Though the module writes its next one over it; the same numbers are drawn again, and the caller's state is its own."""
+    held = torch.zeros(3)
+    kept = outputs.drawn(lambda: {"x": held.add_(1)})
+    held.add_(1)
+    assert outputs.max_error(kept, {"x": torch.ones(3)}) == 0.0
+    assert not kept.random
+    before = torch.get_rng_state()
+    one, two = (outputs.drawn(lambda: torch.randn(4)) for _ in range(2))
+    assert one.random
+    assert outputs.max_error(one, two) == 0.0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert outputs.scale([torch.tensor([-3.0, float("nan"), float("inf")]), torch.tensor([2])]) == 3.0

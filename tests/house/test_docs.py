@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from typing import get_args
 
@@ -31,6 +32,8 @@ from tests.house.test_floors import FLOORS
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<to>[^)\s]+)\)")
+EXTRAS = re.compile(r"(?:['\"]\.|\bpenstock)\[(?P<extras>[a-z, ]+)\]")
+"""Of an installation from a clone, or by name."""
 DECISIONS = ROOT / "docs/explanation/decisions"
 OUR_HEADERS = (
     "gateway/heads.py",
@@ -42,6 +45,19 @@ OUR_HEADERS = (
 """Files that write a reply's headers."""
 READ_HEADERS = ("gateway/principal.py", "gateway/heads.py", "server/admin.py")
 """Files that read a caller's."""
+
+
+def test_every_extra_that_the_pages_install_exists():
+    """``pip install '.[engine]'``, ``'penstock[postgres,redis]'``: a misspelt extra installs nothing and only warns."""
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    named = {
+        extra.strip()
+        for page in PAGES
+        for found in EXTRAS.finditer(page.read_text())
+        for extra in found["extras"].split(",")
+    }
+    assert {"engine", "diffusion", "postgres"} <= named
+    assert named <= known
 
 
 def test_the_reference_is_fresh():

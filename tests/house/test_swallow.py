@@ -5,7 +5,10 @@ import ast
 from tests.house.source import modules
 
 SHIELDS: dict[str, str] = {
+    "penstock.engine.lab.compare:tried": "keeps the reason, which the profile shows: a variant that cannot run ends no comparison",
     "penstock.engine.lab.probes.sequence:_attempt": "keeps the reason, which the profile shows: a probe that cannot run ends no profile",
+    "penstock.engine.lab.session:__exit__": "logs, keeps the reason: what is profiled must not fail by being profiled, nor lose its own error",
+    "penstock.engine.lab.session:_sampled": "as __exit__: the function then runs bare",
     "penstock.gateway.books:flush": "logs: one record that cannot be written up does not take its batch with it",
     "penstock.gateway.lane:over": "hands it to the long way, which settles, logs and answers 500: no task could raise it here",
     "penstock.gateway.lane:take": "hands it to the long way, as over does: the call is charged by then, and must be settled",

@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for option in ("report", "speedscope", "capture"):
             _writable(getattr(args, option), f"--{option}")
+        _apart(args)
         profile = _profiled(args)
         _write(args, profile)
         _show(args, profile)
@@ -268,6 +269,30 @@ def _writable(path: str | None, option: str) -> None:
         raise BadRequest(
             f"{path!r} cannot be written.", param=option, hint="Name a file in a folder that exists."
         )
+
+
+def _apart(args: argparse.Namespace) -> None:
+    """No file is written over what is read, nor over another that is written. Raises BadRequest."""
+    taken: dict[Path, str] = {}
+    if args.target is not None:
+        file = (
+            Path(args.target.rpartition(":")[0] or args.target)
+            if ".py:" in args.target
+            else Path(args.target)
+        )
+        taken[file.resolve()] = "the target"
+    for option in ("report", "speedscope", "capture"):
+        given = getattr(args, option)
+        if given is None:
+            continue
+        path = Path(given).resolve()
+        if path in taken:
+            raise BadRequest(
+                f"{given!r} is {taken[path]} already: it would be written over.",
+                param=f"--{option}",
+                hint="Name another file.",
+            )
+        taken[path] = f"--{option}"
 
 
 def _write(args: argparse.Namespace, profile: "Profile") -> None:

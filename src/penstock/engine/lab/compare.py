@@ -12,14 +12,21 @@ Rules
 - Pure but for its ports. A variant that cannot be run is refused with a reason, and the others go on.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from penstock.base.errors import PenstockError
 from penstock.engine.measure.records import KernelRow, Timing, Variant
+from penstock.engine.workloads.failures import said
 
+TOLERANCE = 0.02
+"""An error above this part of the output's largest number is said. Rounding of bf16 and fp16 stays below it, another function does not."""
+T = TypeVar("T")
 Tell = Callable[..., None]
 
 
@@ -48,51 +55,153 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Of one call of the variant of that name."""
     graphs: Callable[[], int | None]
     """How many graphs this process has compiled."""
+    recompiles: Callable[[], Callable[[], tuple[str, ...]]] = lambda: tuple
+    """Begins to watch; what it gives tells what has been compiled again since, a sentence each."""
+    scale: Callable[[Any], float] = lambda _: math.inf
+    """The largest number of an output, which its error is held against."""
+    random: Callable[[Any], bool] = lambda _: False
+    """Whether the output was drawn at random."""
     seconds: Callable[[], float] = time.perf_counter
 
 
 def compare(sides: Sequence[Side], ports: Ports, *, shapes: int = 1, tell: Tell) -> tuple[Variant, ...]:
-    """The variants in their order; the first is what the others are held against."""
-    running = [side for side in sides if not side.refused]
-    prepared: dict[str, tuple[float, int | None]] = {}
-    for side in running:
-        tell(f"comparing: preparing {side.name}")
-        graphs, began_s = ports.graphs(), ports.seconds()
-        side.call()
-        took_s, made = ports.seconds() - began_s, ports.graphs()
-        count = None if graphs is None or made is None or not side.prepared else made - graphs
-        prepared[side.name] = (took_s if side.prepared else 0.0, count)
-    tell("comparing: timing in turn")
-    timings = ports.interleave({side.name: side.call for side in running})
-    base = running[0].name if running else ""
-    wanted = running[0].output() if running else None
-    told: list[Variant] = []
-    for side in sides:
-        if side.refused:
-            told.append(Variant(name=side.name, expected=side.expected, refused=side.refused))
-            continue
-        tell(f"comparing: looking at {side.name}")
-        timing = timings[side.name]
-        took_s, count = prepared[side.name]
-        kernels = ports.kernels(side.name, side.call)
+    """The variants in their order; the first that runs is what the others are held against."""
+    bench = _Bench(sides, ports, tell)
+    bench.prepare()
+    bench.time()
+    bench.settle()
+    shown = {side.name: bench.tried(side, partial(bench.look, side, shapes)) for side in bench.running()}
+    return tuple(
+        shown.get(side.name)
+        or Variant(name=side.name, expected=side.expected, refused=bench.refused[side.name])
+        for side in sides
+    )
+
+
+class _Bench:
+    """A comparison under way: which sides still run, and why the others do not."""
+
+    def __init__(self, sides: Sequence[Side], ports: Ports, tell: Tell) -> None:
+        self._sides = sides
+        self._ports = ports
+        self._tell = tell
+        self.refused: dict[str, str] = {side.name: side.refused for side in sides if side.refused}
+        self._prepared: dict[str, tuple[float, int | None]] = {}
+        self._timings: Mapping[str, Timing] = {}
+        self._again: tuple[str, ...] = ()
+        self._base = ""
+        self._wanted: Any = None
+        self._own_error: float | None = None
+
+    def running(self) -> list[Side]:
+        """Those that nothing has gone wrong with."""
+        return [side for side in self._sides if side.name not in self.refused]
+
+    def tried(self, side: Side, act: Callable[[], T]) -> T | None:
+        """What it gives; None where it raises, and the side is then refused: the others go on."""
+        try:
+            return act()
+        except Exception as error:  # noqa: BLE001 - a compiler's, the user's or PyTorch's: of any type
+            self.refused.setdefault(side.name, reason(error))
+            return None
+
+    def prepare(self) -> None:
+        """The first call of each, timed."""
+        for side in self.running():
+            self._tell(f"comparing: preparing {side.name}")
+            graphs, began_s = self._ports.graphs(), self._ports.seconds()
+            self.tried(side, side.call)
+            took_s, made = self._ports.seconds() - began_s, self._ports.graphs()
+            count = None if graphs is None or made is None or not side.prepared else made - graphs
+            self._prepared[side.name] = (took_s if side.prepared else 0.0, count)
+
+    def time(self) -> None:
+        """All in turn; anew without a side that raises meanwhile."""
+        while running := self.running():
+            self._tell("comparing: timing in turn")
+            before, told = self._ports.graphs(), self._ports.recompiles()
+            try:
+                self._timings = self._ports.interleave({side.name: self._watched(side) for side in running})
+            except Exception:
+                if len(self.running()) == len(running):  # not a side's: the clock's, or a mistake of ours
+                    raise
+                continue
+            after = self._ports.graphs()
+            if before is not None and after is not None and after > before:
+                self._again = told() or (f"{after - before} more graphs were made while it was timed",)
+            return
+
+    def _watched(self, side: Side) -> Callable[[], Any]:
+        """Its call; where that raises it is known whose it was."""
+
+        def call() -> Any:
+            try:
+                return side.call()
+            except Exception as error:
+                self.refused.setdefault(side.name, reason(error))
+                raise
+
+        return call
+
+    def settle(self) -> None:
+        """What the others' outputs are held against: the first side's, called twice to see whether it agrees with itself."""
+        while running := self.running():
+            base = running[0]
+            pair = self.tried(base, lambda one=base: (one.output(), one.output()))
+            if pair is not None:
+                self._base, self._wanted = base.name, pair[0]
+                self._own_error = self._ports.max_error(*pair)
+                return
+
+    def look(self, side: Side, shapes: int) -> Variant:
+        """Its figures. May raise what the side's own code does."""
+        self._tell(f"comparing: looking at {side.name}")
+        base = self._base
+        first, timing = side.name == base, self._timings[side.name]
+        took_s, count = self._prepared[side.name]
         prepare_s = max(0.0, took_s - timing.median_ms / 1000) if side.prepared else 0.0
-        told.append(
-            Variant(
-                name=side.name,
-                timing=timing,
-                prepare_s=prepare_s,
-                graphs=count,
-                kernels=kernels,
-                expected=side.expected,
-                differences=differences(side, kernels),
-                gain=None if side.name == base else gain(timings[base], timing),
-                break_even_calls=None
-                if side.name == base
-                else break_even(prepare_s, timings[base].median_ms, timing.median_ms, shapes),
-                max_error=None if side.name == base else ports.max_error(wanted, side.output()),
-            )
+        kernels = self._ports.kernels(side.name, side.call)
+        error, told = (None, ()) if first else self._compared(side)
+        return Variant(
+            name=side.name,
+            timing=timing,
+            prepare_s=prepare_s,
+            graphs=count,
+            kernels=kernels,
+            expected=side.expected,
+            differences=(*told, *differences(side, kernels)),
+            gain=None if first else gain(self._timings[base], timing),
+            break_even_calls=None
+            if first
+            else break_even(prepare_s, self._timings[base].median_ms, timing.median_ms, shapes),
+            max_error=error,
+            recompiles=self._again if side.prepared else (),
         )
-    return tuple(told)
+
+    def _compared(self, side: Side) -> tuple[float | None, tuple[str, ...]]:
+        """Its largest error, and what must be said about it."""
+        if side.prepared and self._ports.random(self._wanted):
+            return None, (
+                "the output is drawn at random, and a compiled graph draws other numbers: no error can be told",
+            )
+        error = self._ports.max_error(self._wanted, side.output())
+        if error is None:
+            return None, ()
+        if self._own_error:
+            return error, (
+                f"{self._base} differs from itself by up to {self._own_error:.2g} from call to call: the error says little",
+            )
+        scale = self._ports.scale(self._wanted)
+        if error <= TOLERANCE * scale:
+            return error, ()
+        return error, (
+            f"does not compute the same as {self._base}: off by up to {error:.2g}, where the largest number is {scale:.2g}",
+        )
+
+
+def reason(error: Exception) -> str:
+    """Why a side is refused: our own sentence, or the type and first words of another's error."""
+    return error.message if isinstance(error, PenstockError) else said(error)
 
 
 def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:

@@ -51,10 +51,16 @@ def of_timeline(
         roofline=roofline.points(line, peaks) if peaks else (),
         peaks=peaks,
         timeline=timeline.slices(line, most=most_slices),
-        warnings=warnings(line),
+        warnings=(*warnings(line), *(() if peaks else no_sheet(line))),
         facts=facts(line),
         cost_nusd=None if price_nusd_per_s is None else round(price_nusd_per_s * wall_us / 1e6),
     )
+
+
+def no_sheet(line: Timeline) -> tuple[str, ...]:
+    """That the card has no figures to be measured against, where a reader would expect them."""
+    why = datasheets.why_none(line.device)
+    return (f"{why}. Nothing is compared with the card's peaks",) if why else ()
 
 
 def facts(line: Timeline) -> dict[str, float]:

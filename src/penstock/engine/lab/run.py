@@ -91,7 +91,12 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
         roofline=(*points(seen.kernels, peaks), *_of_ops(seen, counts, peaks), *_of_stages(stages, peaks)),
         peaks=peaks,
         machine=ports.machine(),
-        warnings=(*seen.warnings, *_slowed(seen, timing), *_not_probed(seen_live)),
+        warnings=(
+            *seen.warnings,
+            *_slowed(seen, timing),
+            *_not_probed(seen_live),
+            *(peaks.warnings if peaks is not None else ()),
+        ),
         facts=facts(workload, counts),
     )
 

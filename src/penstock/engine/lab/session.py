@@ -10,6 +10,8 @@ What it times is slowed by the profiler; shares, kernels and findings are what i
 import contextlib
 import functools
 import inspect
+import logging
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -34,8 +36,10 @@ from penstock.engine.measure import (
 )
 from penstock.engine.measure.records import DeviceSummary, Finding, KernelRow, Peaks, Profile, StageRow
 from penstock.engine.measure.timeline import Timeline
+from penstock.engine.workloads.failures import said
 from penstock.engine.workloads.workload import StagePoint
 
+_log = logging.getLogger("penstock.engine")
 Function = TypeVar("Function", bound=Callable[..., Any])
 Stages = Mapping[str, Any] | Sequence[Any]
 Modules = Mapping[str, Any] | torch.nn.Module
@@ -72,7 +76,11 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
     After the block: ``stages``, ``kernels``, ``findings``, ``timeline``, ``device``, and all of it as ``profile``.
 
     Raises:
-        BadRequest: another profile is under way in this process, or a stage names what cannot be wrapped.
+        BadRequest: ``path`` cannot be written; and where a block is entered: another profile is under way in this process, or
+            a stage names what cannot be wrapped. A decorated function then runs bare instead.
+
+    Once the block has begun, or the function been called, profiling fails nobody: what went wrong with it is the only thing that
+    ``profile`` then holds, in its ``warnings``, and is logged.
     """
 
     def __init__(
@@ -104,7 +112,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         self._modules = modules_of(modules)
         self._device = device
         self._records = {"shapes": shapes, "stacks": stacks, "memory": memory, "all_threads": all_threads}
-        self._path = Path(path) if path is not None else None
+        self._path = None if path is None else writable(Path(path))
         self._trace_id = trace_id
         self._per_hour = None if usd_per_hour is None else price_from_usd_text(usd_per_hour)
         self._peaks = peaks
@@ -144,15 +152,20 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
     ) -> None:
-        """End it and read what was recorded, also where the block raised; its exception goes on."""
+        """End it and read what was recorded, also where the block raised; its exception goes on, and none of ours replaces it."""
         begun, self._open = self._open, None
-        if begun is not None:
+        if begun is None:
+            return
+        try:
             begun.__exit__(kind, error, trail)
+        except Exception as failed:  # noqa: BLE001 - of PyTorch's profiler, the disk, the reading: of any type
+            self._failed(failed)
 
     def __call__(self, function: Function) -> Function:
         """As a decorator. The last profile is on the function: ``render.profile.stages``. Coroutine functions too.
 
-        A call that comes while another profile is recording runs bare: a function in service is not to fail by being profiled.
+        A call that comes while another profile is recording runs bare, and so does one whose profile cannot begin: a function in
+        service is not to fail by being profiled.
         """
         handle: Any = function
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -190,14 +203,27 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
         if turn:
             try:
                 self.__enter__()
-            except BadRequest as refused:
-                if refused.code != capture.UNDER_WAY:
-                    raise
+            except Exception as refused:  # noqa: BLE001 - told where it is not the usual one; the function runs
+                if getattr(refused, "code", "") != capture.UNDER_WAY:
+                    self._failed(refused)
                 turn = False
         with contextlib.ExitStack() as ends:
             if turn:
                 ends.push(self.__exit__)
             yield
+
+    def _failed(self, error: Exception) -> None:
+        """What is left where nothing could be recorded or read: the reason."""
+        told = error.message if isinstance(error, PenstockError) else said(error)
+        hint = f" {error.hint}" if isinstance(error, PenstockError) and error.hint else ""
+        _log.warning("%s was not profiled: %s%s", self.label, told, hint)
+        self._timeline = None
+        self._profile = Profile(
+            target=self.label,
+            source="live",
+            device=DeviceSummary(name=self._device or "unknown"),
+            warnings=(f"not profiled: {told}{hint}",),
+        )
 
     def read(self, path: Path, device: str) -> None:
         """Take over the trace that was written: a profile of it."""
@@ -256,7 +282,7 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
 
 
 class _Reading:
-    """Reads the trace once its session has ended. A block that raised is read too, and its own exception is the one to be seen."""
+    """Reads the trace once its session has ended. A block that raised is read too."""
 
     def __init__(self, owner: profile, path: Path, device: str) -> None:
         self._owner = owner
@@ -272,8 +298,30 @@ class _Reading:
     ) -> None:
         if self.taken is None or not self.taken.written:
             return
-        with contextlib.suppress(PenstockError) if error else contextlib.nullcontext():
-            self._owner.read(self._path, self._device)
+        self._owner.read(self._path, self._device)
+
+
+def writable(path: Path) -> Path:
+    """The path, its folder made; said before anything runs, not after.
+
+    Raises:
+        BadRequest: no trace can be written there.
+    """
+    if not path.name.endswith(capture.SUFFIXES):
+        raise BadRequest(f"{path} is no name for a trace.", param="path", hint="End it in .json or .json.gz.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(
+            f"{path} cannot be written: {error}.",
+            param="path",
+            hint="Name a file in a folder that can be written to.",
+        ) from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadRequest(
+            f"{path} cannot be written.", param="path", hint="Name a file in a folder that can be written to."
+        )
+    return path
 
 
 def points_of(stages: Stages) -> tuple[StagePoint, ...]:

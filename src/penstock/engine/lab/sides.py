@@ -5,8 +5,9 @@ repeated blocks) and its autoencoder's ``decode``: what ``torch.compile(pipe.vae
 that module's ``forward``.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -16,8 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from penstock.engine.kernels import geglu
-from penstock.engine.lab.compare import Side
+from penstock.engine.lab.compare import Ports, Side
+from penstock.engine.lab.probes import compiling
 from penstock.engine.measure.counting import Counts
+from penstock.engine.measure.records import KernelRow, Timing
+from penstock.engine.workloads import outputs
 from penstock.engine.workloads.tour import compile_refusal
 from penstock.engine.workloads.workload import Workload
 
@@ -26,6 +30,8 @@ _CALL = "_compiled_call_impl"
 """What ``nn.Module.compile`` sets, and every call of a module looks at first."""
 _TEXT = "text_encoder"
 _SHOWN = 8
+_DIFFUSERS = "diffusers.models.activations"
+"""Where the GEGLU is defined whose function the kernels compute: the second half through the exact gelu, times the first."""
 
 Place = tuple[Any, str, Any]
 """An object, the name of one of its own attributes, and what it is for the time of a call."""
@@ -118,9 +124,10 @@ def _switched_side(
 
 
 def _output(workload: Workload) -> Callable[[], Any]:
-    """What is compared: numbers, where the thing would else give images of 8 bits."""
+    """What is compared: numbers, where the thing would else give images of 8 bits; copied, and drawn from one seed."""
     numbers: Any = getattr(workload, "numbers", None)
-    return cast("Callable[[], Any]", numbers) if callable(numbers) else workload.call
+    call = cast("Callable[[], Any]", numbers) if callable(numbers) else workload.call
+    return partial(outputs.drawn, call, workload.device)
 
 
 def compiled_places(workload: Workload) -> list[Place]:
@@ -164,6 +171,33 @@ def graphs() -> int:
     return int(torch_._dynamo.utils.counters["stats"]["unique_graphs"])  # noqa: SLF001 - the only place that says it
 
 
+def ports(
+    interleave: Callable[[Mapping[str, Callable[[], Any]]], Mapping[str, Timing]],
+    kernels: Callable[[str, Callable[[], Any]], tuple[KernelRow, ...]],
+) -> Ports:
+    """What a comparison on this machine asks, but for how it is timed and captured."""
+    return Ports(
+        interleave=interleave,
+        kernels=kernels,
+        max_error=outputs.max_error,
+        graphs=graphs,
+        recompiles=recompiles,
+        scale=outputs.scale,
+        random=lambda output: isinstance(output, outputs.Kept) and output.random,
+    )
+
+
+def recompiles() -> Callable[[], tuple[str, ...]]:
+    """Watch Dynamo from now on; what this gives tells each function that was compiled again, how often, and why."""
+    since = compiling.mark()
+
+    def told() -> tuple[str, ...]:
+        again = compiling.history({}, since).recompiles
+        return tuple(f"{one.function} ({one.where}), {one.count} times: {one.guard}" for one in again)
+
+    return told
+
+
 def kernel_places(workload: Workload) -> tuple[list[Place], list[str]]:
     """Modules that a fused kernel can stand in for, with its forward; and what was decided about each, in words."""
     places: list[Place] = []
@@ -184,6 +218,10 @@ def _geglu_forward(module: nn.Module) -> tuple[Callable[..., Any] | None, str] |
     proj: Any = getattr(module, "proj", None)
     if type(module).__name__ != "GEGLU" or type(proj) is not nn.Linear:
         return None
+    if type(module).__module__ != _DIFFUSERS or "forward" in vars(module):
+        return None, (
+            "GEGLU that is not diffusers' own is left as it is: which half is the gate, and which gelu, is its author's"
+        )
     weight: torch.Tensor = proj.weight
     no_triton = geglu.triton_refusal(weight.device, weight.dtype)
     if not no_triton:

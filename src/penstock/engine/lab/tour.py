@@ -5,6 +5,7 @@ The comparison is ``compare``'s; the sides and what should be seen of them are t
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +66,20 @@ def variants(
         def kernels(name: str, call: Callable[[], Any]) -> tuple[KernelRow, ...]:
             return observed(call, loaded.device, Path(folder) / f"{name}.json")
 
-        ports = compare.Ports(
-            interleave=interleaved, max_error=outputs.max_error, kernels=kernels, graphs=sides.graphs
+        ports = sides.ports(interleaved, kernels)
+        told = compare.compare(
+            [side_of(side, loaded.device) for side in made], ports, shapes=shapes, tell=tell
         )
-        told = compare.compare([side_of(side) for side in made], ports, shapes=shapes, tell=tell)
     return tuple(held_against(variant, side) for variant, side in zip(told, made, strict=True))
 
 
-def side_of(side: TourSide) -> compare.Side:
+def side_of(side: TourSide, device: str) -> compare.Side:
     """As the comparison knows it."""
     expected = tuple(str(sight) for sight in side.sights)
     return compare.Side(
         name=side.name,
         call=side.call,
-        output=side.call,
+        output=partial(outputs.drawn, side.call, device),
         prepared=side.prepared,
         expected=(*expected, f"because: {side.reason}") if side.reason and expected else expected,
         refused=side.refused,
@@ -103,4 +104,5 @@ def held_against(variant: Variant, side: TourSide) -> Variant:
     """The variant with its differences; one that was not run has none."""
     if variant.refused:
         return variant
-    return replace(variant, differences=tour.differences(side.sights, variant.kernels))
+    seen = tour.differences(side.sights, variant.kernels)
+    return replace(variant, differences=(*seen, *variant.differences))

@@ -97,9 +97,11 @@ class Session:
         """The run is over, its device work done; a second call does nothing."""
         if self._range is None:
             return
-        self._watch.wait()
-        self._range.__exit__(None, None, None)
-        self._range = None
+        try:
+            self._watch.wait()  # raises where the device has failed
+        finally:
+            self._range.__exit__(None, None, None)
+            self._range = None
 
 
 @contextlib.contextmanager
@@ -152,8 +154,10 @@ def session(
             try:
                 yield taken
             finally:
-                taken.end()
-                profiler.stop()
+                try:
+                    taken.end()
+                finally:
+                    profiler.stop()  # whatever happened: it would run on, and refuse every other
                 if taken.begun:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     profiler.export_chrome_trace(str(path))

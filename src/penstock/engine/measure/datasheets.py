@@ -69,8 +69,14 @@ SHEETS: dict[str, Peaks] = {
 }  # fmt: skip
 """By the name that ``--gpu`` takes."""
 
-OTHER_CARDS = ("h100 pcie", "h100 nvl", "h200 nvl", "a100-pcie", "a100 pcie", "a100-sxm4-40gb")
-"""Parts of a driver's name that mean another card than the sheet's: no figures rather than wrong ones."""
+OTHER_CARDS = {
+    "pcie": "the sheet is of the SXM card; one in a PCIe slot has less power and slower memory",
+    "hbm2e": "the sheet is of the card with HBM3; with HBM2e it is the one in a PCIe slot",
+    "nvl": "the sheet is of the SXM card, not of the NVL one",
+    "mig": "a MIG instance has a part of the card's units and memory",
+    "40gb": "the sheet is of the card with 80 GB, whose memory is faster",
+}
+"""Words of a driver's name that mean another card than the sheet's, and why: no figures rather than wrong ones."""
 
 
 def sheet(name: str) -> Peaks:
@@ -89,10 +95,23 @@ def sheet(name: str) -> Peaks:
 
 def of_device(name: str) -> Peaks | None:
     """The sheet for a device as its driver calls it (``NVIDIA H100 80GB HBM3``); None where there is none for that very card."""
-    said = name.lower()
-    if any(other in said for other in OTHER_CARDS):
-        return None
-    for key, peaks in SHEETS.items():
-        if key in said.replace("-", " ").replace("_", " ").split():
-            return peaks
-    return None
+    return None if why_none(name) else SHEETS.get(_key(name))
+
+
+def why_none(name: str) -> str:
+    """Why a device of a known family has no sheet: it is another card of it. Empty where it has one, or is of no family known."""
+    key = _key(name)
+    if not key:
+        return ""
+    return next(
+        (f"no data sheet for {name}: {why}" for word, why in OTHER_CARDS.items() if word in _words(name)), ""
+    )
+
+
+def _key(name: str) -> str:
+    """The first sheet's key that is a word of the name; empty where none is."""
+    return next((key for key in SHEETS if key in _words(name)), "")
+
+
+def _words(name: str) -> list[str]:
+    return name.lower().replace("-", " ").replace("_", " ").split()

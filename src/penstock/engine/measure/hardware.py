@@ -80,6 +80,15 @@ def memory_bytes(device: str) -> int:
     return psutil.virtual_memory().total
 
 
+def free_bytes(device: str) -> int:
+    """Memory that can be had now: the driver's, and what PyTorch's allocator holds without a tensor in it; the machine's, for a CPU."""
+    kind = torch.device(device)
+    if kind.type != "cuda":
+        return psutil.virtual_memory().available
+    free, _total = torch.cuda.mem_get_info(kind)
+    return free + torch.cuda.memory_reserved(kind) - torch.cuda.memory_allocated(kind)
+
+
 def _gpu(device: torch.device) -> Mapping[str, str]:
     """What the driver tells of one GPU (CUDA or ROCm)."""
     told = _properties(device)

@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -63,27 +64,49 @@ class CpuWatch:
         return time.process_time()
 
 
+IDLE_MS = 0.05
+"""An idle device answers a synchronisation within this: what is longer was another stream's work. Our choice."""
+
+
 class CudaWatch:
-    """CUDA (or ROCm) events in the device's current stream. The host's CPU time says nothing here: it waits by design."""
+    """CUDA (or ROCm) events in the device's current stream, and what other streams still do once it is done.
+
+    The host's CPU time says nothing here: it waits by design.
+    """
 
     clock = "cuda-events"
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, now_s: Callable[[], float] = time.perf_counter) -> None:
         self._device = torch.device(device)
+        self._now_s = now_s
+        self._last: Any = None
+        self._tail_ms: float | None = None
+        """Of the last mark; None until it has been waited for."""
 
     def mark(self) -> Any:
         """A timing event, recorded in the current stream of the device."""
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self._device))
+        self._last, self._tail_ms = event, None
         return event
 
     def wait(self) -> None:
-        """All streams of the device."""
+        """All streams of the device: first the one of the last mark, then, on the host's clock, the others."""
+        if self._last is None or self._tail_ms is not None:
+            torch.cuda.synchronize(self._device)
+            return
+        self._last.synchronize()
+        passed_s = self._now_s()
         torch.cuda.synchronize(self._device)
+        tail_ms = (self._now_s() - passed_s) * 1e3
+        self._tail_ms = tail_ms if tail_ms > IDLE_MS else 0.0
 
     def between_ms(self, first: Any, last: Any) -> float:
-        """By the device's own clock, about half a microsecond exact. Raises if either event has not been passed."""
-        return first.elapsed_time(last)
+        """By the device's own clock, about half a microsecond exact; with the time for which other streams went on after ``last``,
+        where that was the last mark before ``wait``. Raises if either event has not been passed.
+        """
+        tail_ms = self._tail_ms if last is self._last else None
+        return first.elapsed_time(last) + (tail_ms or 0.0)
 
     def wall_s(self) -> float:
         """Monotonic, of the host."""

@@ -131,7 +131,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     expected: tuple[str, ...] = ()
     """What should be seen, written before looking."""
     differences: tuple[str, ...] = ()
-    """Expected against observed, a sentence each; empty where they agree, or nobody has looked."""
+    """Expected against observed, kernels and output, a sentence each; empty where they agree, or nobody has looked."""
     refused: str = ""
     """Why it was not run; empty where it was."""
     gain: float | None = None
@@ -139,7 +139,9 @@ class Variant(Struct, frozen=True, kw_only=True):
     break_even_calls: float | None = None
     """prepare ÷ (eager - own), times the shapes; None where it never pays."""
     max_error: float | None = None
-    """Largest absolute difference from eager's output."""
+    """Largest absolute difference from eager's output; None also where it cannot be told, which ``differences`` then says."""
+    recompiles: tuple[str, ...] = ()
+    """Compiled again while it was timed, by calls that are all the same: what, how often, and the guard that failed."""
 
 
 class Slice(Struct, frozen=True, kw_only=True, array_like=True):
@@ -196,6 +198,8 @@ class Peaks(Struct, frozen=True, kw_only=True):
     bytes_per_s: float
     memory_bytes: int | None = None
     source: str = ""
+    warnings: tuple[str, ...] = ()
+    """Where they are not what was asked for, as a sheet's in place of a measurement."""
 
 
 class Profile(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ def known(timeline: Timeline, peaks: Peaks) -> list[Known]:
     sums: dict[tuple[str, str, str], list[float]] = {}
     for event in timeline.events:
         cost = costs.get(id(event))
-        if cost is None or not cost.bytes or event.op is None:
+        if cost is None or not cost.bytes or event.op is None or not peaks.bytes_per_s:
             continue
         peak = _peak(peaks, cost.dtype) if cost.flops else None
         if cost.flops and not peak:

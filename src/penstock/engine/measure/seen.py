@@ -33,7 +33,8 @@ class Convs(Struct, frozen=True, kw_only=True):
 
     count: int = 0
     contiguous: int = 0
-    """Of these, whose weight is laid out channels-first and could be channels-last (1x1 and depthwise weights are both at once)."""
+    """Of these, whose weight is laid out channels-first and could be channels-last (1x1 and depthwise weights are both at once), in
+    no compiled region: there Inductor lays weights out itself."""
     parameter_share: float = 0.0
     """Their weights, of all the module's parameters."""
     dims: int = 2
@@ -245,6 +246,8 @@ class SyncPoint(Struct, frozen=True, kw_only=True):
     """As ``measure.syncs`` calls it: ``item``, ``nonzero``, ``copy to host``."""
     where: str
     count: int
+    final: int = 0
+    """Of these, after the run's last launch: reads of its result, which hold nothing up."""
 
 
 class Package(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ METHODS = {"cpu": "copy to host", "tolist": "tolist"}
 """Tensor methods that read from the device, and that on a CPU never become an op."""
 COPIES = {"aten::_to_copy", "aten::copy_"}
 """From the device to the host, and back unless the host's memory is pinned: only where both are present."""
+READS = {"item", "tolist", "equal", "is_nonzero", "copy to host"}
+"""What only reads: the others go on to launch what they have asked the size for."""
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), str(warnings.__file__))
 """Files that are never the user's line: PyTorch's, and the engine's own."""
 
@@ -72,6 +74,8 @@ class Sync(Struct, frozen=True, kw_only=True):
     where: str
     """``path/file.py:12 in step``: the innermost line that is neither PyTorch's nor ours."""
     count: int
+    final: int = 0
+    """Of these, after the run's last op: reads of its result, behind which nothing waits to be launched."""
 
 
 def verdict(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], device: torch.device) -> str:
@@ -114,17 +118,34 @@ class Lint:
         self._homes = tuple(homes)
         self._at_home: dict[int, inside.Held] = {}
         self._found: Counter[tuple[str, str]] = Counter()
+        self._final: Counter[tuple[str, str]] = Counter()
+        """Of those found, since the last op that is more than a view or a read."""
 
     def before(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """An op is about to run."""
         op = verdict(inside.name_of(func), args, kwargs, self._device)
+        if op not in READS and not traffic.is_view(func) and self._on_device(args, kwargs):
+            self._final.clear()
         if op and not self._all_at_home(args, kwargs):
-            self._found[op, user_line()] += 1
+            self._add(op)
 
     def method(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """A tensor's method is about to be called. Where there is a device, the op that it becomes tells."""
         if name in METHODS and self._device.type in ("cpu", "meta") and not self._all_at_home(args, kwargs):
-            self._found[METHODS[name], user_line()] += 1
+            self._add(METHODS[name])
+
+    def _add(self, op: str) -> None:
+        key = op, user_line()
+        self._found[key] += 1
+        if op in READS:
+            self._final[key] += 1
+
+    def _on_device(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an op is the device's work: on a CPU or meta, all are taken for it."""
+        if self._device.type in ("cpu", "meta"):
+            return True
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        return not tensors or any(t.device.type == self._device.type for t in tensors)
 
     def after(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """An op has run: what is computed from tensors at home alone is at home too."""
@@ -137,7 +158,8 @@ class Lint:
     def found(self) -> tuple[Sync, ...]:
         """Most frequent first."""
         return tuple(
-            Sync(op=op, where=where, count=count) for (op, where), count in self._found.most_common()
+            Sync(op=op, where=where, count=count, final=self._final[op, where])
+            for (op, where), count in self._found.most_common()
         )
 
     def _all_at_home(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -22,6 +22,11 @@ EXTRAS = {
 }
 """Package -> the extra of Penstock that brings it."""
 _MOST_CHARACTERS = 400
+OWN_CODE = (
+    "It brings code of its own, which is not run from here. Read that code; if you trust it, load the model with it in a file "
+    "of yours and profile that: my_module.py:build"
+)
+"""What to do with a directory whose configuration names classes of its own (transformers' ``auto_map``)."""
 
 
 @contextmanager
@@ -131,4 +136,6 @@ def _hint(error: Exception) -> str:
         return "Module and inputs are on different devices: move both, or neither."
     if "must have the same dtype" in text or "expected m1 and m2 to have the same dtype" in text:
         return "Module and inputs differ in dtype: make both the same."
+    if "trust_remote_code" in text:
+        return OWN_CODE
     return "Run it once by itself: it fails there too."

@@ -166,14 +166,17 @@ def check(folder: Path) -> dict[str, Any]:
 
 def _loaded(transformers: Any, folder: Path, dtype: Any) -> Any:
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+        # None, transformers' default, asks on the terminal whether to run the directory's own code; False never runs it
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, dtype=dtype
+        )
     except Exception as error:
         text = str(error)
         hint = "It must load by itself first: AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)."
         if "no file named" in text:
             hint = f"Weights are missing. Without them it can be judged beforehand: penstock profile {folder} --generate --gpu h100"
         elif "trust_remote_code" in text:
-            hint = "It brings code of its own, which is not run from here: import it in a file of yours, my_module.py:build."
+            hint = failures.OWN_CODE
         elif "Unrecognized configuration class" in text:
             hint = "It generates no text (an encoder, for instance): build it in a file of yours, my_module.py:build."
         raise BadRequest(
@@ -188,7 +191,9 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
     ):
         return None
     return failures.run(
-        lambda: transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        lambda: transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ),
         f"The tokenizer of {folder}",
     )
 

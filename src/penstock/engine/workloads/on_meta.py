@@ -197,6 +197,7 @@ def _component(folder: Path, library: str, part: str, dtype: torch.dtype, notes:
     source = failures.needed(library, f"{folder.name}/") if library in ("diffusers", "transformers") else None
     if source is None:
         source = _of_diffusers(library, folder.name)
+    pipeline.refuse_own_code(folder, part)
     kind = failures.named(source, part)
     if kind is None:
         raise BadRequest(
@@ -414,7 +415,8 @@ def of_generator(
     )
     with _META:
         model: Any = failures.run(
-            lambda: transformers.AutoModelForCausalLM.from_config(made), f"The model of {folder}"
+            lambda: transformers.AutoModelForCausalLM.from_config(made, trust_remote_code=False),
+            f"The model of {folder}",
         )
     model = model.eval().to(saved.dtype_of(name))
 

@@ -150,7 +150,9 @@ def load(
             param="target",
             hint="A newer diffusers may have it; a pipeline of your own code is profiled as my_module.py:build.",
         )
-    options: dict[str, Any] = {"local_files_only": True, **left_out(folder)}
+    for part, (_, kind) in components(folder).items():
+        refuse_own_code(folder / part, kind)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, **left_out(folder)}
     if weights is not None:
         options["dtype"] = weights
     where = saved.device_of(device)
@@ -193,6 +195,33 @@ def left_out(folder: Path) -> dict[str, None]:
     return {name: None for name, value in index.items() if isinstance(value, list) and value == [None, None]}
 
 
+def components(folder: Path) -> dict[str, tuple[str, str]]:
+    """Name -> (library, class) of each component that the index says there is."""
+    told: dict[str, tuple[str, str]] = {}
+    for name, value in saved.read_json(folder / "model_index.json").items():
+        if isinstance(value, list) and len(pair := cast("list[Any]", value)) == 2 and all(pair):
+            told[name] = (str(pair[0]), str(pair[1]))
+    return told
+
+
+def refuse_own_code(part: Path, kind: str) -> None:
+    """A component that transformers would load with code of its own (``auto_map``): diffusers does not hand it ``trust_remote_code``,
+    and transformers would then ask on the terminal, and run it. Classes that are named outright read no ``auto_map``.
+
+    Raises:
+        BadRequest: its files name such code, and ``kind`` is a class that looks for it.
+    """
+    if not kind.startswith("Auto") and not kind.endswith("Processor"):
+        return
+    for path in sorted(part.glob("*config.json")):
+        if saved.read_json(path).get("auto_map"):
+            raise BadRequest(
+                f"{path} names code of its own, which is not run from here.",
+                param="target",
+                hint=failures.OWN_CODE,
+            )
+
+
 def _what_else(folder: Path) -> str:
     """What the directory is, if it is no pipeline's."""
     if (folder / "config.json").exists():
@@ -231,7 +260,7 @@ def _loading_hint(folder: Path, text: str) -> str:
             f"penstock profile {folder} --gpu h100"
         )
     if "trust_remote_code" in text:
-        return "It brings code of its own, which is not run from here: import it in a file of yours, my_module.py:build."
+        return failures.OWN_CODE
     return (
         "It must load by itself first: DiffusionPipeline.from_pretrained(directory, local_files_only=True)."
     )

@@ -1,6 +1,7 @@
 """Packages beside torch, judged by their metadata and binaries. Nothing is imported: importing is what would fail."""
 
 import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from penstock.engine.measure.seen import Package
 
 NAMES = ("torchvision",)
-_WANTS = re.compile(r"^torch\s*\(?==\s*(?P<version>[\d.]+)")
+_WANTS = re.compile(r"^torch\s*\(?={2,3}\s*(?P<version>[^\s;,)]+)")
+"""The whole version, whatever it ends in: a nightly's ``2.14.0.dev20260101`` too."""
 _CUDA = (b"libtorch_cuda.so", b"libc10_cuda.so", b"libcudart.so")
 """Libraries that a binary built for CUDA names in its dynamic section."""
 
@@ -22,18 +24,22 @@ def beside_torch() -> tuple[Package, ...]:
             here = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        wants = (_WANTS.match(line) for line in here.requires or [])
         found.append(
             Package(
                 name=name,
                 version=here.version,
-                wants_torch=next((match["version"] for match in wants if match), ""),
+                wants_torch=wanted(here.requires or []),
                 cuda=_linked(Path(str(here.locate_file(name))), here.version),
                 torch_version=torch.__version__,
                 torch_cuda=torch.version.cuda is not None,
             )
         )
     return tuple(found)
+
+
+def wanted(requires: Iterable[str]) -> str:
+    """The torch that a package's requirements name by ``==``, whole; empty where they name none."""
+    return next((match["version"] for line in requires if (match := _WANTS.match(line))), "")
 
 
 def _linked(folder: Path, version: str) -> bool | None:

@@ -142,7 +142,7 @@ def part(workload: Workload, name: str, compiled: Sequence[Place]) -> Part:
         force_upcast=None if upcast is None else bool(upcast),
         parameters=parameters,
         weight_bytes=sum(_bytes(weight) for weight in [*weights, *module.buffers()]),
-        convs=_convs(module, parameters),
+        convs=_convs(module, parameters, _covered(compiled)),
         quantised=_quantised(module, compiled),
         compiled=tuple(place.record() for place in compiled),
         built_in=built_in(module),
@@ -160,7 +160,12 @@ def _bytes(weight: torch.Tensor) -> int:
     return sum(_bytes(getattr(weight, name)) for name in names)
 
 
-def _convs(module: nn.Module, parameters: int) -> Convs:
+def _covered(compiled: Sequence[Place]) -> set[int]:
+    """Modules in compiled regions, by identity."""
+    return {id(child) for place in compiled for child in inside_of(place.owner).modules()}
+
+
+def _convs(module: nn.Module, parameters: int, covered: set[int]) -> Convs:
     count = contiguous = size = 0
     dims = 2
     for child in module.modules():
@@ -169,7 +174,7 @@ def _convs(module: nn.Module, parameters: int) -> Convs:
         weight = child.weight
         count += 1
         size += weight.numel()
-        if weight.dim() in (4, 5):
+        if weight.dim() in (4, 5) and id(child) not in covered:
             last = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
             contiguous += not weight.is_contiguous(memory_format=last)
             dims = max(dims, weight.dim() - 2)
@@ -187,9 +192,7 @@ def quantised_weight(weight: Any) -> bool:
 
 
 def _quantised(module: nn.Module, compiled: Sequence[Place]) -> Quantised:
-    covered: set[int] = set()
-    for place in compiled:
-        covered.update(id(child) for child in inside_of(place.owner).modules())
+    covered = _covered(compiled)
     weights = uncompiled = 0
     names = Counter[str]()
     for child in module.modules():

@@ -35,7 +35,7 @@ class Patches:
         while self._undo:
             held, name, before = self._undo.pop()
             if before is _MISSING:
-                del held[name]
+                held.pop(name, None)  # the run itself may have removed it
             else:
                 held[name] = before
 

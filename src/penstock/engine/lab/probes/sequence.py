@@ -79,7 +79,9 @@ def probe(
 
 def told_by(counts: Counts, name: str, wall_ms: float | None) -> dict[str, Any]:
     """``work`` and ``syncs`` of a ``Seen``, from one call counted."""
-    syncs = tuple(SyncPoint(op=one.op, where=one.where, count=one.count) for one in counts.syncs)
+    syncs = tuple(
+        SyncPoint(op=one.op, where=one.where, count=one.count, final=one.final) for one in counts.syncs
+    )
     if wall_ms is None or not counts.flops:
         return {"syncs": syncs}
     main = max(counts.flops_by_dtype, key=lambda dtype: counts.flops_by_dtype[dtype], default="")

@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,9 @@ from penstock.engine.lab.probes.parts import Place, compiled_function, inside_of
 from penstock.engine.lab.probes.patches import Patches
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.lab.probes.tensors import equal, inside, live_bytes
+from penstock.engine.measure.inside import Held, hold, storage_key
 from penstock.engine.measure.seen import GuidedPair, Output
+from penstock.engine.measure.traffic import has_storage
 from penstock.engine.workloads.workload import Workload
 
 SAMPLES = 8
@@ -34,10 +37,14 @@ class Calls:
         self.last: Given | None = None
         self.gives_tensor = False
         self.depth = 0
+        self.mains_changed = False
+        """Between two pairs the main tensor was another: steps of a loop, not calls that feed each other."""
         self._paired = False
+        self._gave: list[tuple[int, Held]] = []
+        """Storages of what the last call gave, held weakly."""
 
     def came(self, given: Given) -> None:
-        """Compare with the call before it: a pair when the main tensor is the same and another is not. A call is in one pair."""
+        """Compare with the call before it: a pair when a condition is not the same and all else is. A call is in one pair."""
         before, self.last = self.last, given
         self.count += 1
         main = _main(given)
@@ -46,21 +53,36 @@ class Calls:
             self._paired = False
             return
         other = _main(before)
-        names = [name for name in given if any(True for _ in inside(given[name]))]
         self._paired = (
             main is not None
             and other is not None
             and equal(main, other)
-            and any(not equal(given[name], before[name]) for name in names)
+            and _other_condition(before, given)
+            and not self._fed_back(given)
         )
         if self._paired:
+            if self.pairs:
+                self.mains_changed |= not equal(main, _main(self.pairs[-1][1]))
             self.pair_count += 1
             self.pairs = [(before, given)]
 
+    def gave(self, result: Any) -> None:
+        """What the call returned: a next one that is given it depends on this one."""
+        self._gave = [
+            (storage_key(tensor), hold(tensor)) for tensor in inside(_fields(result)) if has_storage(tensor)
+        ]
+
+    def _fed_back(self, given: Given) -> bool:
+        """Given what the call before gave, or a view of it. That one's result itself, so that sums of it are not seen here."""
+        alive = {key for key, held in self._gave if not held.gone}
+        return any(
+            storage_key(tensor) in alive for tensor in inside(list(given.values())) if has_storage(tensor)
+        )
+
     def guided(self, part: str, path: str) -> GuidedPair | None:
         """As evidence; None where it was never called so."""
-        if not self.pair_count:
-            return None
+        if not self.pair_count or (self.pair_count > 1 and not self.mains_changed):
+            return None  # a main tensor that never changes is no latents: what changes are the steps
         one, other = self.pairs[-1]
         same: list[str] = []
         differing: list[str] = []
@@ -103,6 +125,29 @@ def _main(given: Given) -> torch.Tensor | None:
         ),
         None,
     )
+
+
+def _other_condition(before: Given, given: Given) -> bool:
+    """A floating tensor with a batch differs (or one in a dict), and nothing else does but masks: not the token ids, not
+    the time step."""
+    found = False
+    for name, value in given.items():
+        if equal(value, before[name]):
+            continue
+        tensors = list(inside(value))
+        if not tensors:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return False  # a step's number
+        elif all(tensor.is_floating_point() and tensor.dim() > 1 for tensor in tensors):
+            found = True
+        elif "mask" not in name:
+            return False
+    return found
+
+
+def _fields(result: Any) -> Any:
+    """An output object's values: transformers' and diffusers' are mappings, a dataclass is not."""
+    return vars(result) if is_dataclass(result) and not isinstance(result, Mapping) else result
 
 
 class Watch:
@@ -231,6 +276,7 @@ class Watch:
                 result = original(*args, **kwargs)
                 calls.wall_ms += self._watch.now_ms() - start
                 calls.gives_tensor = isinstance(result, torch.Tensor)
+                calls.gave(result)
                 return result
 
             return counted

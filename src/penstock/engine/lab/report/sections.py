@@ -322,7 +322,7 @@ def _variant(one: Variant) -> list[object]:
 def machine(profile: Profile) -> Html:
     """What the figures rest on."""
     said = dict(profile.machine)
-    if profile.peaks is not None:
+    if profile.peaks is not None and profile.peaks.flops_per_s:
         peaks = profile.peaks
         said["peaks"] = (
             f"{peaks.device}: "

@@ -5,6 +5,8 @@ import re
 import textwrap
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from penstock.engine.measure.records import Finding, Timing, Variant
 from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Recompile, Seen
 
@@ -194,7 +196,12 @@ def _slower(seen: Seen, done: Compilation) -> list[Finding]:
     if done.eager is None or done.compiled is None:
         return []
     places = tuple(place for part in seen.parts for place in part.compiled if place.forward_calls != 0)
-    return slowed(done.eager, done.compiled, places)
+    found = slowed(done.eager, done.compiled, places)
+    run_ms = seen.wall_ms
+    if run_ms is None:
+        return found
+    # timed apart from the run: no more can be saved than the run takes
+    return [replace(one, saves_ms=min(one.saves_ms or 0.0, run_ms)) for one in found]
 
 
 def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = ()) -> list[Finding]:
@@ -231,10 +238,35 @@ def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = 
 
 
 def of_variants(variants: Iterable[Variant]) -> list[Finding]:
-    """``slowed-by-compile`` of ``--compare``: the side ``compile`` against ``eager``. Empty where either was not timed."""
-    timed = {variant.name: variant.timing for variant in variants if variant.timing is not None}
-    eager, compiled = timed.get("eager"), timed.get("compile")
-    return [] if eager is None or compiled is None else slowed(eager, compiled)
+    """``slowed-by-compile`` of ``--compare``: the side ``compile`` against ``eager``; ``recompiles`` where it was compiled again and
+    again while it was timed, for its time is then the compiler's. Empty where either was not timed.
+
+    Neither saves anything: the user's own run is not the compiled one.
+    """
+    timed = {variant.name: variant for variant in variants if variant.timing is not None}
+    compiled = timed.get("compile")
+    if compiled is None or compiled.timing is None:
+        return []
+    if compiled.recompiles:
+        return [_again(compiled.recompiles)]
+    eager = timed.get("eager")
+    if eager is None or eager.timing is None:
+        return []
+    return [replace(one, saves_ms=None) for one in slowed(eager.timing, compiled.timing)]
+
+
+def _again(sentences: tuple[str, ...]) -> Finding:
+    """``recompiles`` of ``--compare``, whose calls are all the same."""
+    return Finding(
+        id="recompiles",
+        title="Compiled, it would be compiled again by calls that are all the same",
+        evidence=f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's.",
+        fix=(
+            "Make what the guard names the same in every call (a counter is no part of a forward); a call that would compile "
+            'again is then an error.\ntorch.compiler.set_stance("fail_on_recompile")'
+        ),
+        proof="--compare eager,compile: this finding is gone.",
+    )
 
 
 def times(count: int) -> str:

@@ -21,7 +21,7 @@ def find(seen: Seen, peaks: Peaks | None = None) -> list[Finding]:
 
 
 def _first(part: Part) -> bool:
-    """Conv-heavy, used by the run, and laid out channels-first."""
+    """Conv-heavy, used by the run, and laid out channels-first outside of compiled regions, where Inductor chooses the layout."""
     convs = part.convs
     used = bool(part.forward_calls) or bool(part.method_calls)
     return (
@@ -40,10 +40,11 @@ def _channels(part: Part) -> Finding:
         title=f"{part.path} is conv-heavy and not in {layout}",
         evidence=(
             f"{convs.contiguous} of {convs.count} convolutions of {part.path}, {convs.parameter_share:.0%} of its parameters between "
-            "them all, are laid out channels-first; cuDNN and oneDNN compute channels-last and transpose on the way in and out."
+            "them all, are laid out channels-first and not compiled; where cuDNN or oneDNN computes channels-last, it may transpose on the way "
+            "in and out."
         ),
         fix=f"Lay the weights out as they are computed; the activations follow.\n{part.path}.to(memory_format=torch.{layout})",
-        proof="No nchwToNhwc kernels in a trace; every such weight.is_contiguous(memory_format=torch."
+        proof="No nchwToNhwc kernels in a trace, and a shorter run; every such weight.is_contiguous(memory_format=torch."
         + layout
         + ").",
         facts={

@@ -1,0 +1,165 @@
+"""``--compare`` where a variant fails, keeps state, draws at random, is compiled again and again, or computes something else."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from penstock.engine.lab import sides as ways
+from penstock.engine.lab.compare import Side, compare
+from penstock.engine.measure import timing
+from penstock.engine.measure.findings.compile import of_variants
+from penstock.engine.workloads.module import ModuleWorkload
+
+torch.set_num_threads(1)
+
+
+def silent(step, done=None):
+    """No progress."""
+
+
+def interleaved(calls):
+    """Really in turn, shortly."""
+    return timing.interleave(calls, least_s=0.0, most_s=0.5)
+
+
+def compared(made):
+    """The variants by name, with this machine's own ports; their kernels are not looked at."""
+    ports = ways.ports(interleaved, lambda name, call: (call(), ())[1])
+    return {one.name: one for one in compare(made, ports, tell=silent)}
+
+
+def failing(when, message="no compiler"):
+    """Works until its call of that number."""
+    calls = 0
+
+    def call():
+        nonlocal calls
+        calls += 1
+        if calls == when:
+            raise RuntimeError(message)
+        return torch.ones(2)
+
+    return call
+
+
+def fine():
+    return torch.ones(2)
+
+
+def test_a_variant_that_fails_is_refused_and_the_others_go_on():
+    """When it is prepared, while it is timed, or when its output is asked for; also where it is the first."""
+    for first in (True, False):
+        for when in (1, 4):
+            bad = Side(name="bad", call=failing(when), output=fine)
+            good = [Side(name="eager", call=fine, output=fine), Side(name="kernels", call=fine, output=fine)]
+            told = compared([bad, *good] if first else [*good, bad])
+            assert "no compiler" in told["bad"].refused
+            assert told["bad"].timing is None
+            assert told["eager"].timing is not None
+            assert (told["eager"].max_error, told["kernels"].max_error) == (None, 0.0)
+            assert list(told) == (["bad", "eager", "kernels"] if first else ["eager", "kernels", "bad"])
+        bad = Side(name="bad", call=fine, output=failing(1))
+        told = compared([bad, *good] if first else [*good, bad])
+        assert "no compiler" in told["bad"].refused
+        assert told["kernels"].max_error == 0.0
+    (alone,) = compared([Side(name="bad", call=failing(1), output=fine)]).values()
+    assert "RuntimeError: no compiler" in alone.refused
+
+
+class Buffer(nn.Module):
+    """Gives back a buffer of its own, another one every time."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = torch.zeros(2)
+
+    def forward(self, x):
+        return self.out.add_(x)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+def of(module, *names, x=None):
+    torch.manual_seed(0)
+    workload = ModuleWorkload("mine.py:build", module, (torch.ones(2) if x is None else x,))
+    return compared(ways.sides(workload, names))
+
+
+def as_kernels(side):
+    """The same side by another name."""
+    return Side(name="kernels", call=side.call, output=side.output)
+
+
+def test_state_is_no_agreement():
+    """What the first call gave is kept, though the second writes over it."""
+    workload = ModuleWorkload("mine.py:build", Buffer(), (torch.ones(2),))
+    (eager,) = ways.sides(workload, ("eager",))
+    told = compared([eager, as_kernels(eager)])
+    assert told["kernels"].max_error >= 1.0
+    assert "differs from itself" in told["kernels"].differences[0]
+
+
+def test_each_variant_draws_the_same_numbers():
+    workload = ModuleWorkload("mine.py:build", Noise(), (torch.ones(2),))
+    (eager,) = ways.sides(workload, ("eager",))
+    told = compared([eager, as_kernels(eager)])
+    assert (told["kernels"].max_error, told["kernels"].differences) == (0.0, ())
+    compiled = Side(name="compile", call=eager.call, output=lambda: torch.randn(2), prepared=True)
+    told = compared([eager, compiled])
+    assert told["compile"].max_error is None
+    assert "at random" in told["compile"].differences[0]
+
+
+class GEGLU(nn.Module):
+    """A user's own: the gate comes first, and its gelu is the approximate one."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(16, 32)
+
+    def forward(self, x):
+        gate, up = self.proj(x).chunk(2, dim=-1)
+        return functional.gelu(gate, approximate="tanh") * up
+
+
+def test_a_geglu_of_another_s_is_not_ours_to_replace():
+    """By its name it might compute anything."""
+    told = of(GEGLU(), "eager", "kernels", x=torch.randn(4, 16))
+    assert "not diffusers' own" in told["kernels"].refused
+
+
+def test_a_variant_that_computes_something_else_is_told():
+    told = compared(
+        [
+            Side(name="eager", call=fine, output=fine),
+            Side(name="kernels", call=fine, output=lambda: 1.5 * fine()),
+        ]
+    )
+    assert told["kernels"].max_error == 0.5
+    assert "does not compute the same" in told["kernels"].differences[0]
+
+
+class Counter(nn.Module):
+    """Guarded by its own counter: every call is another graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {"calls": 0}
+
+    def forward(self, x):
+        self.seen["calls"] += 1
+        return functional.gelu(x) * 2 if self.seen["calls"] % 2 else functional.gelu(x) * 3
+
+
+def test_a_module_compiled_again_by_every_call():
+    """The compiler's time is not blamed on guards: the guard that failed is told, and nothing is said to be saved."""
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=3):
+        told = of(Counter(), "eager", "compile")
+    assert told["compile"].recompiles
+    assert "forward" in told["compile"].recompiles[0]
+    (said,) = of_variants(told.values())
+    assert (said.id, said.saves_ms) == ("recompiles", None)
