@@ -86,9 +86,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--generate", action="store_true", help="the folder holds a text generator: prefill and decode apart"
     )
     group.add_argument("--prompt", metavar="TEXT", help="what a pipeline or generator is asked")
-    group.add_argument("--steps", type=int, default=0, metavar="N", help="denoising steps of a pipeline")
-    group.add_argument("--tokens", type=int, default=0, metavar="N", help="tokens that a generator makes")
-    group.add_argument("--batch", type=int, default=0, metavar="N", help="images or sequences at once")
+    group.add_argument("--steps", type=int, default=None, metavar="N", help="denoising steps of a pipeline")
+    group.add_argument("--tokens", type=int, default=None, metavar="N", help="tokens that a generator makes")
+    group.add_argument("--batch", type=int, default=None, metavar="N", help="images or sequences at once")
 
 
 def _add_money(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +153,9 @@ def asked_of(args: argparse.Namespace) -> "Asked":
     for option in ("shapes", "top"):
         _at_least(getattr(args, option), 1, f"--{option}")
     for option in ("steps", "tokens", "batch"):
-        _at_least(getattr(args, option), 0, f"--{option}")
+        given = getattr(args, option)
+        if given is not None:
+            _at_least(given, 1, f"--{option}")
     per_hour, ledger = _money(args)
     asked = Asked(
         target=args.target or "",
@@ -164,9 +166,9 @@ def asked_of(args: argparse.Namespace) -> "Asked":
         compare=() if args.compare is None else variants_named(args.compare),
         gpu=(args.gpu or "").lower(),
         prompt=args.prompt or "",
-        steps=args.steps,
-        tokens=args.tokens,
-        batch=args.batch,
+        steps=args.steps or 0,
+        tokens=args.tokens or 0,
+        batch=args.batch or 0,
         shapes=args.shapes,
         seconds=args.seconds or 0.0,
         quick=args.quick,

@@ -14,6 +14,7 @@ from penstock.engine.lab.figures import (
     fact_text,
     fix_parts,
     ms_text,
+    nothing_found,
     scaled_text,
     share_text,
     short_text,
@@ -23,6 +24,8 @@ from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Pr
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
+_SHOWN_KERNELS = 12
+"""Of a variant; the others are counted."""
 _PROSE_CELLS = 120
 """Findings are read, not searched: folded in a pipe, too."""
 _OF = {
@@ -172,7 +175,7 @@ def on_cpu(profile: Profile) -> bool:
 
 def _findings(console: Console, profile: Profile) -> None:
     if not profile.findings:
-        put(console, "Nothing was found that is worth a change.")
+        folded(console, nothing_found(profile))
         return
     table = Table(header_style="bold", show_lines=True, width=min(console.width, _PROSE_CELLS))
     table.add_column("saves at most", justify="right", no_wrap=True, vertical="top")
@@ -235,13 +238,19 @@ def _variants(console: Console, profile: Profile) -> None:
         put(console, f"{one.name}", "bold")
         for line in one.expected:
             folded(console, line, indent="  expected  ", hang="            ")
-        for row in one.kernels[:12]:
+        for row in one.kernels[:_SHOWN_KERNELS]:
             means = f" ({row.means})" if row.means else ""
             folded(
                 console,
                 f"{row.count} x {short_text(row.name, _NAME_CELLS)}{means}",
                 indent="  observed  ",
                 hang="            ",
+            )
+        if len(one.kernels) > _SHOWN_KERNELS:
+            more = one.kernels[_SHOWN_KERNELS:]
+            put(
+                console,
+                f"            … {len(more):,} more, {sum(row.count for row in more):,} kernels: --json or --report",
             )
         for line in one.differences:
             folded(console, line, "yellow", indent="  differs   ", hang="            ")

@@ -29,7 +29,6 @@ from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
 Tell = Callable[..., None]
 LEAST_S, MOST_S = 0.5, 10.0
 QUICK_LEAST_S, QUICK_MOST_S = 0.1, 2.0
-_SHOWN_KERNELS = 40
 
 
 def profile_live(asked: Asked, tell: Tell) -> Profile:
@@ -115,6 +114,7 @@ def ports(workload: Workload, asked: Asked, folder: Path, tell: Tell) -> Ports:
     return Ports(
         measure=partial(timing.measure, device=device, least_s=least_s, most_s=most_s),
         capture=partial(_captured, workload, asked),
+        shaped=partial(_shaped, workload, folder),
         machine=partial(hardware.machine, device),
         peaks=partial(peaks.measured, device),
         probe=partial(probe, workload, deep=asked.deep),
@@ -133,7 +133,20 @@ def _captured(workload: Workload, asked: Asked, path: Path) -> Path:
         device=workload.device,
         label=workload.name,
         stacks=asked.stacks,
-        shapes=workload.device != "cpu",
+    )
+
+
+def _shaped(workload: Workload, folder: Path) -> Path:
+    """A second capture, with shapes: recording them slows the host, so that no time of a stage is taken from it."""
+    return capture(
+        workload.call,
+        path=folder / "shapes.json",
+        points=workload.stages(),
+        modules=workload.modules(),
+        device=workload.device,
+        label=workload.name,
+        warmup=0,
+        shapes=True,
     )
 
 
@@ -141,6 +154,7 @@ def _counted(workload: Workload) -> Counts:
     return counting.count(
         workload.call,
         modules=workload.modules(),
+        points=workload.stages(),
         device=workload.device,
         on_cpu_by_design=homes(workload),
     )
@@ -163,7 +177,7 @@ def _compared(
 
     def observed(name: str, call: Callable[[], Any]) -> tuple[KernelRow, ...]:
         path = capture(call, path=folder / f"{name}.json", device=workload.device, label=name)
-        return by_name(attribution.kernels(timeline.build(trace.load(path))))[:_SHOWN_KERNELS]
+        return by_name(attribution.kernels(timeline.build(trace.load(path))))
 
     return compare.compare(
         sides.sides(workload, asked.compare, counts),

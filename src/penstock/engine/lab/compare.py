@@ -39,6 +39,9 @@ class Side(Struct, frozen=True, kw_only=True):
     prepared: bool = False
     """It must be prepared: its first call is timed as such."""
     expected: tuple[str, ...] = ()
+    least_kernels: int | None = None
+    most_kernels: int | None = None
+    """What ``expected`` says of how many there are; None where it says nothing."""
     refused: str = ""
     """Why it is not run; empty where it is."""
 
@@ -157,15 +160,16 @@ class _Bench:
         first, timing = side.name == base, self._timings[side.name]
         took_s, count = self._prepared[side.name]
         prepare_s = max(0.0, took_s - timing.median_ms / 1000) if side.prepared else 0.0
+        kernels = self._ports.kernels(side.name, side.call)
         error, told = (None, ()) if first else self._compared(side)
         return Variant(
             name=side.name,
             timing=timing,
             prepare_s=prepare_s,
             graphs=count,
-            kernels=self._ports.kernels(side.name, side.call),
+            kernels=kernels,
             expected=side.expected,
-            differences=told,
+            differences=(*told, *differences(side, kernels)),
             gain=None if first else gain(self._timings[base], timing),
             break_even_calls=None
             if first
@@ -198,6 +202,21 @@ class _Bench:
 def reason(error: Exception) -> str:
     """Why a side is refused: our own sentence, or the type and first words of another's error."""
     return error.message if isinstance(error, PenstockError) else said(error)
+
+
+def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:
+    """What of the expectation does not hold. Nothing is said where nothing was observed."""
+    seen = sum(row.count for row in kernels)
+    least, most = side.least_kernels, side.most_kernels
+    if not seen or least is None or most is None or least <= seen <= most:
+        return ()
+    wanted = f"{most}" if least == most else f"at most {most}"
+    more = (
+        "more ran than the ops that were counted need"
+        if seen > most
+        else "some were fused, folded or not needed"
+    )
+    return (f"{seen} kernels were observed where {wanted} were expected: {more}",)
 
 
 def gain(base: Timing, own: Timing) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
-from penstock.engine.measure.records import StageRow
+from penstock.engine.measure.records import Profile, StageRow
 
 NONE = "-"
 """What is not known; never shown as 0."""
@@ -96,3 +96,24 @@ def fix_parts(fix: str) -> tuple[str, str]:
     if len(lines) > 1 and lines[0].startswith("```") and lines[-1].startswith("```"):
         code = "\n".join(lines[1:-1])
     return sentence, code
+
+
+_REAL_GAIN = 1.05
+"""From this on a variant's gain is worth a sentence. Our choice."""
+
+
+def nothing_found(profile: Profile) -> str:
+    """What stands where findings would: that there are none, or that the comparison is what was found."""
+    base = profile.variants[0].name if profile.variants else ""
+    gained = sorted(
+        ((one.gain, one) for one in profile.variants if one.gain is not None and one.gain >= _REAL_GAIN),
+        key=lambda pair: -pair[0],
+    )
+    if not gained:
+        return "Nothing was found that is worth a change."
+    told: list[str] = []
+    for gain, one in gained:
+        after = one.break_even_calls
+        paid = f", and has paid for its preparation after {after:,.0f} calls" if after else ""
+        told.append(f"{one.name} is {gain:.2f}x as fast as {base}{paid}")
+    return f"The comparison found what is worth a change: {'; '.join(told)}. Nothing else was found."

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.engine.lab import from_trace
+from penstock.engine.lab import from_trace, shaped
 from penstock.engine.lab.points import bound
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
@@ -40,6 +40,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     measure: Callable[[Callable[[], Any]], Timing]
     capture: Callable[[Path], Path]
     """One profile of a call, written there."""
+    shaped: Callable[[], Path] | None = None
+    """A second profile of a call, with the operands' shapes."""
     machine: Callable[[], dict[str, str]]
     peaks: Callable[[], Peaks | None]
     probe: Callable[[], Any] | None = None
@@ -65,6 +67,9 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
     tell("measuring what the device can do")
     peaks = ports.peaks()
     seen = from_trace.of_timeline(line, target=workload.name, peaks=peaks)
+    if ports.shaped is not None:
+        tell("capturing one run with the operands' shapes")
+        seen = shaped.with_shapes(seen, timeline.build(trace.load(ports.shaped())), peaks)
     counts = None
     if ports.count is not None:
         tell("counting ops, FLOPs and bytes")
@@ -110,10 +115,10 @@ def ranked(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def counted(rows: Iterable[StageRow], counts: Counts) -> tuple[StageRow, ...]:
-    """The rows with FLOPs and bytes of the modules of their names, where the capture knew none."""
+    """The rows with FLOPs and bytes of their stages, else of the modules of their names, where the capture knew none."""
     told: list[StageRow] = []
     for row in rows:
-        sums = module_of(row.name, counts)
+        sums = counts.by_stage.get(row.name) or module_of(row.name, counts)
         if row.flops is None and sums is not None and sums.flops:
             row = replace(row, flops=sums.flops, bytes=sums.bytes)
         told.append(row)
@@ -161,21 +166,26 @@ def _of_ops(seen: Profile, counts: Counts | None, peaks: Peaks | None) -> Iterab
     """On a CPU the kernels are the ops, whose FLOPs and bytes were counted apart from their time."""
     if counts is None or not seen.device.name.startswith("cpu"):
         return
-    known = {row.name for row in seen.kernels if row.flops is not None}
-    dtype = _one_dtype(counts)
+    drawn, dtype = {point.name for point in seen.roofline}, _one_dtype(counts)
     times: dict[str, tuple[float, int]] = {}
+    sums: dict[str, tuple[int, int]] = {}
     for row in seen.kernels:
         ms, count = times.get(row.name, (0.0, 0))
         times[row.name] = (ms + row.total_ms, count + row.count)
+        if row.flops and row.bytes:
+            flops, moved = sums.get(row.name, (0, 0))
+            sums[row.name] = (flops + row.flops, moved + row.bytes)
     for name, one in counts.by_op.items():
+        sums.setdefault(name, (one.flops, one.bytes))
+    for name, (flops, moved) in sums.items():
         ms, count = times.get(name, (0.0, 0))
-        if name not in known and one.flops and one.bytes and ms:
+        if name not in drawn and flops and moved and ms:
             yield RooflinePoint(
                 name=name,
-                flops=one.flops,
-                bytes=one.bytes,
+                flops=flops,
+                bytes=moved,
                 time_ms=ms,
-                bound=bound(one.flops, one.bytes, ms, count, peaks, dtype),
+                bound=bound(flops, moved, ms, count, peaks, dtype),
                 dtype=dtype,
             )
 

@@ -102,9 +102,8 @@ class profile:  # noqa: N801 - used as ``with profile(...)`` and ``@profile(...)
     ) -> None:
         if not isinstance(label, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's mistake: @profile without ()
             raise BadRequest(
-                "profile() takes a label first.",
+                'profile() takes a label first: write @penstock.engine.profile("name"), with its brackets.',
                 param="label",
-                hint='Write @penstock.engine.profile("name") with its brackets.',
             )
         if every < 1:
             raise BadRequest(f"every={every}: a call is profiled once in 1, 2, 3 … calls.", param="every")

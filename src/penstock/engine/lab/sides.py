@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, cast
 
 import torch
+from msgspec import structs
 from torch import nn
 from torch.nn import functional
 
@@ -66,7 +67,13 @@ def _side(workload: Workload, name: str, counts: Counts | None) -> Side:
             return Side(name=name, call=workload.call, output=workload.call, refused=refused)
         places = compiled_places(workload)
         within = _names(workload, places) if workload.kind == "pipeline" else ("",)
-        return _switched_side(workload, name, places, expected_compiled(counts, within), prepared=True)
+        made = _switched_side(workload, name, places, expected_compiled(counts, within), prepared=True)
+        if counts is None:
+            return made
+        fused = sum((len(ops) - 1) * count for ops, count in _like(counts, within).items())
+        return structs.replace(
+            made, least_kernels=0 if fused else counts.ops, most_kernels=counts.ops - fused
+        )
     if name == "kernels":
         places, reasons = kernel_places(workload)
         refused = "" if places else _why_none(reasons)
@@ -78,7 +85,15 @@ def _side(workload: Workload, name: str, counts: Counts | None) -> Side:
             expected=made.expected if places else (),
             refused=refused,
         )
-    return Side(name=name, call=workload.call, output=_output(workload), expected=expected_eager(counts))
+    ops = None if counts is None else counts.ops
+    return Side(
+        name=name,
+        call=workload.call,
+        output=_output(workload),
+        expected=expected_eager(counts),
+        least_kernels=ops,
+        most_kernels=ops,
+    )
 
 
 def _switched_side(
@@ -268,10 +283,7 @@ def expected_compiled(counts: Counts | None, within: Sequence[str] = ("",)) -> t
     """The chains of pointwise ops as one kernel each. ``within``: dotted names of what is compiled; "" is all of it."""
     if counts is None:
         return ()
-    like: dict[tuple[str, ...], int] = {}
-    for chain in counts.pointwise_chains:
-        if any(not name or chain.module == name or chain.module.startswith(f"{name}.") for name in within):
-            like[chain.ops] = like.get(chain.ops, 0) + chain.count
+    like = _like(counts, within)
     if not like:
         return ("nothing to fuse: as many kernels as eager",)
     fused = sum((len(ops) - 1) * count for ops, count in like.items())
@@ -280,6 +292,15 @@ def expected_compiled(counts: Counts | None, within: Sequence[str] = ("",)) -> t
     if len(ranked) > _SHOWN:
         told.append(f"{sum(count for _, count in ranked[_SHOWN:])} x one kernel for other chains")
     return (f"at most {counts.ops - fused} kernels, for {fused} pointwise ops need none of their own", *told)
+
+
+def _like(counts: Counts, within: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Chains of what is compiled, by their ops -> how many."""
+    like: dict[tuple[str, ...], int] = {}
+    for chain in counts.pointwise_chains:
+        if any(not name or chain.module == name or chain.module.startswith(f"{name}.") for name in within):
+            like[chain.ops] = like.get(chain.ops, 0) + chain.count
+    return like
 
 
 def _names(workload: Workload, places: Sequence[Place]) -> tuple[str, ...]:

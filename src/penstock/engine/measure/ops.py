@@ -149,7 +149,11 @@ WITH_HELPERS = frozenset(
         "cumsum",
         "mkldnn_convolution",
         "slow_conv_dilated2d",
+        "slow_conv_dilated3d",
         "_slow_conv2d_forward",
+        "slow_conv3d_forward",
+        "slow_conv_transpose2d",
+        "slow_conv_transpose3d",
         "_scaled_dot_product_flash_attention_for_cpu",
         "_flash_attention_forward",
         "index_select",
@@ -316,18 +320,32 @@ def whole(name: str) -> bool:
     return base in WITH_HELPERS or base in POINTWISE
 
 
+def _convolutions(names: Sequence[str], parents: Sequence[int]) -> frozenset[int]:
+    """Those ``_convolution`` that call no op for their product (oneDNN's transposed ones): they are the kernel themselves."""
+    found = {index for index, name in enumerate(names) if name == "aten::_convolution"}
+    if found:
+        for index, name in enumerate(names):
+            if "conv" in name and "weight" not in name and index not in found:
+                above = parents[index]
+                while above >= 0:
+                    found.discard(above)
+                    above = parents[above]
+    return frozenset(found)
+
+
 def kernel_ops(names: Sequence[str], parents: Sequence[int]) -> list[int]:
     """Indices of the ops that are a CPU's kernels: innermost ops that run something, and ``whole`` ones.
 
     ``names`` of nested ops, outer ones first; ``parents`` as ``intervals.parents`` gives them.
     """
+    alone = _convolutions(names, parents)
     inside = [False] * len(names)
     """In an op that is one kernel."""
     holds = [False] * len(names)
     """Has an op inside that runs something."""
     for index, parent in enumerate(parents):
         if parent >= 0:
-            inside[index] = inside[parent] or whole(names[parent])
+            inside[index] = inside[parent] or parent in alone or whole(names[parent])
     for index in range(len(names) - 1, -1, -1):
         parent = parents[index]
         if parent >= 0 and (holds[index] or runs(names[index])):
@@ -335,5 +353,5 @@ def kernel_ops(names: Sequence[str], parents: Sequence[int]) -> list[int]:
     return [
         index
         for index, name in enumerate(names)
-        if not inside[index] and runs(name) and (whole(name) or not holds[index])
+        if not inside[index] and runs(name) and (index in alone or whole(name) or not holds[index])
     ]

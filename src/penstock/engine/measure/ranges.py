@@ -45,6 +45,8 @@ class Point(Protocol):
         ...
 
 
+Running = list[tuple[int, str]]
+"""Stages that have begun and not ended: thread, and stage."""
 Beat = Callable[[str, bool], None]
 """Called with a stage's name as it begins (True) and as it ends (False), also when it ends by raising."""
 
@@ -68,9 +70,10 @@ def staged(
     Raises:
         BadRequest: a point names something that cannot be called, or an object without a ``__dict__``.
     """
+    running: Running = []
     with contextlib.ExitStack() as undo:
         for point in points:
-            _wrap(point, beat, undo)
+            _wrap(point, beat, undo, running)
         wraps: dict[int, _Wrap] = {}
         for name, module in (modules or {}).items():
             for label, inner in _within(name, module, depth):
@@ -82,7 +85,7 @@ def staged(
         yield
 
 
-def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
+def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack, running: Running) -> None:
     """Replace one method for a while."""
     owner, method = _place(point)
     if not hasattr(owner, "__dict__"):
@@ -96,7 +99,7 @@ def _wrap(point: Point, beat: Beat | None, undo: contextlib.ExitStack) -> None:
     if not callable(callee):
         why = "there is no such method" if callee is None else "it is not callable"
         raise BadRequest(f"{_say(point)} cannot be a stage: {why}.", param="stages")
-    ranged = _ranged(callee, point.stage, beat)
+    ranged = _ranged(callee, point, beat, running)
     undo.callback(_back, owner, method, before)
     if isinstance(owner, type):
         setattr(owner, method, kind(ranged) if kind else ranged)
@@ -123,12 +126,20 @@ def _place(point: Point) -> tuple[Any, str]:
     return owner, method
 
 
-def _ranged(callee: Callable[..., Any], stage: str, beat: Beat | None) -> Callable[..., Any]:
+def _ranged(
+    callee: Callable[..., Any], point: Point, beat: Beat | None, running: Running
+) -> Callable[..., Any]:
     """The same callable, within a range."""
-    label = marks.STAGE + stage
+    stage, label = point.stage, marks.STAGE + point.stage
+    other: str = getattr(point, "not_within", "")
 
     def begun() -> contextlib.ExitStack:
         block = contextlib.ExitStack()
+        here = threading.get_ident()
+        if other and (here, other) in running:
+            return block
+        running.append((here, stage))
+        block.callback(running.remove, (here, stage))
         if beat is not None:
             beat(stage, True)
             block.callback(beat, stage, False)

@@ -33,6 +33,13 @@ CONVOLUTIONS: dict[str, tuple[int, int, int]] = {
     "slow_conv_dilated2d": (4, 5, 6), "slow_conv_dilated3d": (4, 5, 6), "_conv_depthwise2d": (4, 5, 6),
 }  # fmt: skip
 """Op -> the places of stride, padding and dilation among its inputs; -1 where it takes none."""
+TRANSPOSED: dict[str, tuple[int, int, int, int, int]] = {
+    "convolution": (3, 4, 7, 5, 8), "_convolution": (3, 4, 7, 5, 8), "convolution_overrideable": (3, 4, 7, 5, 8),
+    "conv_transpose1d": (3, 4, 5, 7, 6), "conv_transpose2d": (3, 4, 5, 7, 6), "conv_transpose3d": (3, 4, 5, 7, 6),
+    "slow_conv_transpose2d": (4, 5, 6, 7, -1), "slow_conv_transpose3d": (4, 5, 6, 7, -1),
+    "cudnn_convolution_transpose": (4, 2, 3, 5, 6), "miopen_convolution_transpose": (5, 3, 4, 6, 7),
+}  # fmt: skip
+"""Transposed: the places of stride, padding, output padding, dilation and groups; -1 where it takes none (one group)."""
 SAME_SIZE = frozenset(
     (
         "native_layer_norm",
@@ -134,6 +141,8 @@ def _cost(name: str, given: tuple[Tensor | None, ...], said: tuple[str, ...]) ->
         return None
     if name in ops.MATMULS:
         return _matmul(name, given)
+    if name in TRANSPOSED and (name not in CONVOLUTIONS or said[6:7] == ("True",)):
+        return _transposed(name, given, said)
     if name in CONVOLUTIONS:
         return _convolution(name, given, said)
     if name in ATTENTIONS:
@@ -211,8 +220,6 @@ def _convolution(name: str, given: tuple[Tensor | None, ...], said: tuple[str, .
     )
     if not len(stride) == len(padding) == len(dilation) == space or 0 in stride:
         return None
-    if name in ("convolution", "_convolution") and len(said) > 6 and said[6] == "True":
-        return None  # transposed
     out = [
         (x.dims[2 + i] + 2 * padding[i] - dilation[i] * (weight.dims[2 + i] - 1) - 1) // stride[i] + 1
         for i in range(space)
@@ -221,6 +228,34 @@ def _convolution(name: str, given: tuple[Tensor | None, ...], said: tuple[str, .
     if min(out) < 1:
         return None
     flops = 2 * elements * math.prod(weight.dims[1:])
+    return Cost(flops, x.nbytes + weight.nbytes + elements * WIDTH_BYTES[x.dtype], DTYPES.get(x.dtype, ""))
+
+
+def _transposed(name: str, given: tuple[Tensor | None, ...], said: tuple[str, ...]) -> Cost | None:
+    """From input and weight (in, out / groups, …): each element of the input meets all of the weight that is of its channel."""
+    if len(given) < 2 or given[0] is None or given[1] is None:
+        return None
+    x, weight = given[0], given[1]
+    space = len(x.dims) - 2
+    if space < 1 or len(weight.dims) != len(x.dims):
+        return None
+    *places, at_groups = TRANSPOSED[name]
+    stride, padding, more, dilation = (_numbers(said[at]) if at < len(said) else [] for at in places)
+    if not len(stride) == len(padding) == len(more) == len(dilation) == space:
+        return None
+    groups = said[at_groups] if 0 <= at_groups < len(said) else "1"
+    out = [
+        (x.dims[2 + i] - 1) * stride[i]
+        - 2 * padding[i]
+        + dilation[i] * (weight.dims[2 + i] - 1)
+        + more[i]
+        + 1
+        for i in range(space)
+    ]
+    if not groups.isdecimal() or min(out) < 1:
+        return None
+    elements = x.dims[0] * weight.dims[1] * int(groups) * math.prod(out)
+    flops = 2 * x.numel * math.prod(weight.dims[1:])
     return Cost(flops, x.nbytes + weight.nbytes + elements * WIDTH_BYTES[x.dtype], DTYPES.get(x.dtype, ""))
 
 

@@ -119,7 +119,9 @@ def load(source: Path | bytes) -> Trace:
         good = tuple(event for event in complete if _sound(event))
     if not good:
         raise BadRequest(
-            f"{name} holds no events.", param="trace", hint=f"{NO_TRACE}, or an empty one. {HINT}"
+            f"{name} holds no events{f' that can be understood ({len(complete):,} cannot)' if complete else ''}.",
+            param="trace",
+            hint=f"{NO_TRACE}, or an empty one. {HINT}",
         )
     return Trace(
         events=good,
@@ -289,9 +291,9 @@ def _memory(events: list[Event]) -> dict[bool, int]:
 
 
 def _sound(event: Event) -> bool:
-    """Has a place in time: finite, and not ending before it starts."""
+    """Has a name and a place in time: finite, and not ending before it starts."""
     dur = event.dur or 0.0
-    return math.isfinite(event.ts) and abs(event.ts) < 1e18 and 0.0 <= dur < 1e15
+    return bool(event.name) and math.isfinite(event.ts) and abs(event.ts) < 1e18 and 0.0 <= dur < 1e15
 
 
 def _devices(properties: Raw, metadata: Raw) -> dict[int, str]:

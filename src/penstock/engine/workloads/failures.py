@@ -85,11 +85,12 @@ def _broken(text: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """An error's type and first words, on one line."""
+    """An error's type and first words, on one line: the end of a sentence."""
     text = " ".join(str(error).split())
     if len(text) > _MOST_CHARACTERS:
         text = text[:_MOST_CHARACTERS] + " …"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return told if told.endswith((".", "!", "?", "…")) else f"{told}."
 
 
 def place(error: BaseException, near: Path | None = None) -> str:

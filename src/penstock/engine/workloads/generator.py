@@ -83,10 +83,14 @@ def stage_points(model: Any) -> tuple[StagePoint, ...]:
 
     ``generate`` runs the prompt through ``_prefill``, which calls the model as ``self(…)``: Python looks that up on the class,
     past what stands on the instance. Every later token is ``self.__call__(…)``, which is looked up on the instance. So a wrapper
-    on the instance's ``__call__`` sees the decodes alone (generation/utils.py of transformers 5.23; proved in the tests).
+    on the instance's ``__call__`` sees the decodes alone (generation/utils.py of transformers 5.23; proved in the tests). What wraps
+    the model's ``forward`` instead, as our ranges do, sees the prompt's as well: that one is prefill's own work, and no decode.
     """
     if callable(getattr(model, "_prefill", None)):
-        return (StagePoint(model, "_prefill", "prefill"), StagePoint(model, "__call__", "decode"))
+        return (
+            StagePoint(model, "_prefill", "prefill"),
+            StagePoint(model, "__call__", "decode", not_within="prefill"),
+        )
     return (StagePoint(model, "forward", "forward"),)
 
 

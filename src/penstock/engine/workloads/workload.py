@@ -15,6 +15,8 @@ class StagePoint(Struct, frozen=True):
     owner: Any
     method: str
     stage: str
+    not_within: str = ""
+    """A stage whose own work the method's calls are while it runs: they are then no calls of this one."""
 
 
 class Workload(Protocol):

@@ -9,6 +9,7 @@ from penstock.engine.lab.figures import (
     fact_text,
     fix_parts,
     ms_text,
+    nothing_found,
     scaled_text,
     share_text,
     usd,
@@ -97,7 +98,7 @@ def head(profile: Profile) -> Html:
 def findings(profile: Profile) -> Html:
     """Each with its proof and its fix, as they are ranked."""
     if not profile.findings:
-        return section("findings", "Findings", tag("p", "Nothing was found that is worth a change."))
+        return section("findings", "Findings", tag("p", nothing_found(profile)))
     most = max((one.saves_ms or 0.0 for one in profile.findings), default=0.0)
     cards = [_card(index, one, most) for index, one in enumerate(profile.findings, 1)]
     return section("findings", "Findings", tag("ol", *cards, class_="findings"))
