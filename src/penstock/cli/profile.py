@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measured.add_argument(
         "--deep",
         action="store_true",
-        help="probe deeper, which runs it many times: batch 8, eager against compiled, each fault against its cure",
+        help="probe deeper, which runs it many times: eight times the batch, eager against compiled, each fault against its cure",
     )
     measured.add_argument(
         "--stacks",
