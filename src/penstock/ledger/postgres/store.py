@@ -1,7 +1,9 @@
 """The journal's store in PostgreSQL: batches go by COPY.
 
 Once, exactly
-- A batch is one transaction. Where it is not known whether a commit came through, the batch is written again.
+- A batch is one transaction; a large one of calls alone is two, on two connections at once, for one backend and one COPY
+  keep one processor busy while the other waits. Where it is not known whether a commit came through, or one half failed, the
+  batch is written again.
 - An entry of ours is made once, with its id and its time: (id, at_ms) is the key of its month's partition, so a second
   writing finds the first. COPY knows no "or ignore": it runs straight into the table, and only where something repeats
   is the batch taken back and merged through a temporary table.
@@ -14,6 +16,7 @@ While the server is away the journal keeps its rows and says why; each attempt o
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,8 @@ from penstock.ledger.store import Group, Row
 
 native, missing = load_native("penstock.ledger.postgres", "_copy", Path(__file__).parent)
 """Writes rows for COPY. ``missing``: why psycopg has to; "" where it has not."""
+_HALVED_RECORDS = 512
+"""From so many on a batch is written in two halves."""
 _MONTHS_EVERY_S = 3600.0
 _READ_TIMEOUT_MS = 5_000
 _AWAY_S = 1.0
@@ -112,6 +117,9 @@ class PostgresStore:
             self._connection = address.connect(settings=SESSION)
         except psycopg.Error as error:
             raise address.fault(error, "opened") from error
+        self._beside: psycopg.Connection[Any] | None = None
+        """For second halves; made when the first of them comes."""
+        self._helper: ThreadPoolExecutor | None = None
 
     @property
     def notice(self) -> str | None:
@@ -119,32 +127,76 @@ class PostgresStore:
         return None
 
     def write(self, batch: list[Row]) -> None:
-        """Write a batch in one transaction."""
+        """Write a batch: all of it, or it is to be written again."""
+        if len(batch) < _HALVED_RECORDS or any(isinstance(owner, Group) for owner, _, _ in batch):
+            self._write(batch)
+            return
+        try:
+            self._ready()
+            self._connection.commit()  # both halves must see the partitions
+        except BaseException:
+            _let_go(self._connection)
+            raise
+        if self._helper is None:
+            self._helper = ThreadPoolExecutor(1, thread_name_prefix="penstock-ledger-beside")
+        middle = len(batch) // 2
+        second = self._helper.submit(self._write_beside, batch[middle:])
+        try:
+            self._write(batch[:middle])
+        finally:
+            error = second.exception()  # waits: both are over before anything is tried again
+        if error is not None:
+            raise error
+
+    def _write_beside(self, batch: list[Row]) -> None:
+        connection = self._beside
+        if connection is None or connection.closed:
+            connection = self._beside = self._address.connect(settings=SESSION)
+        try:
+            self._put_all(connection, batch)
+        except BaseException:
+            _let_go(connection)
+            raise
+
+    def _write(self, batch: list[Row]) -> None:
+        """One transaction."""
+        try:
+            self._ready()
+            _tell(batch, self._put_all(self._connection, batch))
+        except BaseException:
+            _let_go(self._connection)
+            raise
+
+    def _ready(self) -> None:
+        """A connection, the tables, and the months ahead."""
         if self._connection.closed:
             # Also after a fail-over: whoever answers now must have the tables.
             prepare(self._address)
             self._connection = self._address.connect(settings=SESSION)
             self._months_at_s = 0.0
-        try:
-            self._make_months(self._connection)
-            calls, ours, theirs = _tables(batch)
-            try:
-                fresh = self._put(calls, ours, theirs)
-            except _UNFIT:
-                self._connection.rollback()
-                fitting = [_fitting(CALL_COLUMNS, row) for row in calls]
-                fresh = self._put(
-                    fitting, *([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs))
-                )
-            self._connection.commit()
-            _tell(batch, fresh)
-        except BaseException:
-            _let_go(self._connection)
-            raise
+        self._make_months(self._connection)
 
-    def _put(self, calls: list[list[Any]], ours: list[list[Any]], theirs: list[list[Any]]) -> set[str]:
+    def _put_all(self, connection: "psycopg.Connection[Any]", batch: list[Row]) -> set[str]:
+        """Write and commit; what a column cannot hold is mended. Gives the ids from outside that were new."""
+        calls, ours, theirs = _tables(batch)
+        try:
+            fresh = self._put(connection, calls, ours, theirs)
+        except _UNFIT:
+            connection.rollback()
+            fitting = [_fitting(CALL_COLUMNS, row) for row in calls]
+            rest = ([_fitting(ENTRY_COLUMNS, row) for row in rows] for rows in (ours, theirs))
+            fresh = self._put(connection, fitting, *rest)
+        connection.commit()
+        return fresh
+
+    def _put(
+        self,
+        connection: "psycopg.Connection[Any]",
+        calls: list[list[Any]],
+        ours: list[list[Any]],
+        theirs: list[list[Any]],
+    ) -> set[str]:
         """Write the rows; gives the ids from outside that were new."""
-        connection = self._connection
         try:
             _copy(connection, "calls", CALL_COLUMNS, calls)
             fresh = _claim(connection, theirs)
@@ -187,6 +239,10 @@ class PostgresStore:
         with self._look:
             if self._looking is not None:
                 self._looking.close()
+        if self._helper is not None:
+            self._helper.shutdown()
+        if self._beside is not None:
+            self._beside.close()
         self._connection.close()
 
     def _make_months(self, connection: "psycopg.Connection[Any]") -> None:
