@@ -15,6 +15,7 @@ from penstock.engine.measure.findings import compile as rules
 from penstock.engine.measure.records import Timing, Variant
 from penstock.engine.measure.seen import GraphBreak
 from tests.engine import faults
+from tests.engine.clocks import Scripted
 from tests.engine.faults import code, found, look, mend, module, pipeline
 
 quick = partial(torch.compile, backend="eager")
@@ -298,30 +299,6 @@ def test_an_expression_in_a_branch_gets_where_and_not_a_conversion():
         GraphBreak(reason="r", where="a.py:1", line="if x.sum() > 0:", kind="branch"), tried=False
     )
     assert code(said) == "y = torch.where(condition, when_true, when_false)"
-
-
-class Scripted:
-    """A clock that a call moves: what is compiled is given one duration, what is eager another."""
-
-    clock = "wall"
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def mark(self) -> float:
-        return self.now_s
-
-    def wait(self) -> None:
-        pass
-
-    def between_ms(self, first: float, last: float) -> float:
-        return (last - first) * 1e3
-
-    def wall_s(self) -> float:
-        return self.now_s
-
-    def cpu_s(self) -> float | None:
-        return None
 
 
 class Own(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import structs
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
 from penstock.engine.lab.probes import guiding, watching
+from penstock.engine.lab.probes.parts import is_autoencoder
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
 from penstock.engine.measure.findings import guidance, layout, live, precision, quantised
 from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Quantised, Seen, Tiling
 from penstock.engine.workloads.pipeline import PipelineWorkload
-from tests.engine import faults
+from tests.engine import families, faults
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
 
 
@@ -341,19 +342,9 @@ def tiny_flux() -> FluxPipeline:
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
     ).eval()
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=32,
-        shift_factor=0.1,
-        scaling_factor=0.3,
-    ).eval()
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=vae,
+        vae=families.small_vae().eval(),
         text_encoder=None,
         tokenizer=None,
         text_encoder_2=None,
@@ -525,6 +516,6 @@ def test_findings_are_ranked_by_what_they_save_and_then_by_gravity(saves: list[f
 
 
 def test_an_autoencoder_is_known_by_its_methods():
-    assert isinstance(AutoencoderKL, type)
+    assert is_autoencoder(families.small_vae())
     seen = look(module(nn.Linear(2, 2), torch.randn(1, 2)))
     assert not seen.parts[0].autoencoder
