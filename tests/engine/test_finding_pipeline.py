@@ -15,7 +15,7 @@ from msgspec import structs
 from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
-from penstock.engine.lab.probes import guiding, watching
+from penstock.engine.lab.probes import guiding, parts, watching
 from penstock.engine.lab.probes.parts import is_autoencoder
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
@@ -23,6 +23,7 @@ from penstock.engine.measure.findings import guidance, layout, live, precision, 
 from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Quantised, Seen, Tiling
 from penstock.engine.workloads.pipeline import PipelineWorkload
 from tests.engine import families, faults
+from tests.engine.clocks import Scripted
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
 
 
@@ -184,6 +185,51 @@ def test_convolutions_that_are_not_channels_last(tiny_sdxl: Any):
     seen = look(workload)
     assert found(seen, "missing-channels-last") == []
     assert all(part.convs.contiguous == 0 for part in seen.parts)
+
+
+class Laid(nn.Module):
+    """Two convolutions; moves the clock by what their layout costs."""
+
+    def __init__(self, clock: Scripted, *, first_s: float, last_s: float) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3))
+        self.clock, self.first_s, self.last_s = clock, first_s, last_s
+
+    def forward(self, x: Tensor) -> Tensor:
+        laid = all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in self.convs)
+        self.clock.now_s += self.last_s if laid else self.first_s
+        return self.convs(x)
+
+
+@pytest.mark.parametrize(("last_s", "saves_ms"), [(30e-3, 10.0), (40e-3, None), (50e-3, None)])
+def test_both_layouts_are_timed_on_request_and_what_gains_nothing_is_no_fault(
+    last_s: float, saves_ms: float | None
+):
+    """Weights are the same storages as before, whatever was found."""
+    clock = Scripted()
+    root = Laid(clock, first_s=40e-3, last_s=last_s)
+    workload = module(root, torch.randn(1, 4, 8, 8))
+    before = [(weight.data_ptr(), weight.stride()) for weight in root.parameters()]
+    (said,) = found(look(workload, clock=clock), "missing-channels-last")
+    assert said.saves_ms is None
+    assert "not known before it is timed both ways" in said.evidence
+    told = found(look(workload, deep=True, clock=clock), "missing-channels-last")
+    assert [(weight.data_ptr(), weight.stride()) for weight in root.parameters()] == before
+    assert [one.saves_ms for one in told] == ([] if saves_ms is None else [pytest.approx(saves_ms)])
+    if told:
+        assert "40 ms as it is, 30 ms channels-last" in told[0].evidence
+
+
+def test_the_layout_of_an_autoencoder_is_timed_where_it_decodes(tiny_sdxl: Any):
+    """Its ``forward`` is never called."""
+    vae = tiny_sdxl.vae
+    decoding = Decodes(module(Decoding(vae), torch.randn(1, 4, 8, 8)))
+    before = parts.channels_first(vae, [])
+    seen = look(decoding, deep=True)
+    tried = seen.parts[0].channels_last
+    assert tried is not None
+    assert tried.times == 1
+    assert len(before) == seen.parts[0].convs.contiguous == len(parts.channels_first(vae, []))
 
 
 def test_layout_of_what_is_no_fault():

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from penstock.engine.kernels import geglu
 from penstock.engine.lab.compare import Ports, Side
-from penstock.engine.lab.probes import compiling, parts
+from penstock.engine.lab.probes import compiling, cures, parts
 from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.records import KernelRow, Timing
 from penstock.engine.workloads import outputs
@@ -157,18 +157,7 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
 
 def _compiled_call(module: nn.Module, device: str) -> Place:
     call: Any = cast("Any", module)._call_impl  # noqa: SLF001 - as nn.Module.compile does
-    return module, _CALL, _compiled(_followed(call) if parts.built_in(module) else call, device)
-
-
-def _followed(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The call from a frame of ours. Dynamo skips frames of torch.nn, so that a ``Sequential``'s own call would compile nothing
-    (torch 2.13), but follows calls into them. Only for those: Dynamo caches by code, which all these wrappers share.
-    """
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return call(*args, **kwargs)
-
-    return run
+    return module, _CALL, _compiled(cures.followed(call) if parts.built_in(module) else call, device)
 
 
 def _compiled(call: Any, device: str) -> Any:
