@@ -22,6 +22,8 @@ from penstock.base.errors import (
     PenstockError,
     Unauthenticated,
 )
+from penstock.dialects import CALLERS
+from penstock.gateway.heads import also_named
 from penstock.gateway.house import House
 from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
@@ -34,8 +36,9 @@ from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.app import App
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
-from penstock.server.respond import patience
+from penstock.server.respond import patience, status_of
 from penstock.server.routes import caller_of
+from penstock.wire.ports import CallerDialect
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[str], Awaitable[Sequence[str]]]
@@ -72,17 +75,25 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     )
 
 
+def shape_of(request: Request) -> CallerDialect:
+    """Whose shape the caller reads: its path says it, and of the paths that vendors share, its headers."""
+    if "anthropic-version" in request.headers:
+        return CALLERS["anthropic"]
+    return caller_of(request.scope["raw_path"])
+
+
 def _json(value: Any, status: int = 200) -> Response:
     return Response(_encode(value), status_code=status, media_type="application/json")
 
 
 def _error(request: Request, error: PenstockError) -> Response:
     request_id = request.scope.get("penstock.request_id", "")
-    body = caller_of(request.scope["raw_path"]).write_error(error, request_id)
+    caller = shape_of(request)
+    body = caller.write_error(error, request_id)
     if isinstance(error, BadEntries | BadFields):
         body = _encode({**msgspec.json.decode(body), "faults": error.faults})
-    answer = Response(body, status_code=error.status, media_type="application/json")
-    for name, value in patience(error):
+    answer = Response(body, status_code=status_of(error, caller), media_type="application/json")
+    for name, value in [*patience(error), *also_named(caller.name, request_id)]:
         answer.headers[name.decode()] = value.decode()
     return answer
 

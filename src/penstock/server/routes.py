@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
+from penstock.dialects.anthropic import anthropic_caller
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -51,11 +52,19 @@ def always(caller: CallerDialect) -> Maker:
     return lambda _asked: caller
 
 
-ROUTES: list[tuple[re.Pattern[bytes], Maker]] = []
+def _messages(asked: Asked) -> CallerDialect:
+    """Anthropic's callers say their API version, and what beta features they want, in headers."""
+    return anthropic_caller(asked.told.get(b"anthropic-version", b""), asked.told.get(b"anthropic-beta", b""))
+
+
+ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
+]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+    (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""
 

@@ -21,6 +21,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.models import Target
+from penstock.base.operations import Operation
 from penstock.dialects.anthropic import counting
 from penstock.dialects.anthropic.envelope import MessagesAsk, read_envelope
 from penstock.dialects.anthropic.errors import read_error
@@ -84,10 +85,8 @@ class AnthropicCaller:
 
     name = "anthropic"
     family = "anthropic"
-    operation = "chat"
+    operation: Operation = "chat"
     heartbeat = PING
-    request_id_header = b"request-id"
-    """Where its SDK looks for the request's id."""
 
     def __init__(self, version: str = "", betas: str = "", *, counting: bool = False) -> None:
         self._version = version

@@ -98,6 +98,8 @@ class Blocks:
                 return b""  # blanks after arguments that are whole
             case MediaMade():
                 return self._show(event)
+            case _:
+                return b""  # of other operations
 
     def end(self) -> bytes:
         """No more content: what waits comes now, whole or not."""
@@ -116,7 +118,7 @@ class Blocks:
 
     def _show(self, made: MediaMade) -> bytes:
         """A model's picture has no block in this format: it is a link in the text. A sound is not sent."""
-        if made.kind != "image":
+        if made.kind != "image" or made.partial >= 0:
             return b""
         return self._say(f"![image]({made.url or f'data:{made.mime};base64,{made.data}'})")
 

@@ -48,20 +48,17 @@ class _Seen:
     """What both relays learn of a reply: the attributes of wire.ports.Relay."""
 
     content_type = b""
-    usage: Usage | None
-    stopped: str | None
-    mould: Mould | None
 
     def __init__(self) -> None:
         self.content_seen = False
         self.content_bytes = 0
-        self.usage = None
-        self.stopped = None
+        self.usage: Usage | None = None
+        self.stopped: str | None = None
         self.native_stop = ""
         self.model = ""
         self.upstream_id = ""
         self.finished = False
-        self.mould = None
+        self.mould: Mould | None = None
 
     def __repr__(self) -> str:
         """Without what it holds of the reply: people's words."""
@@ -71,6 +68,10 @@ class _Seen:
         """Content."""
         self.content_seen = True
         self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+    def bill(self, usage: Usage) -> None:
+        """The figures so far."""
+        self.usage = usage
 
     def stop(self, native: str) -> None:
         """The model's reason. One that we do not know is an end all the same."""
@@ -200,7 +201,7 @@ class StreamRelay(_Seen):
     def _bill(self, usage: UsageField | None) -> None:
         if usage is not None:
             self._field = merged(self._field, usage)
-            self.usage = normal(self._field, "stream")
+            self.bill(normal(self._field, "stream"))
 
 
 class WholeRelay(_Seen):
@@ -235,7 +236,7 @@ class WholeRelay(_Seen):
             case ToolArgs(json=fragment):
                 self.say(fragment)
             case UsageSeen(usage=usage):
-                self.usage = usage
+                self.bill(usage)
             case Stopped(native=native):
                 self.stop(native)
             case Started(model=model, id=reply_id):
