@@ -100,7 +100,9 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
     for name in _PLAIN:
         value = getattr(request, name)
         if value is not None and name == "top_k" and is_openai_own(target):
-            adjusted.append("top_k-dropped")  # OpenAI refuses the field, which many who speak its dialect take
+            adjusted.append(
+                "top_k-dropped"
+            )  # OpenAI refuses the field, which many who speak its dialect take
         elif value is not None:
             body[name] = value
     if request.stop:
