@@ -28,6 +28,7 @@ from penstock.base.usage import Usage
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.anthropic.carried import read_carried
 from penstock.wire.ports import Relay
+from penstock.wire.sse import sse
 from tests.dialects import harness
 from tests.dialects import messages_kit as kit
 from tests.dialects.messages_kit import HELLO, ask_of
@@ -336,3 +337,79 @@ def test_a_relay_shows_no_words() -> None:
     one = relay()
     through(one, [case.reply])
     assert repr(one) == f"<StreamRelay {one.upstream_id}>"
+
+
+# What goes past the relay.
+
+
+def delta(text: str, kind: str = "text", index: int = 0, **more: Any) -> bytes:
+    body = {
+        "type": "content_block_delta",
+        "index": index,
+        "delta": {"type": f"{kind}_delta", kind: text, **more},
+    }
+    return sse(json.dumps(body, ensure_ascii=False).encode(), b"content_block_delta")
+
+
+BEGUN = sse(
+    b'{"type":"message_start","message":{"id":"msg_1","model":"claude","content":[]}}', b"message_start"
+) + sse(
+    b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+    b"content_block_start",
+)
+
+
+@given(st.text(min_size=1, max_size=8), st.text(max_size=8), st.sampled_from(["text", "thinking"]))
+def test_an_event_like_the_last_says_its_text_and_nothing_else(first: str, second: str, kind: str) -> None:
+    """What the mould surrounds may pass: read, it would have counted the same."""
+    one = relay()
+    one.feed(BEGUN)
+    one.feed(delta(first, kind))
+    mould = one.mould
+    if not (first.isprintable() and '"' not in first and "\\" not in first):
+        return
+    assert mould is not None
+    following = delta(second, kind)
+    assert mould.surrounds(following)
+    words = following.removeprefix(mould.opening).removesuffix(mould.closing)
+    before = one.content_bytes
+    if second.isprintable() and '"' not in second and "\\" not in second:
+        assert words == second.encode()
+        mould.passed_bytes += len(words)
+    else:
+        one.feed(following)
+    assert one.content_bytes == before + len(second.encode())
+    one.feed(sse(b'{"type":"content_block_stop","index":0}', b"content_block_stop"))
+    one.feed(delta("elsewhere", kind, index=1))
+    assert one.content_bytes == before + len(second.encode()) + len("elsewhere")
+    assert one.mould is not None
+    assert not one.mould.surrounds(following)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        delta("a", "partial_json"),
+        delta("a", citation="b"),
+        delta("a", thinking="b"),
+        delta("a").replace(b"event: content_block_delta\n", b""),
+        delta('say "a"'),
+    ],
+)
+def test_an_event_that_says_more_is_no_mould(odd: bytes) -> None:
+    """Or other things than its text, or nothing that can be told from its bytes."""
+    one = relay()
+    one.feed(BEGUN)
+    one.feed(odd)
+    assert one.mould is None or not one.mould.surrounds(delta("other"))
+
+
+def test_nothing_passes_while_bytes_are_held_back() -> None:
+    one = relay()
+    one.feed(BEGUN)
+    one.feed(delta("a"))
+    assert one.mould is not None
+    one.feed(delta("b")[:20])
+    assert one.mould is None
+    one.feed(delta("b")[20:])
+    assert one.mould is not None
