@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex"]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""

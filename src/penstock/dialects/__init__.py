@@ -8,6 +8,7 @@ from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.gemini import GEMINI, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_responses import RESPONSES
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
@@ -15,6 +16,7 @@ CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
     "openai": OPENAI,
+    "responses": RESPONSES,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,

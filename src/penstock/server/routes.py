@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
+from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -51,7 +52,9 @@ def always(caller: CallerDialect) -> Maker:
     return lambda _asked: caller
 
 
-ROUTES: list[tuple[re.Pattern[bytes], Maker]] = []
+ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(rb"(?:%b|/api/v1)/responses" % OPENAI_PREFIX), lambda _asked: ResponsesCaller()),
+]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [

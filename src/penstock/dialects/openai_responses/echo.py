@@ -51,8 +51,10 @@ def _or(fields: dict[str, Raw], name: str, default: Any) -> Any:
 
 
 def _object(fields: dict[str, Raw], name: str) -> dict[str, Any]:
-    found = _or(fields, name, {})
-    return found if isinstance(found, dict) else {}
+    raw = fields.get(name)
+    if raw is None or bytes(raw) == b"null":
+        return {}
+    return msgspec.json.decode(raw, type=dict[str, Any])
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from penstock.base.errors import BadRequest
 from penstock.dialects.openai_chat import OPENAI
 from penstock.dialects.openai_chat.envelope import IMAGE_BYTES
 from penstock.dialects.openai_responses.shapes import NONE, Item, Part, ToolDef
+from penstock.wire.unreadable import unreadable
 
 NAME = "responses"
 GATEWAY_FIELDS = ("models", "fallbacks", "provider", "route", "transforms", "plugins", "usage", "penstock")
@@ -102,7 +103,7 @@ def read_envelope(body: bytes) -> ResponsesAsk:
     size = len(envelope.input)
     if not size and not envelope.prompt:
         raise BadRequest(
-            "The field input is missing.", param="input", hint='Send a string, or a list of items.'
+            "The field input is missing.", param="input", hint="Send a string, or a list of items."
         )
     if first_byte(envelope.input) not in (b"", b'"', b"["):
         raise BadRequest("The field input is neither a string nor a list.", param="input")

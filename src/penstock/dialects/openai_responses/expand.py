@@ -25,7 +25,6 @@ from penstock.base.chat import (
     ToolResult,
 )
 from penstock.base.errors import BadRequest
-from penstock.wire.unreadable import unreadable
 from penstock.dialects.openai_responses.envelope import GATEWAY_FIELDS, ResponsesAsk, items_of
 from penstock.dialects.openai_responses.proof import unseal
 from penstock.dialects.openai_responses.shapes import (
@@ -36,6 +35,7 @@ from penstock.dialects.openai_responses.shapes import (
     kind_of,
 )
 from penstock.dialects.openai_responses.shapes import Part as WirePart
+from penstock.wire.unreadable import unreadable
 
 INPUT = "input"
 CUSTOM_SCHEMA: dict[str, Any] = {
@@ -105,7 +105,9 @@ def expand(ask: ResponsesAsk) -> ChatRequest:
     if body.instructions:
         messages.insert(0, Message("system", (Text(body.instructions),)))
     if not messages:
-        raise BadRequest("The field input is empty.", param="input", hint="Send a string, or a list of items.")
+        raise BadRequest(
+            "The field input is empty.", param="input", hint="Send a string, or a list of items."
+        )
     extras = {name: found for name, found in (("openai", shared), ("responses", own)) if found}
     return ChatRequest(
         model=ask.model,
@@ -360,7 +362,9 @@ def _tool_choice(choice: str | ChosenTool | None, own: dict[str, Any]) -> ToolCh
     if isinstance(choice, str):
         if choice not in ("auto", "none", "required"):
             raise BadRequest(
-                f"The tool_choice {choice!r} is not known.", param="tool_choice", hint="Send auto, none or required."
+                f"The tool_choice {choice!r} is not known.",
+                param="tool_choice",
+                hint="Send auto, none or required.",
             )
         return ToolChoice(choice)
     if choice.type in ("function", "custom") and choice.name:

@@ -57,9 +57,7 @@ def unseal(item: Item) -> list[Thinking]:
         except (ValueError, msgspec.DecodeError):
             return [Thinking(text)] if text else []
         return [
-            Thinking(
-                sealed.text or text, sealed.signature, sealed.format, sealed.redacted, sealed.tool_id
-            )
+            Thinking(sealed.text or text, sealed.signature, sealed.format, sealed.redacted, sealed.tool_id)
         ]
     if encrypted:
         # Two blocks, as the alphabet tells them: what may be shown, and the state that goes back with the item's id.

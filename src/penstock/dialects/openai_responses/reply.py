@@ -47,7 +47,6 @@ from penstock.dialects.openai_responses.shapes import Item, kind_of
 from penstock.wire.sse import SseEvent, SseReader
 
 
-
 class _Call(Struct):
     """A tool call in the making: how far its arguments have come."""
 

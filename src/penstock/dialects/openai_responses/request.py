@@ -38,7 +38,14 @@ _THINKS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 _PLAIN = ("temperature", "top_p", "user", "service_tier")
 _UNKNOWN = ("seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "top_k")
 _TAKEN = frozenset(
-    {"metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "moderation"}
+    {
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "moderation",
+    }
 )
 """Extras of OpenAI's chat that have the same name here."""
 
@@ -67,7 +74,11 @@ def _no(code: str, reason: str, param: str) -> Rejected:
 def write_request(request: ChatRequest, target: Target, credential: str) -> WireRequest:
     """The call to ``target``."""
     adjusted: list[str] = []
-    body: dict[str, Any] = {"model": target.model, "input": _Input(adjusted).of(request.messages), "store": False}
+    body: dict[str, Any] = {
+        "model": target.model,
+        "input": _Input(adjusted).of(request.messages),
+        "store": False,
+    }
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
         if request.parallel_tool_calls is not None:
@@ -152,7 +163,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
     wire: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description:
         wire["description"] = tool.description
-    wire["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    wire["parameters"] = (
+        tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    )
     # Absent means true here, and false in chat: said, so that a schema which is not strict is not refused.
     wire["strict"] = tool.strict is True
     return wire

@@ -105,7 +105,14 @@ class TextField(Struct, gc=False):
 
 
 READ = frozenset(
-    {"message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning"}
+    {
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+    }
 )
 """Item types that the neutral form has words for."""
 
