@@ -13,6 +13,7 @@ Rules
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from penstock.base.errors import BadRequest, CallerGone, NotFound, OurFault, PenstockError
@@ -138,6 +139,19 @@ class ResponseCall(ChatCall):
         await self.house.keeper.put(
             KIND, name, owner, meta=meta, body=body, expires_ms=self.facts.at_ms + KEPT_MS
         )
+
+
+def call_of(
+    house: House,
+    inbound: Inbound,
+    reply: Reply,
+    facts: CallFacts,
+    tell: Callable[[str, PenstockError], None],
+) -> ChatCall:
+    """The call that is asked for; ``tell`` is the operator's log of failures."""
+    if isinstance(inbound.caller, ResponsesCaller):
+        return ResponseCall(house, inbound, reply, facts, partial(tell, "response.unkept"))
+    return ChatCall(house, inbound, reply, facts)
 
 
 def _not_found(asked: str, missing: str) -> BadRequest:

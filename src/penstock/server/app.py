@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
-from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.gateway.call import ChatCall
-from penstock.gateway.conversation import ResponseCall
+from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
@@ -205,12 +204,6 @@ class App:
         error = MethodNotAllowed("This path takes POST.", hint="Send the chat request as a POST body.")
         respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
 
-    def _call(self, inbound: Inbound, reply: Reply, facts: CallFacts) -> ChatCall:
-        if isinstance(inbound.caller, ResponsesCaller):
-            unkept = partial(self.log.failure, "response.unkept", request_id=facts.request_id)
-            return ResponseCall(self.house, inbound, reply, facts, unkept)
-        return ChatCall(self.house, inbound, reply, facts)
-
     async def _page(self, request: Request, reply: HttpReply, request_id: str) -> None:
         if self.pages is None:
             raise NotFound("There is no such path.")
@@ -231,7 +224,7 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
-                call = self._call(inbound, reply, facts)
+                call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:
             if call is not None:

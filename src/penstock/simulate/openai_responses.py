@@ -99,10 +99,10 @@ class _Events:
     def __init__(self) -> None:
         self._next = 0
 
-    def say(self, name: str, **facts: Any) -> bytes:
-        event = {"type": name, "sequence_number": self._next, **facts}
+    def say(self, kind: str, /, **facts: Any) -> bytes:
+        event = {"type": kind, "sequence_number": self._next, **facts}
         self._next += 1
-        return _frame(name, event)
+        return _frame(kind, event)
 
 
 def _id(call: Call) -> str:

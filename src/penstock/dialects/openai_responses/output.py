@@ -101,9 +101,9 @@ class Output:
     def shown(self) -> list[dict[str, Any]]:
         """The items as they stand, what is still open included."""
         if self._message is not None:
-            self._fill(self._message)
+            _fill(self._message)
         if self._reasoning is not None:
-            self._settle(self._reasoning)
+            _settle(self._reasoning, summary=self._summary)
         for call in self._calls.values():
             name = "input" if call.custom else "arguments"
             call.item[name] = _input_of(call.pieces) if call.custom else "".join(call.pieces)
@@ -134,35 +134,27 @@ class Output:
             self._end_part(message)
             self._begin_part(message, kind)
         message.texts.append(text)
-        facts = self._at(message, delta=text)
+        facts = _at(message, delta=text)
         if kind == "output_text":
             facts["logprobs"] = []
         self._tell(f"response.{kind}.delta", facts)
 
-    def _at(self, message: _Message, **more: Any) -> dict[str, Any]:
-        at = {"item_id": message.item["id"], "output_index": message.place}
-        return {**at, "content_index": len(message.item["content"]) - 1, **more}
-
     def _begin_part(self, message: _Message, kind: str) -> None:
         message.kind, message.texts = kind, []
         message.item["content"].append(_part(kind, ""))
-        self._tell("response.content_part.added", self._at(message, part=_part(kind, "")))
-
-    def _fill(self, message: _Message) -> None:
-        if message.kind:
-            message.item["content"][-1] = _part(message.kind, "".join(message.texts))
+        self._tell("response.content_part.added", _at(message, part=_part(kind, "")))
 
     def _end_part(self, message: _Message) -> None:
         if not message.kind:
             return
-        self._fill(message)
+        _fill(message)
         part = message.item["content"][-1]
         if message.kind == "output_text":
-            done = self._at(message, text=part["text"], logprobs=list[Any]())
+            done = _at(message, text=part["text"], logprobs=list[Any]())
         else:
-            done = self._at(message, refusal=part["refusal"])
+            done = _at(message, refusal=part["refusal"])
         self._tell(f"response.{message.kind}.done", done)
-        self._tell("response.content_part.done", self._at(message, part=part))
+        self._tell("response.content_part.done", _at(message, part=part))
 
     def _end_message(self, status: str) -> None:
         message, self._message = self._message, None
@@ -186,7 +178,7 @@ class Output:
         if event.text:
             self._muse(reasoning, event.text)
         if proves:
-            self._settle(reasoning)
+            _settle(reasoning, summary=self._summary)
             whole = ThinkingDelta(
                 "".join(reasoning.texts), event.signature, event.format, event.redacted, event.tool_id
             )
@@ -218,20 +210,11 @@ class Output:
         else:
             self._tell("response.reasoning_text.delta", {**at, "content_index": 0, "delta": text})
 
-    def _settle(self, reasoning: _Reasoning) -> None:
-        text = "".join(reasoning.texts)
-        if not text:
-            return
-        if self._summary:
-            reasoning.item["summary"] = [{"type": "summary_text", "text": text}]
-        else:
-            reasoning.item["content"] = [{"type": "reasoning_text", "text": text}]
-
     def _end_reasoning(self, status: str) -> None:
         reasoning, self._reasoning = self._reasoning, None
         if reasoning is None:
             return
-        self._settle(reasoning)
+        _settle(reasoning, summary=self._summary)
         text = "".join(reasoning.texts)
         at = {"item_id": reasoning.item["id"], "output_index": reasoning.place}
         if text and self._summary:
@@ -309,6 +292,26 @@ class Output:
             item["output_format"] = subtype
         self._tell("response.image_generation_call.completed", at)
         self._close(place)
+
+
+def _at(message: _Message, **more: Any) -> dict[str, Any]:
+    at = {"item_id": message.item["id"], "output_index": message.place}
+    return {**at, "content_index": len(message.item["content"]) - 1, **more}
+
+
+def _fill(message: _Message) -> None:
+    if message.kind:
+        message.item["content"][-1] = _part(message.kind, "".join(message.texts))
+
+
+def _settle(reasoning: _Reasoning, *, summary: bool) -> None:
+    text = "".join(reasoning.texts)
+    if not text:
+        return
+    if summary:
+        reasoning.item["summary"] = [{"type": "summary_text", "text": text}]
+    else:
+        reasoning.item["content"] = [{"type": "reasoning_text", "text": text}]
 
 
 def _part(kind: str, text: str) -> dict[str, Any]:
