@@ -189,6 +189,7 @@ def api_paths() -> dict[str, list[str]]:
     """``METHOD /v1/path`` -> every path under which it is served, from the routes themselves."""
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
+        "POST /v1/responses": [f"{prefix}/responses" for prefix in PREFIXES],
     }
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
     for route in cast("list[Route]", pages.routes):

@@ -6,12 +6,17 @@ literal: a new dialect is one file and one line.
 
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC
-from penstock.dialects.gemini import GEMINI, VERTEX
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
-from penstock.dialects.openai_responses import RESPONSES
+from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
-CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
+CALLERS: dict[str, CallerDialect] = {
+    "openai": OPENAI,
+    "openrouter": OPENROUTER,
+    "gemini": GEMINI_CALLER,
+    "responses": ResponsesCaller(),
+}
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {

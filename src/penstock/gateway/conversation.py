@@ -166,7 +166,7 @@ def _not_found(asked: str, missing: str) -> BadRequest:
 
 def no_response(name: str) -> NotFound:
     """The 404 for a response that is not this key's, in OpenAI's words."""
-    return NotFound(f"Response with id {name!r} not found.", code="response_not_found")
+    return NotFound(f"Response with id {name!r} not found.")
 
 
 class HeldReply:
