@@ -17,7 +17,12 @@ WEATHER: Any = {
     "strict": False,
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-NOW: Any = {"type": "function", "name": "now", "strict": False, "parameters": {"type": "object", "properties": {}}}
+NOW: Any = {
+    "type": "function",
+    "name": "now",
+    "strict": False,
+    "parameters": {"type": "object", "properties": {}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,11 @@ def test_a_stream_accumulates_to_the_whole(client: openai.OpenAI) -> None:
         final = stream.get_final_response()
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert final.output_text == whole.output_text
-    assert [item.type for item in final.output] == [item.type for item in whole.output] == ["reasoning", "message"]
+    assert (
+        [item.type for item in final.output]
+        == [item.type for item in whole.output]
+        == ["reasoning", "message"]
+    )
 
 
 def test_two_calls_and_their_answers(client: openai.OpenAI) -> None:

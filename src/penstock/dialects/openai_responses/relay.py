@@ -102,6 +102,8 @@ class StreamRelay(_Reading):
     _begun: bool = False
     _page: Page | None = None
     _failed: UpstreamError | None = None
+    _spoken: set[int] = field(default_factory=set[int])
+    """Items of which deltas have come."""
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -154,6 +156,7 @@ class StreamRelay(_Reading):
             self.ask.sequence = happening.sequence_number
         if isinstance(happening.delta, str):
             self._say(happening.delta)
+            self._spoken.add(happening.output_index or 0)
         elif present(happening.item):
             self._see_item(happening, kind)
         elif present(happening.response):
@@ -168,8 +171,8 @@ class StreamRelay(_Reading):
         if kind == "response.output_item.added" and kind_of(item) in _CALLS:
             self.content_seen = self._calls = True
             self._say(item.name or "")
-        elif kind == "response.output_item.done" and item.result:
-            self.content_seen = True
+        elif kind == "response.output_item.done" and (happening.output_index or 0) not in self._spoken:
+            self._item(item)
 
     def _see_response(self, raw: Raw, kind: str) -> None:
         whole = read_response(raw)

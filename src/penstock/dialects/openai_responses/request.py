@@ -33,6 +33,8 @@ from penstock.dialects.openai_responses.proof import FORMAT
 from penstock.wire.http import WireRequest
 
 PATH = b"/responses"
+LEAST_CAP = 16
+"""A lower ``max_output_tokens`` is refused (openai-openapi 2.3.0)."""
 # o-series, gpt-5 and later think; others refuse to encrypt what they have not got (reference wire.md, 4.1).
 _THINKS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 _PLAIN = ("temperature", "top_p", "user", "service_tier")
@@ -86,7 +88,9 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
     if request.tool_choice is not None:
         body["tool_choice"] = _tool_choice(request.tool_choice)
     if request.max_tokens is not None:
-        body["max_output_tokens"] = request.max_tokens
+        body["max_output_tokens"] = max(request.max_tokens, LEAST_CAP)
+        if request.max_tokens < LEAST_CAP:
+            adjusted.append("max_tokens-approximated")
     for name in _PLAIN:
         value = getattr(request, name)
         if value is not None:
