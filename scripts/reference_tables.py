@@ -74,7 +74,18 @@ API_PATHS: dict[str, str] = {
         "(`desc` or `asc`), `after` (an item's id)."
     ),
     "POST /v1/responses/{id}/cancel": "400: what is kept is over.",
-    "GET /v1/models": "What the presented key may call: routes, aliases, then the known chat models of each configured provider.",
+    "POST /v1/messages": (
+        "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
+        "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."
+    ),
+    "POST /v1/messages/count_tokens": (
+        "The tokens of a prompt in Anthropic's words. `x-penstock-counted-by` says whether the provider counted (Anthropic, "
+        "Gemini) or it is our estimate."
+    ),
+    "GET /v1/models": (
+        "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
+        "Anthropic's shape, by pages, where `anthropic-version` is sent."
+    ),
     "GET /v1/models/{model:path}": "One of them.",
     "GET /v1/generation": (
         "`?id=`: one call's record in OpenRouter's shape. The id is the reply's `x-request-id` or its body's `id`; only "

@@ -5,7 +5,7 @@ literal: a new dialect is one file and one line.
 """
 
 from penstock.base.operations import Operation
-from penstock.dialects.anthropic import ANTHROPIC
+from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
@@ -16,6 +16,7 @@ CALLERS: dict[str, CallerDialect] = {
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
     "responses": ResponsesCaller(),
+    "anthropic": anthropic_caller(),
 }
 """Spoken by who calls us."""
 

@@ -31,11 +31,20 @@ _decode_id = msgspec.json.Decoder(_Id).decode
 
 
 class ResponsesPages:
-    """GET, DELETE and cancel of kept responses. ``house`` is the one in force; ``principal`` says who asks."""
+    """GET, DELETE and cancel of kept responses. ``house`` is the one in force; ``principal`` says who asks.
 
-    def __init__(self, house: Callable[[], House], principal: Callable[[Request], Principal]) -> None:
+    ``spender`` says it where something is changed: no web page from elsewhere.
+    """
+
+    def __init__(
+        self,
+        house: Callable[[], House],
+        principal: Callable[[Request], Principal],
+        spender: Callable[[Request], Principal],
+    ) -> None:
         self._house = house
         self._principal = principal
+        self._spender = spender
 
     def routes(self) -> list[Route]:
         """Below every prefix that OpenAI's clients use."""
@@ -63,7 +72,7 @@ class ResponsesPages:
 
     async def delete(self, request: Request) -> Response:
         """Gone, with its input; what was said after it has no beginning any more."""
-        name, owner = request.path_params["id"], self._principal(request).name
+        name, owner = request.path_params["id"], self._spender(request).name
         if not await self._house().keeper.delete(KIND, name, owner):
             raise no_response(name)
         return _json({"id": name, "object": "response", "deleted": True})
