@@ -613,3 +613,52 @@ def test_no_comment_keeps_a_stream_alive(tmp_path: Any) -> None:
         )
         assert answer.status == 200
         assert all(line.startswith(b"data: ") for line in answer.body.split(b"\r\n") if line)
+
+
+# Counting, models.
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_tokens_are_counted_by_the_provider_where_it_can(
+    gateway: Gateway, either_mode: genai.Client, door: str
+) -> None:
+    """Google's and Anthropic's own count; our estimate for the rest, and the head says which."""
+    words = "how many tokens are these words " * 4
+    counted = either_mode.models.count_tokens(model=DOORS[door], contents=words)
+    assert counted.total_tokens
+    assert counted.sdk_http_response is not None
+    by = (counted.sdk_http_response.headers or {})["x-penstock-counted-by"]
+    assert by == ("estimate" if door == "openai" else "provider")
+    if door != "openai":
+        assert "hello" not in gateway.sim.requests[-1].body.decode()
+        assert "how many tokens" in gateway.sim.requests[-1].body.decode()
+
+
+def test_a_whole_request_is_counted_too(gateway: Gateway, client: genai.Client) -> None:
+    """``generateContentRequest``: with its instruction and tools."""
+    path = f"/v1beta/models/{DOORS['gemini']}:countTokens"
+    inner = {
+        "contents": [{"parts": [{"text": "hi there"}]}],
+        "system_instruction": {"parts": [{"text": "be brief"}]},
+    }
+    bare = gateway.post({"contents": inner["contents"]}, path, {"x-goog-api-key": KEY}).json()
+    whole = gateway.post({"generateContentRequest": inner}, path, {"x-goog-api-key": KEY}).json()
+    assert whole["totalTokens"] > bare["totalTokens"]
+
+
+def test_models_are_listed_for_googles_clients(gateway: Gateway, client: genai.Client) -> None:
+    """In pages; one by its name; in Vertex mode, too. OpenAI's clients keep their list."""
+    names = {model.name for model in client.models.list(config={"page_size": 7})}
+    assert {f"models/{name}" for name in ("openai/gpt-4o-mini", "gemini/gemini-2.5-flash")} <= names
+    one = client.models.get(model="gemini/gemini-2.5-flash")
+    assert one.name == "models/gemini/gemini-2.5-flash"
+    assert one.input_token_limit
+    with pytest.raises(errors.ClientError) as caught:
+        client.models.get(model="openai/none")
+    assert (caught.value.code, caught.value.status) == (404, "NOT_FOUND")
+    made = vertex(gateway)
+    listed = {model.name for model in made.models.list(config={"page_size": 500})}
+    assert "publishers/google/models/openai/gpt-4o-mini" in listed
+    made.close()
+    plain = gateway.get("/v1/models", {"authorization": f"Bearer {KEY}"}).json()
+    assert plain["object"] == "list"

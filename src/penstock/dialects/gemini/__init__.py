@@ -11,19 +11,16 @@ To providers: ``models`` (what a name tells), ``thinking`` (budget or level), ``
 
 from typing import cast
 
-import msgspec
-from msgspec import Raw, Struct, field
-
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
-from penstock.base.errors import UpstreamError, UpstreamMalformed
+from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.dialects.gemini import counting, errors
 from penstock.dialects.gemini import request as outgoing
 from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, GeminiCount, model_of
 from penstock.dialects.gemini.embed import EmbedVerb, GeminiEmbed
 from penstock.dialects.gemini.envelope import Framing, GeminiAsk
-from penstock.dialects.gemini.forward import count_body, splice_request
+from penstock.dialects.gemini.forward import splice_request
 from penstock.dialects.gemini.relay import StreamRelay, WholeRelay
 from penstock.dialects.gemini.reply import GeminiReader
 from penstock.wire.http import Headers, WireRequest
@@ -42,14 +39,6 @@ __all__ = [
     "model_of",
     "vertex_base_url",
 ]
-
-
-class _Counted(Struct):
-    tokens: int = field(name="totalTokens", default=0)
-
-
-_COUNTED = msgspec.json.Decoder(_Counted)
-_FIELDS = msgspec.json.Decoder(dict[str, Raw])
 
 
 def vertex_base_url(location: str) -> str:
@@ -98,25 +87,6 @@ class Gemini:
     def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
         """The caller's bytes with the few edits that are ours. Raises BadRequest for a repeated key."""
         return splice_request(cast("GeminiAsk", ask), target, credential, self._vertex)
-
-    def count_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
-        """The question how many tokens this request would be: free of charge."""
-        wire = self.write_request(request, target, credential)
-        fields = _FIELDS.decode(wire.body)
-        return WireRequest(
-            b"POST",
-            outgoing.path_of(target, self._vertex, "countTokens"),
-            wire.headers,
-            count_body(fields, target, self._vertex),
-            wire.adjusted,
-        )
-
-    def read_count(self, body: bytes) -> int:
-        """The tokens. Raises UpstreamMalformed."""
-        try:
-            return _COUNTED.decode(body).tokens
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UpstreamMalformed(f"{self._label}'s count is not readable: {error}") from error
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """Forwards the provider's bytes and reads usage beside them."""

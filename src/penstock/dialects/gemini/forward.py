@@ -18,11 +18,12 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
 from penstock.base.models import Target
 from penstock.dialects.gemini import thinking
+from penstock.dialects.gemini.counting import count_body
 from penstock.dialects.gemini.envelope import GeminiAsk
 from penstock.dialects.gemini.fields import camel, elements, first, is_null, members
 from penstock.dialects.gemini.history import DUMMY_SIGNATURE
 from penstock.dialects.gemini.marks import PREFIX
-from penstock.dialects.gemini.models import bare_name, rules
+from penstock.dialects.gemini.models import rules
 from penstock.dialects.gemini.request import path_of, request_headers
 from penstock.wire.http import WireRequest
 from penstock.wire.splice import Span, edit, spans
@@ -43,8 +44,6 @@ _CONFIG = {
     "frequency_penalty": "frequencyPenalty",
 }
 _REASONING = ("reasoning", "reasoning_effort", "include_reasoning")
-_COUNTED = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
-_NOT_COUNTED = frozenset({"store", "serviceTier", "model"})
 _IGNORED = frozenset({"model", "messages", "stream", "stream_options"})
 
 
@@ -78,7 +77,7 @@ def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool
     out = edit(body, found, replace=replace, remove=remove, add=add)
     verb = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
     if ask.counting:
-        verb, out = "countTokens", count_body(dict(members(json.decode(out, type=Raw), "")), target, vertex)
+        verb, out = "countTokens", count_body(members(json.decode(out, type=Raw), ""), target, vertex)
     return WireRequest(
         b"POST",
         path_of(target, vertex, verb),
@@ -86,14 +85,6 @@ def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool
         out,
         tuple(dict.fromkeys(adjusted)),
     )
-
-
-def count_body(fields: dict[str, Any], target: Target, vertex: bool) -> bytes:
-    """``countTokens`` for a ``generateContent`` body: AI Studio counts the whole request, Vertex some of its fields."""
-    if vertex:
-        return _encode({name: value for name, value in fields.items() if name in _COUNTED})
-    kept = {name: value for name, value in fields.items() if name not in _NOT_COUNTED}
-    return _encode({"generateContentRequest": {"model": f"models/{bare_name(target.model)}", **kept}})
 
 
 def _value(body: bytes, found: dict[str, Span], name: str) -> bytes:
