@@ -490,23 +490,31 @@ def test_a_json_schema_goes_on_as_it_is(gateway: Gateway, client: genai.Client) 
 
 def test_what_only_google_has_is_said_where_another_answers(gateway: Gateway, client: genai.Client) -> None:
     """In ``x-penstock-adjusted``; and at Google's other door it arrives."""
-    config = types.GenerateContentConfig(
-        tools=[types.Tool(google_search=types.GoogleSearch())],
-        safety_settings=[
-            types.SafetySetting(
-                category=types.HarmCategory.HARM_CATEGORY_HARASSMENT,
-                threshold=types.HarmBlockThreshold.BLOCK_NONE,
-            )
-        ],
-    )
+    harmless = [
+        types.SafetySetting(
+            category=types.HarmCategory.HARM_CATEGORY_HARASSMENT,
+            threshold=types.HarmBlockThreshold.BLOCK_NONE,
+        )
+    ]
+    config = types.GenerateContentConfig(safety_settings=harmless)
     reply = client.models.generate_content(model=DOORS["openai"], contents="ECHO hi", config=config)
     assert reply.sdk_http_response is not None
-    told = (reply.sdk_http_response.headers or {})["x-penstock-adjusted"].split(",")
-    assert {"tools.googleSearch-dropped", "safetySettings-dropped"} <= set(told)
+    assert (reply.sdk_http_response.headers or {})["x-penstock-adjusted"] == "safetySettings-dropped"
     client.models.generate_content(model=DOORS["vertex"], contents="ECHO hi", config=config)
-    sent = gateway.sent()
-    assert sent["tools"] == [{"googleSearch": {}}]
-    assert sent["safetySettings"][0]["threshold"] == "BLOCK_NONE"
+    assert gateway.sent()["safetySettings"][0]["threshold"] == "BLOCK_NONE"
+
+
+def test_googles_own_tools_need_google(gateway: Gateway, client: genai.Client) -> None:
+    """Without its search the answer would be to another question: refused elsewhere, and the sentence says why."""
+    search = [types.Tool(google_search=types.GoogleSearch())]
+    for door in ("openai", "anthropic"):
+        with pytest.raises(errors.ClientError) as caught:
+            ask(client, DOORS[door], "ECHO hi", stream=False, tools=search)
+        assert caught.value.code == 400
+        assert "googleSearch" in (caught.value.message or "")
+    for door in ("gemini", "vertex"):
+        assert ask(client, DOORS[door], "ECHO hi", stream=False, tools=search).text == "hi"
+        assert gateway.sent()["tools"] == [{"googleSearch": {}}]
 
 
 def test_content_kept_at_google_is_refused_elsewhere(client: genai.Client) -> None:
