@@ -124,7 +124,11 @@ def _malformed(what: str) -> UpstreamMalformed:
 def event_frame(headers: dict[str, str], payload: bytes) -> bytes:
     """One frame as bytes: string headers in their order, and the payload."""
     block = b"".join(
-        bytes((len(name.encode()),)) + name.encode() + b"\x07" + _LENGTH.pack(len(value.encode())) + value.encode()
+        bytes((len(name.encode()),))
+        + name.encode()
+        + b"\x07"
+        + _LENGTH.pack(len(value.encode()))
+        + value.encode()
         for name, value in headers.items()
     )
     lengths = struct.pack(">II", _OVERHEAD + len(block) + len(payload), len(block))

@@ -219,7 +219,11 @@ class _Writer:
         return {"toolUse": {"toolUseId": wire_id, "name": part.name, "input": self.input(part.arguments)}}
 
     def fresh_id(self, given: str) -> str:
-        base = _BAD_ID.sub("_", given)[: _MAX_ID_CHARS - 4] if len(given) > _MAX_ID_CHARS else _BAD_ID.sub("_", given)
+        base = (
+            _BAD_ID.sub("_", given)[: _MAX_ID_CHARS - 4]
+            if len(given) > _MAX_ID_CHARS
+            else _BAD_ID.sub("_", given)
+        )
         base = base or "tooluse_made_up"
         wire_id, count = base, 2
         while wire_id in self.used_ids:
@@ -247,8 +251,10 @@ class _Writer:
         for message in run:
             if message.role == "system":
                 self.notes.add("system-as-user")
-                for block in self.texts(message):
-                    rest.append({"text": f"<system>\n{block['text']}\n</system>"} if "text" in block else block)
+                rest.extend(
+                    {"text": f"<system>\n{block['text']}\n</system>"} if "text" in block else block
+                    for block in self.texts(message)
+                )
                 continue
             blocks: list[Block] = []
             for part in message.parts:
@@ -300,7 +306,9 @@ class _Writer:
             rest.append({"text": f'<tool_result name="{label}">\n{part.text}\n</tool_result>'})
             rest.extend(images)
             return
-        text = part.text if part.text.strip() else "The tool failed without a message." if part.is_error else ""
+        text = (
+            part.text if part.text.strip() else "The tool failed without a message." if part.is_error else ""
+        )
         content: list[Block] = [{"text": text}] if text or not images else []
         block: Block = {"toolUseId": wire_id, "content": [*content, *images]}
         if not text and not images:

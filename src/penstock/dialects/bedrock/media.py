@@ -70,7 +70,10 @@ def _fault(kind: str, what: str, url: str, file_id: str, form: str | None, where
         return _no(f"{kind}-url", where, f"Bedrock fetches {what} from s3:// only", "Send the bytes instead")
     if form is None:
         return _no(
-            f"{kind}-format", where, f"Bedrock does not take {what} of this type", "Convert it to a common one"
+            f"{kind}-format",
+            where,
+            f"Bedrock does not take {what} of this type",
+            "Convert it to a common one",
         )
     return None
 

@@ -265,7 +265,9 @@ class StreamReader:
         if not data:
             return []
         if self._whole is None:
-            self._whole = WholeReader("claude" if self._claude else "", "stream") if data[:1] in b"{[<" else False
+            self._whole = (
+                WholeReader("claude" if self._claude else "", "stream") if data[:1] in b"{[<" else False
+            )
         if isinstance(self._whole, WholeReader):
             return self._whole.feed(data)
         events: list[Event] = []

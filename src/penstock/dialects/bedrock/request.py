@@ -64,7 +64,9 @@ def is_key_pair(credential: str) -> bool:
 def refuse(request: ChatRequest, target: Target) -> Rejected | None:
     """Why the target cannot take the request as it stands, or None."""
     if request.n is not None and request.n > 1:
-        return _no("n-unsupported", "Converse makes one answer a call (n). Send n calls, or leave n out.", "n")
+        return _no(
+            "n-unsupported", "Converse makes one answer a call (n). Send n calls, or leave n out.", "n"
+        )
     for index, message in enumerate(request.messages):
         if (rejected := _message_fault(message, index)) is not None:
             return rejected
@@ -275,8 +277,9 @@ def _spec(tool: Tool) -> Block:
     spec: Block = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
-    given = tool.parameters
-    schema = {"type": "object", "properties": {}} if not given else given if "type" in given else {"type": "object", **given}
+    schema: dict[str, Any] = tool.parameters or {"properties": {}}
+    if "type" not in schema:
+        schema = {"type": "object", **schema}
     spec["inputSchema"] = {"json": schema}
     return {"toolSpec": spec}
 
@@ -351,7 +354,15 @@ def _rest(request: ChatRequest, body: dict[str, Any], notes: Notes) -> None:
             body["serviceTier"] = {"type": tier}
         else:
             notes.add("service_tier-dropped")
-    for name in ("seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "store", "user"):
+    for name in (
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logprobs",
+        "top_logprobs",
+        "store",
+        "user",
+    ):
         value = getattr(request, name)
         if value is not None and (value or name == "seed"):
             notes.add(f"{name}-dropped")

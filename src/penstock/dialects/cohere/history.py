@@ -67,7 +67,9 @@ def fault(part: Part, where: str) -> Rejected | None:
     """Why a part cannot go to Cohere, or None. ``where`` is its path in the caller's body."""
     match part:
         case Audio():
-            return _no("audio-unsupported", where, "Cohere's chat takes no sound", "Send a transcript as text")
+            return _no(
+                "audio-unsupported", where, "Cohere's chat takes no sound", "Send a transcript as text"
+            )
         case Video():
             return _no("video-unsupported", where, "Cohere's chat takes no video", "Send pictures of it")
         case Image(url=url, data=data):
@@ -84,7 +86,9 @@ def _document_fault(document: Document, where: str) -> Rejected | None:
     if document.file_id:
         return _no("file-id", where, "Cohere does not know this file id", "Send the file's text instead")
     if document.url and not document.url.startswith("data:"):
-        return _no("document-url", where, "Cohere's chat fetches no documents", "Send the file's text instead")
+        return _no(
+            "document-url", where, "Cohere's chat fetches no documents", "Send the file's text instead"
+        )
     if _text_of(document) is None:
         return _no(
             "document-format",
@@ -129,7 +133,9 @@ class _Writer:
         self.with_documents = with_documents
         self.messages: list[Block] = []
         self.documents: list[Block] = []
-        self.open_calls: dict[str, str] = {}  # the caller's id -> ours, of the last assistant turn, not yet answered
+        self.open_calls: dict[
+            str, str
+        ] = {}  # the caller's id -> ours, of the last assistant turn, not yet answered
         self.used_ids: set[str] = set()
         self.late: list[Block] = []  # what follows the results of a turn's tools
 

@@ -16,7 +16,7 @@ Rules
 - A reply that is JSON where a stream was promised is read as what it is: a whole message or an error.
 """
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -160,9 +160,7 @@ class _State:
         if number is not None and call.function is not None and call.function.arguments:
             events.append(ToolArgs(number, call.function.arguments))
 
-    def end(
-        self, native: str | None, usage: _Usage | None, source: UsageSource, events: list[Event]
-    ) -> None:
+    def end(self, native: str | None, usage: _Usage | None, source: UsageSource, events: list[Event]) -> None:
         self.stopped = True
         if usage is not None:
             events.append(UsageSeen(normal(usage, source, cache_priced=self.cache_priced)))
@@ -248,9 +246,7 @@ class StreamReader:
             first = data.lstrip()[:1]
             if not first:
                 return False
-            self._whole = (
-                WholeReader("stream", cache_priced=self._cache_priced) if first in b"{[<" else False
-            )
+            self._whole = WholeReader("stream", cache_priced=self._cache_priced) if first in b"{[<" else False
         if self._whole is False:
             return True
         assert isinstance(self._whole, WholeReader)
@@ -306,7 +302,7 @@ _KNOWN = frozenset(
 def _listed(value: "T | list[T] | None") -> "list[T]":
     if value is None:
         return []
-    return value if isinstance(value, list) else [value]
+    return cast("list[T]", value) if isinstance(value, list) else [value]
 
 
 class WholeReader:

@@ -86,9 +86,7 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
     wanted = request.response_format
     structured = wanted is not None and wanted.kind != "text"
     own = _own_fields(request, notes)
-    history = write_history(
-        request.messages, notes, with_documents=not (structured or request.tools)
-    )
+    history = write_history(request.messages, notes, with_documents=not (structured or request.tools))
     tools, choice = _tools(request, notes)
     documents = [*history.documents, *own.pop("documents", [])]
     body: dict[str, Any] = {"model": target.model, "messages": history.messages}
@@ -166,9 +164,10 @@ def _format(request: ChatRequest, body: dict[str, Any], notes: Notes, *, apart: 
     wanted = request.response_format
     assert wanted is not None
     if apart:
-        body["response_format"] = {"type": "json_object"}
+        form: dict[str, Any] = {"type": "json_object"}
+        body["response_format"] = form
         if wanted.schema is not None:
-            body["response_format"]["json_schema"] = wanted.schema
+            form["json_schema"] = wanted.schema
         return
     notes.add("response_format-approximated")
     text = _JSON_ONLY
@@ -189,7 +188,10 @@ def _sampling(request: ChatRequest, body: dict[str, Any], notes: Notes) -> None:
         body["temperature"] = request.temperature
     if request.seed is not None:
         body["seed"] = request.seed
-    limits = (("frequency_penalty", "frequency_penalty", 0, 1), ("presence_penalty", "presence_penalty", 0, 1))
+    limits = (
+        ("frequency_penalty", "frequency_penalty", 0, 1),
+        ("presence_penalty", "presence_penalty", 0, 1),
+    )
     for name, wire, low, high in (*limits, ("top_k", "k", 0, MAX_K), ("top_p", "p", MIN_P, MAX_P)):
         value = getattr(request, name)
         if value is None or (not value and name != "top_p"):
