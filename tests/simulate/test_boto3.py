@@ -216,6 +216,7 @@ def served(sim: Simulator, **more: Any) -> bool:
 
 def test_the_signature_is_checked(sim: Simulator) -> None:
     """Right pair, right session token, right API key: served. Anything else: refused by name."""
+    sim.clear()
     assert served(sim)
     temporary = {"aws_access_key_id": "ASIAIOSFODNN7EXAMPLE", "aws_session_token": TOKEN}
     assert served(sim, **temporary)

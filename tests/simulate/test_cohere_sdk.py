@@ -145,6 +145,7 @@ def test_errors_are_the_sdks_own(
 def test_an_unknown_key_is_refused(sim: Simulator) -> None:
     """401, as Cohere says it."""
     sim.clear()
-    with httpx.Client() as http, pytest.raises(cohere.UnauthorizedError):
+    with httpx.Client() as http:
         locked = cohere.ClientV2(api_key="wrong", base_url=sim.provider_url("locked"), httpx_client=http)
-        ask(locked)
+        with pytest.raises(cohere.UnauthorizedError):
+            ask(locked)

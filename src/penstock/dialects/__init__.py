@@ -8,11 +8,11 @@ from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
-from penstock.dialects.gemini import GEMINI, VERTEX
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
-CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
+CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER, "gemini": GEMINI_CALLER}
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {

@@ -34,6 +34,7 @@ from penstock.net.aws_sign import AwsSigner
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
+from penstock.objects.keeper import Keeper
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 from penstock.routing.estimate import TokenEstimator
@@ -43,6 +44,7 @@ from penstock.routing.names import Names
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
+from penstock.wiring.objects import keeper_at
 
 
 class Shared:
@@ -67,6 +69,8 @@ class Shared:
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
         self.watcher: Watcher | None = None
+        self.keeper: Keeper = keeper_at(":memory:")
+        """What callers leave with us; by itself it is forgotten with the process."""
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -103,6 +107,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         rng=shared.rng,
         log_once=shared.log.once,
         models=models,
+        keeper=shared.keeper,
     )
     _queues(config, providers, shared)
     house.watcher = _watch(config, loaded, shared)
