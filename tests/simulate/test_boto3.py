@@ -196,16 +196,18 @@ def test_errors_are_boto3s_own_exceptions(sim: Simulator, bedrock: Any, status: 
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
+def streamed(bedrock: Any) -> Any:
+    return bedrock.converse_stream(modelId=MODEL, messages=say("hi"))["stream"]
+
+
 def test_an_exception_in_a_stream_and_a_broken_frame(sim: Simulator, bedrock: Any) -> None:
     """The client raises both."""
     sim.set_faults([{"kind": "error_mid_stream", "status": 429, "after": 2}])
-    with closing(bedrock.converse_stream(modelId=MODEL, messages=say("hi"))["stream"]) as stream:
-        with pytest.raises(EventStreamError, match="throttlingException"):
-            list(stream)
+    with closing(streamed(bedrock)) as stream, pytest.raises(EventStreamError, match="throttlingException"):
+        list(stream)
     sim.set_faults([{"kind": "malformed", "after": 1}])
-    with closing(bedrock.converse_stream(modelId=MODEL, messages=say("hi"))["stream"]) as stream:
-        with pytest.raises(ChecksumMismatch):
-            list(stream)
+    with closing(streamed(bedrock)) as stream, pytest.raises(ChecksumMismatch):
+        list(stream)
 
 
 def served(sim: Simulator, **more: Any) -> bool:
