@@ -9,7 +9,8 @@ make a cut or a shifted stream visible at once: a frame is either whole and righ
 Why not botocore's buffer: it comes with an optional extra, and Bedrock's API keys need nothing else of it.
 
 Rules
-- Right for any split of the bytes. ``close`` says whether the wire ended between two frames.
+- Right for any split of the bytes. Damage that comes together with good frames is raised by the next call, so that they are
+  not lost. ``close`` says whether the wire ended between two frames.
 - A frame of over ``MAX_FRAME_BYTES`` is refused by its prelude, before it is gathered (AWS: payload at most 24 MB).
 """
 
@@ -55,40 +56,53 @@ class EventFrame(Struct, frozen=True, gc=False):
 class EventStreamReader:
     """Bytes -> frames."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_failure")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._failure: UpstreamMalformed | None = None
 
     def feed(self, data: bytes) -> list[EventFrame]:
         """Frames completed by ``data``. Raises UpstreamMalformed for what is none."""
-        buffer = self._buffer
-        buffer += data
+        if self._failure is not None:
+            raise self._failure
+        self._buffer += data
         frames: list[EventFrame] = []
-        start = 0
-        while len(buffer) - start >= _PRELUDE.size:
-            total, headers_bytes, check = _PRELUDE.unpack_from(buffer, start)
-            if crc32(buffer[start : start + 8]) != check:
-                raise _malformed("the check sum of a frame's prelude is wrong")
-            if total > MAX_FRAME_BYTES or headers_bytes > min(_MAX_HEADERS_BYTES, total - _OVERHEAD):
-                raise _malformed("a frame's lengths cannot be")
-            end = start + total
-            if len(buffer) < end:
-                break
-            (whole_check,) = _CRC.unpack_from(buffer, end - _CRC.size)
-            if crc32(memoryview(buffer)[start : end - _CRC.size]) != whole_check:
-                raise _malformed("the check sum of a frame is wrong")
-            body = start + _PRELUDE.size
-            headers = _headers(bytes(buffer[body : body + headers_bytes]))
-            frames.append(EventFrame(headers, bytes(buffer[body + headers_bytes : end - _CRC.size])))
-            start = end
-        del buffer[:start]
+        try:
+            while (frame := self._next()) is not None:
+                frames.append(frame)
+        except UpstreamMalformed as failure:
+            if not frames:
+                raise
+            self._failure = failure
         return frames
 
     def close(self) -> None:
         """The wire has ended. Raises UpstreamTruncated inside a frame."""
+        if self._failure is not None:
+            raise self._failure
         if self._buffer:
             raise UpstreamTruncated("The provider closed the stream in the middle of a frame.")
+
+    def _next(self) -> EventFrame | None:
+        """The first frame, taken out of the buffer; None where it is not all there."""
+        buffer = self._buffer
+        if len(buffer) < _PRELUDE.size:
+            return None
+        total, headers_bytes, check = _PRELUDE.unpack_from(buffer)
+        if crc32(buffer[:8]) != check:
+            raise _malformed("the check sum of a frame's prelude is wrong")
+        if total > MAX_FRAME_BYTES or headers_bytes > min(_MAX_HEADERS_BYTES, total - _OVERHEAD):
+            raise _malformed("a frame's lengths cannot be")
+        if len(buffer) < total:
+            return None
+        whole = bytes(memoryview(buffer)[:total])
+        if crc32(whole[: -_CRC.size]) != _CRC.unpack_from(whole, total - _CRC.size)[0]:
+            raise _malformed("the check sum of a frame is wrong")
+        body = _PRELUDE.size + headers_bytes
+        frame = EventFrame(_headers(whole[_PRELUDE.size : body]), whole[body : -_CRC.size])
+        del buffer[:total]  # a bytearray moves its start: nothing is copied
+        return frame
 
 
 def _headers(data: bytes) -> dict[str, str]:
