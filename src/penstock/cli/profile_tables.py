@@ -49,6 +49,8 @@ def show(profile: Profile, *, top: int = 15) -> None:
         _kernels(console, profile, top)
     if profile.variants:
         _variants(console, profile)
+    if profile.notes:
+        _notes(console, profile)
     if profile.source != "ledger":
         _findings(console, profile)
 
@@ -243,6 +245,8 @@ def _variants(console: Console, profile: Profile) -> None:
         if not one.expected and not one.kernels:
             continue
         put(console, f"{one.name}", "bold")
+        for line in one.compiled:
+            folded(console, line, indent="  compiled  ", hang="            ")
         for line in one.expected:
             folded(console, line, indent="  expected  ", hang="            ")
         for row in one.kernels[:_SHOWN_KERNELS]:
@@ -261,6 +265,10 @@ def _variants(console: Console, profile: Profile) -> None:
             )
         for line in one.differences:
             folded(console, line, "yellow", indent="  differs   ", hang="            ")
+    put(console, "")
+
+
+def _notes(console: Console, profile: Profile) -> None:
     for line in profile.notes:
         folded(console, line)
     put(console, "")

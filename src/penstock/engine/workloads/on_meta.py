@@ -55,7 +55,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 def of_module(spec: str, *, dtype: str | None = None) -> Plan:
     """The plan of ``file.py:build``. ``build`` runs with meta as the default device; where it cannot, it runs as it is."""
     loaded = module.load(spec, meta=True)
-    return of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype, near=loaded.near)
+    made = of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype, near=loaded.near)
+    return structs.replace(made, notes=(*loaded.notes, *made.notes))
 
 
 def of_call(

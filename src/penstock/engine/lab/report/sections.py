@@ -269,9 +269,10 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
 
 
 def variants(profile: Profile) -> Html:
-    """``--compare``: side by side, and expected against observed."""
+    """``--compare``: side by side, and expected against observed; and what the run's notes say."""
+    told = [tag("p", line) for line in profile.notes]
     if not profile.variants:
-        return Html("")
+        return section("notes", "Notes", *told) if told else Html("")
     rows = [_variant(one) for one in profile.variants]
     titles = [
         "variant",
@@ -288,6 +289,7 @@ def variants(profile: Profile) -> Html:
             "article",
             tag("h3", one.name),
             tag("p", one.refused) if one.refused else None,
+            tag("p", f"Compiled: {', '.join(one.compiled)}.") if one.compiled else None,
             tag("p", "Expected:") if one.expected else None,
             tag("ul", *(tag("li", line) for line in one.expected)) if one.expected else None,
             tag("p", "Observed:") if one.kernels else None,
@@ -305,7 +307,6 @@ def variants(profile: Profile) -> Html:
         )
         for one in profile.variants
     ]
-    told = [tag("p", line) for line in profile.notes]
     return section(
         "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns"), *told
     )
