@@ -14,11 +14,13 @@ from penstock.engine.lab.figures import (
     depths,
     fact_text,
     fix_parts,
+    hop_depths,
     ms_text,
     nothing_found,
     scaled_text,
     share_text,
     short_text,
+    start_text,
     usd,
 )
 from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Profile, Variant
@@ -296,15 +298,15 @@ def _break_even(one: Variant) -> str:
 def _hops(console: Console, profile: Profile) -> None:
     lines = [
         [
-            f"  {hop.name}" if hop.parent else hop.name,
-            f"+{hop.start_ms:,.1f} ms",
+            "  " * depth + hop.name,
+            start_text(hop.start_ms),
             ms_text(hop.wall_ms),
             ms_text(hop.gpu_busy_ms),
             hop.source,
             hop.target or NONE,
             usd(hop.cost_nusd),
         ]
-        for hop in profile.hops
+        for hop, depth in zip(profile.hops, hop_depths(profile.hops), strict=True)
     ]
     titles = ["hop", "start", "wall", "GPU busy", "from", "target", "cost"]
     print_columns(

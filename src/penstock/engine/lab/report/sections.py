@@ -9,10 +9,12 @@ from penstock.engine.lab.figures import (
     depths,
     fact_text,
     fix_parts,
+    hop_depths,
     ms_text,
     nothing_found,
     scaled_text,
     share_text,
+    start_text,
     usd,
 )
 from penstock.engine.lab.report.markup import Html, joined, tag
@@ -192,18 +194,18 @@ def hops(profile: Profile) -> Html:
             tag(
                 "span",
                 one.name,
-                class_="nested" if one.parent else None,
-                style="padding-left:16px" if one.parent else None,
+                class_="nested" if depth else None,
+                style=f"padding-left:{depth * 16}px" if depth else None,
             ),
             hop_bar(one, span_ms),
-            ms_text(one.start_ms),
+            start_text(one.start_ms),
             ms_text(one.wall_ms),
             ms_text(one.gpu_busy_ms),
             one.target or NONE,
             one.klass or NONE,
             usd(one.cost_nusd),
         ]
-        for one in profile.hops
+        for one, depth in zip(profile.hops, hop_depths(profile.hops), strict=True)
     ]
     titles = [
         "hop",
