@@ -189,16 +189,37 @@ def api_paths() -> dict[str, list[str]]:
     """``METHOD /v1/path`` -> every path under which it is served, from the routes themselves."""
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
+        "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
+    for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):
+        served[f"POST /v1beta/models/{{model}}:{verb}"] = [f"{path}:{verb}" for path in _GEMINI_MODELS]
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
     for route in cast("list[Route]", pages.routes):
         method = next(iter(sorted((route.methods or {"GET"}) - {"HEAD"})))
         prefix = next((one for one in PREFIXES if one and route.path.startswith(one + "/")), "")
         bare = route.path.removeprefix(prefix)
         name = f"{method} /v1{bare}"
-        key = name if name in API_PATHS else f"{method} {route.path}"
+        key = name if name in API_PATHS else _of_gemini(method, route.path)
         served.setdefault(key, []).append(route.path)
     return served
+
+
+_GEMINI_MODELS = (
+    "/v1/models/{model}",
+    "/v1beta/models/{model}",
+    "/v1beta1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/publishers/{publisher}/models/{model}",
+)
+
+
+def _of_gemini(method: str, path: str) -> str:
+    """One row for all versions of one of Gemini's paths."""
+    if path.endswith(":countTokens"):
+        return "POST /v1beta/models/{model}:countTokens"
+    if path.startswith(("/v1beta", "/v1alpha", "/v1/publishers")):
+        return "GET /v1beta/models/{model}" if "{rest:path}" in path else "GET /v1beta/models"
+    return f"{method} {path}"
 
 
 def api() -> str:
@@ -212,8 +233,9 @@ def api() -> str:
         "HTTP API",
         [
             (
-                "A caller of OpenAI, XRoute or OpenRouter changes only the host. Paths below `/api/v1` answer errors in "
-                "OpenRouter's shape, all others in OpenAI's. Every reply carries `x-request-id`: see [headers](headers.md)."
+                "A caller of OpenAI, XRoute, OpenRouter, Anthropic or Gemini changes only the host. Errors have the shape that "
+                "the path's callers read: OpenRouter's below `/api/v1`, Anthropic's at `/v1/messages`, below `/anthropic` and "
+                "wherever `anthropic-version` is sent, Gemini's at its own paths, OpenAI's anywhere else. Every reply carries `x-request-id`: see [headers](headers.md)."
             ),
             _table(("path", "meaning", "also at"), rows),
             "## Classes of a ledger entry",

@@ -4,12 +4,20 @@ Rules: no sockets, no asyncio, no retries, no prices; a dialect does not know it
 literal: a new dialect is one file and one line.
 """
 
-from penstock.dialects.anthropic import ANTHROPIC
-from penstock.dialects.gemini import GEMINI, VERTEX
+from penstock.base.operations import Operation
+from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.bedrock import BEDROCK
+from penstock.dialects.cohere import COHERE
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
-CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER}
+CALLERS: dict[str, CallerDialect] = {
+    "openai": OPENAI,
+    "openrouter": OPENROUTER,
+    "gemini": GEMINI_CALLER,
+    "anthropic": anthropic_caller(),
+}
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
@@ -17,5 +25,23 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
+    "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
-"""Spoken to providers."""
+"""Spoken to providers: chat."""
+
+OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
+    "chat": UPSTREAMS,
+    "embeddings": {},
+    "images": {},
+    "speech": {},
+    "transcriptions": {},
+    "moderations": {},
+    "rerank": {},
+}
+"""Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
+
+
+def spoken(dialect: str) -> dict[Operation, UpstreamDialect]:
+    """What a provider of this dialect can be asked for; empty: no such dialect."""
+    return {operation: table[dialect] for operation, table in OPERATIONS.items() if dialect in table}

@@ -16,8 +16,10 @@ from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, ProviderConfig
+from penstock.config.schema_aws import region_of
 from penstock.config.secrets import local_path, reference_name
-from penstock.dialects import UPSTREAMS
+from penstock.dialects import spoken
+from penstock.dialects.bedrock import bedrock_base_url, is_key_pair
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
@@ -28,9 +30,11 @@ from penstock.gateway.watcher import Watcher
 from penstock.gateway.webhooks import Address, Webhooks
 from penstock.ledger.journal import Journal
 from penstock.ledger.leases import Pot, SliceStore
+from penstock.net.aws_sign import AwsSigner
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
+from penstock.objects.keeper import Keeper
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 from penstock.routing.estimate import TokenEstimator
@@ -40,6 +44,7 @@ from penstock.routing.names import Names
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
+from penstock.wiring.objects import keeper_at
 
 
 class Shared:
@@ -64,6 +69,8 @@ class Shared:
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
         self.watcher: Watcher | None = None
+        self.keeper: Keeper = keeper_at(":memory:")
+        """What callers leave with us; by itself it is forgotten with the process."""
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -100,6 +107,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         rng=shared.rng,
         log_once=shared.log.once,
         models=models,
+        keeper=shared.keeper,
     )
     _queues(config, providers, shared)
     house.watcher = _watch(config, loaded, shared)
@@ -187,13 +195,18 @@ def _provider(
     secrets, path = loaded.secrets, f"$.providers.{name}"
     facts = catalogue.provider(name)
     dialect_name = settings.dialect or (facts.dialect if facts is not None else "openai")
-    dialect = UPSTREAMS.get(dialect_name)
-    if dialect is None:
+    operations = spoken(dialect_name)
+    if not operations:
         return None
+    dialect = next(iter(operations.values()))
     base_url = settings.network.base_url or (facts.base_url if facts is not None else "")
     if dialect_name == "vertex" and settings.network.base_url is None:
         base_url = vertex_base_url(settings.location or "global")
-    transport = _transport(base_url or dialect.default_base_url, settings, loaded, shared, path)
+    region = region_of(settings.aws, settings.location, settings.network.base_url)
+    if dialect_name == "bedrock" and settings.network.base_url is None and region is not None:
+        base_url = bedrock_base_url(region)
+    base_url = base_url or dialect.default_base_url
+    transport = _transport(base_url, settings, loaded, shared, path)
     tokens = None
     if settings.credentials is not None:
         try:
@@ -213,7 +226,28 @@ def _provider(
         )
         for key in settings.keys
     )
-    return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    keys += _aws_keys(name, settings, loaded)
+    provider = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    if dialect_name == "bedrock" and region is not None and any(is_key_pair(key.secret) for key in keys):
+        provider.sign = AwsSigner(parse_base_url(base_url), region, f"{path}.keys").sign
+    return provider
+
+
+def _aws_keys(name: str, settings: ProviderConfig, loaded: Loaded) -> tuple[ProviderKey, ...]:
+    """The identity of ``aws``, as the one credential that keys have room for: id:secret[:session-token]."""
+    aws = settings.aws
+    if aws is None:
+        return ()
+    parts = [loaded.secrets[reference].reveal() for _, reference in aws.secrets("")]
+    return (
+        ProviderKey(
+            provider=name,
+            name=reference_name(aws.access_key_id),
+            secret=":".join(parts),
+            weight=1,
+            models=("*",),
+        ),
+    )
 
 
 def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:

@@ -1,0 +1,137 @@
+"""Which path speaks which dialect: one literal table of all that is asked of a model.
+
+Theory
+------
+A path names the caller's dialect and the operation. Chat's own paths stand in a dictionary of their own (server.app): nearly
+all calls ask for them. A dialect whose path or headers say part of the request (Gemini's model and verb, a multipart
+body's boundary) makes a caller of its own for each of them, so that ``read_request`` is the same for all.
+
+Rules
+- A path is matched whole, without its query and without a slash at its end.
+- What is asked of no model (lists, files, stored replies) is no route but a page (server.pages).
+- Below a path's prefix its errors have its dialect's shape (``caller_of``), found path or not.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import cast
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from penstock.dialects import CALLERS
+from penstock.dialects.anthropic import anthropic_caller
+from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
+from penstock.wire.ports import CallerDialect
+
+_OPENAI = CALLERS["openai"]
+_OPENROUTER = CALLERS["openrouter"]
+_GEMINI = CALLERS["gemini"]
+
+CHAT_ROUTES: dict[bytes, CallerDialect] = {
+    b"/v1/chat/completions": _OPENAI,
+    b"/chat/completions": _OPENAI,
+    b"/openai/v1/chat/completions": _OPENAI,
+    b"/openai/chat/completions": _OPENAI,
+    b"/api/v1/chat/completions": _OPENROUTER,
+}
+
+
+class Asked(Struct, frozen=True):
+    """What a route's maker may look at: the path's named groups, the headers a gateway reads, the query."""
+
+    groups: dict[str, bytes]
+    told: Mapping[bytes, bytes]
+    query: bytes
+
+
+Maker = Callable[[Asked], CallerDialect]
+
+OPENAI_PREFIX = rb"(?:/openai)?(?:/v1)?"
+"""OpenAI's paths, with and without their version, and below the prefix that XRoute's callers use."""
+
+
+def always(caller: CallerDialect) -> Maker:
+    """One and the same caller, whatever was asked."""
+    return lambda _asked: caller
+
+
+def _messages(asked: Asked) -> CallerDialect:
+    """Anthropic's callers say their API version, and what beta features they want, in headers."""
+    return anthropic_caller(asked.told.get(b"anthropic-version", b""), asked.told.get(b"anthropic-beta", b""))
+
+
+_GEMINI_MODEL = (
+    rb"(?P<version>v1(?:beta|beta1|alpha)?)/(?P<project>projects/[^/]+/locations/[^/]+/)?"
+    rb"(?:publishers/(?P<publisher>[^/]+)/)?models/(?P<model>.+)"
+)
+
+
+def _key_in_query(asked: Asked) -> dict[str, str]:
+    """The query; Google's callers may present their key there."""
+    query = dict(parse_qsl(asked.query.decode("latin-1")))
+    key = query.get("key")
+    if key and isinstance(asked.told, dict) and b"x-goog-api-key" not in asked.told:
+        asked.told[b"x-goog-api-key"] = key.encode("latin-1", "replace")
+    return query
+
+
+def _gemini(asked: Asked) -> CallerDialect:
+    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+    query = _key_in_query(asked)
+    groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
+    framing: Framing = "whole"
+    if groups["verb"] == "streamGenerateContent":
+        framing = "sse" if query.get("alt") == "sse" else "array"
+    return GeminiCall(
+        model_of(groups["model"], groups.get("publisher", "")),
+        framing,
+        vertex="project" in groups or "publisher" in groups,
+        version=groups["version"],
+    )
+
+
+def _gemini_embeds(asked: Asked) -> CallerDialect:
+    groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
+    _key_in_query(asked)
+    verb = cast("EmbedVerb", groups["verb"])
+    return GeminiEmbed(model_of(groups["model"], groups.get("publisher", "")), verb)
+
+
+ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+    (
+        re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
+        _gemini_embeds,
+    ),
+    (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
+]
+"""Tried in order; the first that matches the whole path counts."""
+
+SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
+    (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+    (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
+    (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
+]
+"""Whose error shape the callers of a path read; OpenAI's anywhere else."""
+
+
+def route(path: bytes, query: bytes, told: Mapping[bytes, bytes]) -> CallerDialect | None:
+    """Who asks below this path, or None: it is no call of a model. May raise BadRequest."""
+    chat = CHAT_ROUTES.get(path)
+    if chat is not None:
+        return chat
+    for pattern, maker in ROUTES:
+        match = pattern.fullmatch(path)
+        if match is not None:
+            groups = {name: value for name, value in match.groupdict().items() if value is not None}
+            return maker(Asked(groups, told, query))
+    return None
+
+
+def caller_of(path: bytes) -> CallerDialect:
+    """Whose error shape a path's caller reads."""
+    for pattern, caller in SHAPES:
+        if pattern.fullmatch(path):
+            return caller
+    return _OPENAI
