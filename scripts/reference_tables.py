@@ -63,6 +63,17 @@ API_PATHS: dict[str, str] = {
         "(OpenRouter's `order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
     ),
+    "POST /v1/responses": (
+        "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
+        "store. See [use the Responses API](../how-to/use-the-responses-api.md)."
+    ),
+    "GET /v1/responses/{id}": "A kept response, for the key that made it; `store: false` keeps none, and after 30 days it is gone.",
+    "DELETE /v1/responses/{id}": "Deletes it, and with it the beginning of what was said after it.",
+    "GET /v1/responses/{id}/input_items": (
+        "What the model was given: the conversation before it and its own input. `limit` (1 to 100, default 20), `order` "
+        "(`desc` or `asc`), `after` (an item's id)."
+    ),
+    "POST /v1/responses/{id}/cancel": "400: what is kept is over.",
     "POST /v1/messages": (
         "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
         "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."
@@ -71,9 +82,25 @@ API_PATHS: dict[str, str] = {
         "The tokens of a prompt in Anthropic's words. `x-penstock-counted-by` says whether the provider counted (Anthropic, "
         "Gemini) or it is our estimate."
     ),
+    "POST /v1beta/models/{model}:generateContent": (
+        "Gemini's, in AI Studio's and in Vertex's form; `{model}` as above, its slash written as it is or as `%2F`. Field names "
+        "in camelCase or snake_case. The key is `x-goog-api-key`, `?key=` or a bearer token. See "
+        "[use the google-genai SDK](../how-to/use-the-google-genai-sdk.md)."
+    ),
+    "POST /v1beta/models/{model}:streamGenerateContent": (
+        "The same, streamed: with `?alt=sse` as server-sent events without comments, else as one JSON array, piece by piece."
+    ),
+    "POST /v1beta/models/{model}:batchEmbedContents": (
+        "Embeddings of contents; `:embedContent` of one, and Vertex's `:predict` with `instances`, at the same places."
+    ),
+    "POST /v1beta/models/{model}:countTokens": (
+        "The tokens of contents, or of a whole `generateContentRequest`. `x-penstock-counted-by` as above."
+    ),
+    "GET /v1beta/models": "What `/v1/models` lists, in Gemini's shape, by pages (`pageSize`, `pageToken`).",
+    "GET /v1beta/models/{model}": "One of them.",
     "GET /v1/models": (
         "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
-        "Anthropic's shape, by pages, where `anthropic-version` is sent."
+        "Anthropic's shape, by pages, where `anthropic-version` is sent; in Gemini's where `x-goog-api-key` is."
     ),
     "GET /v1/models/{model:path}": "One of them.",
     "GET /v1/generation": (

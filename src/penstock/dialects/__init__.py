@@ -6,23 +6,30 @@ literal: a new dialect is one file and one line.
 
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.bedrock import BEDROCK
+from penstock.dialects.cohere import COHERE
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
     "openai": OPENAI,
+    "responses": RESPONSES,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
+    "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
 """Spoken to providers: chat."""
 
