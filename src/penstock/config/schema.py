@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from penstock.config.schema_offer import DataPolicyConfig
+
 DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
@@ -100,6 +102,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    data_policy: Annotated[
+        DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
+    ] = None
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
@@ -419,6 +424,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
+    "DataPolicyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",
