@@ -8,7 +8,6 @@ bytes are they looked at, because a capability must not be asked of a target for
 References: OpenAI's chat completions request; OpenRouter's ``models``, ``provider`` and ``reasoning``.
 """
 
-import re
 from typing import Annotated
 
 import msgspec
@@ -17,6 +16,7 @@ from msgspec.structs import astuple
 
 from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.wire.unreadable import unreadable as _unreadable
 
 GATEWAY_FIELDS = (
     "models",
@@ -136,10 +136,6 @@ _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_AT_BYTE = re.compile(r"\(byte (\d+)\)")
-_AT_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
-# msgspec calls half a surrogate pair at the end of a string "truncated".
-_LONE_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _OPENING_BRACKET = ord("[")
 _SURELY_NOT_EMPTY = 24
 _TOOLS: frozenset[str] = frozenset({"tools"})
@@ -367,41 +363,4 @@ def _wrong(param: str, message: str) -> BadRequest:
 
 def unreadable(error: Exception, body: bytes) -> BadRequest:
     """What msgspec says of a body, as a sentence for who sent it: the field, or the line and column."""
-    text = str(error)
-    if isinstance(error, msgspec.ValidationError):
-        found = _AT_PATH.search(text)
-        path = found.group(1) if found else ""
-        fault = (text[: found.start()] if found else text).replace("`", "")
-        if not path:
-            return BadRequest(f"The body is not a JSON object: {fault[:1].lower()}{fault[1:]}.")
-        hint = _REMEDIES.get(path) or _REMEDIES.get(re.split(r"[.\[]", path, maxsplit=1)[0])
-        return BadRequest(
-            f"The field {path} is wrong: {fault[:1].lower()}{fault[1:]}.", param=path, hint=hint
-        )
-    if isinstance(error, RecursionError):
-        return BadRequest("The body is nested too deeply to be read.", code="invalid_json")
-    if isinstance(error, UnicodeDecodeError):
-        position, what = _first_bad_utf8(body), "not valid UTF-8"
-    else:
-        found = _AT_BYTE.search(text)
-        half = None if found else _LONE_HALF.search(body)
-        position = int(found.group(1)) if found else half.start() if half else len(body)
-        if "trailing" in text:
-            position -= 1  # msgspec names the byte after the first one too many
-        what = _AT_BYTE.sub("", text).removeprefix("JSON is malformed: ").strip().lower() or "malformed"
-        what = "half of a surrogate pair" if half else what
-    line = body.count(b"\n", 0, position) + 1
-    column = position - (body.rfind(b"\n", 0, position) + 1) + 1
-    return BadRequest(
-        f"The body is not valid JSON: {what} at line {line}, column {column} (byte {position}).",
-        code="invalid_json",
-        hint="Send one JSON object, encoded as UTF-8.",
-    )
-
-
-def _first_bad_utf8(body: bytes) -> int:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(body)
+    return _unreadable(error, body, _REMEDIES)
