@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct, field
 
+from penstock.base.operations import Operation
+
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -60,10 +62,24 @@ class Document(Struct, frozen=True, tag="document"):
 
 
 class Audio(Struct, frozen=True, tag="audio"):
-    """A sound: base64 ``data``; ``format`` such as wav, mp3."""
+    """A sound: base64 ``data``, or a ``url``, or a provider's ``file_id``; ``format`` such as wav, mp3."""
 
     data: str
     format: str
+    url: str = ""
+    file_id: str = ""
+
+
+class Video(Struct, frozen=True, tag="video"):
+    """A film: ``data`` (base64) with ``mime``, a ``url``, or a provider's ``file_id``. ``start_s`` to ``end_s`` of it, at ``fps``."""
+
+    data: str = ""
+    mime: str = ""
+    url: str = ""
+    file_id: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
 
 
 class Thinking(Struct, frozen=True, tag="thinking"):
@@ -94,7 +110,7 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
     images: tuple[Image, ...] = ()
 
 
-Part = Text | Image | Document | Audio | Thinking | ToolCall | ToolResult
+Part = Text | Image | Document | Audio | Video | Thinking | ToolCall | ToolResult
 
 
 class Message(Struct, frozen=True):
@@ -191,7 +207,8 @@ class ProviderPreferences(Struct, frozen=True):
 class Ask(Struct):
     """The envelope of one call: what is needed before, and beside, translation.
 
-    ``needs`` are capabilities the target must have: "image", "document", "audio", "tools", "json_schema".
+    ``needs`` are capabilities the target must have: "image", "document", "audio", "video", "tools",
+    "json_schema".
     ``input_bytes`` is the size of what the model will read (messages and tools), for estimates.
     ``fallbacks`` and ``models`` are the caller's own chain. ``metadata`` is the body's ``metadata`` if it is an
     object of strings. ``gateway_fields`` are the names, present in the body, that only a gateway reads. ``user`` is the
@@ -218,3 +235,6 @@ class Ask(Struct):
     spans: dict[str, tuple[int, int, int]] | None = None
     """Filled by the caller's dialect on demand: field -> (start of its key, start, end of its value) in body."""
     user: str = ""
+    operation: Operation = "chat"
+    units: tuple[tuple[str, int], ...] = ()
+    """What the call will surely be charged for beside tokens, where that is known before: ("image", 4)."""

@@ -11,7 +11,7 @@ reason, so the two are different events, and a stream cut between them is broken
     stopped  -        -         stopped    -         done
     done     -        -         -          -         -
 
-(*content: TextDelta, ThinkingDelta, ToolStarted, ToolArgs, MediaMade, RefusalDelta.) A blank is a broken law.
+(*content: TextDelta, ThinkingDelta, ToolStarted, ToolArgs, MediaMade, RefusalDelta, and what other operations make.) A blank is a broken law.
 """
 
 from typing import Literal
@@ -73,12 +73,60 @@ class ToolArgs(Struct, frozen=True, gc=False):
 
 
 class MediaMade(Struct, frozen=True, gc=False):
-    """An image or a sound made by the model. ``data`` is base64, or "" where ``url`` is set."""
+    """An image or a sound made by the model. ``data`` is base64, or "" where ``url`` is set.
+
+    ``index``: which of several pictures. ``partial``: a preview, the n-th of its picture from 0; -1 is the picture itself.
+    """
 
     kind: Literal["image", "audio"]
     mime: str
     data: str = ""
     url: str = ""
+    index: int = 0
+    partial: int = -1
+    revised_prompt: str = ""
+
+
+class VectorMade(Struct, frozen=True, gc=False):
+    """The embedding of the ``index``-th input: float32, little-endian."""
+
+    index: int
+    vector: bytes
+
+
+class Scored(Struct, frozen=True, gc=False):
+    """How well the ``index``-th document answers the query: the best one first."""
+
+    index: int
+    score: float
+
+
+class Judged(Struct, frozen=True, gc=False):
+    """What a moderation model says of the ``index``-th input: its categories as the provider names them."""
+
+    index: int
+    flagged: bool
+    categories: dict[str, bool]
+    scores: dict[str, float]
+    applied: dict[str, list[str]] = {}
+
+
+class SegmentMade(Struct, frozen=True, gc=False):
+    """A stretch of a recording written down: its words, whose they are, and where it lies. ``kind``: segment or word."""
+
+    kind: Literal["segment", "word"]
+    text: str
+    start_s: float
+    end_s: float
+    speaker: str = ""
+    native: dict[str, object] = {}
+
+
+class TranscriptFacts(Struct, frozen=True, gc=False):
+    """What is said of a whole recording: ``duration_s`` and the language, None and "" where the provider does not say."""
+
+    duration_s: float | None = None
+    language: str = ""
 
 
 class UsageSeen(Struct, frozen=True, gc=False):
@@ -99,10 +147,25 @@ class Finished(Struct, frozen=True, gc=False):
     """The wire ended properly."""
 
 
-Content = TextDelta | RefusalDelta | ThinkingDelta | ToolStarted | ToolArgs | MediaMade
+Made = VectorMade | Scored | Judged | SegmentMade | TranscriptFacts
+"""What other operations than chat make."""
+Content = TextDelta | RefusalDelta | ThinkingDelta | ToolStarted | ToolArgs | MediaMade | Made
 Event = Started | Content | UsageSeen | Stopped | Finished
 
-_CONTENT: tuple[type, ...] = (TextDelta, RefusalDelta, ThinkingDelta, ToolStarted, ToolArgs, MediaMade)
+_CONTENT: tuple[type, ...] = (
+    TextDelta,
+    RefusalDelta,
+    ThinkingDelta,
+    ToolStarted,
+    ToolArgs,
+    MediaMade,
+    VectorMade,
+    Scored,
+    Judged,
+    SegmentMade,
+    TranscriptFacts,
+)
+_MADE = (MediaMade, VectorMade, Scored, Judged, SegmentMade)
 
 LAW: dict[str, dict[type, str]] = {
     "fresh": {Started: "open"},
@@ -142,7 +205,7 @@ def is_content(event: Event) -> bool:
         return bool(event.text)  # type: ignore[union-attr]
     if kind is ThinkingDelta:
         return bool(event.text or event.redacted)  # type: ignore[union-attr]
-    return kind is ToolStarted or kind is MediaMade
+    return kind is ToolStarted or kind in _MADE
 
 
 class FoldedTool(Struct):
@@ -164,6 +227,7 @@ class Folded(Struct):
     thinking: list[ThinkingDelta] = []
     tools: list[FoldedTool] = []
     media: list[MediaMade] = []
+    made: list[Made] = []
     usage: Usage | None = None
     stopped: Stopped | None = None
     finished: bool = False
@@ -202,6 +266,8 @@ def fold(events: list[Event]) -> Folded:
                 folded.model, folded.id = model, reply_id
             case Finished():
                 folded.finished = True
+            case _:
+                folded.made.append(event)
     for index, tool in tools.items():
         tool.arguments = "".join(args[index]) or "{}"
     folded.text, folded.refusal = "".join(texts), "".join(refusals)

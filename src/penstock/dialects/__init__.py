@@ -4,6 +4,7 @@ Rules: no sockets, no asyncio, no retries, no prices; a dialect does not know it
 literal: a new dialect is one file and one line.
 """
 
+from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC
 from penstock.dialects.gemini import GEMINI, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
@@ -18,4 +19,20 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
     "gemini": GEMINI,
     "vertex": VERTEX,
 }
-"""Spoken to providers."""
+"""Spoken to providers: chat."""
+
+OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
+    "chat": UPSTREAMS,
+    "embeddings": {},
+    "images": {},
+    "speech": {},
+    "transcriptions": {},
+    "moderations": {},
+    "rerank": {},
+}
+"""Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
+
+
+def spoken(dialect: str) -> dict[Operation, UpstreamDialect]:
+    """What a provider of this dialect can be asked for; empty: no such dialect."""
+    return {operation: table[dialect] for operation, table in OPERATIONS.items() if dialect in table}

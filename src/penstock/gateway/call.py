@@ -189,6 +189,7 @@ class ChatCall:
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
                 idle_s=provider.stream.idle_s,
+                heartbeat=caller.heartbeat,
                 watch=watch,
                 cut=lambda: (
                     b"" if watch is None else cut_short(self.house, facts, provider, outcome, caller, watch)

@@ -83,10 +83,15 @@ def _meta(text: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1024)
-def _served_by(provider: str, model: str, stream: bool) -> bytes:
+def _served_by(provider: str, model: str, stream: bool, content_type: bytes = b"") -> bytes:
     """The lines that are the same for every reply of one target."""
     lines = (_line(b"x-penstock-provider", provider), _line(b"x-penstock-model", model))
-    return (_STREAM if stream else _WHOLE) + b"".join(lines)
+    first = _STREAM if stream else _WHOLE
+    if content_type:
+        first = b"content-type: %b\r\n" % content_type.translate(_PRINTABLE)
+        if stream:
+            first += _STREAM.partition(b"\r\n")[2]
+    return first + b"".join(lines)
 
 
 def _line(name: bytes, value: str) -> bytes:
@@ -122,8 +127,10 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
     if limits is not None:
         more += limits.lines(now_s)
     own_s = now_s - facts.received_s - facts.waited_s
+    relay = outcome.relay
+    content_type = b"" if relay is None else relay.content_type
     return _FACTS % (
-        _served_by(target.provider, target.model, stream),
+        _served_by(target.provider, target.model, stream, content_type),
         facts.request_id.encode(),
         len(facts.outcomes),
         more,

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from penstock.base.chat import Ask
 from penstock.base.clock import Clock
+from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError
 from penstock.base.models import Target
+from penstock.base.operations import Operation
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
@@ -24,6 +26,17 @@ from penstock.routing.keys import KeyRing
 from penstock.routing.names import Names
 from penstock.wire.ports import UpstreamDialect
 
+_NO_CHAT = frozenset({"embedding", "rerank", "moderation"})
+"""The catalogue's modes of models that surely cannot chat."""
+_MODES: dict[Operation, frozenset[str]] = {
+    "embeddings": frozenset({"embedding"}),
+    "images": frozenset({"image_generation", "image_edit", "chat", "responses"}),
+    "speech": frozenset({"audio_speech", "chat"}),
+    "transcriptions": frozenset({"audio_transcription", "chat"}),
+    "moderations": frozenset({"moderation"}),
+    "rerank": frozenset({"rerank"}),
+}
+"""The catalogue's modes of models that may do it; a chat model may draw, speak or listen as its dialect knows."""
 STREAM_FIRST_BYTE_S = 60.0
 WHOLE_FIRST_BYTE_S = 600.0
 
@@ -38,6 +51,7 @@ class Provider:
         "network",
         "passes",
         "queue",
+        "spoken",
         "stream",
         "tokens",
         "transport",
@@ -47,7 +61,7 @@ class Provider:
     def __init__(
         self,
         name: str,
-        dialect: UpstreamDialect,
+        spoken: dict[Operation, UpstreamDialect],
         transport: Transport,
         keys: KeyRing,
         network: NetworkConfig,
@@ -55,14 +69,19 @@ class Provider:
         tokens: GoogleTokens | None = None,
     ) -> None:
         self.name = name
-        self.dialect = dialect
+        self.spoken = spoken
+        self.dialect = next(iter(spoken.values()))
+        """Chat's, where it can chat."""
         self.transport = transport
         self.keys = keys
         self.network = network
         self.tokens = tokens
         self.queue: ProviderQueue | None = None
         """Where calls wait for it (gateway.waiting), if it serves only so many at a time."""
-        self.passes = hasattr(dialect, "splice_request")
+        self.passes = frozenset(
+            operation for operation, dialect in spoken.items() if hasattr(dialect, "splice_request")
+        )
+        """What it can be asked for in a caller's own bytes."""
         self.stream = _deadlines(network, STREAM_FIRST_BYTE_S)
         self.whole = _deadlines(network, WHOLE_FIRST_BYTE_S)
 
@@ -202,11 +221,30 @@ class House:
         """How many keys may serve ``target``."""
         return self.providers[target.provider].keys.count(target.model)
 
-    def against_pass_through(self, target: Target) -> str | None:
+    def against_pass_through(self, target: Target, operation: Operation = "chat") -> str | None:
         """What stands against passing the bytes through although both sides speak one dialect: nothing today."""
-        return (
-            None if self.providers[target.provider].passes else "this provider's dialect has no pass-through"
-        )
+        passes = self.providers[target.provider].passes
+        return None if operation in passes else "this provider's dialect has no pass-through"
+
+    def cannot(self, operation: Operation, target: Target) -> Rejected | None:
+        """Why this target cannot be asked for ``operation`` at all, or None. What is not known of a model refuses nothing."""
+        provider, facts = self.providers[target.provider], target.facts
+        if operation not in provider.spoken:
+            return Rejected(
+                "operation-unsupported",
+                f"{target.provider} ({target.dialect}) has no {operation}.",
+                param="model",
+                caller_fault=True,
+            )
+        allowed = facts.mode not in _NO_CHAT if operation == "chat" else facts.mode in _MODES[operation]
+        if facts.known and not allowed:
+            return Rejected(
+                "operation-unsupported",
+                f"{target.name} is a model for {facts.mode}, not for {operation}.",
+                param="model",
+                caller_fault=True,
+            )
+        return None
 
     def condition(self, now_s: float) -> dict[str, Any]:
         """Breakers, key cool-downs and connections as they stand: for the operator."""

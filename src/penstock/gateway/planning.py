@@ -1,10 +1,11 @@
 """From an ask to what will be tried: names, plan, and the words that explain it; remembered while nothing is amiss.
 
-Theory: for a plain ask (no needs, no preferences, no chain of its own) the plan depends on the model's name, the key's
-patterns and the caller's family alone, as long as its targets are healthy and the prompt is far below every context.
+Theory: for a plain ask (no needs, no preferences, no chain of its own) the plan depends on the operation, the model's name, the
+key's patterns and the caller's family alone, as long as its targets are healthy and the prompt is far below every context.
 Such plans are kept, so that the common call costs one look-up; anything else is planned anew.
 """
 
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
@@ -37,7 +38,7 @@ def remembered(house: House, ask: Ask, patterns: Patterns, family: str) -> tuple
     """The kept plan of a plain ask whose targets are all in order, and its estimated input tokens."""
     if ask.needs or ask.models or ask.fallbacks or ask.provider is not None:
         return None
-    kept = cast("Planned | None", house.plans.get((ask.model, patterns, family)))
+    kept = cast("Planned | None", house.plans.get((ask.model, patterns, family, ask.operation)))
     if kept is None or not house.health.untroubled(kept.targets):
         return None
     tokens = house.estimator.tokens(kept.model, ask.input_bytes)
@@ -64,10 +65,10 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
         caller_family=family,
         patterns=patterns,
         preferences=ask.provider,
-        refuse=None,
+        refuse=partial(house.cannot, ask.operation),
         health=house.health,
         now_s=now_s,
-        may_pass_through=house.against_pass_through,
+        may_pass_through=partial(house.against_pass_through, operation=ask.operation),
     )
     facts.explain = tell(chain, planned)
     if not planned.steps:
@@ -79,7 +80,7 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
     if plain and house.health.untroubled(targets) and tokens < made.small_tokens:
         if len(house.plans) >= MAX_KEPT:
             house.plans.clear()
-        house.plans[ask.model, patterns, family] = made
+        house.plans[ask.model, patterns, family, ask.operation] = made
     return made, tokens
 
 

@@ -10,6 +10,7 @@ Rules
 """
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
@@ -127,6 +128,8 @@ class Purse:
         row = facts.price
         if row is not None and row.later:
             row = row_at(row, int(unix_s * 1000))
+        if ask.operation != "chat":
+            return _quote_units(ask, target, row)
         plain = not (ask.needs or target.overrides)
         prompt = len(ask.body) if plain else _prompt_tokens(ask, target)
         if plain and row is self._row and row is not None and not _asks_for_more(ask, row):
@@ -204,6 +207,28 @@ class Purse:
         return Hold(self.treasury, answer, quote) if isinstance(answer, Reservation) else answer
 
 
+def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Rejected:
+    """The most that a call of another operation than chat may cost: its counted units, its words, and what it writes."""
+    units: Mapping[str, Price] = {} if row is None else row.units
+    counted = [(quantity, units[unit]) for unit, quantity in ask.units if unit in units]
+    amount_nusd = sum(most_nusd(quantity, price) for quantity, price in counted)
+    read = [units[unit] for unit in ("input", "input_image", "input_audio") if unit in units]
+    if not counted and not read:
+        return Rejected(
+            "price-unknown",
+            f"The price of {target.name} is not known, and this key has a budget. Configure it under prices.",
+        )
+    if read:
+        dearest = max(read, key=lambda price: price.pico_usd / price.per)
+        amount_nusd += most_nusd(max(ask.input_bytes, 1), dearest)
+    written = [units[unit] for unit in ("output", "output_image", "output_audio") if unit in units]
+    if not written:
+        return Quote(amount_nusd, Price(0, text="0"), 0, 0, False, False)
+    dearest = max(written, key=lambda price: price.pico_usd / price.per)
+    most = (target.facts.max_output_tokens or DEFAULT_MOST_TOKENS) * ask.n
+    return Quote(amount_nusd, dearest, most, most, False, False)
+
+
 def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
     """The target, told to write no more than ``tokens`` a choice."""
     name = "max_completion_tokens" if ask.body.find(b'"max_completion_tokens"') >= 0 else "max_tokens"
@@ -214,6 +239,8 @@ def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
 def _lowered(quote: Quote, left_nusd: int) -> Quote | None:
     """The quote with the largest reply that fits; None: too little is left for any."""
     price = quote.output
+    if quote.most_tokens == 0:
+        return None
     room = left_nusd - quote.input_nusd
     if room < 0 or not price.pico_usd:
         return None

@@ -5,7 +5,7 @@ Does not own: which target, which key, whether to try again.
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +14,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
+from penstock.base.operations import Operation
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned
@@ -23,7 +24,7 @@ from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
-from penstock.wire.ports import CallerDialect, Identity, PassThroughDialect, Relay
+from penstock.wire.ports import CallerDialect, Identity, NeutralRequest, PassThroughDialect, Relay
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
@@ -43,15 +44,17 @@ class Translator:
     def __init__(self, caller: CallerDialect, ask: Ask) -> None:
         self._caller = caller
         self._ask = ask
-        self._neutral: ChatRequest | None = None
+        self._neutral: NeutralRequest | None = None
 
-    def request(self, target: Target) -> ChatRequest:
+    def request(self, target: Target) -> NeutralRequest:
         """The neutral request with the target's overrides in place. Raises BadRequest."""
         if self._neutral is None:
             self._neutral = self._caller.expand(self._ask)
         if not target.overrides:
             return self._neutral
-        return overridden(self._neutral, target.overrides)
+        if isinstance(self._neutral, ChatRequest):
+            return overridden(self._neutral, target.overrides)
+        return replaced(self._neutral, target.overrides)
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
         """Why the target's dialect cannot take this ask, or None."""
@@ -59,9 +62,10 @@ class Translator:
             request = self.request(target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
-        return provider.dialect.refuse(request, target)
+        return provider.spoken[self._ask.operation].refuse(request, target)
 
 
+_Other = TypeVar("_Other", bound=Struct)
 _FIELD_OF: dict[str, str] = {
     "max_completion_tokens": "max_tokens",
     "reasoning_effort": "reasoning",
@@ -96,6 +100,21 @@ def overridden(request: ChatRequest, overrides: dict[str, Any]) -> ChatRequest:
         **{field: getattr(said, field) for field in fields},
         extras={**request.extras, "openai": extras},
     )
+
+
+def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
+    """A request of another operation than chat with a target's own parameters, by the names of its neutral fields."""
+    known = set(request.__struct_fields__) - {"model", "extras", "stream"}
+    wrong = sorted(set(overrides) - known)
+    if wrong:
+        raise BadRequest(
+            f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
+            param=wrong[0],
+        )
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The parameters configured for this target cannot be used: {error}") from error
 
 
 class Sent:
@@ -150,7 +169,8 @@ class Remote:
 
     def write(self, provider: Provider, step: Step, credential: str) -> tuple[WireRequest, Relay]:
         """The request for this step, and the relay that will read its answer."""
-        ask, target, dialect = self._ask, step.target, provider.dialect
+        ask, target = self._ask, step.target
+        dialect = provider.spoken[ask.operation]
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
             return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
@@ -166,7 +186,7 @@ class Remote:
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
         head_s = time.monotonic()
         if not _OK <= exchange.status < _REDIRECT:
-            raise await refusal(provider, exchange)
+            raise await refusal(provider, exchange, self._ask.operation)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
 
 
@@ -214,12 +234,12 @@ def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> N
     error.args = (error.message,)
 
 
-async def refusal(provider: Provider, exchange: Exchange) -> UpstreamError:
+async def refusal(provider: Provider, exchange: Exchange, operation: Operation = "chat") -> UpstreamError:
     """What a reply that is no 2xx says, as our error."""
     try:
         body = await exchange.read(MAX_ERROR_BYTES)
     except UpstreamError:
         body = b""  # the status alone is an answer; a cut error page must not hide it
-    error = provider.dialect.read_error(exchange.status, exchange.headers, body)
+    error = provider.spoken[operation].read_error(exchange.status, exchange.headers, body)
     error.upstream_status = exchange.status
     return error

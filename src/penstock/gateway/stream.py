@@ -29,7 +29,6 @@ from penstock.wire.sse import Mould
 
 TICK_S = 5.0
 DRAIN_S = 1.0
-COMMENT = b": penstock is waiting for the provider\n\n"
 
 
 class Watched(Protocol):
@@ -57,6 +56,7 @@ class Delivery:
         "_exchange",
         "_finish",
         "_head",
+        "_heartbeat",
         "_held",
         "_hold_until_s",
         "_idle_s",
@@ -85,6 +85,7 @@ class Delivery:
         finish: Callable[[], None],
         hold_back_s: float,
         idle_s: float,
+        heartbeat: bytes,
         watch: "Watched | None" = None,
         cut: Callable[[], bytes] = bytes,
     ) -> None:
@@ -95,6 +96,7 @@ class Delivery:
         self._head = head
         self._finish = finish
         self._idle_s = idle_s
+        self._heartbeat = heartbeat
         self._tick_s = min(TICK_S, idle_s)
         self._held: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -248,9 +250,9 @@ class Delivery:
             return
         if not self._reply.started:
             if not held:
-                self._commit(COMMENT)
-        elif self._mark_s < now_s:
-            self._reply.write(COMMENT)
+                self._commit(self._heartbeat)
+        elif self._mark_s < now_s and self._heartbeat:
+            self._reply.write(self._heartbeat)
         self._timer = self._loop.call_later(self._next_tick_s(now_s), self._tick)
 
     def _next_tick_s(self, now_s: float) -> float:

@@ -62,6 +62,11 @@ class Translation:
         self.upstream_id = ""
         self.finished = False
 
+    @property
+    def content_type(self) -> bytes:
+        """What the writer makes."""
+        return self._writer.content_type
+
     def feed(self, data: bytes) -> bytes:
         """Events of ``data`` in the caller's dialect."""
         if self._failure is not None:

@@ -27,6 +27,7 @@ from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
+from penstock.server.routes import CHAT_ROUTES, caller_of, route
 from penstock.state.workers import Seat
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
@@ -35,24 +36,10 @@ if TYPE_CHECKING:
     from penstock.server._express import Shape, Tally
 
 _OPENAI = CALLERS["openai"]
-_OPENROUTER = CALLERS["openrouter"]
-
-CHAT_ROUTES: dict[bytes, CallerDialect] = {
-    b"/v1/chat/completions": _OPENAI,
-    b"/chat/completions": _OPENAI,
-    b"/openai/v1/chat/completions": _OPENAI,
-    b"/openai/chat/completions": _OPENAI,
-    b"/api/v1/chat/completions": _OPENROUTER,
-}
 _ALLOW_POST: Headers = [(b"allow", b"POST, OPTIONS")]
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
 SETTLE_S = 1.0
-
-
-def caller_of(path: bytes) -> CallerDialect:
-    """Whose error shape a path's caller reads: OpenRouter's below /api/v1, OpenAI's anywhere else."""
-    return _OPENROUTER if path.startswith(b"/api/v1") else _OPENAI
 
 
 def origin_form(target: bytes) -> bytes:
@@ -133,9 +120,17 @@ class App:
             return self._shield(caller, request, reply, chat=True)
         if request.url[:1] != b"/":
             request.url = origin_form(request.url)
-        path = request.url.partition(b"?")[0]
-        caller = CHAT_ROUTES.get(path) or CHAT_ROUTES.get(path.rstrip(b"/"))
+        path, _, query = request.url.partition(b"?")
+        path = path.rstrip(b"/") if len(path) > 1 else path
+        try:
+            caller = route(path, query, request.told)
+        except PenstockError as error:
+            return self._misrouted(error, request, reply)
         return self._shield(caller or caller_of(path), request, reply, chat=caller is not None)
+
+    async def _misrouted(self, error: PenstockError, request: Request, reply: HttpReply) -> None:
+        """A path or a header that says what cannot be."""
+        self.refuse(request, reply, error)
 
     def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
         """Serve one request here and now, without a task; None where it takes one (``handle``)."""
@@ -200,7 +195,7 @@ class App:
         echo = echoed(
             list(request.told.items())
         )  # the lane lets go of ``headers``, and so does a head like the last
-        respond(reply, error, caller_of(request.url), self.request_id(), echo)
+        respond(reply, error, caller_of(request.url.partition(b"?")[0]), self.request_id(), echo)
 
     def _without_post(
         self, caller: CallerDialect, request: Request, reply: HttpReply, request_id: str

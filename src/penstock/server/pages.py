@@ -31,10 +31,11 @@ from penstock.registry.changes import BadFields
 from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
-from penstock.server.app import App, caller_of
+from penstock.server.app import App
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience
+from penstock.server.routes import caller_of
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 Reload = Callable[[str], Awaitable[Sequence[str]]]

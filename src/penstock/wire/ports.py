@@ -4,18 +4,34 @@ A dialect file is sans-IO. A *caller dialect* is spoken by who calls us, an *ups
 provider; one file may be both. Readers take bytes and give events; writers take events and give bytes.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from penstock.base.audio import SpeechRequest, TranscriptionRequest
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
+from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.events import Event
+from penstock.base.images import ImagesRequest
 from penstock.base.models import Target
+from penstock.base.operations import Operation
+from penstock.base.ranking import ModerationsRequest, RerankRequest
 from penstock.base.usage import Usage
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.sse import Mould
+
+NeutralRequest = (
+    ChatRequest
+    | EmbeddingsRequest
+    | ImagesRequest
+    | SpeechRequest
+    | TranscriptionRequest
+    | ModerationsRequest
+    | RerankRequest
+)
+"""What an operation asks, in no vendor's words. An upstream dialect gets the one of its operation."""
 
 
 class Identity(Struct, frozen=True):
@@ -41,6 +57,11 @@ class ReplyReader(Protocol):
 
 class ReplyWriter(Protocol):
     """Events of one reply -> bytes in the caller's dialect."""
+
+    @property
+    def content_type(self) -> bytes:
+        """Of the reply; b"" is the common one: JSON, or a stream of server-sent events. Asked for when the head leaves."""
+        ...
 
     def write(self, events: list[Event]) -> bytes:
         """Stream frames for these events (b"" if none)."""
@@ -77,6 +98,11 @@ class Relay(Protocol):
     would come of it, which counts it all the same."""
 
     @property
+    def content_type(self) -> bytes:
+        """Of the reply; b"" is JSON, or a stream of server-sent events."""
+        ...
+
+    @property
     def content_bytes(self) -> int:
         """UTF-8 bytes of text, thinking and tool arguments so far: for estimates when usage never came."""
         ...
@@ -95,14 +121,17 @@ class CallerDialect(Protocol):
 
     name: str
     family: str
-    """The upstream dialect whose bytes a caller of this one understands."""
+    """The upstream dialect whose bytes a caller of this one understands; "" none."""
+    operation: Operation
+    heartbeat: bytes
+    """What keeps a stream alive that waits; b"" where the format has nothing that its clients pass over."""
 
     def read_request(self, body: bytes) -> Ask:
         """The envelope. Raises BadRequest naming the field (bad JSON: with its position)."""
         ...
 
-    def expand(self, ask: Ask) -> ChatRequest:
-        """The neutral request. Raises BadRequest naming the field."""
+    def expand(self, ask: Ask) -> NeutralRequest:
+        """The neutral request of the operation. Raises BadRequest naming the field."""
         ...
 
     def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
@@ -119,16 +148,16 @@ class CallerDialect(Protocol):
 
 
 class UpstreamDialect(Protocol):
-    """Spoken to a provider."""
+    """Spoken to a provider, for one operation: ``request`` is that operation's (typed Any: a union would fit none)."""
 
     name: str
     default_base_url: str
 
-    def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
+    def refuse(self, request: Any, target: Target) -> Rejected | None:
         """Why this target cannot take the request as it stands, or None."""
         ...
 
-    def write_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+    def write_request(self, request: Any, target: Target, credential: str) -> WireRequest:
         """The provider's request. Overrides of the target are already in ``request``."""
         ...
 
@@ -150,4 +179,63 @@ class PassThroughDialect(Protocol):
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """A Relay that forwards the provider's bytes and reads usage beside them."""
+        ...
+
+
+class Elsewhere(Struct, frozen=True, gc=False):
+    """Something to fetch that a reply points at by a whole URL: a picture, a status. ``credential``: only where it is the
+    provider's own host is the credential sent along."""
+
+    url: str
+    method: bytes = b"GET"
+
+
+class Send(Struct, frozen=True, gc=False):
+    """One exchange that a dialogue wants. ``tag`` comes back with its answer."""
+
+    tag: str
+    what: WireRequest | Elsewhere
+
+
+class Moves(Struct, frozen=True):
+    """What a dialogue wants next: exchanges (all at once), or a wait, and what it already has for the caller.
+
+    ``wait_s`` above 0: call ``woke`` after so long. ``done``: nothing more will come; ``events`` end with Finished.
+    """
+
+    sends: tuple[Send, ...] = ()
+    wait_s: float = 0.0
+    events: tuple[Event, ...] = ()
+    done: bool = False
+
+
+class Dialogue(Protocol):
+    """A reply that takes several exchanges: submit, poll, fetch; or one call for each of n pictures. Sans-IO: it decides,
+    ``gateway.dialogue`` sends and waits. Failures are raised as UpstreamError, whatever was made before."""
+
+    adjusted: tuple[str, ...]
+    """As in WireRequest; known after ``begin``."""
+
+    def begin(self) -> Moves:
+        """The first moves."""
+        ...
+
+    def got(self, tag: str, status: int, headers: Headers, body: bytes) -> Moves:
+        """An exchange has been answered, with whatever status."""
+        ...
+
+    def woke(self) -> Moves:
+        """The wait is over."""
+        ...
+
+    def cancel(self) -> tuple[Send, ...]:
+        """The caller has gone, or time has run out: what tells the provider to stop, if it can be told."""
+        ...
+
+
+class ConversingDialect(Protocol):
+    """An upstream dialect whose replies are dialogues."""
+
+    def converse(self, request: Any, target: Target, credential: str) -> Dialogue:
+        """A dialogue for one attempt. ``write_request`` and ``reader`` of such a dialect are not asked."""
         ...

@@ -17,7 +17,7 @@ from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, ProviderConfig
 from penstock.config.secrets import local_path, reference_name
-from penstock.dialects import UPSTREAMS
+from penstock.dialects import spoken
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
@@ -187,9 +187,10 @@ def _provider(
     secrets, path = loaded.secrets, f"$.providers.{name}"
     facts = catalogue.provider(name)
     dialect_name = settings.dialect or (facts.dialect if facts is not None else "openai")
-    dialect = UPSTREAMS.get(dialect_name)
-    if dialect is None:
+    operations = spoken(dialect_name)
+    if not operations:
         return None
+    dialect = next(iter(operations.values()))
     base_url = settings.network.base_url or (facts.base_url if facts is not None else "")
     if dialect_name == "vertex" and settings.network.base_url is None:
         base_url = vertex_base_url(settings.location or "global")
@@ -213,7 +214,7 @@ def _provider(
         )
         for key in settings.keys
     )
-    return Provider(name, dialect, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    return Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
 
 
 def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:

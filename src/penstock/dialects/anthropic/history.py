@@ -27,6 +27,7 @@ from penstock.base.chat import (
     Thinking,
     ToolCall,
     ToolResult,
+    Video,
 )
 from penstock.dialects.anthropic.media import document_block, image_block
 from penstock.dialects.anthropic.reply import FORMAT
@@ -164,7 +165,7 @@ class _Writer:
                         self.thinking(part, blocks)
                     case ToolCall():
                         calls.append(self.call(part))
-                    case Image() | Document() | Audio():
+                    case Image() | Document() | Audio() | Video():
                         self.notes.add("assistant-media-dropped")
                     case ToolResult():
                         self.notes.add("tool_result-dropped")
@@ -233,7 +234,7 @@ class _Writer:
                         blocks.append(self.document(part))
                     case ToolResult():
                         self.result(part, results, blocks)
-                    case Thinking() | Audio() | ToolCall():
+                    case Thinking() | Audio() | Video() | ToolCall():
                         self.notes.add("user-parts-dropped")
             self.named(message, blocks)
             rest.extend(blocks)

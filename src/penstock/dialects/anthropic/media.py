@@ -9,7 +9,7 @@ import base64
 import binascii
 from typing import Any
 
-from penstock.base.chat import Audio, Document, Image, Part
+from penstock.base.chat import Audio, Document, Image, Part, Video
 from penstock.base.decisions import Rejected
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -28,6 +28,8 @@ def fault(part: Part, where: str) -> Rejected | None:
     match part:
         case Audio():
             return _no("audio-unsupported", where, "Anthropic takes no audio", "Send a transcript as text")
+        case Video():
+            return _no("video-unsupported", where, "Anthropic takes no video", "Send pictures of it, or text")
         case Image():
             return _image_fault(part, where)
         case Document():

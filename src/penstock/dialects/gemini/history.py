@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.base.chat import Audio, Document, Image, Message, Text, Thinking, ToolCall, ToolResult
+from penstock.base.chat import Audio, Document, Image, Message, Text, Thinking, ToolCall, ToolResult, Video
 from penstock.base.decisions import Accepted
 from penstock.dialects.gemini.media import media_part
 from penstock.dialects.gemini.models import Rules
@@ -174,7 +174,7 @@ class _Writer:
                     self._note_cache(cache)
                     if text:
                         parts.append({"text": text})
-                case Image() | Document() | Audio():
+                case Image() | Document() | Audio() | Video():
                     parts.extend(one for one in [self._media(part)] if one)
                 case ToolResult(id=call_id, name=name, text=text):
                     if any(part is one for one in unused.get(call_id, ())):
@@ -206,7 +206,7 @@ class _Writer:
                 case ToolCall():
                     parts.append(self._call(part, signatures))
                     self.open_calls.append(part)
-                case Image() | Document() | Audio():
+                case Image() | Document() | Audio() | Video():
                     parts.extend(one for one in [self._media(part)] if one)
                 case ToolResult():
                     self.adjusted.append("assistant-toolresult-dropped")
@@ -301,8 +301,8 @@ class _Writer:
         if cache is not None:
             self.adjusted.append("cache_control-dropped")
 
-    def _media(self, part: Image | Document | Audio) -> Json:
-        if not isinstance(part, Audio):
+    def _media(self, part: Image | Document | Audio | Video) -> Json:
+        if not isinstance(part, Audio | Video):
             self._note_cache(part.cache)
         if isinstance(part, Document) and part.filename:
             self.adjusted.append("filename-dropped")

@@ -9,7 +9,7 @@ Rules
 
 from typing import Any
 
-from penstock.base.chat import Audio, Document, Image
+from penstock.base.chat import Audio, Document, Image, Video
 from penstock.base.decisions import Accepted, Rejected
 
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -45,8 +45,28 @@ _MIME_OF_START = (
 """How base64 of a well-known kind begins, for data that came without a type."""
 
 
-def media_part(part: Image | Document | Audio, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
+_VIDEOS = {
+    "mp4": "video/mp4",
+    "mpeg": "video/mpeg",
+    "mpg": "video/mpg",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "wmv": "video/wmv",
+    "3gp": "video/3gpp",
+    "flv": "video/x-flv",
+}
+"""What Google reads of films, by the ending of their names."""
+_YOUTUBE = ("https://www.youtube.com/", "https://youtube.com/", "https://youtu.be/")
+"""Addresses that AI Studio reads without a type, and Vertex not at all (OpenRouter's documentation)."""
+
+
+def media_part(part: Image | Document | Audio | Video, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
     """The Part to send, or why there is none."""
+    if isinstance(part, Video):
+        return _video(part, vertex)
+    if isinstance(part, Audio) and not part.data:
+        mime = _MIME_OF_SOUND.get(part.format.lower().removeprefix("audio/"), "")
+        return _by_address("audio", part.url or part.file_id, mime, vertex)
     if isinstance(part, Audio):
         mime = _MIME_OF_SOUND.get(part.format.lower().removeprefix("audio/"))
         if mime is None:
@@ -65,6 +85,30 @@ def media_part(part: Image | Document | Audio, vertex: bool) -> Accepted[dict[st
     if part.data:
         return Accepted(_inline(mime, part.data)) if mime else _no(kind, f"{kind} data without a type")
     return _by_address(kind, url, mime, vertex)
+
+
+def _video(video: Video, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
+    """A film, and which stretch of it at how many pictures a second."""
+    url = video.url or video.file_id
+    mime = video.mime.lower() or _VIDEOS.get(url.partition("?")[0].rpartition(".")[2].lower(), "")
+    if mime and mime not in _VIDEOS.values():
+        return _no("video", f"videos of type {mime}; send {', '.join(sorted(set(_VIDEOS.values())))}")
+    if video.data:
+        found = Accepted(_inline(mime, video.data)) if mime else _no("video", "video data without a type")
+    elif vertex and url.startswith(_YOUTUBE):
+        found = _no("video", "YouTube addresses on Vertex; AI Studio does")
+    else:
+        found = _by_address("video", url, mime, vertex)
+    facts: dict[str, Any] = {}
+    if video.start_s is not None:
+        facts["startOffset"] = f"{video.start_s:g}s"
+    if video.end_s is not None:
+        facts["endOffset"] = f"{video.end_s:g}s"
+    if video.fps is not None:
+        facts["fps"] = video.fps
+    if facts and isinstance(found, Accepted):
+        return Accepted({**found.value, "videoMetadata": facts})
+    return found
 
 
 def _by_address(kind: str, url: str, mime: str, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:

@@ -17,6 +17,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.models import Target
+from penstock.base.operations import Operation
 from penstock.dialects.openai_chat.envelope import read_envelope
 from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
 from penstock.dialects.openai_chat.expand import expand
@@ -38,6 +39,8 @@ class OpenAIChat:
 
     name = "openai"
     family = "openai"
+    operation: Operation = "chat"
+    heartbeat = b": penstock is waiting for the provider\n\n"
     default_base_url = "https://api.openai.com/v1"
 
     def read_request(self, body: bytes) -> Ask:

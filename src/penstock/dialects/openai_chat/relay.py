@@ -49,6 +49,7 @@ class _Reading(Struct, eq=False):
     model: str = ""
     upstream_id: str = ""
     finished: bool = False
+    content_type: bytes = b""
     mould: Mould | None = None
     _served: str | None = None
     _cites: bool = False

@@ -22,6 +22,7 @@ from penstock.base.chat import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    Video,
 )
 from penstock.base.decisions import Rejected
 from penstock.base.events import ThinkingDelta
@@ -67,6 +68,14 @@ def refuse(request: ChatRequest, target: Target) -> Rejected | None:
     if is_openai_own(target):
         for message in request.messages:
             for part in message.parts:
+                if isinstance(part, Video) or (isinstance(part, Audio) and not part.data):
+                    kind = type(part).__name__.lower()
+                    return Rejected(
+                        f"{kind}-unsupported",
+                        f"{target.name} takes no video, and no sound but its bytes (input_audio).",
+                        param="messages",
+                        caller_fault=True,
+                    )
                 if isinstance(part, Document) and part.url:
                     return Rejected(
                         "document-by-url",
@@ -254,10 +263,15 @@ def _part(part: Part, *, marks: bool) -> dict[str, Any]:
             wire = {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
         case Document():
             wire = {"type": "file", "file": _file(part)}
+        case Video():
+            wire = {
+                "type": "video_url",
+                "video_url": {"url": part.url or f"data:{part.mime};base64,{part.data}"},
+            }
         case Thinking() | ToolCall() | ToolResult():
             # These stand in fields of their own; here only if a reader put them into a wrong role.
             raise AssertionError(f"a {type(part).__name__} among content parts")
-    cache = None if isinstance(part, Audio) else part.cache
+    cache = None if isinstance(part, Audio | Video) else part.cache
     if marks and cache:
         wire["cache_control"] = (
             {"type": "ephemeral"} if cache == "5m" else {"type": "ephemeral", "ttl": cache}

@@ -57,6 +57,7 @@ class ChatWriter:
         "_tail",
         "_usage",
     )
+    content_type = b""
 
     def __init__(self, ask: Ask, identity: Identity, *, openrouter: bool = False) -> None:
         self._identity = identity
@@ -133,6 +134,8 @@ class ChatWriter:
                 return self._stopped(event)
             case Finished():
                 return self._finished()
+            case _:
+                raise AssertionError(f"a {type(event).__name__} in a chat")
 
     def _delta(self, inner: bytes) -> bytes:
         return self._head + inner + self._tail

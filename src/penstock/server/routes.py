@@ -1,0 +1,81 @@
+"""Which path speaks which dialect: one literal table of all that is asked of a model.
+
+Theory
+------
+A path names the caller's dialect and the operation. Chat's own paths stand in a dictionary of their own (server.app): nearly
+all calls ask for them. A dialect whose path or headers say part of the request (Gemini's model and verb, a multipart
+body's boundary) makes a caller of its own for each of them, so that ``read_request`` is the same for all.
+
+Rules
+- A path is matched whole, without its query and without a slash at its end.
+- What is asked of no model (lists, files, stored replies) is no route but a page (server.pages).
+- Below a path's prefix its errors have its dialect's shape (``caller_of``), found path or not.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from penstock.dialects import CALLERS
+from penstock.wire.ports import CallerDialect
+
+_OPENAI = CALLERS["openai"]
+_OPENROUTER = CALLERS["openrouter"]
+
+CHAT_ROUTES: dict[bytes, CallerDialect] = {
+    b"/v1/chat/completions": _OPENAI,
+    b"/chat/completions": _OPENAI,
+    b"/openai/v1/chat/completions": _OPENAI,
+    b"/openai/chat/completions": _OPENAI,
+    b"/api/v1/chat/completions": _OPENROUTER,
+}
+
+
+class Asked(Struct, frozen=True):
+    """What a route's maker may look at: the path's named groups, the headers a gateway reads, the query."""
+
+    groups: dict[str, bytes]
+    told: Mapping[bytes, bytes]
+    query: bytes
+
+
+Maker = Callable[[Asked], CallerDialect]
+
+OPENAI_PREFIX = rb"(?:/openai)?(?:/v1)?"
+"""OpenAI's paths, with and without their version, and below the prefix that XRoute's callers use."""
+
+
+def always(caller: CallerDialect) -> Maker:
+    """One and the same caller, whatever was asked."""
+    return lambda _asked: caller
+
+
+ROUTES: list[tuple[re.Pattern[bytes], Maker]] = []
+"""Tried in order; the first that matches the whole path counts."""
+
+SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
+    (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+]
+"""Whose error shape the callers of a path read; OpenAI's anywhere else."""
+
+
+def route(path: bytes, query: bytes, told: Mapping[bytes, bytes]) -> CallerDialect | None:
+    """Who asks below this path, or None: it is no call of a model. May raise BadRequest."""
+    chat = CHAT_ROUTES.get(path)
+    if chat is not None:
+        return chat
+    for pattern, maker in ROUTES:
+        match = pattern.fullmatch(path)
+        if match is not None:
+            groups = {name: value for name, value in match.groupdict().items() if value is not None}
+            return maker(Asked(groups, told, query))
+    return None
+
+
+def caller_of(path: bytes) -> CallerDialect:
+    """Whose error shape a path's caller reads."""
+    for pattern, caller in SHAPES:
+        if pattern.fullmatch(path):
+            return caller
+    return _OPENAI
