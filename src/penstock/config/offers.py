@@ -60,9 +60,7 @@ def offer_of(name: str, settings: ProviderConfig, known: ProviderFacts | None, m
     if own is None:
         return found
     said = {
-        word: value
-        for word in ("trains", "zdr", "distillable")
-        if (value := getattr(own, word)) is not None
+        word: value for word in ("trains", "zdr", "distillable") if (value := getattr(own, word)) is not None
     }
     format_ = next((name for pattern, name in own.quantizations.items() if fnmatchcase(model, pattern)), "")
     if said:

@@ -20,7 +20,8 @@ class DataPolicyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         bool | None, Meta(description="It keeps nothing of a request: zero data retention, by contract.")
     ] = None
     distillable: Annotated[
-        bool | None, Meta(description="Its answers may train other models (provider.enforce_distillable_text).")
+        bool | None,
+        Meta(description="Its answers may train other models (provider.enforce_distillable_text)."),
     ] = None
     quantizations: Annotated[
         dict[str, Quantization],

@@ -12,6 +12,7 @@ from penstock.base.errors import PenstockError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
+from penstock.config.slugs import Drift
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.budgets import Refused
@@ -24,6 +25,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing
 from penstock.routing.names import Names
+from penstock.routing.observed import Observed
 from penstock.wire.ports import UpstreamDialect
 
 _NO_CHAT = frozenset({"embedding", "rerank", "moderation"})
@@ -153,6 +155,7 @@ class House:
         "clock",
         "config",
         "doors",
+        "drift",
         "estimator",
         "health",
         "journal",
@@ -160,6 +163,7 @@ class House:
         "metrics",
         "models",
         "names",
+        "observed",
         "plans",
         "providers",
         "rng",
@@ -184,7 +188,13 @@ class House:
         rng: random.Random,
         log_once: Callable[[str, str], object],
         models: tuple[dict[str, Any], ...],
+        observed: Observed | None = None,
+        drift: Drift | None = None,
     ) -> None:
+        self.observed = Observed() if observed is None else observed
+        """What was seen of each target lately."""
+        self.drift = drift
+        """Whether another model answered than was asked for."""
         self.config = config
         self.version = version
         self.names = names

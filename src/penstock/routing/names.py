@@ -25,6 +25,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, NoTargetLeft, NotFound, PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetConfig, TargetRef
+from penstock.config.slugs import split_suffix
 
 _MAX_MEMO = 4096
 _MAX_NAMED = 16
@@ -165,6 +166,13 @@ class Names:
                 _remember(self._memo, key, known)
         return known
 
+    def owns(self, name: str) -> bool:
+        """The operator gave this name, colon and all, or a provider of his stands in front of it."""
+        if name in self._routes or name in self._aliases or name in self._primaries:
+            return True
+        provider, slash, _ = name.partition("/")
+        return bool(slash) and provider in self._providers and not (self._endpoints and self._endpoints(name))
+
     def _resolve_all(
         self, model: str, models: tuple[str, ...], fallbacks: tuple[str, ...], *, spread: bool = False
     ) -> Chain | Rejected:
@@ -196,6 +204,8 @@ class Names:
             found = self._spread(name) if spread else None
             if found is None:
                 found = self._resolve(name, param)
+            if spread and isinstance(found, Rejected) and not self.owns(name):
+                found = self._resolve(split_suffix(name)[0], param)
             if isinstance(found, Rejected):
                 return found
             founds.append(found)

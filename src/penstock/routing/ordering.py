@@ -99,7 +99,7 @@ def usd_per_million(target: Target) -> float | None:
     row = target.facts.price
     both = [] if row is None else [row.units.get("input"), row.units.get("output")]
     known = [price.pico_usd / price.per for price in both if price is not None]
-    return None if len(known) != 2 else sum(known) / 2 / PICO_PER_MILLION_USD  # noqa: PLR2004 - both
+    return None if len(known) != 2 else sum(known) / 2 / PICO_PER_MILLION_USD
 
 
 def _parts(candidates: Sequence[Candidate], want: ProviderPreferences) -> list[list[Candidate]]:
@@ -141,7 +141,7 @@ def _rest(
         else:
             well.append(one)
     placed = _one_part(well, want, seen, now_s, rng, ordered=ordered)
-    reasons = dict((one.name, why) for one, why in slow)
+    reasons = {one.name: why for one, why in slow}
     for one in _one_part([one for one, _ in slow], want, seen, now_s, rng, ordered=ordered):
         placed.append(Placed(one.candidate, f"behind the rest: {reasons[one.candidate.name]}"))
     return placed

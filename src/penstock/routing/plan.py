@@ -230,7 +230,9 @@ def _preferred(
     ]
     placed = arrange(knowing, preferences, seen=observed, now_s=now_s, rng=rng)
     if preferences is not None and not preferences.allow_fallbacks:
-        listed = [one for one in placed if _listed(one.candidate.target, one.candidate.name, preferences.order)]
+        listed = [
+            one for one in placed if _listed(one.candidate.target, one.candidate.name, preferences.order)
+        ]
         kept = listed or placed[:1]
         for one in placed:
             if one not in kept:

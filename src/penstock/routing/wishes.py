@@ -43,7 +43,9 @@ def against(target: Target, wishes: ProviderPreferences, input_tokens: int) -> R
 def _data(offer: Offer, wishes: ProviderPreferences, name: str) -> Rejected | None:
     known = f" ({offer.source}, {offer.date})" if offer.source else ""
     if wishes.data_collection == "deny" and offer.trains is not False:
-        what = "may train on what it is sent" if offer.trains else "is not known not to train on what it is sent"
+        what = (
+            "may train on what it is sent" if offer.trains else "is not known not to train on what it is sent"
+        )
         return _no("data-collection", f"{name} {what}{known}; provider.data_collection is deny.")
     if wishes.zdr and offer.zdr is not True:
         what = "keeps what it is sent" if offer.zdr is False else "is not known to keep nothing of it"
@@ -51,7 +53,8 @@ def _data(offer: Offer, wishes: ProviderPreferences, name: str) -> Rejected | No
     if wishes.enforce_distillable_text and offer.distillable is not True:
         what = "do not allow" if offer.distillable is False else "are not known to allow"
         return _no(
-            "not-distillable", f"The terms of {name} {what} training on its answers{known}; the request asks for it."
+            "not-distillable",
+            f"The terms of {name} {what} training on its answers{known}; the request asks for it.",
         )
     return None
 

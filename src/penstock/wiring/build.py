@@ -15,8 +15,10 @@ from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
+from penstock.config.offers import offer_of
 from penstock.config.schema import Config, ProviderConfig
 from penstock.config.secrets import local_path, reference_name
+from penstock.config.slugs import Drift
 from penstock.dialects import spoken
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
@@ -37,9 +39,11 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.routing.observed import Observed
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
+from penstock.wiring.sellers import Sellers
 
 
 class Shared:
@@ -49,7 +53,8 @@ class Shared:
         self.journal = journal
         self.log = log
         self.metrics = Metrics(version=__version__)
-        self.books = Books(journal, self.metrics, log)
+        self.observed = Observed()
+        self.books = Books(journal, self.metrics, log, self.observed)
         self.health = Health()
         self.estimator = TokenEstimator()
         self.clock: Clock = SystemClock()
@@ -81,7 +86,13 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
     maker = _TargetMaker(config, providers, catalogue)
-    names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
+    names = Names(
+        config=config,
+        make_target=maker.make,
+        bare=catalogue.bare,
+        nearest=catalogue.nearest,
+        endpoints=Sellers(config, frozenset(providers), catalogue).of,
+    )
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
     expect_own_costs(shared.metrics, config)
@@ -100,6 +111,8 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         rng=shared.rng,
         log_once=shared.log.once,
         models=models,
+        observed=shared.observed,
+        drift=Drift(catalogue.facts),
     )
     _queues(config, providers, shared)
     house.watcher = _watch(config, loaded, shared)
@@ -288,6 +301,7 @@ class _TargetMaker:
             facts=facts,
             overrides=overrides,
             options={key: value for key, value in options.items() if value is not None},
+            offer=offer_of(provider, settings, known, model),
         )
 
 

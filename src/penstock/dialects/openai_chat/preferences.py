@@ -7,7 +7,7 @@ Rule: what is read here decides where a prompt goes. So a value that cannot be r
 """
 
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from msgspec import Struct
 
@@ -80,7 +80,9 @@ def read_preferences(wish: ProviderField) -> ProviderPreferences:
     for name in formats:
         if name not in QUANTIZATIONS:
             raise _wrong(
-                "quantizations", f"{name[:40]!r} is no number format.", f"Known: {', '.join(sorted(QUANTIZATIONS))}."
+                "quantizations",
+                f"{name[:40]!r} is no number format.",
+                f"Known: {', '.join(sorted(QUANTIZATIONS))}.",
             )
     return ProviderPreferences(
         order=wish.order or (),
@@ -101,14 +103,23 @@ def read_preferences(wish: ProviderField) -> ProviderPreferences:
 
 
 def _sort(found: Any) -> tuple[Sort | None, Literal["model", "none"]]:
-    by, partition = found, "model"
-    if isinstance(found, dict):
-        by, partition = found.get("by"), found.get("partition") or "model"
+    shape = _object(found)
+    by: Any = found if shape is None else shape.get("by")
+    partition: Any = "model" if shape is None else shape.get("partition") or "model"
     if by is not None and by not in _SORTS:
-        raise _wrong("sort", f"Nothing is sorted by {str(by)[:40]!r}.", f"Send {', '.join(_SORTS)}, or leave it out.")
+        raise _wrong(
+            "sort", f"Nothing is sorted by {str(by)[:40]!r}.", f"Send {', '.join(_SORTS)}, or leave it out."
+        )
     if partition not in ("model", "none"):
-        raise _wrong("sort.partition", f"There is no partition {str(partition)[:40]!r}.", 'Send "model" or "none".')
+        raise _wrong(
+            "sort.partition", f"There is no partition {str(partition)[:40]!r}.", 'Send "model" or "none".'
+        )
     return by, "none" if partition == "none" else "model"
+
+
+def _object(found: Any) -> dict[str, Any] | None:
+    """An object that came as JSON; None for anything else."""
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 
 def _prices(found: dict[str, Any]) -> tuple[tuple[str, int], ...]:
@@ -117,13 +128,17 @@ def _prices(found: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     for word, value in found.items():
         if word not in _PER_MILLION | _WHOLE:
             raise _wrong(
-                f"max_price.{word[:40]}", f"There is no price of {word[:40]!r}.", "Known: prompt, completion, request, image, audio."
+                f"max_price.{word[:40]}",
+                f"There is no price of {word[:40]!r}.",
+                "Known: prompt, completion, request, image, audio.",
             )
         if value is None:
             continue
         usd = _decimal(value)
         if usd is None:
-            raise _wrong(f"max_price.{word}", "This is no price.", 'Send dollars, as "1.50" or 1.5, of at least 0.')
+            raise _wrong(
+                f"max_price.{word}", "This is no price.", 'Send dollars, as "1.50" or 1.5, of at least 0.'
+            )
         pico = usd * (10**6 if word in _PER_MILLION else 10**12)
         limits.append((word, int(pico.to_integral_value(ROUND_FLOOR))))
     return tuple(limits)
@@ -143,16 +158,18 @@ def _bounds(name: str, found: Any) -> tuple[tuple[int, float], ...]:
     """A number is a bound of the median; an object has one for each percentile."""
     if found is None:
         return ()
-    given: dict[Any, Any] = found if isinstance(found, dict) else {"p50": found}
+    given = _object(found) or {"p50": found}
     bounds: list[tuple[int, float]] = []
     for word, value in given.items():
         if word not in _PERCENTS:
-            raise _wrong(f"{name}.{str(word)[:40]}", "This is no percentile.", "Known: p50, p75, p90, p99.")
+            raise _wrong(f"{name}.{word[:40]}", "This is no percentile.", "Known: p50, p75, p90, p99.")
         if value is None:
             continue
         number = _decimal(value)
         if number is None:
-            raise _wrong(name, "This is no bound.", "Send a number of at least 0, or an object of percentiles.")
+            raise _wrong(
+                name, "This is no bound.", "Send a number of at least 0, or an object of percentiles."
+            )
         bounds.append((_PERCENTS[word], float(number)))
     return tuple(bounds)
 
