@@ -5,7 +5,7 @@ from tests.house.source import imports, modules
 FLOORS: dict[str, int] = {
     "base": 0,
     "observe": 1, "config": 1, "wire": 1, "meter": 1,
-    "dialects": 2, "net": 2, "routing": 2, "cache": 2, "ledger": 2,
+    "objects": 2, "dialects": 2, "net": 2, "routing": 2, "cache": 2, "ledger": 2,
     "gateway": 3, "registry": 3, "state": 3,
     "server": 4,
     "wiring": 6, "simulate": 6, "testing": 6, "engine_wiring": 6,
@@ -65,6 +65,7 @@ LATE: dict[str, str] = {
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
+    "penstock.wiring.objects": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.state.opening": "redis is imported only where a shared state is named",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }

@@ -20,6 +20,7 @@ from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Deadlines, Transport
+from penstock.objects.keeper import Keeper
 from penstock.observe.metrics import Metrics
 from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
@@ -159,6 +160,7 @@ class House:
         "estimator",
         "health",
         "journal",
+        "keeper",
         "log_once",
         "metrics",
         "models",
@@ -188,6 +190,7 @@ class House:
         rng: random.Random,
         log_once: Callable[[str, str], object],
         models: tuple[dict[str, Any], ...],
+        keeper: Keeper,
         observed: Observed | None = None,
         drift: Drift | None = None,
     ) -> None:
@@ -206,6 +209,8 @@ class House:
         self.estimator = estimator
         self.books = books
         self.journal = journal
+        self.keeper = keeper
+        """What callers leave with us, in the ledger's database."""
         self.metrics = metrics
         self.clock = clock
         self.rng = rng

@@ -33,6 +33,7 @@ from penstock.ledger.leases import Pot, SliceStore
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
+from penstock.objects.keeper import Keeper
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 from penstock.routing.estimate import TokenEstimator
@@ -43,6 +44,7 @@ from penstock.routing.observed import Observed
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
+from penstock.wiring.objects import keeper_at
 from penstock.wiring.sellers import Sellers
 
 
@@ -69,6 +71,8 @@ class Shared:
         """Where the money of budgets comes from, once there is a budget; by itself it is forgotten with the process."""
         self.queues: dict[str, ProviderQueue] = {}
         self.watcher: Watcher | None = None
+        self.keeper: Keeper = keeper_at(":memory:")
+        """What callers leave with us; by itself it is forgotten with the process."""
 
 
 def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House | None = None) -> House:
@@ -111,6 +115,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         rng=shared.rng,
         log_once=shared.log.once,
         models=models,
+        keeper=shared.keeper,
         observed=shared.observed,
         drift=Drift(catalogue.facts),
     )

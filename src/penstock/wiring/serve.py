@@ -27,6 +27,7 @@ from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
 from penstock.wiring.money import Figures, Withheld, figures, recall
+from penstock.wiring.objects import keeper_at
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -104,6 +105,8 @@ class Running:
             return [f"{error.path}: {error.public()}"]
         self.shared = Shared(journal, self._log, self._options.seed)
         try:
+            self.shared.keeper = keeper_at(place)
+            await self.shared.keeper.open()
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             place_of = self._options.seat
@@ -138,6 +141,7 @@ class Running:
 
     async def _let_go(self, shared: Shared, administration: Administration) -> None:
         """Of what a start has opened that came to nothing."""
+        await shared.keeper.aclose()
         shared.journal.close()
         if shared.kept.treasury is not None:
             await shared.kept.treasury.aclose()
@@ -244,6 +248,7 @@ class Running:
                     await shared.watcher.aclose()
                 for transport in shared.transports.values():
                     await transport.aclose()
+                await shared.keeper.aclose()
             finally:
                 shared.books.flush()
                 try:

@@ -1,0 +1,1 @@
+"""Tests of what callers leave with the gateway."""
