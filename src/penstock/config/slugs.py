@@ -62,7 +62,8 @@ class Slugs:
         ids = self._ids(provider).get(canonical(slug))
         if not ids:
             return None
-        return slug if slug in ids else min(ids, key=_oddity)
+        bare = slug.rpartition("/")[2].lower()
+        return slug if slug in ids else min(ids, key=lambda one: (one.lower() != bare, *_oddity(one)))
 
     def made_by_another(self, name: str) -> bool:
         """``author/slug`` whose author is known, and whose model is known to be another's."""
@@ -73,6 +74,12 @@ class Slugs:
         made = next((maker for prefix, maker in self._makes if slug.startswith(prefix)), None)
         return made is not None and made != known
 
+    def author_of(self, model: str) -> str:
+        """Who makes it, as slugs call him; "" where that is not known."""
+        name = model.lower().rpartition("/")[2]
+        maker = next((maker for prefix, maker in self._makes if name.startswith(prefix)), "")
+        return next((author for author, known in self.authors.items() if known == maker), "")
+
     def _ids(self, provider: str) -> dict[str, list[str]]:
         known = self._known.get(provider)
         if known is None:
@@ -82,10 +89,11 @@ class Slugs:
         return known
 
 
-def _oddity(model: str) -> tuple[bool, bool, bool, tuple[int, ...]]:
-    """The plainest first: no wish, no other cloud's way to write a date, undated, else the newest."""
+def _oddity(model: str) -> tuple[bool, int, bool, bool, tuple[int, ...]]:
+    """The plainest first: no wish, no region before it, no other cloud's way to write a date, undated, else the newest."""
     return (
         bool(split_suffix(model)[1]),
+        model.count("/") + model.count("."),
         "@" in model,
         undated(model) != model,
         tuple(-ord(mark) for mark in model),

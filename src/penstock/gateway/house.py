@@ -13,6 +13,7 @@ from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.config.slugs import Drift
+from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.budgets import Refused
@@ -161,6 +162,7 @@ class House:
         "health",
         "journal",
         "keeper",
+        "listing",
         "log_once",
         "metrics",
         "models",
@@ -193,11 +195,14 @@ class House:
         keeper: Keeper,
         observed: Observed | None = None,
         drift: Drift | None = None,
+        listing: Listing | None = None,
     ) -> None:
         self.observed = Observed() if observed is None else observed
         """What was seen of each target lately."""
         self.drift = drift
         """Whether another model answered than was asked for."""
+        self.listing = Listing() if listing is None else listing
+        """The models that OpenRouter's callers list."""
         self.config = config
         self.version = version
         self.names = names

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.base.decisions import Rejected
 from penstock.base.models import ModelFacts, Target
 from penstock.base.usage import Usage
 from penstock.gateway.house import House
@@ -27,10 +28,23 @@ def identity_of(house: House, facts: CallFacts, base: Identity, target: Target, 
 
     return msgspec.structs.replace(
         base,
-        model=base.model or target.name,
+        model=_asked_name(house, facts, target) or base.model or target.name,
         provider=target.provider,
         charge=charge,
         story=(lambda: routed(house, facts, target)) if story else None,
+    )
+
+
+def _asked_name(house: House, facts: CallFacts, target: Target) -> str:
+    """Of several models asked for, the one that served: OpenRouter's ``model`` of a reply is the model used."""
+    ask = facts.ask
+    if ask is None or not (ask.models or ask.fallbacks):
+        return ""
+    chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks, spread=True)
+    if isinstance(chain, Rejected):
+        return ""
+    return next(
+        (asked for name, asked in zip(chain.names, chain.asked, strict=False) if name == target.name), ""
     )
 
 

@@ -32,6 +32,7 @@ from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.app import App
+from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience
@@ -50,7 +51,8 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     ``ledger``: its place, which may hold a password.
     """
     pages = _Pages(app, reload, admin_key, ledger)
-    routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
+    routes = openrouter_routes(app, ledger)
+    routes += [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
     routes += [

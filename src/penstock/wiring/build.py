@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -23,6 +24,7 @@ from penstock.dialects import spoken
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
@@ -90,12 +92,13 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
     maker = _TargetMaker(config, providers, catalogue)
+    sellers = Sellers(config, frozenset(providers), catalogue, maker.make)
     names = Names(
         config=config,
         make_target=maker.make,
         bare=catalogue.bare,
         nearest=catalogue.nearest,
-        endpoints=Sellers(config, frozenset(providers), catalogue).of,
+        endpoints=sellers.of,
     )
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
@@ -118,6 +121,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         keeper=shared.keeper,
         observed=shared.observed,
         drift=Drift(catalogue.facts),
+        listing=Listing(partial(sellers.offered, names), sellers.find),
     )
     _queues(config, providers, shared)
     house.watcher = _watch(config, loaded, shared)
