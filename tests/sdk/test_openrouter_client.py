@@ -201,7 +201,7 @@ def test_endpoints_show_what_was_measured(gateway: Gateway) -> None:
     assert 0 < up < 100
     assert rows["backup"].quantization == "fp8"
     unused = client(gateway).endpoints.list(author="anthropic", slug="claude-haiku-4.5").data
-    assert [(row.uptime_last_5m, row.latency_last_30m) for row in unused.endpoints] is not None
+    assert [(row.uptime_last_5m, row.latency_last_30m) for row in unused.endpoints] == [(None, None)]
     with pytest.raises(errors.NotFoundResponseError):
         client(gateway).endpoints.list(author="nobody", slug="nothing")
 

@@ -11,7 +11,7 @@ from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamEr
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
-from penstock.gateway.heads import reply_head, told_by_caller, told_user
+from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
 from penstock.gateway.parameters import losses_of
@@ -88,7 +88,7 @@ class ChatCall:
         assert ask is not None
         self.translator = Translator(inbound.caller, ask)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
-        story = inbound.told.get(b"x-openrouter-metadata", b"").lower() == b"enabled"
+        story = wants_story(inbound.told)
         self.remote = Remote(
             inbound.caller,
             ask,

@@ -103,6 +103,20 @@ def plan(
         serving, reasons = _preferred(
             serving, preferences, refused, observed or Observed(), health, now_s, rng or Random(0)
         )
+    steps = _steps(serving, reasons, refused, health, now_s, caller_family, may_pass_through)
+    return Plan(chain.route, tuple(steps), tuple(refused))
+
+
+def _steps(
+    serving: list[Candidate],
+    reasons: list[str],
+    refused: list[Refusal],
+    health: Health,
+    now_s: float,
+    caller_family: str,
+    may_pass_through: Callable[[Target], str | None],
+) -> list[Step]:
+    """What is healthy, in its order; the last of all in any case."""
     steps: list[Step] = []
     last = len(serving) - 1
     for place, one in enumerate(serving):
@@ -121,9 +135,9 @@ def plan(
         if target.dialect != caller_family:
             steps.append(Step(target, reason, False, _translated(caller_family, target.dialect)))
         else:
-            against = may_pass_through(target)
-            steps.append(Step(target, reason, against is None, against or "same dialect"))
-    return Plan(chain.route, tuple(steps), tuple(refused))
+            barred = may_pass_through(target)
+            steps.append(Step(target, reason, barred is None, barred or "same dialect"))
+    return steps
 
 
 def no_steps(made: Plan) -> PenstockError:

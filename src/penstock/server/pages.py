@@ -32,6 +32,7 @@ from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.app import App
+from penstock.server.openrouter_pages import PREFIX as OPENROUTER
 from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
@@ -52,8 +53,9 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     """
     pages = _Pages(app, reload, admin_key, ledger)
     routes = openrouter_routes(app, ledger)
-    routes += [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
-    routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
+    plain = [prefix for prefix in PREFIXES if prefix != OPENROUTER]
+    routes += [Route(f"{prefix}/models", pages.models) for prefix in plain]
+    routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in plain]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
     routes += [
         Route(f"{prefix}/ledger/entries", pages.ledger_entries, methods=["POST"]) for prefix in PREFIXES
