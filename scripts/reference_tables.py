@@ -64,11 +64,20 @@ API_PATHS: dict[str, str] = {
         "(OpenRouter's, whole: see [use it as OpenRouter](../how-to/use-it-as-openrouter.md)), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
     ),
+    "POST /v1/messages": (
+        "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
+        "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."
+    ),
+    "POST /v1/messages/count_tokens": (
+        "The tokens of a prompt in Anthropic's words. `x-penstock-counted-by` says whether the provider counted (Anthropic, "
+        "Gemini) or it is our estimate."
+    ),
     "GET /v1/models": (
-        "What the presented key may call: routes, aliases, then the known chat models of each configured provider. Below "
-        "`/api/v1` in OpenRouter's shape, one row for all endpoints of a model, with prices, limits and parameters; there it "
-        "takes `offset`, `limit`, `sort`, `supported_parameters`, `input_modalities`, `output_modalities`, `q`, `context`, "
-        "`min_price`, `max_price`, `model_authors`, `providers`, `zdr` and `distillable`."
+        "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
+        "Anthropic's shape, by pages, where `anthropic-version` is sent. Below `/api/v1` in OpenRouter's shape, one row for "
+        "all endpoints of a model, with prices, limits and parameters; there it takes `offset`, `limit`, `sort`, "
+        "`supported_parameters`, `input_modalities`, `output_modalities`, `q`, `context`, `min_price`, `max_price`, "
+        "`model_authors`, `providers`, `zdr` and `distillable`."
     ),
     "GET /v1/models/{model:path}": "One of them.",
     "GET /api/v1/models/user": "The same as `/api/v1/models`: a key sees what it may call anyway.",

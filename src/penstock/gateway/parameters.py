@@ -6,7 +6,7 @@ second list of what each of them drops.
 
 from collections.abc import Callable
 
-from penstock.base.chat import Ask
+from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
 from penstock.gateway.house import House
@@ -28,7 +28,10 @@ def losses_of(house: House, caller: CallerDialect, ask: Ask) -> Callable[[Target
             no = translator.refuse(provider, target)
             if no is not None:
                 return no
-            adjusted = dialect.write_request(translator.request(target), target, "").adjusted
+            neutral = translator.request(target)
+            adjusted = dialect.write_request(neutral, target, "").adjusted
+            if isinstance(neutral, ChatRequest):
+                adjusted = (*neutral.adjusted, *adjusted)
         if not adjusted:
             return None
         return Rejected(

@@ -195,7 +195,10 @@ class Remote:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
             return passing.splice_request(ask, target, credential), relay
-        request = dialect.write_request(self._translator.request(target), target, credential)
+        neutral = self._translator.request(target)
+        request = dialect.write_request(neutral, target, credential)
+        if isinstance(neutral, ChatRequest) and neutral.adjusted:
+            request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
         identity = self._identity if self._identify is None else self._identify(target)
         writer = self._caller.writer(ask, identity)
