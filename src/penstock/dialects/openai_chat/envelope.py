@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
-from penstock.dialects.openai_chat.preferences import ProviderField, read_preferences
+from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable as _unreadable
 
 GATEWAY_FIELDS = (

@@ -17,9 +17,9 @@ from penstock.base.chat import Ask, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
-from penstock.dialects.openai_chat.preferences import UNDERSTOOD
 from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
 from penstock.wire.http import WireRequest
+from penstock.wire.preferences import UNDERSTOOD
 from penstock.wire.splice import Span, edit, spans
 
 _USAGE_WANTED = b'{"include_usage":true}'

@@ -1,4 +1,4 @@
-"""``provider{}`` of a request, as OpenRouter writes it, into ProviderPreferences.
+"""``provider{}`` of a request, as OpenRouter writes it, into ProviderPreferences: for every dialect whose callers may send it.
 
 Sources: OpenRouter's openapi.yaml (ProviderPreferences) and provider-selection.mdx, 2026-11 (wire.md 1.3). Prices may be
 strings or numbers; bounds may be numbers (of the median) or objects of percentiles; ``sort`` a word or an object.
