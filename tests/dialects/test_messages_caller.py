@@ -1,6 +1,7 @@
 """Anthropic's callers, read: both API versions, what is refused and why, what is told; and pass-through of requests."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -475,3 +476,22 @@ def test_our_errors_are_anthropics(error: PenstockError, status: int, kind: str)
     )
     frame = caller.write_stream_error(error, "gen-1")
     assert kit.frames(frame) == [body]
+
+
+def test_a_large_document_is_not_copied_to_be_understood() -> None:
+    """Reading the envelope costs none of its size, passing it through one copy."""
+    document = {**PDF, "source": {**PDF["source"], "data": "JVBERi0x" * 500_000}}  # type: ignore[dict-item]
+    body = json.dumps(user(document)).encode()
+    tracemalloc.start()
+    try:
+        ask = ask_of(body)
+        read_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        wire = ANTHROPIC.splice_request(ask, target("anthropic", "x"), "KEY")
+        passed_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(wire.body) > 4_000_000
+    assert ask.needs == {"document"}
+    assert read_bytes < len(body) / 10
+    assert passed_bytes < len(body) * 1.5
