@@ -191,7 +191,8 @@ def test_a_gateways_own_fields_are_read_and_taken_out() -> None:
         (loop({"content": 7}), "messages.2.content.0.content"),
         ({**HELLO, "tool_choice": {"type": "tool"}}, "tool_choice"),
         ({**HELLO, "system": [{"type": "image"}]}, "system.0"),
-        ({**HELLO, "messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+        ({**HELLO, "messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({**HELLO, "messages": [{"role": "system", "content": [PDF]}]}, "messages.0.content.0"),
     ],
 )
 def test_what_only_anthropic_can_take_is_refused_for_others(body: dict[str, Any], param: str) -> None:
@@ -231,6 +232,19 @@ def test_the_places_of_files() -> None:
         Text("words"),
         Image(url="https://a/b.png"),
     )
+
+
+def test_a_system_message_may_stand_in_the_middle() -> None:
+    """As the SDK's types have it; as text or as blocks."""
+    late = [
+        {"role": "system", "content": "brief"},
+        {"role": "system", "content": [{"type": "text", "text": "b"}]},
+    ]
+    request = expanded(ask_of({**HELLO, "messages": [*HELLO["messages"], *late]}))
+    assert [(one.role, one.parts) for one in request.messages[1:]] == [
+        ("system", (Text("brief"),)),
+        ("system", (Text("b"),)),
+    ]
 
 
 def test_a_document_in_a_tools_answer_stands_beside_it() -> None:
