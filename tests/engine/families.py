@@ -17,7 +17,8 @@ def _words() -> Any:
     return tiny.generator()[1]
 
 
-def _vae() -> Any:
+def small_vae() -> Any:
+    """A KL autoencoder of two levels."""
     return D.AutoencoderKL(
         block_out_channels=(16, 32),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -44,7 +45,7 @@ def img2img() -> Any:
         attention_head_dim=4,
     )
     return D.StableDiffusionImg2ImgPipeline(
-        vae=_vae(),
+        vae=small_vae(),
         text_encoder=tiny.clip(),
         tokenizer=tiny.clip_tokenizer(),
         unet=unet,
@@ -71,7 +72,7 @@ def flux() -> Any:
     )
     return D.FluxPipeline(
         scheduler=D.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=_vae(),
+        vae=small_vae(),
         text_encoder=tiny.clip(),
         tokenizer=tiny.clip_tokenizer(),
         text_encoder_2=_t5(),
@@ -97,7 +98,7 @@ def sd3() -> Any:
     return D.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=D.FlowMatchEulerDiscreteScheduler(),
-        vae=_vae(),
+        vae=small_vae(),
         text_encoder=tiny.clip(projected=True),
         tokenizer=tiny.clip_tokenizer(),
         text_encoder_2=tiny.clip(projected=True),
@@ -124,7 +125,7 @@ def pixart() -> Any:
     )
     return D.PixArtSigmaPipeline(
         transformer=transformer,
-        vae=_vae(),
+        vae=small_vae(),
         scheduler=D.DPMSolverMultistepScheduler(),
         text_encoder=_t5(),
         tokenizer=_words(),
@@ -187,7 +188,7 @@ def dit() -> Any:
         num_embeds_ada_norm=1000,
         norm_elementwise_affine=False,
     )
-    return D.DiTPipeline(transformer=transformer, vae=_vae(), scheduler=D.DDIMScheduler())
+    return D.DiTPipeline(transformer=transformer, vae=small_vae(), scheduler=D.DDIMScheduler())
 
 
 SMALL: dict[Any, dict[str, Any]] = {

@@ -15,6 +15,7 @@ from penstock.engine.measure.findings import compile as rules
 from penstock.engine.measure.records import Timing, Variant
 from penstock.engine.measure.seen import GraphBreak
 from tests.engine import faults
+from tests.engine.clocks import Scripted
 from tests.engine.faults import code, found, look, mend, module, pipeline
 
 quick = partial(torch.compile, backend="eager")
@@ -143,6 +144,54 @@ def test_a_pipelines_vae_compiled_as_a_whole_runs_no_graph(tiny_sdxl: Any):
     assert seen.compilation.graphs == 1
 
 
+class Paced(Holder):
+    """Moves the clock by one duration where what it calls is compiled, by another where it is not."""
+
+    def __init__(
+        self, inner: Any, method: str, clock: Scripted, *, plain_s: float, compiled_s: float
+    ) -> None:
+        super().__init__(inner, method)
+        self.clock, self.plain_s, self.compiled_s = clock, plain_s, compiled_s
+
+    def forward(self, x: Tensor) -> Tensor:
+        in_place = self.method == "__call__"
+        called = self.inner._compiled_call_impl if in_place else getattr(self.inner, self.method)
+        original = getattr(called, "_torchdynamo_orig_callable", None)
+        stepped_over = getattr(original, "__func__", None) is nn.Module._call_impl
+        self.clock.now_s += self.compiled_s if original is not None and not stepped_over else self.plain_s
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("stepped_over", [False, True])
+@pytest.mark.parametrize("gains", [True, False])
+def test_what_compiling_it_would_save_is_measured_on_request(
+    monkeypatch: pytest.MonkeyPatch, stepped_over: bool, gains: bool
+):
+    """As the fix's code would have it; else the finding says why it gives no figure. Nothing is left of the trial."""
+    monkeypatch.setattr(torch, "compile", quick)
+    clock = Scripted()
+    inner: Any = nn.Sequential(nn.Linear(4, 4), nn.GELU()) if stepped_over else quick(Coder())
+    if stepped_over:
+        inner.compile(backend="eager")
+    method = "__call__" if stepped_over else "decode"
+    root = Paced(inner, method, clock, plain_s=30e-3, compiled_s=20e-3 if gains else 30e-3)
+    workload = module(root, torch.randn(2, 4))
+    before = dict(vars(inner))
+    (said,) = found(look(workload, clock=clock), "compiled-nothing")
+    assert said.saves_ms is None
+    assert "not known before it is timed both ways" in said.evidence
+    assert dynamo.counters["stats"]["unique_graphs"] == 0
+    (said,) = found(look(workload, deep=True, clock=clock), "compiled-nothing")
+    assert dynamo.counters["stats"]["unique_graphs"] == 1
+    assert vars(inner) == before
+    if gains:
+        assert said.saves_ms == pytest.approx(10)
+        assert "30 ms as it is, 20 ms" in said.evidence
+    else:
+        assert said.saves_ms is None
+        assert "no gain beyond the noise" in said.evidence
+
+
 class Lengths(nn.Module):
     """Calls a compiled part with three lengths."""
 
@@ -167,6 +216,8 @@ def test_recompiled_per_shape_with_the_guard_and_mended_by_a_dynamic_dimension(k
     root = Lengths(inner)
     (said,) = found(look(module(root, torch.randn(8, 8))), "recompiles")
     assert said.facts["recompiles"] == 2
+    assert (said.saves_ms, said.facts["run_compile_s"]) == (None, 0.0)
+    assert "paid once for each new shape" in said.evidence
     assert "size of x in dimension 0 was" in said.title
     assert "size mismatch at index 0. expected" in said.evidence
     assert said.where.startswith("tests/engine/test_finding_compile.py:")
@@ -207,6 +258,28 @@ def test_recompiled_per_value_and_mended_by_a_tensor():
     dynamo.clear_compilation_metrics()
     root.mend = lambda value: mend(said, strength=value)["strength"]
     assert found(look(module(root, torch.randn(2, 8))), "recompiles") == []
+
+
+class Longer(nn.Module):
+    """Calls a compiled part with another length in every run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.runs = quick(Coder(), dynamic=False), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        return self.inner(x[: self.runs])
+
+
+def test_what_every_run_compiles_again_every_run_pays():
+    """The compiler's seconds in a run that is not the first; never more than a run takes."""
+    seen = look(module(Longer(), torch.randn(8, 8)))
+    (said,) = found(seen, "recompiles")
+    assert said.facts["run_compile_s"] > 0
+    assert seen.wall_ms is not None
+    assert said.saves_ms == min(said.facts["run_compile_s"] * 1e3, seen.wall_ms)
+    assert "every run pays that" in said.evidence
 
 
 class Guided(nn.Module):
@@ -298,30 +371,6 @@ def test_an_expression_in_a_branch_gets_where_and_not_a_conversion():
         GraphBreak(reason="r", where="a.py:1", line="if x.sum() > 0:", kind="branch"), tried=False
     )
     assert code(said) == "y = torch.where(condition, when_true, when_false)"
-
-
-class Scripted:
-    """A clock that a call moves: what is compiled is given one duration, what is eager another."""
-
-    clock = "wall"
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def mark(self) -> float:
-        return self.now_s
-
-    def wait(self) -> None:
-        pass
-
-    def between_ms(self, first: float, last: float) -> float:
-        return (last - first) * 1e3
-
-    def wall_s(self) -> float:
-        return self.now_s
-
-    def cpu_s(self) -> float | None:
-        return None
 
 
 class Own(nn.Module):

@@ -8,20 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import structs
 from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
-from penstock.engine.lab.probes import guiding, watching
+from penstock.engine.lab.probes import guiding, parts, watching
+from penstock.engine.lab.probes.parts import is_autoencoder
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure import ports
 from penstock.engine.measure.findings import guidance, layout, live, precision, quantised
 from penstock.engine.measure.seen import Convs, GuidedPair, Output, Part, Quantised, Seen, Tiling
 from penstock.engine.workloads.pipeline import PipelineWorkload
-from tests.engine import faults
+from tests.engine import families, faults
+from tests.engine.clocks import Scripted
 from tests.engine.faults import CARD, code, found, look, mend, module, on_gpu, pipeline
 
 
@@ -185,6 +187,51 @@ def test_convolutions_that_are_not_channels_last(tiny_sdxl: Any):
     assert all(part.convs.contiguous == 0 for part in seen.parts)
 
 
+class Laid(nn.Module):
+    """Two convolutions; moves the clock by what their layout costs."""
+
+    def __init__(self, clock: Scripted, *, first_s: float, last_s: float) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3))
+        self.clock, self.first_s, self.last_s = clock, first_s, last_s
+
+    def forward(self, x: Tensor) -> Tensor:
+        laid = all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in self.convs)
+        self.clock.now_s += self.last_s if laid else self.first_s
+        return self.convs(x)
+
+
+@pytest.mark.parametrize(("last_s", "saves_ms"), [(30e-3, 10.0), (40e-3, None), (50e-3, None)])
+def test_both_layouts_are_timed_on_request_and_what_gains_nothing_is_no_fault(
+    last_s: float, saves_ms: float | None
+):
+    """Weights are the same storages as before, whatever was found."""
+    clock = Scripted()
+    root = Laid(clock, first_s=40e-3, last_s=last_s)
+    workload = module(root, torch.randn(1, 4, 8, 8))
+    before = [(weight.data_ptr(), weight.stride()) for weight in root.parameters()]
+    (said,) = found(look(workload, clock=clock), "missing-channels-last")
+    assert said.saves_ms is None
+    assert "not known before it is timed both ways" in said.evidence
+    told = found(look(workload, deep=True, clock=clock), "missing-channels-last")
+    assert [(weight.data_ptr(), weight.stride()) for weight in root.parameters()] == before
+    assert [one.saves_ms for one in told] == ([] if saves_ms is None else [pytest.approx(saves_ms)])
+    if told:
+        assert "40 ms as it is, 30 ms channels-last" in told[0].evidence
+
+
+def test_the_layout_of_an_autoencoder_is_timed_where_it_decodes(tiny_sdxl: Any):
+    """Its ``forward`` is never called."""
+    vae = tiny_sdxl.vae
+    decoding = Decodes(module(Decoding(vae), torch.randn(1, 4, 8, 8)))
+    before = parts.channels_first(vae, [])
+    seen = look(decoding, deep=True)
+    tried = seen.parts[0].channels_last
+    assert tried is not None
+    assert tried.times == 1
+    assert len(before) == seen.parts[0].convs.contiguous == len(parts.channels_first(vae, []))
+
+
 def test_layout_of_what_is_no_fault():
     """One convolution in a transformer, pointwise convolutions and depthwise ones have nothing to gain."""
     patches = nn.Sequential(nn.Conv2d(3, 64, 4, 4), nn.Flatten(2), nn.Linear(64, 4096))
@@ -341,19 +388,9 @@ def tiny_flux() -> FluxPipeline:
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
     ).eval()
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=32,
-        shift_factor=0.1,
-        scaling_factor=0.3,
-    ).eval()
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=vae,
+        vae=families.small_vae().eval(),
         text_encoder=None,
         tokenizer=None,
         text_encoder_2=None,
@@ -525,6 +562,6 @@ def test_findings_are_ranked_by_what_they_save_and_then_by_gravity(saves: list[f
 
 
 def test_an_autoencoder_is_known_by_its_methods():
-    assert isinstance(AutoencoderKL, type)
+    assert is_autoencoder(families.small_vae())
     seen = look(module(nn.Linear(2, 2), torch.randn(1, 2)))
     assert not seen.parts[0].autoencoder

@@ -26,6 +26,7 @@ from penstock.engine.measure.seen import Memory, Package, Part, Scaling, Seen, W
 from penstock.engine.workloads.module import load
 from penstock.engine.workloads.workload import StagePoint
 from tests.engine import faults
+from tests.engine.clocks import Scripted
 from tests.engine.faults import CARD, code, found, look, mend, module, pipeline
 
 
@@ -37,35 +38,18 @@ def _forgotten() -> Iterator[None]:
     faults.forget()
 
 
-class OpClock(TorchDispatchMode):
+class OpClock(Scripted, TorchDispatchMode):
     """A clock that each operator moves by a microsecond and, with ``per_item``, by more for each row of its result."""
-
-    clock = "wall"
 
     def __init__(self, *, per_item_us: float = 0.0) -> None:
         super().__init__()
-        self.now_s, self.per_item_us = 0.0, per_item_us
+        self.per_item_us = per_item_us
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         rows = out.shape[0] if isinstance(out, Tensor) and out.dim() else 0
         self.now_s += 1e-3 * (1.0 + self.per_item_us * rows)
         return out
-
-    def mark(self) -> float:
-        return self.now_s
-
-    def wait(self) -> None:
-        pass
-
-    def between_ms(self, first: float, last: float) -> float:
-        return (last - first) * 1e3
-
-    def wall_s(self) -> float:
-        return self.now_s
-
-    def cpu_s(self) -> float | None:
-        return None
 
 
 def test_overhead_that_a_batch_shares_in_a_real_module():

@@ -5,7 +5,8 @@ import pytest
 from penstock.base.errors import BadRequest
 from penstock.cli.profile_tables import show
 from penstock.engine.lab.compare import Side, differences
-from penstock.engine.measure.records import DeviceSummary, KernelRow, Profile, Variant
+from penstock.engine.lab.figures import nothing_found
+from penstock.engine.measure.records import DeviceSummary, KernelRow, Profile, Timing, Variant
 from tests.engine.test_cli_profile import refused, shown
 
 torch = pytest.importorskip("torch")
@@ -110,13 +111,17 @@ def test_stages_of_a_generator_have_work_and_one_decode(tiny_generator_dir, caps
     assert all(row["flops"] > 0 for row in rows)
 
 
+def quartiles(low_ms, high_ms):
+    return Timing(median_ms=(low_ms + high_ms) / 2, low_ms=low_ms, high_ms=high_ms, runs=9, warmup=3)
+
+
 def compared(**more):
     rows = tuple(KernelRow(name=f"kernel_{at}", count=2, total_ms=1.0) for at in range(15))
-    fast = Variant(name="compile", gain=1.39, break_even_calls=40.0, kernels=rows, **more)
+    made = {"timing": quartiles(7.1, 7.3), "graphs": 1, **more}
+    fast = Variant(name="compile", gain=1.39, break_even_calls=40.0, kernels=rows, **made)
+    eager = Variant(name="eager", timing=quartiles(9.8, 10.2))
     device = DeviceSummary(name="cpu", kernels=1, device_events=1, correlated=1, span_ms=1, busy_share=1)
-    return Profile(
-        target="mine", source="live", device=device, wall_ms=1.0, variants=(Variant(name="eager"), fast)
-    )
+    return Profile(target="mine", source="live", device=device, wall_ms=1.0, variants=(eager, fast))
 
 
 def test_a_gain_is_something_found(capsys):
@@ -127,6 +132,21 @@ def test_a_gain_is_something_found(capsys):
     assert "compile is 1.39x as fast as eager" in said
     assert "after 40 calls" in said
     assert "3 more, 6 kernels" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({}, True),
+        ({"graphs": None}, True),  # a library's kernel has no graphs
+        ({"graphs": 0}, False),
+        ({"timing": quartiles(7.1, 9.9)}, False),
+        ({"timing": quartiles(7.1, 9.8)}, False),
+        ({"timing": None}, False),
+    ],
+)
+def test_a_gain_within_the_noise_or_of_no_graph_is_none(more, named):
+    assert ("1.39x as fast" in nothing_found(compared(**more))) is named
 
 
 def test_an_expectation_that_does_not_hold_differs():

@@ -1,5 +1,6 @@
 """``--compare`` where a variant fails, keeps state, draws at random, is compiled again and again, or computes something else."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -163,3 +164,45 @@ def test_a_module_compiled_again_by_every_call():
     assert "forward" in told["compile"].recompiles[0]
     (said,) = of_variants(told.values())
     assert (said.id, said.saves_ms) == ("recompiles", None)
+
+
+class Convolved(nn.Module):
+    """A user's own class around the same convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = convolutions()
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def convolutions():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+
+
+@pytest.mark.parametrize("make", [convolutions, Convolved])
+def test_a_module_of_torchs_own_classes_is_compiled_too(make):
+    """Dynamo skips frames of torch.nn: a Sequential's call compiled as it stands makes no graph."""
+    torch._dynamo.reset()
+    told = of(make(), "eager", "compile", x=torch.randn(1, 3, 16, 16))
+    assert told["compile"].graphs == 1
+    assert told["compile"].max_error < 1e-5
+    assert not any("no graph" in one for one in told["compile"].differences)
+
+
+def test_only_torchs_own_classes_are_called_from_a_frame_of_ours():
+    """All such frames have one code, and with it one limit of recompilations: a model's own blocks keep theirs."""
+    user = Convolved()
+    for module, own in ((user, True), (user.body, False)):
+        (place,) = ways.compiled_places(ModuleWorkload("mine.py:build", module, (torch.ones(1),)))
+        assert (place[2]._torchdynamo_orig_callable == module._call_impl) is own
+
+
+def test_a_compiled_side_without_a_graph_is_told():
+    """Whatever it gains is not the compiler's."""
+    skipped = Side(name="compile", call=fine, output=fine, prepared=True)
+    told = compared([Side(name="eager", call=fine, output=fine), skipped])
+    assert told["compile"].graphs == 0
+    assert any("no graph was made for it" in one for one in told["compile"].differences)
+    assert not any("no graph" in one for one in told["eager"].differences)

@@ -95,7 +95,15 @@ class Wired:
         one = relay(include_usage=self.include_usage)
         outcome = Outcome(TARGET, "key", 1, True, True, 0.0)
         delivery = Delivery(
-            reply, exchange, one, outcome, head=lambda: b"", finish=lambda: None, hold_back_s=9.0, idle_s=9.0
+            reply,
+            exchange,
+            one,
+            outcome,
+            head=lambda: b"",
+            finish=lambda: None,
+            hold_back_s=9.0,
+            idle_s=9.0,
+            heartbeat=b"",
         )
         connection.data_received(HEAD)
         running = asyncio.ensure_future(delivery.run())

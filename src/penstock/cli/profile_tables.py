@@ -7,6 +7,7 @@ from rich.text import Text
 
 from penstock.cli.columns import print_columns
 from penstock.cli.screen import folded, printable, put, screen
+from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
@@ -96,6 +97,7 @@ def _headline(console: Console, profile: Profile) -> None:
 
 def _stages(console: Console, profile: Profile) -> None:
     titles = ["stage", "wall", "share", "exposed host", "GPU busy", "calls", "launches", "work", "cost"]
+    shown = [one.row for one in folding.stages(profile.stages, profile.kernels)]
     lines = [
         [
             "  " * depth + row.name,
@@ -108,7 +110,7 @@ def _stages(console: Console, profile: Profile) -> None:
             scaled_text(row.flops, "FLOP"),
             usd(row.cost_nusd),
         ]
-        for row, depth in zip(profile.stages, depths(profile.stages), strict=True)
+        for row, depth in zip(shown, depths(shown), strict=True)
     ]
     if profile.cost_nusd is None:
         titles, lines = titles[:-1], [line[:-1] for line in lines]
@@ -128,6 +130,8 @@ def _stages(console: Console, profile: Profile) -> None:
     said = _OF[profile.source] if profile.source in _OF else _OF["live"]
     if any(row.parent for row in profile.stages):
         said += " Indented stages are parts of others."
+    if len(shown) < len(profile.stages):
+        said += f" {folding.SAID}"
     if profile.cost_nusd is not None:
         said += " Cost: of the run without the profiler, by share." if profile.timing else ""
     folded(console, said, "dim")
@@ -136,6 +140,7 @@ def _stages(console: Console, profile: Profile) -> None:
 
 def _kernels(console: Console, profile: Profile, top: int) -> None:
     whole = sum(row.total_ms for row in profile.kernels)
+    rows = folding.kernels(profile.kernels)
     lines = [
         [
             _kernel(row),
@@ -145,7 +150,7 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
             ms_text(row.total_ms),
             share_text(row.total_ms / whole if whole else None),
         ]
-        for row in profile.kernels[:top]
+        for row in rows[:top]
     ]
     kernel = "op" if on_cpu(profile) else "kernel"
     titles = [kernel, "launched by", "module", "count", "total", "share"]
@@ -157,8 +162,10 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         total=False,
         elsewhere="--json or --report",
     )
-    if len(profile.kernels) > top:
-        folded(console, f"{len(profile.kernels) - top:,} more: --top N shows them.", "dim")
+    if len(rows) > top:
+        folded(console, f"{len(rows) - top:,} more: --top N shows them.", "dim")
+    if len(rows) < len(profile.kernels):
+        folded(console, folding.SAID, "dim")
     put(console, "")
 
 

@@ -65,10 +65,10 @@ def toll_of(allowance: Allowance, tariff: Tariff | None, unix_s: float) -> "Toll
         return Toll(allowance, tariff)
 
 
-def hold_of(purse: Purse, tariff: Tariff, rid: str, held: "Hold | Held | bool | None") -> Hold | None:
+def hold_of(purse: Purse, tariff: Tariff, rid: str, held: "Hold | Held") -> Hold:
     """What a call has taken, as the long way has it: the call goes on there."""
-    if held is None or isinstance(held, bool | Hold):
-        return held if isinstance(held, Hold) else None
+    if isinstance(held, Hold):
+        return held
     treasury = purse.treasury
     buckets = cast("tuple[budgets.Bucket, ...]", held.buckets)
     reservation = treasury.budgets.adopt(rid, held.amount, buckets, treasury.unix_s())

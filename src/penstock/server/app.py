@@ -125,12 +125,8 @@ class App:
         try:
             caller = route(path, query, request.told)
         except PenstockError as error:
-            return self._misrouted(error, request, reply)
+            return _misrouted(self, error, request, reply)
         return self._shield(caller or caller_of(path), request, reply, chat=caller is not None)
-
-    async def _misrouted(self, error: PenstockError, request: Request, reply: HttpReply) -> None:
-        """A path or a header that says what cannot be."""
-        self.refuse(request, reply, error)
 
     def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
         """Serve one request here and now, without a task; None where it takes one (``handle``)."""
@@ -306,3 +302,8 @@ class App:
                 connection.abort()
             await asyncio.sleep(0)
         return ended
+
+
+async def _misrouted(app: App, error: PenstockError, request: Request, reply: HttpReply) -> None:
+    """A path or a header says what cannot be."""
+    app.refuse(request, reply, error)

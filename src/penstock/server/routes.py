@@ -14,14 +14,17 @@ Rules
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
+from penstock.dialects.gemini import Framing, GeminiCall, model_of
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
 _OPENROUTER = CALLERS["openrouter"]
+_GEMINI = CALLERS["gemini"]
 
 CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/v1/chat/completions": _OPENAI,
@@ -51,11 +54,38 @@ def always(caller: CallerDialect) -> Maker:
     return lambda _asked: caller
 
 
-ROUTES: list[tuple[re.Pattern[bytes], Maker]] = []
+_GEMINI_MODEL = (
+    rb"(?P<version>v1(?:beta|beta1|alpha)?)/(?P<project>projects/[^/]+/locations/[^/]+/)?"
+    rb"(?:publishers/(?P<publisher>[^/]+)/)?models/(?P<model>.+)"
+)
+
+
+def _gemini(asked: Asked) -> CallerDialect:
+    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+    query = dict(parse_qsl(asked.query.decode("latin-1")))
+    key = query.get("key")
+    if key and isinstance(asked.told, dict) and b"x-goog-api-key" not in asked.told:
+        asked.told[b"x-goog-api-key"] = key.encode("latin-1", "replace")
+    groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
+    framing: Framing = "whole"
+    if groups["verb"] == "streamGenerateContent":
+        framing = "sse" if query.get("alt") == "sse" else "array"
+    return GeminiCall(
+        model_of(groups["model"], groups.get("publisher", "")),
+        framing,
+        vertex="project" in groups or "publisher" in groups,
+        version=groups["version"],
+    )
+
+
+ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+    (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""
 

@@ -1,20 +1,40 @@
-"""Google's Gemini as an upstream: AI Studio, Vertex regional, Vertex global. One class, two flavours.
+"""Google's Gemini: spoken to AI Studio, Vertex regional and Vertex global (one class, two flavours), and by callers.
 
 Owns: ``generateContent`` and ``streamGenerateContent``, both ways. Does not own: Google's access tokens (``net``).
-Inside, one file per question: ``models`` (what a name tells), ``thinking`` (budget or level), ``history`` (messages),
-``media``, ``schema`` (old models' subset), ``request``, ``reply``, ``errors``.
+Inside, one file per question.
+
+To providers: ``models`` (what a name tells), ``thinking`` (budget or level), ``history`` (messages), ``media``, ``schema``
+(old models' subset), ``native`` (what only Google has), ``request``, ``reply``, ``usage``, ``errors``. By callers:
+``caller``, ``fields`` (names and spellings), ``envelope``, ``expand``, ``turns`` (contents), ``declared`` (schemas),
+``marks`` (other providers' proofs), ``writer``, ``framing``, ``failure``. Between the two: ``forward``, ``relay``.
 """
 
-from penstock.base.chat import ChatRequest
+from typing import cast
+
+from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.dialects.gemini import errors
 from penstock.dialects.gemini import request as outgoing
+from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, model_of
+from penstock.dialects.gemini.envelope import Framing, GeminiAsk
+from penstock.dialects.gemini.forward import splice_request
+from penstock.dialects.gemini.relay import StreamRelay, WholeRelay
 from penstock.dialects.gemini.reply import GeminiReader
 from penstock.wire.http import Headers, WireRequest
+from penstock.wire.ports import Relay
 
-__all__ = ["GEMINI", "VERTEX", "Gemini", "vertex_base_url"]
+__all__ = [
+    "GEMINI",
+    "GEMINI_CALLER",
+    "VERTEX",
+    "Framing",
+    "Gemini",
+    "GeminiCall",
+    "model_of",
+    "vertex_base_url",
+]
 
 
 def vertex_base_url(location: str) -> str:
@@ -51,6 +71,15 @@ class Gemini:
     def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         """A non-2xx answer as our error. Never raises."""
         return errors.read_error(self._label, status, headers, body)
+
+    def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
+        """The caller's bytes with the few edits that are ours. Raises BadRequest for a repeated key."""
+        return splice_request(cast("GeminiAsk", ask), target, credential, self._vertex)
+
+    def relay(self, ask: Ask, *, stream: bool) -> Relay:
+        """Forwards the provider's bytes and reads usage beside them."""
+        wanted = cast("GeminiAsk", ask)
+        return StreamRelay(wanted, self._label) if stream else WholeRelay(wanted, self._label)
 
 
 GEMINI = Gemini("gemini", "Gemini", "https://generativelanguage.googleapis.com", vertex=False)

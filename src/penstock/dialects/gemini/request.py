@@ -29,7 +29,7 @@ from penstock.base.chat import (
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
 from penstock.base.models import Target
-from penstock.dialects.gemini import thinking
+from penstock.dialects.gemini import native, thinking
 from penstock.dialects.gemini.history import write_history
 from penstock.dialects.gemini.media import media_part
 from penstock.dialects.gemini.models import Rules, bare_name, rules
@@ -58,7 +58,12 @@ def refuse(request: ChatRequest, target: Target, vertex: bool) -> Rejected | Non
     verdict = thinking.plan(request.reasoning, own, target.facts)
     if isinstance(verdict, Rejected):
         return verdict
-    return _refuse_numbers(request) or _refuse_tools(request) or _refuse_messages(request.messages, own)
+    return (
+        native.refuse(request.extras.get("gemini", {}), vertex)
+        or _refuse_numbers(request)
+        or _refuse_tools(request)
+        or _refuse_messages(request.messages, own)
+    )
 
 
 def _refuse_numbers(request: ChatRequest) -> Rejected | None:
@@ -156,18 +161,21 @@ def write_request(request: ChatRequest, target: Target, credential: str, vertex:
     if config:
         body["generationConfig"] = config
     _write_account(request, own, body, adjusted)
+    native.place(request.extras.get("gemini", {}), body, vertex, adjusted)
     _note_the_rest(request, adjusted)
     return WireRequest(
         method=b"POST",
-        path=_path(target, vertex, stream=request.stream),
-        headers=_headers(credential, vertex, stream=request.stream),
+        path=path_of(
+            target, vertex, "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        ),
+        headers=request_headers(credential, vertex, stream=request.stream),
         body=_ENCODE(body),
         adjusted=tuple(dict.fromkeys(adjusted)),
     )
 
 
-def _path(target: Target, vertex: bool, *, stream: bool) -> bytes:
-    verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+def path_of(target: Target, vertex: bool, verb: str) -> bytes:
+    """Where one of the model's methods is; ``verb`` may hold a query."""
     model = quote(bare_name(target.model), safe="")
     if not vertex:
         return f"/v1beta/models/{model}:{verb}".encode()
@@ -177,7 +185,8 @@ def _path(target: Target, vertex: bool, *, stream: bool) -> bytes:
     return f"{base}/{model}:{verb}".encode()
 
 
-def _headers(credential: str, vertex: bool, *, stream: bool) -> Headers:
+def request_headers(credential: str, vertex: bool, *, stream: bool) -> Headers:
+    """What goes with every call."""
     secret = credential.encode("latin-1", "replace")
     return [
         (b"content-type", b"application/json"),
@@ -336,5 +345,6 @@ def _note_the_rest(request: ChatRequest, adjusted: list[str]) -> None:
         adjusted.append("logprobs-dropped")
     if request.user is not None:
         adjusted.append("user-dropped")
-    for fields in request.extras.values():
-        adjusted.extend(f"{name}-dropped" for name in fields if name not in _SERVED_BY_US)
+    for dialect, fields in request.extras.items():
+        if dialect != "gemini":
+            adjusted.extend(f"{name}-dropped" for name in fields if name not in _SERVED_BY_US)

@@ -169,7 +169,7 @@ class _Bench:
             graphs=count,
             kernels=kernels,
             expected=side.expected,
-            differences=(*told, *differences(side, kernels)),
+            differences=(*told, *_graphless(side, count), *differences(side, kernels)),
             gain=None if first else gain(self._timings[base], timing),
             break_even_calls=None
             if first
@@ -217,6 +217,15 @@ def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:
         else "some were fused, folded or not needed"
     )
     return (f"{seen} kernels were observed where {wanted} were expected: {more}",)
+
+
+def _graphless(side: Side, graphs: int | None) -> tuple[str, ...]:
+    """That nothing was compiled for a side whose point that is: what it gains is then not the compiler's doing here."""
+    return (
+        ("no graph was made for it: what ran is eager, or was compiled before",)
+        if side.prepared and graphs == 0
+        else ()
+    )
 
 
 def gain(base: Timing, own: Timing) -> float | None:

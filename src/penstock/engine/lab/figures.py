@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
-from penstock.engine.measure.records import Profile, StageRow
+from penstock.engine.measure.records import Profile, StageRow, Variant
 
 NONE = "-"
 """What is not known; never shown as 0."""
@@ -99,21 +99,28 @@ def fix_parts(fix: str) -> tuple[str, str]:
 
 
 _REAL_GAIN = 1.05
-"""From this on a variant's gain is worth a sentence. Our choice."""
+"""From this on a variant's gain is worth a sentence, where the quartiles do not overlap. Our choice."""
+
+
+def _gain(base: Variant, own: Variant) -> float | None:
+    """A gain that can be named: above the noise of both sides, and of a compiled side one that a graph can have made."""
+    if own.gain is None or own.gain < _REAL_GAIN or own.graphs == 0:
+        return None
+    if base.timing is None or own.timing is None or base.timing.low_ms <= own.timing.high_ms:
+        return None
+    return own.gain
 
 
 def nothing_found(profile: Profile) -> str:
     """What stands where findings would: that there are none, or that the comparison is what was found."""
-    base = profile.variants[0].name if profile.variants else ""
-    gained = sorted(
-        ((one.gain, one) for one in profile.variants if one.gain is not None and one.gain >= _REAL_GAIN),
-        key=lambda pair: -pair[0],
-    )
-    if not gained:
+    base = next((one for one in profile.variants if one.timing is not None), None)
+    found = ((_gain(base, one), one) for one in profile.variants) if base is not None else ()
+    gained = sorted(((gain, one) for gain, one in found if gain is not None), key=lambda pair: -pair[0])
+    if base is None or not gained:
         return "Nothing was found that is worth a change."
     told: list[str] = []
     for gain, one in gained:
         after = one.break_even_calls
         paid = f", and has paid for its preparation after {after:,.0f} calls" if after else ""
-        told.append(f"{one.name} is {gain:.2f}x as fast as {base}{paid}")
+        told.append(f"{one.name} is {gain:.2f}x as fast as {base.name}{paid}")
     return f"The comparison found what is worth a change: {'; '.join(told)}. Nothing else was found."

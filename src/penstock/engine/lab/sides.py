@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from penstock.engine.kernels import geglu
 from penstock.engine.lab.compare import Ports, Side
-from penstock.engine.lab.probes import compiling
+from penstock.engine.lab.probes import compiling, cures, parts
 from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.records import KernelRow, Timing
 from penstock.engine.workloads import outputs
@@ -156,7 +156,8 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def _compiled_call(module: nn.Module, device: str) -> Place:
-    return module, _CALL, _compiled(cast("Any", module)._call_impl, device)  # noqa: SLF001 - as nn.Module.compile does
+    call: Any = cast("Any", module)._call_impl  # noqa: SLF001 - as nn.Module.compile does
+    return module, _CALL, _compiled(cures.followed(call) if parts.built_in(module) else call, device)
 
 
 def _compiled(call: Any, device: str) -> Any:

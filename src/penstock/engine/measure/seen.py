@@ -8,6 +8,22 @@ from msgspec import Struct, field
 from penstock.engine.measure.records import Timing
 
 
+class Tried(Struct, frozen=True, kw_only=True):
+    """A fault against its cure, timed in turn; on request only."""
+
+    before: Timing
+    after: Timing
+    times: int = 1
+    """How often what was timed is done in one run."""
+
+    @property
+    def saves_ms(self) -> float | None:
+        """Of one run; None where the quartiles overlap, or the cure is slower."""
+        if self.before.low_ms <= self.after.high_ms:
+            return None
+        return (self.before.median_ms - self.after.median_ms) * self.times
+
+
 class CompiledPlace(Struct, frozen=True, kw_only=True):
     """Something that ``torch.compile`` has wrapped: a module, or one method of it."""
 
@@ -26,6 +42,8 @@ class CompiledPlace(Struct, frozen=True, kw_only=True):
     (seen with 2.13: ``nn.Sequential(nn.Linear(4, 4)).compile()``)."""
     function: str = ""
     """File and first line of the code that is compiled, ``unet.py:118``: where a recompilation is told by it."""
+    tried: Tried | None = None
+    """The run as it is, where nothing of this is compiled, and with what is called compiled."""
 
 
 class Convs(Struct, frozen=True, kw_only=True):
@@ -102,6 +120,8 @@ class Part(Struct, frozen=True, kw_only=True):
     parameters: int = 0
     weight_bytes: int = 0
     convs: Convs = Convs()
+    channels_last: Tried | None = None
+    """One of its calls as its convolutions are laid out, and with them channels-last."""
     quantised: Quantised = Quantised()
     compiled: tuple[CompiledPlace, ...] = ()
     built_in: bool = False
@@ -176,6 +196,8 @@ class Recompile(Struct, frozen=True, kw_only=True):
     count: int = 1
     compile_s: float = 0.0
     """Spent on compiling it again."""
+    run_s: float = 0.0
+    """Of that, in the run that was watched, which was not the first: what each such run pays. 0: only new inputs do."""
     path: str = ""
     """The compiled object, where it is known."""
     kind: str = ""

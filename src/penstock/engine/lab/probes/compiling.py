@@ -37,16 +37,19 @@ def mark() -> Mark:
     return Mark(breaks=len(_kept()), time_us=time.time_ns() // 1000)
 
 
-def history(places: Mapping[str, list[Place]], since: Mark) -> Compilation:
+def history(
+    places: Mapping[str, list[Place]], since: Mark, run: tuple[Mark, Mark] | None = None
+) -> Compilation:
     """What Dynamo did for this workload: since the process began where something in it is compiled (it may have been warmed long
-    ago; PyTorch keeps the last 64 compilations), else since ``since``, for functions compiled elsewhere that it calls."""
+    ago; PyTorch keeps the last 64 compilations), else since ``since``, for functions compiled elsewhere that it calls. ``run``: from
+    when to when it ran as it does every time, not for the first time."""
     known = [place for found in places.values() for place in found]
     only = known[0] if len(known) == 1 else None
     first = 0 if known or len(_kept()) < since.breaks else since.breaks  # fewer: Dynamo was reset in between
     return Compilation(
         graphs=int(dynamo.counters["stats"]["unique_graphs"]),
         breaks=_breaks(_kept()[first:], only.path if only else ""),
-        recompiles=_recompiles(known, 0 if known else since.time_us),
+        recompiles=_recompiles(known, 0 if known else since.time_us, run),
     )
 
 
@@ -95,7 +98,7 @@ def _plain(reason: str) -> str:
     return reason
 
 
-def _recompiles(known: list[Place], since_us: int) -> tuple[Recompile, ...]:
+def _recompiles(known: list[Place], since_us: int, run: tuple[Mark, Mark] | None) -> tuple[Recompile, ...]:
     found: dict[str, Recompile] = {}
     by_code = {place.record().function: place for place in known}
     for event in dynamo.get_compilation_metrics():
@@ -107,12 +110,14 @@ def _recompiles(known: list[Place], since_us: int) -> tuple[Recompile, ...]:
         place = by_code.get(where) or (known[0] if len(known) == 1 else None)
         before = found.get(where)
         spent = event.entire_frame_compile_time_s or 0.0
+        in_run = run is not None and run[0].time_us <= (event.start_time_us or 0) <= run[1].time_us
         found[where] = Recompile(
             function=_function(str(event.co_name)),
             where=f"{near(str(event.co_filename))}:{event.co_firstlineno}",
             guard=_guard(str(event.recompile_reason)),
             count=(before.count if before else 0) + 1,
             compile_s=(before.compile_s if before else 0.0) + spent,
+            run_s=(before.run_s if before else 0.0) + (spent if in_run else 0.0),
             path=place.path if place else "",
             kind=place.kind if place else "",
         )

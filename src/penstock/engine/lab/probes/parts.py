@@ -142,7 +142,7 @@ def part(workload: Workload, name: str, compiled: Sequence[Place]) -> Part:
         force_upcast=None if upcast is None else bool(upcast),
         parameters=parameters,
         weight_bytes=sum(_bytes(weight) for weight in [*weights, *module.buffers()]),
-        convs=_convs(module, parameters, _covered(compiled)),
+        convs=_convs(module, parameters, compiled),
         quantised=_quantised(module, compiled),
         compiled=tuple(place.record() for place in compiled),
         built_in=built_in(module),
@@ -165,25 +165,40 @@ def _covered(compiled: Sequence[Place]) -> set[int]:
     return {id(child) for place in compiled for child in inside_of(place.owner).modules()}
 
 
-def _convs(module: nn.Module, parameters: int, covered: set[int]) -> Convs:
-    count = contiguous = size = 0
-    dims = 2
-    for child in module.modules():
-        if not isinstance(child, CONVS):
-            continue
-        weight = child.weight
-        count += 1
-        size += weight.numel()
-        if weight.dim() in (4, 5) and id(child) not in covered:
-            last = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
-            contiguous += not weight.is_contiguous(memory_format=last)
-            dims = max(dims, weight.dim() - 2)
+def _convs(module: nn.Module, parameters: int, compiled: Sequence[Place]) -> Convs:
+    weights = [child.weight for child in module.modules() if isinstance(child, CONVS)]
+    size = sum(weight.numel() for weight in weights)
+    images = [weight.dim() - 2 for weight in _laid_out(module, compiled)]
     return Convs(
-        count=count,
-        contiguous=contiguous,
+        count=len(weights),
+        contiguous=len(channels_first(module, compiled)),
         parameter_share=size / parameters if parameters else 0.0,
-        dims=dims,
+        dims=max([2, *images]),
     )
+
+
+def channels_first(module: nn.Module, compiled: Sequence[Place]) -> list[torch.Tensor]:
+    """Weights of convolutions that are not channels-last and could be."""
+    return [
+        weight
+        for weight in _laid_out(module, compiled)
+        if not weight.is_contiguous(memory_format=last_of(weight))
+    ]
+
+
+def last_of(weight: torch.Tensor) -> torch.memory_format:
+    """The layout that a convolution's weight has channels-last."""
+    return torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
+
+
+def _laid_out(module: nn.Module, compiled: Sequence[Place]) -> list[torch.Tensor]:
+    """Weights of convolutions with two or three dimensions of space, outside compiled regions: there Inductor lays them out."""
+    covered = _covered(compiled)
+    return [
+        child.weight
+        for child in module.modules()
+        if isinstance(child, CONVS) and child.weight.dim() in (4, 5) and id(child) not in covered
+    ]
 
 
 def quantised_weight(weight: Any) -> bool:

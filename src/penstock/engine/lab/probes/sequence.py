@@ -2,6 +2,7 @@
 
 import linecache
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,6 +10,7 @@ import torch
 
 from penstock.engine.lab.probes import (
     compiling,
+    cures,
     decoding,
     guiding,
     memory,
@@ -22,6 +24,8 @@ from penstock.engine.lab.probes.stopwatch import Stopwatch, once
 from penstock.engine.lab.probes.tensors import LiveBytes, newcomers
 from penstock.engine.measure import counting
 from penstock.engine.measure.counting import Counts
+from penstock.engine.measure.findings import compile as compile_rules
+from penstock.engine.measure.findings import layout
 from penstock.engine.measure.ports import Watch, watch
 from penstock.engine.measure.records import Timing
 from penstock.engine.measure.seen import (
@@ -36,6 +40,7 @@ from penstock.engine.measure.seen import (
     Skipped,
     SyncPoint,
     Tiling,
+    Tried,
     Work,
 )
 from penstock.engine.measure.syncs import Home, Sync
@@ -125,6 +130,7 @@ class _Probing:
         self._skipped: list[Skipped] = []
         self._compiled: dict[str, list[Place]] = {name: [] for name in workload.modules()}
         self._parts: dict[str, Part] = {}
+        self._ran: tuple[compiling.Mark, compiling.Mark] | None = None
 
     def seen(self, *, counted: bool) -> Seen:
         """The sequence."""
@@ -141,12 +147,15 @@ class _Probing:
         run = (
             self._attempt("watched run", lambda: self._watched(first, before)) if first is not None else None
         )
-        compilation = self._attempt("compilation", lambda: compiling.history(self._compiled, since))
+        compilation = self._attempt(
+            "compilation", lambda: compiling.history(self._compiled, since, self._ran)
+        )
         guided: tuple[GuidedPair, ...] = ()
         if run is not None:
             guided = self._guided(run[0])
             self._fill(run[0], black=run[2])
             compilation = self._deeper(run[0], compilation)
+            self._cure(run[0])
             run = (run[0], self._peak(run[1]), run[2])
             run[0].forget()
         scaled = self._scaling(run[0].wall_ms) if run is not None else None
@@ -196,7 +205,9 @@ class _Probing:
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(work.device)
         run = watching.Watch(work, self._compiled, self._watch)
+        began = compiling.mark()
         result = run.call(denoiser=denoiser, every=every)
+        self._ran = began, compiling.mark()
         black = watching.black(result)
         del result
         peak = int(torch.cuda.max_memory_allocated(work.device)) if on_gpu else None
@@ -277,6 +288,38 @@ class _Probing:
                 or {}
             )
         return place.record(count, others)
+
+    def _cure(self, run: watching.Watch) -> None:
+        """On request: what is not channels-last and what is compiled to no effect, against what it should be."""
+        for name, part in self._parts.items() if self._deep else ():
+            laid = self._laid_out(name, part, run) if layout.suspect(part) else None
+            places = tuple(
+                self._compiled_for_a_trial(place, seen)
+                for place, seen in zip(self._compiled[name], part.compiled, strict=True)
+            )
+            self._parts[name] = msgspec.structs.replace(part, channels_last=laid, compiled=places)
+
+    def _laid_out(self, name: str, part: Part, run: watching.Watch) -> Tried | None:
+        module = self._workload.modules()[name]
+        weights = parts.channels_first(parts.inside_of(module), self._compiled[name])
+        last, decoded = run.parts[name].last, run.decoded.get(name)
+        if last is not None:
+            call, times = partial(module, **last), part.forward_calls or 1
+        elif decoded is not None:
+            call, times = partial(module.decode, *decoded[0], **decoded[1]), part.method_calls["decode"]
+        else:
+            return None
+        return self._attempt(
+            f"{name} in both layouts", lambda: cures.channels_last(weights, call, times, self._watch)
+        )
+
+    def _compiled_for_a_trial(self, place: Place, seen: CompiledPlace) -> CompiledPlace:
+        if not compile_rules.to_no_effect(seen):
+            return seen
+        tried = self._attempt(
+            f"{place.path}, compiled", lambda: cures.compiled(self._workload, place, seen.others, self._watch)
+        )
+        return msgspec.structs.replace(seen, tried=tried)
 
     def _tiling(self, name: str, tiling: Tiling | None, run: watching.Watch) -> Tiling | None:
         if tiling is None or not (tiling.tiling or tiling.slicing) or name not in run.decoded:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
     count_text,
@@ -156,12 +157,13 @@ def stages(profile: Profile) -> Html:
     if priced:
         titles.append("cost")
     rows: list[list[object]] = []
-    for row, depth in zip(profile.stages, depths(profile.stages), strict=True):
+    shown = folding.stages(profile.stages, profile.kernels)
+    for (row, of), depth in zip(shown, depths([one.row for one in shown]), strict=True):
         style = f"padding-left:{depth * 16}px" if depth else None
         name = tag("span", row.name, class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
-            stage_bar(row, bars, span_ms),
+            stage_bar(row, [bar for name in of for bar in bars.get(name, ())], span_ms),
             ms_text(row.wall_ms),
             share_text(row.share),
             NONE if row.name == UNATTRIBUTED else count_text(row.calls),
@@ -173,7 +175,7 @@ def stages(profile: Profile) -> Html:
     note = (
         "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
         "launched inside it. Exposed host time: the host worked and the device had nothing to do."
-    )
+    ) + (f" {folding.SAID}" if len(shown) < len(profile.stages) else "")
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     rows = [[row[index] for index in known] for row in rows]
@@ -226,6 +228,7 @@ def hops(profile: Profile) -> Html:
 def kernels(profile: Profile) -> Html:
     """The table beside the treemap."""
     total = sum(row.total_ms for row in profile.kernels)
+    found = folding.kernels(profile.kernels)
     rows = [
         [
             tag("span", row.name, class_="kernel"),
@@ -236,12 +239,14 @@ def kernels(profile: Profile) -> Html:
             ms_text(row.total_ms),
             share_text(row.total_ms / total if total else None),
         ]
-        for row in profile.kernels[:MOST_KERNELS]
+        for row in found[:MOST_KERNELS]
     ]
     titles = ["kernel", "means", "op", "module", "count", "total", "share"]
-    more = len(profile.kernels) - MOST_KERNELS
-    note = tag("p", f"{more} more rows: --json has them all.", class_="quiet") if more > 0 else Html("")
-    return joined((table("Kernels", titles, rows, words=4), note))
+    more = len(found) - MOST_KERNELS
+    said = [f"{more} more rows: --json has them all."] if more > 0 else []
+    said += [folding.SAID] if len(found) < len(profile.kernels) else []
+    notes = (tag("p", one, class_="quiet") for one in said)
+    return joined((table("Kernels", titles, rows, words=4), *notes))
 
 
 def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:

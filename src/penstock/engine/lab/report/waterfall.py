@@ -78,12 +78,11 @@ def bar_svg(bars: Sequence[Bar], span_ms: float, *, kind: str, label: str) -> Ht
     )
 
 
-def stage_bar(row: StageRow, bars: dict[str, list[Bar]], span_ms: float) -> Html:
-    """A stage's bars; of the residual a bar as long as it is, for it lies everywhere."""
+def stage_bar(row: StageRow, calls: Sequence[Bar], span_ms: float) -> Html:
+    """A stage's bars, one for each of its ``calls``; of the residual a bar as long as it is, for it lies everywhere."""
     if row.name == UNATTRIBUTED:
         label = f"{row.wall_ms:.3f} ms between and around the stages"
         return bar_svg([(0.0, row.wall_ms)], span_ms, kind="rest", label=label)
-    calls = bars.get(row.name, [])
     label = f"{row.name}: {row.calls} calls, {row.wall_ms:.3f} ms, the first at {row.start_ms:.3f} ms"
     return bar_svg(calls, span_ms, kind="nested" if row.parent else "stage", label=label)
 

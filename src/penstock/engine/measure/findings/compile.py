@@ -1,12 +1,14 @@
 """``torch.compile`` that had no effect, was paid more than once, fell back to Python, or made things slower."""
 
 import ast
+import math
 import re
 import textwrap
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from penstock.engine.measure.findings.tried import saving
 from penstock.engine.measure.records import Finding, Timing, Variant
 from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Recompile, Seen
 
@@ -21,11 +23,14 @@ _VALUE = re.compile(r"^(?P<name>[\w.\[\]'\"()]+) == (?P<value>[^#\s]+)")
 
 def find(seen: Seen) -> list[Finding]:
     """All of this family."""
-    found = [nothing(place) for part in seen.parts for place in part.compiled if _idle(place)]
-    found += [_stepped(place) for part in seen.parts for place in part.compiled if _stepped_over(place)]
+    places = [place for part in seen.parts for place in part.compiled]
+    found = [nothing(place, seen.wall_ms) for place in places if _idle(place)]
+    found += [_stepped(place, seen.wall_ms) for place in places if _stepped_over(place)]
     done = seen.compilation
     if done is not None:
-        found += _most([recompiled(again) for again in sorted(done.recompiles, key=lambda r: -r.count)])
+        found += _most(
+            [recompiled(again, seen.wall_ms) for again in sorted(done.recompiles, key=lambda r: -r.count)]
+        )
         found += _most(
             [broken(gap, tried=done.tried) for gap in sorted(done.breaks, key=lambda gap: -gap.count)]
         )
@@ -38,17 +43,24 @@ def _idle(place: CompiledPlace) -> bool:
     return place.forward_calls == 0 and bool(place.others)
 
 
-def nothing(place: CompiledPlace) -> Finding:
+def to_no_effect(place: CompiledPlace) -> bool:
+    """Meant to be compiled, and what runs is not."""
+    return _idle(place) or _stepped_over(place)
+
+
+def nothing(place: CompiledPlace, wall_ms: float | None = None) -> Finding:
     """``compiled-nothing``: the wrapped ``forward`` is never called; the object is used through other methods."""
     used = sorted(place.others, key=lambda name: -place.others[name])
     calls = ", ".join(f"{name} ({times(place.others[name])})" for name in used)
+    saves_ms, timed = saving(place.tried, f"with {', '.join(used)} compiled", wall_ms)
     return Finding(
         id="compiled-nothing",
         title=f"{place.path} is compiled, but what is called is not",
         evidence=(
             f"torch.compile wraps the forward of {place.path} ({place.class_name}); one run calls it 0 times, and "
-            f"instead {calls}: 0 graphs run."
+            f"instead {calls}: 0 graphs run. {timed}"
         ),
+        saves_ms=saves_ms,
         fix="Compile the method that is called.\n"
         + "\n".join(f"{place.path}.{name} = torch.compile({place.path}.{name})" for name in used),
         proof=(
@@ -64,15 +76,17 @@ def _stepped_over(place: CompiledPlace) -> bool:
     return place.stepped_over and bool(place.forward_calls)
 
 
-def _stepped(place: CompiledPlace) -> Finding:
+def _stepped(place: CompiledPlace, wall_ms: float | None) -> Finding:
     """``compiled-nothing``: called, but its code is not the user's, and Dynamo steps over it."""
+    saves_ms, timed = saving(place.tried, "compiled", wall_ms)
     return Finding(
         id="compiled-nothing",
         title=f"{place.path}.compile() has compiled nothing",
         evidence=(
             f"One run calls {place.path} {times(place.forward_calls or 0)}, and 0 graphs run: it is made of torch.nn's own classes, whose code "
-            "Dynamo steps over when they are compiled in place. torch.compile(module) wraps them."
+            f"Dynamo steps over when they are compiled in place. torch.compile(module) wraps them. {timed}"
         ),
+        saves_ms=saves_ms,
         fix=f"Wrap it instead.\n{place.path}._compiled_call_impl = None\n{place.path} = torch.compile({place.path})",
         proof="torch._dynamo.utils.counters['stats']['unique_graphs'] rises with the first call; this finding is gone.",
         facts={"forward_calls": float(place.forward_calls or 0), "graphs": 0.0},
@@ -80,10 +94,16 @@ def _stepped(place: CompiledPlace) -> Finding:
     )
 
 
-def recompiled(again: Recompile) -> Finding:
+def recompiled(again: Recompile, wall_ms: float | None = None) -> Finding:
     """``recompiles``: a function compiled once more for each shape or value, with the guard that failed."""
     size, value = _SIZE.search(again.guard), _VALUE.search(again.guard)
-    facts = {"recompiles": float(again.count), "compile_s": again.compile_s}
+    facts = {"recompiles": float(again.count), "compile_s": again.compile_s, "run_compile_s": again.run_s}
+    saves_ms = None if again.run_s <= 0 else min(again.run_s * 1e3, wall_ms or math.inf)
+    paid = (
+        f"{again.run_s:.2f} s of it in one run that was not the first: every run pays that, until Dynamo gives up"
+        if saves_ms is not None
+        else "it is paid once for each new shape or value and not in a run like the last, so that no figure is given for a run"
+    )
     if size:
         why = f"the {size['what']} of {size['name']} in dimension {size['dim']} was {size['expected']}, now {size['actual']}"
         fix = _dynamic(again, size["name"], int(size["dim"]))
@@ -105,8 +125,9 @@ def recompiled(again: Recompile) -> Finding:
         title=f"{again.function} is compiled again: {why}",
         evidence=(
             f"{again.function} ({again.where}) was compiled {again.count + 1} times; the guard that failed: {again.guard}; "
-            f"{again.compile_s:.2f} s went into compiling it again."
+            f"{again.compile_s:.2f} s went into compiling it again; {paid}."
         ),
+        saves_ms=saves_ms,
         fix=fix,
         proof='torch.compiler.set_stance("fail_on_recompile") raises nothing; this finding is gone.',
         facts=facts,
@@ -261,7 +282,8 @@ def _again(sentences: tuple[str, ...]) -> Finding:
     return Finding(
         id="recompiles",
         title="Compiled, it would be compiled again by calls that are all the same",
-        evidence=f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's.",
+        evidence=f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's; the run itself "
+        "is the eager one, so that nothing of it is saved.",
         fix=(
             "Make what the guard names the same in every call (a counter is no part of a forward); a call that would compile "
             'again is then an error.\ntorch.compiler.set_stance("fail_on_recompile")'

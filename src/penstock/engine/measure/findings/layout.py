@@ -1,5 +1,6 @@
 """Memory layout of convolutions, and decoding in tiles that memory did not ask for."""
 
+from penstock.engine.measure.findings.tried import saving
 from penstock.engine.measure.records import Finding, Peaks
 from penstock.engine.measure.seen import Part, Seen
 
@@ -12,7 +13,7 @@ ROOM = 0.8
 
 def find(seen: Seen, peaks: Peaks | None = None) -> list[Finding]:
     """All of this family."""
-    found = [_channels(part) for part in seen.parts if _first(part)]
+    found = [_channels(part, seen.wall_ms) for part in seen.parts if suspect(part) and not _no_gain(part)]
     memory = seen.memory.total_bytes if seen.memory is not None else None
     total = (peaks.memory_bytes if peaks is not None else None) or memory
     for part in seen.parts:
@@ -20,7 +21,12 @@ def find(seen: Seen, peaks: Peaks | None = None) -> list[Finding]:
     return found
 
 
-def _first(part: Part) -> bool:
+def _no_gain(part: Part) -> bool:
+    """Timed both ways, and the other layout is not faster here: then it is no fault."""
+    return part.channels_last is not None and part.channels_last.saves_ms is None
+
+
+def suspect(part: Part) -> bool:
     """Conv-heavy, used by the run, and laid out channels-first outside of compiled regions, where Inductor chooses the layout."""
     convs = part.convs
     used = bool(part.forward_calls) or bool(part.method_calls)
@@ -32,8 +38,9 @@ def _first(part: Part) -> bool:
     )
 
 
-def _channels(part: Part) -> Finding:
+def _channels(part: Part, wall_ms: float | None) -> Finding:
     convs = part.convs
+    saves_ms, timed = saving(part.channels_last, "channels-last", wall_ms)
     layout = "channels_last_3d" if convs.dims == 3 else "channels_last"
     return Finding(
         id="missing-channels-last",
@@ -41,8 +48,9 @@ def _channels(part: Part) -> Finding:
         evidence=(
             f"{convs.contiguous} of {convs.count} convolutions of {part.path}, {convs.parameter_share:.0%} of its parameters between "
             "them all, are laid out channels-first and not compiled; where cuDNN or oneDNN computes channels-last, it may transpose on the way "
-            "in and out."
+            f"in and out. {timed}"
         ),
+        saves_ms=saves_ms,
         fix=f"Lay the weights out as they are computed; the activations follow.\n{part.path}.to(memory_format=torch.{layout})",
         proof="No nchwToNhwc kernels in a trace, and a shorter run; every such weight.is_contiguous(memory_format=torch."
         + layout

@@ -37,7 +37,8 @@ def _versions(timeline: Timeline, regions: list[tuple[Span, int, int]]) -> list[
             title="One piece of code was compiled for each kind of input",
             evidence=(
                 f"{sum(len(seen) for seen in many.values())} compiled versions of {len(many)} frames ran ({told}): each new shape, "
-                "dtype or flag costs a compilation when it comes first."
+                "dtype or flag costs a compilation when it comes first. The trace shows the versions and not their making: no figure "
+                "is given."
             ),
             fix=(
                 "Compile for sizes that vary, or pad inputs to a few buckets.\n"
