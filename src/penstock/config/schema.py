@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+
 DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
@@ -100,6 +102,12 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    raw: Annotated[
+        bool,
+        _doc(
+            "Callers reach all of this provider below /raw/<name>/: with our key, and every right that it has."
+        ),
+    ] = False
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
@@ -407,6 +415,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
+    files: Annotated[FilesConfig, _doc("What callers upload.")] = FilesConfig()
+    batches: Annotated[BatchesConfig, _doc("Batches of calls.")] = BatchesConfig()
+    jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
@@ -415,6 +426,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 __all__ = [
     "AlertsConfig",
+    "BatchesConfig",
     "BudgetConfig",
     "ComputeConfig",
     "Config",
@@ -422,7 +434,9 @@ __all__ = [
     "DialectName",
     "EgressConfig",
     "FallbackConfig",
+    "FilesConfig",
     "GovernedConfig",
+    "JobsConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

@@ -32,6 +32,7 @@ from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.app import App
+from penstock.server.left import LaterDesk
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience
@@ -44,7 +45,14 @@ _encode = msgspec.json.Encoder().encode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, office: Office) -> Starlette:
+def build_pages(
+    app: App,
+    reload: Reload,
+    admin_key: str | None,
+    ledger: str,
+    office: Office,
+    later: LaterDesk | None = None,
+) -> Starlette:
     """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each.
 
     ``ledger``: its place, which may hold a password.
@@ -61,6 +69,8 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
         Route("/ready", pages.ready),
         Route("/metrics", pages.metrics),
     ]
+    if later is not None:
+        routes += later.routes(pages.principal)
     if admin_key is not None:
         routes += [
             Route("/admin/reload", pages.reload, methods=["POST"]),
@@ -140,7 +150,8 @@ class _Pages:
         self._ledger = ledger
         self._render_costs = RenderCosts()
 
-    def _principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
+    def principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
+        """Whose key it is. Raises Unauthenticated."""
         house = self._app.house
         told = {name: value for name, value in reversed(request.scope["headers"]) if name in heard}
         return house.doors.admit(told, Known(), house.clock.unix_s())
@@ -158,14 +169,14 @@ class _Pages:
 
     async def models(self, request: Request) -> Response:
         """What this key may call: routes first, then every known model of the configured providers."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         may_call = _callable_names(self._app.house, principal)
         rows = [row for row in self._app.house.models if may_call(row["id"])]
         return _json({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         name = request.path_params["model"]
         may_call = _callable_names(self._app.house, principal)
         for row in self._app.house.models:
@@ -175,7 +186,7 @@ class _Pages:
 
     async def generation(self, request: Request) -> Response:
         """One call's record, for the key that made it."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         wanted = request.query_params.get("id", "")
         if not wanted:
             raise BadRequest(
@@ -193,7 +204,7 @@ class _Pages:
     async def ledger_entries(self, request: Request) -> Response:
         """Costs from outside the gateway, for the presented key; answered when they are stored."""
         # With the origin: what changes the ledger is not for web pages from elsewhere, where no key is needed.
-        principal = self._principal(request, CREDENTIALS | {b"origin"})
+        principal = self.principal(request, CREDENTIALS | {b"origin"})
         return _json(await post(self._app.house, await request.body(), principal))
 
     async def health(self, _request: Request) -> Response:
