@@ -106,8 +106,7 @@ class _Run:
         done = set(await held.keeper.numbers(held.stored))
         missing = [n for n in range(len(self._lines)) if n not in done]
         for start in range(0, len(missing), 1000):
-            await held.keeper.tell(
-                held.stored,
+            await held.tell(
                 [
                     Item(n, why, unanswered(shape, new_id("batch_req_"), self._lines[n].custom_id, why))
                     for n in missing[start : start + 1000]
@@ -136,7 +135,7 @@ class _Run:
                 got.body,
             )
             state = "ok" if got.status == 200 and got.error is None else "error"
-            await self._held.keeper.tell(self._held.stored, [Item(n, state, line)])
+            await self._held.tell([Item(n, state, line)])
 
     async def _called(self, line: Line) -> Gathered | None:
         """The line's answer; None: the batch is over, or this process stops."""

@@ -13,21 +13,23 @@ Rules
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from penstock.base.errors import PenstockError
 from penstock.objects.keeper import Keeper
-from penstock.objects.store import KEEP, Due, Stored
+from penstock.objects.store import KEEP, Due, Item, Stored
 from penstock.objects.times import unix_ms
 from penstock.observe.log import OperatorLog
 
 POLL_S = 1.0
-LEASE_MS = 30_000
-RENEW_S = 5.0
+LEASE_MS = 8_000
+RENEW_S = 2.0
 AGAIN_MS = 15_000
+_INSIST_S = (0.1, 0.5, 2.0, 5.0, 10.0, 10.0)
+"""Between two tries to keep what cannot be had again: an answer that was paid for."""
 SWEEP_S = 60.0
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -63,15 +65,22 @@ class Held:
     ) -> None:
         """Replace its meta by what ``edit`` makes of the newest. Raises LeaseLost."""
         async with self._changing:
-            while True:
-                one = self.stored
-                meta = edit(one.meta)
-                if await self.keeper.change(
+            await insist(lambda: self._change(edit, due_ms, expires_ms, body))
+
+    async def tell(self, items: list[Item]) -> None:
+        """Keep results."""
+        await insist(lambda: self.keeper.tell(self.stored, items))
+
+    async def _change(self, edit: Edit, due_ms: Due, expires_ms: Due, body: bytes | None) -> None:
+        while True:
+            one = self.stored
+            meta = edit(one.meta)
+            if await self.keeper.change(
                     one.kind, one.id, one.owner, meta, version=one.version, due_ms=due_ms, expires_ms=expires_ms, body=body
                 ):  # fmt: skip
-                    self.stored = msgspec.structs.replace(one, meta=meta, version=one.version + 1)
-                    return
-                await self._renew()
+                self.stored = msgspec.structs.replace(one, meta=meta, version=one.version + 1)
+                return
+            await self._renew()
 
     async def release(self, after_ms: int = 0) -> None:
         """Give it back, to be claimed again."""
@@ -87,6 +96,18 @@ class Held:
     def _notice(self) -> None:
         if self.stored.meta.get("cancel"):
             self.cancelled.set()
+
+
+async def insist(ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask the database again where it does not answer; a database is away for a minute at most, or for good."""
+    for wait_s in _INSIST_S:
+        try:
+            await ask()
+        except PenstockError:
+            await asyncio.sleep(wait_s)
+        else:
+            return
+    await ask()
 
 
 class Worker(Protocol):
@@ -176,7 +197,7 @@ class Later:
             while not work.done():
                 await asyncio.wait([work], timeout=RENEW_S)
                 if not work.done():
-                    await held.renew()
+                    await self._renewed(held)
             await work
         except LeaseLost:
             self._log.once("later lease", f"{held.stored.kind} {held.stored.id} is another's by now.")
@@ -193,6 +214,12 @@ class Later:
                 await self._give_back(held, 0)
             self._running.pop(key, None)
             self._more.set()
+
+    async def _renewed(self, held: Held) -> None:
+        try:
+            await held.renew()
+        except PenstockError as error:  # it goes on: whether the lease was lost the next change will tell
+            self._log.once("later", error.public())
 
     async def _give_back(self, held: Held, after_ms: int = AGAIN_MS) -> None:
         with contextlib.suppress(PenstockError):  # its lease ends in any case
