@@ -174,7 +174,10 @@ class Remote:
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
             return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
-        request = dialect.write_request(self._translator.request(target), target, credential)
+        neutral = self._translator.request(target)
+        request = dialect.write_request(neutral, target, credential)
+        if isinstance(neutral, ChatRequest) and neutral.adjusted:
+            request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
         writer = self._caller.writer(ask, self._identity)
         return request, Translation(reader, writer, stream=ask.stream)
