@@ -25,6 +25,7 @@ from penstock.server import express
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
+from penstock.server.raw import is_raw, serve_raw
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
 from penstock.server.routes import CHAT_ROUTES, caller_of, route
@@ -213,6 +214,9 @@ class App:
         respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
 
     async def _page(self, request: Request, reply: HttpReply, request_id: str) -> None:
+        if is_raw(request.url):
+            await serve_raw(self.house, request, reply, request_id)
+            return
         if self.pages is None:
             raise NotFound("There is no such path.")
         await run_asgi(self.pages, request, reply, request_id)

@@ -29,7 +29,7 @@ from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
 from penstock.wiring.money import Figures, Withheld, figures, recall
-from penstock.wiring.objects import keeper_at
+from penstock.wiring.objects import opened_at
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -108,8 +108,7 @@ class Running:
             return [f"{error.path}: {error.public()}"]
         self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared.keeper = keeper_at(place)
-            await self.shared.keeper.open()
+            self.shared.keeper = await opened_at(place)
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             place_of = self._options.seat
