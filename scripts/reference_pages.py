@@ -14,6 +14,8 @@ from penstock.config.catalogue import Catalogue
 from penstock.dialects import CALLERS, UPSTREAMS
 from penstock.observe.names import BREAKER_STATES, METRICS
 from penstock.server.app import CHAT_ROUTES
+from penstock.server.jobs import Jobs
+from penstock.server.left import left_routes
 from penstock.server.pages import PREFIXES, build_pages
 from reference_coverage import coverage
 from reference_knobs import SAME, SHARED, sections
@@ -191,15 +193,38 @@ def api_paths() -> dict[str, list[str]]:
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
         "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
+    for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):
+        served[f"POST /v1beta/models/{{model}}:{verb}"] = [f"{path}:{verb}" for path in _GEMINI_MODELS]
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
-    for route in cast("list[Route]", pages.routes):
+    nothing = cast("Any", None)
+    left = left_routes(nothing, nothing, Jobs(nothing, nothing), nothing)
+    served |= {"* /raw/{provider}/{path}": [], "* /v1/fine_tuning/{path}": []}
+    for route in [*cast("list[Route]", pages.routes), *left]:
         method = next(iter(sorted((route.methods or {"GET"}) - {"HEAD"})))
         prefix = next((one for one in PREFIXES if one and route.path.startswith(one + "/")), "")
         bare = route.path.removeprefix(prefix)
         name = f"{method} /v1{bare}"
-        key = name if name in API_PATHS else f"{method} {route.path}"
+        key = name if name in API_PATHS else _of_gemini(method, route.path)
         served.setdefault(key, []).append(route.path)
     return served
+
+
+_GEMINI_MODELS = (
+    "/v1/models/{model}",
+    "/v1beta/models/{model}",
+    "/v1beta1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/publishers/{publisher}/models/{model}",
+)
+
+
+def _of_gemini(method: str, path: str) -> str:
+    """One row for all versions of one of Gemini's paths."""
+    if path.endswith(":countTokens"):
+        return "POST /v1beta/models/{model}:countTokens"
+    if path.startswith(("/v1beta", "/v1alpha", "/v1/publishers")):
+        return "GET /v1beta/models/{model}" if "{rest:path}" in path else "GET /v1beta/models"
+    return f"{method} {path}"
 
 
 def api() -> str:

@@ -28,11 +28,7 @@ class LaterDesk:
 
     def routes(self, who: Who) -> list[Route]:
         """Their pages."""
-        return [
-            *files_routes(lambda: self._app.house, who),
-            *batches_routes(self._app, self._later, who),
-            *self._jobs.routes(who),
-        ]
+        return left_routes(self._app, self._later, self._jobs, who)
 
     def start(self) -> None:
         """Do what is due, from now on."""
@@ -46,3 +42,8 @@ class LaterDesk:
         """What still runs is given back."""
         await self._later.aclose()
         await self._completions.aclose()
+
+
+def left_routes(app: App, later: Later, jobs: Jobs, who: Who) -> list[Route]:
+    """All pages of what is left here."""
+    return [*files_routes(lambda: app.house, who), *batches_routes(app, later, who), *jobs.routes(who)]
