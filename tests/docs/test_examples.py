@@ -101,7 +101,9 @@ def googles(outputs):
 def later(outputs):
     """The batch's results in order, over two providers; the job's answer, in its envelope and by itself."""
     assert "completed 10 of 10" in outputs[0]
-    assert [line for line in outputs[0].splitlines() if line.startswith("question-")] == [f"question-{n}" for n in range(10)]
+    assert [line for line in outputs[0].splitlines() if line.startswith("question-")] == [
+        f"question-{n}" for n in range(10)
+    ]
     assert '"object":"job","status":"queued"' in outputs[1]
     assert '"status":"completed"' in outputs[2]
     assert outputs[2].count("chat.completion") == 2

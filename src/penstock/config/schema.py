@@ -8,15 +8,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-<<<<<<< HEAD
+from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 
-DialectName = Literal["openai", "anthropic", "gemini", "vertex"]
-=======
-from penstock.config.schema_aws import AwsConfig
-
 DialectName = Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
->>>>>>> main
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -96,7 +91,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     network: Annotated[NetworkConfig, _doc("Timeouts, proxy, TLS, retries.")] = NetworkConfig()
     project: Annotated[str | None, _doc("Vertex: the Google Cloud project.")] = None
-    location: Annotated[str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")] = None
+    location: Annotated[
+        str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")
+    ] = None
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
     aws: Annotated[
         AwsConfig | None,
@@ -436,11 +433,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 __all__ = [
     "AlertsConfig",
-<<<<<<< HEAD
-    "BatchesConfig",
-=======
     "AwsConfig",
->>>>>>> main
+    "BatchesConfig",
     "BudgetConfig",
     "ComputeConfig",
     "Config",
