@@ -53,6 +53,7 @@ RESPONSE_HEADERS: dict[str, str] = {
     "retry-after": "Whole seconds, rounded up: on every 429 and 503, on a 402 until the budget's window ends (absent where no window would do), and where a provider said it.",
     "retry-after-ms": "The same in milliseconds.",
     "content-type": "`application/json`, or `text/event-stream; charset=utf-8` for a stream.",
+    "location": "On a 202 (`x-penstock-async`): where the job is.",
     "cache-control": "`no-cache`, on streams.",
     "x-accel-buffering": "`no`, on streams: tells a proxy in front not to hold events back.",
 }
