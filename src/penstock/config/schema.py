@@ -90,7 +90,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     network: Annotated[NetworkConfig, _doc("Timeouts, proxy, TLS, retries.")] = NetworkConfig()
     project: Annotated[str | None, _doc("Vertex: the Google Cloud project.")] = None
-    location: Annotated[str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")] = None
+    location: Annotated[
+        str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")
+    ] = None
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
     aws: Annotated[
         AwsConfig | None,
@@ -106,6 +108,13 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    completions: Annotated[
+        bool | None,
+        _doc(
+            "The provider (dialect openai) has the legacy /completions: such calls go there as they are. Default: only "
+            "OpenAI's own models that take nothing else."
+        ),
+    ] = None
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),

@@ -103,7 +103,7 @@ def plan(
             reason = f"the last of the chain, tried all the same: {no.reason}"
         elif not steps and place:
             reason = "first that is healthy"
-        if target.dialect != caller_family:
+        if target.dialect != caller_family and caller_family != target.options.get("also"):
             steps.append(Step(target, reason, False, _translated(caller_family, target.dialect)))
         else:
             against = may_pass_through(target)
