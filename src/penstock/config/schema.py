@@ -10,8 +10,9 @@ from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+from penstock.config.schema_offer import DataPolicyConfig
 
-DialectName = Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -115,6 +116,16 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Callers reach all of this provider below /raw/<name>/: with our key, and every right that it has."
         ),
     ] = False
+    completions: Annotated[
+        bool | None,
+        _doc(
+            "The provider (dialect openai) has the legacy /completions: such calls go there as they are. Default: only "
+            "OpenAI's own models that take nothing else."
+        ),
+    ] = None
+    data_policy: Annotated[
+        DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
+    ] = None
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
@@ -439,6 +450,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
+    "DataPolicyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",

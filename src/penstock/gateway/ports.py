@@ -22,6 +22,7 @@ TOLD = frozenset(
         b"x-penstock-user",
         b"x-penstock-async",
         b"x-penstock-webhook",
+        b"x-openrouter-metadata",
         b"content-type",
         b"anthropic-version",
         b"anthropic-beta",

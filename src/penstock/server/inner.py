@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from penstock.base.errors import Forbidden, NotFound, PenstockError
-from penstock.gateway.call import ChatCall
+from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.ports import CREDENTIALS, Inbound, Known
 from penstock.gateway.principal import Principal
@@ -129,7 +129,7 @@ async def serve_inside(
             known = Known(house.doors, _INSIDE, holder(app, asked.owner))
             inbound = Inbound(caller, told, asked.body, received_s, known, before_send=before_send)
             try:
-                await ChatCall(house, inbound, reply, facts).run()
+                await call_of(house, inbound, reply, facts, app.log.failure).run()
             except PenstockError:
                 lines = refusal_lines(facts, time.monotonic())
                 raise
