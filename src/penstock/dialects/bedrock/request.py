@@ -31,6 +31,7 @@ from penstock.dialects.bedrock.history import (
 )
 from penstock.dialects.bedrock.media import fault
 from penstock.dialects.bedrock.models import Rules, rules_for
+from penstock.dialects.bedrock.schema import output_format
 from penstock.dialects.bedrock.thinking import plan_thinking
 from penstock.wire.http import Headers, WireRequest
 
@@ -261,7 +262,7 @@ def _unforced(
 def _tool(tool: Tool, rules: Rules, notes: Notes) -> list[Block]:
     block = _spec(tool)
     if tool.strict:
-        if rules.json_schema and rules.family == "claude":
+        if rules.json_schema:
             block["toolSpec"]["strict"] = True
         else:
             notes.add("strict-dropped")
@@ -292,7 +293,10 @@ def _output_config(request: ChatRequest, rules: Rules, history: History, notes: 
     if wanted is None or wanted.kind == "text":
         return {}
     if wanted.kind == "json_schema" and wanted.schema is not None and rules.json_schema:
-        definition = {"schema": _encode(wanted.schema).decode()}
+        schema = output_format(wanted.schema)
+        if schema != wanted.schema:
+            notes.add("response_format-schema-adjusted")
+        definition = {"schema": _encode(schema).decode()}
         if wanted.name:
             definition["name"] = wanted.name
         return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}}
