@@ -27,7 +27,7 @@ from penstock.base.chat import (
     Video,
 )
 from penstock.base.errors import BadRequest
-from penstock.dialects.gemini.envelope import need_of
+from penstock.dialects.gemini.envelope import kind_of_address, need_of
 from penstock.dialects.gemini.fields import (
     Json,
     Reader,
@@ -222,7 +222,7 @@ class Turns:
             raise wrong(place, "has neither data nor a fileUri")
         if data and not mime:
             raise wrong(f"{place}.inlineData.mimeType", "is missing", "Send one such as image/png.")
-        kind = need_of(mime) if mime else _kind_of_address(url)
+        kind = need_of(mime) if mime else kind_of_address(url)
         uploaded = url.startswith(_FILES_API)
         file_id, url = (url, "") if uploaded else ("", url)
         match kind:
@@ -286,15 +286,7 @@ def _digest(seed: str) -> str:
 def _is_film(part: Json) -> bool:
     blob: Json = part.get("inlineData") or part.get("fileData") or {}
     mime: str = blob.get("mimeType", "")
-    return need_of(mime) == "video" if mime else _kind_of_address(blob.get("fileUri", "")) == "video"
-
-
-def _kind_of_address(url: str) -> str:
-    """What a fileUri without a type is: a film on YouTube, a picture by its ending, else a document."""
-    if "youtube.com/" in url or "youtu.be/" in url:
-        return "video"
-    ending = url.partition("?")[0].rpartition(".")[2].lower()
-    return "image" if ending in ("png", "jpg", "jpeg", "webp", "gif", "heic", "heif") else "document"
+    return need_of(mime) == "video" if mime else kind_of_address(blob.get("fileUri", "")) == "video"
 
 
 def _stretch(part: Json) -> tuple[float | None, float | None, float | None]:
