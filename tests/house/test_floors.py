@@ -63,6 +63,7 @@ LATE: dict[str, str] = {
     "penstock.engine_wiring.profiling": "torch is loaded only where something is run: a trace file needs none",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
+    "penstock.net.aws_sign": "botocore is an optional extra, imported only where AWS keys are configured",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.wiring.objects": "psycopg is imported only where a PostgreSQL ledger is named",

@@ -5,12 +5,14 @@ from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
+from penstock.simulate.aws_signature import access_key_of
 from penstock.wire.http import Headers, header
 
 _VERTEX = re.compile(
     r"^/(?:v1|v1beta1)/projects/[^/]+/locations/[^/]+/publishers/google/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$"
 )
 _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
+_BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
 
@@ -58,6 +60,10 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "oauth", ""
     if path.startswith("/v1/messages"):
         return "anthropic", ""
+    if path == "/v2/chat":
+        return "cohere", ""
+    if match := _BEDROCK.match(path):
+        return "bedrock", match["model"]
     if path.startswith("/v2beta/"):
         return "stability", ""
     for dialect, pattern in (("vertex", _VERTEX), ("gemini", _GEMINI)):
@@ -76,6 +82,8 @@ def _lister(path: str, headers: Headers) -> str:
 
 def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
     """The credential, from where the dialect's vendor looks for it."""
+    if dialect == "bedrock":
+        return access_key_of(headers)
     names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
     for name in names.get(dialect, (b"authorization",)):
         value = header(headers, name)
