@@ -10,6 +10,7 @@ Reasoning stands in parts with ``thought`` and in signatures: Google's go back t
 (``marks``).
 """
 
+import re
 from hashlib import blake2b
 
 from msgspec import Raw
@@ -44,6 +45,7 @@ from penstock.dialects.gemini.marks import standard, unmark
 
 _QUOTE, _OBJECT = b'"'[0], b"{"[0]
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac", "mp4": "m4a"}
+_BLANK = re.compile(r"\s")
 _DETAIL = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 """Parts that only Google's own tools make."""
@@ -216,7 +218,7 @@ class Turns:
 
     def _medium(self, part: Json, place: str) -> Part:
         blob: Json = part.get("inlineData") or part["fileData"]
-        url, data = blob.get("fileUri", ""), standard("".join(blob.get("data", "").split()))
+        url, data = blob.get("fileUri", ""), standard(_joined(blob.get("data", "")))
         mime: str = blob.get("mimeType", "").strip().lower()
         if not url and not data:
             raise wrong(place, "has neither data nor a fileUri")
@@ -287,6 +289,11 @@ def _is_film(part: Json) -> bool:
     blob: Json = part.get("inlineData") or part.get("fileData") or {}
     mime: str = blob.get("mimeType", "")
     return need_of(mime) == "video" if mime else kind_of_address(blob.get("fileUri", "")) == "video"
+
+
+def _joined(data: str) -> str:
+    """Base64 without line breaks; as it is where there are none: it may be the size of a film."""
+    return "".join(data.split()) if _BLANK.search(data) else data
 
 
 def _stretch(part: Json) -> tuple[float | None, float | None, float | None]:
