@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
 
-DialectName = Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""

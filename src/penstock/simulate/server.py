@@ -39,6 +39,7 @@ from penstock.simulate.untyped import as_object, as_text
 
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
+    "responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
