@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_offer import DataPolicyConfig
 
 DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
 Positive = Annotated[int, Meta(ge=1)]
@@ -90,7 +91,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     network: Annotated[NetworkConfig, _doc("Timeouts, proxy, TLS, retries.")] = NetworkConfig()
     project: Annotated[str | None, _doc("Vertex: the Google Cloud project.")] = None
-    location: Annotated[str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")] = None
+    location: Annotated[
+        str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")
+    ] = None
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
     aws: Annotated[
         AwsConfig | None,
@@ -106,6 +109,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    data_policy: Annotated[
+        DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
+    ] = None
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
@@ -426,6 +432,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
+    "DataPolicyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",

@@ -10,8 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
+from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable
 
 OLD_VERSION, NEW_VERSION = "2023-06-01", "2026-10-21"
@@ -66,14 +67,6 @@ class _Fallback(Struct, gc=False, forbid_unknown_fields=True):
     model: _Name
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class _Envelope(Struct, gc=False):
     model: str | None = None
     messages: Raw = _NONE
@@ -89,7 +82,7 @@ class _Envelope(Struct, gc=False):
     top_k: Raw = _NONE
     models: tuple[_Name, ...] | None = None
     fallbacks: tuple[_Name | _Fallback, ...] | None = None
-    provider: _Provider | None = None
+    provider: ProviderField | None = None
     penstock: Raw = _NONE
 
 
@@ -205,13 +198,7 @@ def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
         entry if isinstance(entry, str) else entry.model for entry in envelope.fallbacks or ()
     )
     if wish is not None:
-        ask.provider = ProviderPreferences(
-            order=wish.order or (),
-            only=wish.only or (),
-            ignore=wish.ignore or (),
-            allow_fallbacks=wish.allow_fallbacks is not False,
-            require_parameters=wish.require_parameters is True,
-        )
+        ask.provider = read_preferences(wish)
 
 
 def read_reasoning(thinking: ThinkingWish | None, output: OutputConfig | None) -> Reasoning | None:
