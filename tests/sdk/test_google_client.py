@@ -325,10 +325,7 @@ def test_the_client_calls_functions_by_itself(client: genai.Client, door: str) -
 
 
 @each_door
-@either
-def test_ten_turns_with_two_parallel_tools_and_thoughts(
-    client: genai.Client, door: str, stream: bool
-) -> None:
+def test_ten_turns_with_two_parallel_tools_and_thoughts(client: genai.Client, door: str) -> None:
     """Reasoning and tools at once: ids, signatures and thoughts survive the client's own copying of each turn."""
     more: Any = {
         "tools": TOOLS,
