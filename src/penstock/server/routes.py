@@ -34,6 +34,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/chat/completions": _OPENAI,
     b"/openai/v1/chat/completions": _OPENAI,
     b"/openai/chat/completions": _OPENAI,
+    b"/v1beta/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
 
@@ -115,6 +116,7 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
     (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
+    (re.compile(rb"/v1beta/openai/.*"), _OPENAI),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""
