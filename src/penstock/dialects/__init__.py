@@ -24,7 +24,14 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
 OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
     "chat": UPSTREAMS,
     "embeddings": {},
-    "images": {},
+    "images": {
+        "openai": IMAGES,
+        "gemini": GEMINI_IMAGES,
+        "vertex": VERTEX_IMAGES,
+        "stability": STABILITY,
+        "fal": FAL,
+        "replicate": REPLICATE,
+    },
     "speech": {},
     "transcriptions": {},
     "moderations": {},

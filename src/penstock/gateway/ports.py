@@ -21,6 +21,8 @@ TOLD = frozenset(
         b"x-penstock-priority",
         b"x-penstock-user",
         b"content-type",
+        b"host",
+        b"x-forwarded-proto",
         b"anthropic-version",
         b"anthropic-beta",
         b"traceparent",

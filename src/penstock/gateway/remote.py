@@ -5,6 +5,7 @@ Does not own: which target, which key, whether to try again.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, 
 from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.dialects.openai_chat import OPENAI
+from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
@@ -24,7 +26,15 @@ from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
-from penstock.wire.ports import CallerDialect, Identity, NeutralRequest, PassThroughDialect, Relay
+from penstock.wire.finish import Finish
+from penstock.wire.ports import (
+    CallerDialect,
+    ConversingDialect,
+    Identity,
+    NeutralRequest,
+    PassThroughDialect,
+    Relay,
+)
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
@@ -123,7 +133,12 @@ class Sent:
     __slots__ = ("adjusted", "exchange", "head_s", "relay", "sent_s")
 
     def __init__(
-        self, exchange: Exchange, relay: Relay, adjusted: tuple[str, ...], sent_s: float, head_s: float
+        self,
+        exchange: Exchange | Conversation,
+        relay: Relay,
+        adjusted: tuple[str, ...],
+        sent_s: float,
+        head_s: float,
     ) -> None:
         self.exchange = exchange
         self.relay = relay
@@ -159,9 +174,17 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_identity", "_translator")
+    __slots__ = ("_ask", "_caller", "_finishing", "_identity", "_translator")
 
-    def __init__(self, caller: CallerDialect, ask: Ask, identity: Identity, translator: Translator) -> None:
+    def __init__(
+        self,
+        caller: CallerDialect,
+        ask: Ask,
+        identity: Identity,
+        translator: Translator,
+        finishing: Callable[[Finish], Finishing | None],
+    ) -> None:
+        self._finishing = finishing
         self._caller = caller
         self._ask = ask
         self._identity = identity
@@ -180,7 +203,10 @@ class Remote:
         return request, Translation(reader, writer, stream=ask.stream)
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
-        """Send and wait for the head. Raises UpstreamError for anything but a 2xx."""
+        """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""
+        dialect = provider.spoken[self._ask.operation]
+        if not step.pass_through and hasattr(dialect, "converse"):
+            return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
         request, relay = self.write(provider, step, credential)
         sent_s = time.monotonic()
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
@@ -188,6 +214,25 @@ class Remote:
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+    def _converse(
+        self, provider: Provider, dialect: ConversingDialect, step: Step, credential: str, left_s: float
+    ) -> Sent:
+        """A reply that takes several exchanges: the relay hears of it from the dialogue."""
+        ask, told = self._ask, Told()
+        request = self._translator.request(step.target)
+        dialogue = dialect.converse(request, step.target, credential)
+        relay = Translation(told, self._caller.writer(ask, self._identity), stream=ask.stream)
+        conversation = Conversation(
+            provider,
+            dialogue,
+            told,
+            provider.deadlines(left_s, stream=False),
+            self._finishing(dialogue.finish),
+        )
+        conversation.hear(relay.feed)
+        now_s = time.monotonic()
+        return Sent(conversation, relay, dialogue.adjusted, now_s, now_s)
 
 
 async def access_token(tokens: GoogleTokens, left_s: float) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
+from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.dialects.gemini import Framing, GeminiCall, model_of
 from penstock.wire.ports import CallerDialect
 
@@ -76,6 +77,15 @@ def _gemini(asked: Asked) -> CallerDialect:
         vertex="project" in groups or "publisher" in groups,
         version=groups["version"],
     )
+
+
+def _images(asked: Asked) -> CallerDialect:
+    """Pictures: a form's boundary stands in a header, and a link to us begins with the host that was asked."""
+    told = asked.told
+    scheme = "https" if told.get(b"x-forwarded-proto", b"").strip().lower() == b"https" else "http"
+    host = told.get(b"host", b"").decode("latin-1").strip()
+    kind: Kind = "edit" if asked.groups["verb"] == b"edits" else "generation"
+    return ImagesCaller(kind, told.get(b"content-type", b""), f"{scheme}://{host}" if host else "")
 
 
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [

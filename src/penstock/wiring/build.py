@@ -20,6 +20,7 @@ from penstock.config.secrets import local_path, reference_name
 from penstock.dialects import spoken
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
+from penstock.gateway.dialogue import fetcher_of
 from penstock.gateway.house import House, Provider
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
@@ -219,7 +220,22 @@ def _provider(
         )
         for key in settings.keys
     )
-    return Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    proxy = settings.network.proxy
+    endpoint = parse_base_url(base_url or dialect.default_base_url)
+    return Provider(
+        name,
+        operations,
+        transport,
+        KeyRing(name, keys),
+        settings.network,
+        tokens=tokens,
+        base_url=endpoint,
+        fetcher=fetcher_of(
+            endpoint,
+            secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
+            _ca_file(settings, loaded),
+        ),
+    )
 
 
 def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:
