@@ -45,7 +45,7 @@ def test_the_chain_file_means_what_it_says():
 
 
 def test_the_route_file_means_what_it_says():
-    """mcp entries are routes; retries are as written; stability loads, and is said to be served later."""
+    """mcp entries are routes; retries are as written; stability loads, and nothing is to be said of it."""
     found = fixture("route.yaml")
     assert found.faults == []
     config = found.config
@@ -58,9 +58,7 @@ def test_the_route_file_means_what_it_says():
     retry = config.providers["openai"].network.retry
     assert (retry.max_retries, retry.backoff_initial_ms) == (2, 100)
     assert list(config.providers) == ["openai", "anthropic", "stability"]
-    assert [(note.path, "later version" in note.message) for note in found.warnings] == [
-        ("$.providers.stability", True)
-    ]
+    assert found.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -485,8 +483,6 @@ virtual_keys: [{name: a, key: env.A, expires: 2026-11-20}, {name: b, key: env.B,
     assert [note.path for note in found.warnings] == [
         "$.providers.openai.project",
         "$.providers.openai.keys",
-        "$.providers.stability",
-        "$.routes[0].fallbacks[0]",
         "$.prices[0].model",
         "$.virtual_keys[0].expires",
     ]

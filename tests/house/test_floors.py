@@ -53,6 +53,13 @@ TORCHLESS = {
 """Engine modules that a trace file needs: torch is not imported by them, and by nothing of ``measure.findings``."""
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
+KIN: dict[str, tuple[str, ...]] = {
+    "penstock.dialects.openai_images": (
+        "penstock.dialects.openai_chat",
+        "the same vendor: errors are read and written by the same words in both APIs",
+    ),
+}
+"""Dialects that may know one neighbour, with the reason."""
 LATE: dict[str, str] = {
     "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
@@ -61,6 +68,7 @@ LATE: dict[str, str] = {
     "penstock.cli.profile": "--help answers without loading traces, reports or torch",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.engine_wiring.profiling": "torch is loaded only where something is run: a trace file needs none",
+    "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
@@ -109,7 +117,9 @@ def sins(found: dict[str, list[tuple[str, int, bool]]]) -> list[str]:
                 said.append(f"{where}: {mine} imports {theirs}, of the other wing")
                 continue
             if mine == theirs:
-                if mine == LONERS and name.count(".") > 1 and name.split(".")[2] != target.split(".")[2]:
+                own, other = name.split(".")[:3], target.split(".")[:3]
+                kin = KIN.get(".".join(own), ("", ""))[0] == ".".join(other)
+                if mine == LONERS and name.count(".") > 1 and own != other and not kin:
                     said.append(f"{where}: a dialect knows its neighbour {target}")
             elif mine in ONLY and theirs not in ONLY[mine]:
                 said.append(f"{where}: {mine} may know only {sorted(ONLY[mine])}, not {theirs}")

@@ -27,9 +27,9 @@ from penstock.config.secrets import (
 from penstock.config.shape import nearest
 from penstock.config.state_url import state_faults
 
-SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex"})
+SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex", "stability", "fal", "replicate"})
 """Dialects of this version."""
-LATER = frozenset({"stability"})
+LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""
 _LEDGER_URL = "postgresql://user@host:5432/database"
 NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})

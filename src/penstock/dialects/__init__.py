@@ -5,12 +5,21 @@ literal: a new dialect is one file and one line.
 """
 
 from penstock.base.operations import Operation
-from penstock.dialects.anthropic import ANTHROPIC
-from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
+from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.fal import FAL
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_images import IMAGES
+from penstock.dialects.replicate import REPLICATE
+from penstock.dialects.stability import STABILITY
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
-CALLERS: dict[str, CallerDialect] = {"openai": OPENAI, "openrouter": OPENROUTER, "gemini": GEMINI_CALLER}
+CALLERS: dict[str, CallerDialect] = {
+    "openai": OPENAI,
+    "openrouter": OPENROUTER,
+    "gemini": GEMINI_CALLER,
+    "anthropic": anthropic_caller(),
+}
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {

@@ -278,7 +278,9 @@ def _failure(status: _Status) -> UpstreamError:
     words = words or (status.error if isinstance(status.error, str) else "")
     if not _BLOCKED.isdisjoint({*kinds, status.error_type or ""}):
         return blocked(_LABEL, words)
-    return UpstreamFault(f"fal's job failed: {clean(words) or 'without a reason'}", code=status.error_type or "job_failed")
+    return UpstreamFault(
+        f"fal's job failed: {clean(words) or 'without a reason'}", code=status.error_type or "job_failed"
+    )
 
 
 def _read(answer: Answer, kind: Any) -> Any:

@@ -13,7 +13,7 @@ Source: replicate 1.0.7 and Replicate's OpenAPI, read 2026-11-21 (shared wire fa
 import base64
 import re
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import msgspec
@@ -227,7 +227,7 @@ def _create(model: str, credential: str, given: dict[str, Any]) -> WireRequest:
 
 def _addresses(output: Any) -> list[str]:
     """A model's output is an address, a list of them, or whatever it likes."""
-    found = output if isinstance(output, list) else [output]
+    found = cast("list[Any]", output) if isinstance(output, list) else [output]
     urls = [one for one in found if isinstance(one, str) and one.startswith(("https://", "http://", "data:"))]
     if not urls:
         raise UpstreamMalformed("Replicate's prediction has no picture.")
@@ -241,7 +241,8 @@ def _failure(one: _Prediction) -> UpstreamError:
     if one.status not in ("failed", "canceled", "aborted"):
         return UpstreamMalformed(f"Replicate says that the prediction is {one.status[:40]!r}.")
     return UpstreamFault(
-        f"Replicate's prediction {one.status}: {clean(words) or 'without a reason'}", code=f"prediction_{one.status}"
+        f"Replicate's prediction {one.status}: {clean(words) or 'without a reason'}",
+        code=f"prediction_{one.status}",
     )
 
 

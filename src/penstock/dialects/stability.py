@@ -84,7 +84,12 @@ _GENERATE = {
     "core": _Endpoint("generate/core", shape=True),
     "ultra": _Endpoint("generate/ultra", "may", shape=True, strength=True),
 }
-_MODELS = {"sd3": "sd3.5-large", "sd3-large": "sd3.5-large", "sd3-large-turbo": "sd3.5-large-turbo", "sd3-medium": "sd3.5-medium"}
+_MODELS = {
+    "sd3": "sd3.5-large",
+    "sd3-large": "sd3.5-large",
+    "sd3-large-turbo": "sd3.5-large-turbo",
+    "sd3-medium": "sd3.5-medium",
+}
 """Stability serves the older names by these models (catalogue: the same prices)."""
 
 
@@ -114,7 +119,9 @@ class Stability(Conversing):
         if end.image == "must" and not request.images:
             return _no("model", f"{target.name} edits a picture: ask at /v1/images/edits.")
         if not end.image and request.images:
-            return _no("image", f"{target.name} takes no picture; stability/sd3.5-large and stability/inpaint do.")
+            return _no(
+                "image", f"{target.name} takes no picture; stability/sd3.5-large and stability/inpaint do."
+            )
         if len(request.images) > 1:
             return _no("image", f"{target.name} takes one picture; {len(request.images)} were sent.")
         if request.mask is not None and not end.mask:
@@ -122,11 +129,17 @@ class Stability(Conversing):
         if any(image.url for image in (*request.images, *((request.mask,) if request.mask else ()))):
             return _no("image", "Stability takes a picture's data, not its address.")
         if request.background == "transparent" and target.model != "remove-background":
-            return _no("background", f"{target.name} makes no transparent background; stability/remove-background does.")
+            return _no(
+                "background",
+                f"{target.name} makes no transparent background; stability/remove-background does.",
+            )
         if request.output_format in ("gif", "svg"):
             return _no("output_format", f"Stability makes no {request.output_format}.")
         if end.prompt and len(request.prompt) > MOST_PROMPT_CHARS:
-            return _no("prompt", f"Stability takes {MOST_PROMPT_CHARS} characters; the prompt has {len(request.prompt)}.")
+            return _no(
+                "prompt",
+                f"Stability takes {MOST_PROMPT_CHARS} characters; the prompt has {len(request.prompt)}.",
+            )
         return None
 
     def converse(self, request: ImagesRequest, target: Target, credential: str) -> Dialogue:
@@ -151,7 +164,9 @@ class Stability(Conversing):
         words = "; ".join(said.errors or ()) or said.name
         if status == 403 and said.name == "content_moderation":
             return blocked(_LABEL, words, status)
-        return refusal(_LABEL, status, words, headers, code=said.name or None if 400 <= status < 429 else None)
+        return refusal(
+            _LABEL, status, words, headers, code=said.name or None if 400 <= status < 429 else None
+        )
 
 
 STABILITY = Stability()
@@ -235,10 +250,14 @@ def _form(
     if request.images and end.strength:
         texts["strength"] = f"{STRENGTH if request.strength is None else request.strength:g}"
     parts = [FormPart(name, value.encode()) for name, value in texts.items()]
-    for image in request.images:
-        parts.append(FormPart("image", decoded(image.data, "image"), "image", image.mime or "image/png"))
+    parts += [
+        FormPart("image", decoded(image.data, "image"), "image", image.mime or "image/png")
+        for image in request.images
+    ]
     if request.mask is not None:
-        parts.append(FormPart("mask", inverted_mask(decoded(request.mask.data, "mask")), "mask.png", "image/png"))
+        parts.append(
+            FormPart("mask", inverted_mask(decoded(request.mask.data, "mask")), "mask.png", "image/png")
+        )
     return write_form(parts)
 
 

@@ -134,7 +134,9 @@ class Conversation:
     async def _run(self, sink: Callable[[bytes], Any]) -> None:
         try:
             async with asyncio.timeout(self._deadlines.total_s):
-                moves = await asyncio.to_thread(self._dialogue.begin)  # pictures are written, masks turned round
+                moves = await asyncio.to_thread(
+                    self._dialogue.begin
+                )  # pictures are written, masks turned round
                 while not await self._take(moves, sink):
                     moves = self._next(await self._queue.get())
         except TimeoutError:

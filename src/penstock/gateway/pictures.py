@@ -103,7 +103,9 @@ async def _kept(house: House, picture: MediaMade, owner: str, base: str) -> str:
         expires_ms=expires_s * 1000,
     )
     base = settings.base_url or base
-    return f"{base.rstrip('/')}{PATH}{name}?expires={expires_s}&signature={signature(secret, name, expires_s)}"
+    return (
+        f"{base.rstrip('/')}{PATH}{name}?expires={expires_s}&signature={signature(secret, name, expires_s)}"
+    )
 
 
 def signature(secret: str, name: str, expires_s: int) -> str:
@@ -111,7 +113,9 @@ def signature(secret: str, name: str, expires_s: int) -> str:
     return hmac.new(bytes.fromhex(secret), f"{name}\n{expires_s}".encode(), hashlib.sha256).hexdigest()
 
 
-async def looked_up(keeper: Keeper, name: str, expires: str, signed: str, unix_s: float) -> tuple[str, bytes] | None:
+async def looked_up(
+    keeper: Keeper, name: str, expires: str, signed: str, unix_s: float
+) -> tuple[str, bytes] | None:
     """The picture behind a link: its kind and its bytes. None: there is none, the link is not ours, or it has ended."""
     if not expires.isdecimal() or len(expires) > 12 or int(expires) <= unix_s:
         return None

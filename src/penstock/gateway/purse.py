@@ -215,8 +215,8 @@ def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Reje
         for unit, quantity in ask.units
         if (kinds := _kinds(units, unit))
     ]
-    # The names are for one and the same thing: a picture is charged by itself or by its pixels, never by both.
-    amount_nusd = max(counted, default=0)
+    # A picture is charged by itself or by its pixels, never by both: two names for one thing.
+    amount_nusd = max(counted, default=0) if ask.operation == "images" else sum(counted)
     read = [units[unit] for unit in ("input", "input_image", "input_audio") if unit in units]
     if not counted and not read:
         return Rejected(
@@ -275,7 +275,8 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
             return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
         if "image" in needs:
             # A picture's part names it twice, as its type and as its field; ``input_bytes`` is without its base64.
-            pictures = ask.body.count(b'"image_url"') + 1 >> 1
+            # In Anthropic's words it is named once, as its type.
+            pictures = (ask.body.count(b'"image_url"') + 1 >> 1) + ask.body.count(b'"image"')
             tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
         if "tools" in needs:
             tokens += TOOLS_TOKENS
@@ -287,7 +288,7 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
 def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
     """The body may name a class of service, or a cache's hour, and the row has prices for such."""
     find = ask.body.find
-    return (bool(row.service) and find(b'"service_tier"') >= 0) or (
+    return (bool(row.service) and (find(b'"service_tier"') >= 0 or find(b'"speed"') >= 0)) or (
         "cache_write_1h" in row.units and find(b'"1h"') >= 0
     )
 

@@ -25,8 +25,8 @@ from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
-from penstock.wire.http import WireRequest
 from penstock.wire.finish import Finish
+from penstock.wire.http import WireRequest
 from penstock.wire.ports import (
     CallerDialect,
     ConversingDialect,
@@ -197,7 +197,10 @@ class Remote:
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
             return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
-        request = dialect.write_request(self._translator.request(target), target, credential)
+        neutral = self._translator.request(target)
+        request = dialect.write_request(neutral, target, credential)
+        if isinstance(neutral, ChatRequest) and neutral.adjusted:
+            request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
         writer = self._caller.writer(ask, self._identity)
         return request, Translation(reader, writer, stream=ask.stream)

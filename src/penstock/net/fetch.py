@@ -127,9 +127,7 @@ class Fetcher:
         deadlines: Deadlines,
         method: bytes,
     ) -> Fetched | Rejected:
-        transport = Transport(
-            TransportSettings(endpoint, self._proxy, self._ca_file, "", 1, address or None)
-        )
+        transport = Transport(TransportSettings(endpoint, self._proxy, self._ca_file, "", 1, address or None))
         try:
             exchange = await transport.send(WireRequest(method, path, _HEADERS, b""), deadlines)
             try:

@@ -19,8 +19,9 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
-from penstock.dialects.openai_images import ImagesCaller, Kind
+from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import Framing, GeminiCall, model_of
+from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -53,6 +54,11 @@ OPENAI_PREFIX = rb"(?:/openai)?(?:/v1)?"
 def always(caller: CallerDialect) -> Maker:
     """One and the same caller, whatever was asked."""
     return lambda _asked: caller
+
+
+def _messages(asked: Asked) -> CallerDialect:
+    """Anthropic's callers say their API version, and what beta features they want, in headers."""
+    return anthropic_caller(asked.told.get(b"anthropic-version", b""), asked.told.get(b"anthropic-beta", b""))
 
 
 _GEMINI_MODEL = (
@@ -89,12 +95,15 @@ def _images(asked: Asked) -> CallerDialect:
 
 
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+    (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+    (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""

@@ -252,7 +252,7 @@ def _unfiltered(kind: int, row: bytes, above: bytes, param: str) -> bytes:
     if kind == 0:
         return row
     if kind == 1:
-        return bytes(accumulate(row, lambda left, value: (left + value) & 255))
+        return bytes([total & 255 for total in accumulate(row)])
     if kind == 2:
         return bytes([(value + up) & 255 for value, up in zip(row, above, strict=True)])
     left, corner = 0, 0

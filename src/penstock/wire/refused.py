@@ -34,7 +34,9 @@ def blocked(label: str, why: str, status: int = 200) -> UpstreamBadRequest:
     """The provider's filter has said no: about the words or the picture, not about our key."""
     words = clean(why).rstrip(".")
     return UpstreamBadRequest(
-        f"{label}'s content filter refused the request: {words}." if words else f"{label}'s content filter refused the request.",
+        f"{label}'s content filter refused the request: {words}."
+        if words
+        else f"{label}'s content filter refused the request.",
         code="moderation_blocked",
         param="prompt",
         status=400,
@@ -42,13 +44,17 @@ def blocked(label: str, why: str, status: int = 200) -> UpstreamBadRequest:
     )
 
 
-def refusal(label: str, status: int, words: str, headers: Headers, *, code: str | None = None) -> UpstreamError:
+def refusal(
+    label: str, status: int, words: str, headers: Headers, *, code: str | None = None
+) -> UpstreamError:
     """The error of a status that is no 2xx."""
     said = clean(words)
     told = f"{label} answered {status}: {said}" if said else f"{label} answered {status} without a reason."
     if status in (401, 402, 403):
         # Its sentence about *our* key or account is not for the caller.
-        return UpstreamAuthFailed(f"{label} refused the gateway's credential ({status}).", upstream_status=status)
+        return UpstreamAuthFailed(
+            f"{label} refused the gateway's credential ({status}).", upstream_status=status
+        )
     if status == 429:
         wait_s = retry_after_s(headers, time.time())
         return UpstreamRateLimited(told, code=code, retry_after_s=wait_s, upstream_status=status)

@@ -247,7 +247,8 @@ def pictures_at(
             answer = next(answers)
             if not _OK <= answer.status < _REDIRECT:
                 raise UpstreamFault(
-                    f"A picture that {label} made could not be fetched ({answer.status}).", code="picture_gone"
+                    f"A picture that {label} made could not be fetched ({answer.status}).",
+                    code="picture_gone",
                 )
             data = answer.body
         picture, size = picture_of(data, label)

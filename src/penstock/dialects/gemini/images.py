@@ -51,7 +51,9 @@ class GeminiImages(Conversing):
     def refuse(self, request: ImagesRequest, target: Target) -> Rejected | None:
         """Why this target cannot take the request as it stands, or None."""
         if request.mask is not None:
-            return _no("mask", "Gemini edits a whole picture: there is no mask. Say in the prompt what may change.")
+            return _no(
+                "mask", "Gemini edits a whole picture: there is no mask. Say in the prompt what may change."
+            )
         if request.background == "transparent":
             return _no("background", "Gemini makes no transparent background.")
         if request.output_format in ("gif", "svg"):
@@ -81,9 +83,7 @@ class GeminiImages(Conversing):
         )
         body = msgspec.json.encode(self._body(request, target, shape.ratio))
         makers = [partial(self._strand, request, target, credential, body, at) for at in range(request.n)]
-        return Strands(
-            makers, (*shape.adjusted, *coded.adjusted, *words), both(coded.finish, shape.finish)
-        )
+        return Strands(makers, (*shape.adjusted, *coded.adjusted, *words), both(coded.finish, shape.finish))
 
     def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         """A non-2xx answer as our error. Never raises."""
@@ -173,7 +173,5 @@ def _no(param: str, reason: str) -> Rejected:
     return Rejected(f"{param}-unsupported", reason, param=param, caller_fault=True)
 
 
-GEMINI_IMAGES = GeminiImages(
-    "gemini", "Gemini", "https://generativelanguage.googleapis.com", vertex=False
-)
+GEMINI_IMAGES = GeminiImages("gemini", "Gemini", "https://generativelanguage.googleapis.com", vertex=False)
 VERTEX_IMAGES = GeminiImages("vertex", "Vertex AI", "https://aiplatform.googleapis.com", vertex=True)

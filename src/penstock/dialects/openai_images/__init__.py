@@ -32,7 +32,7 @@ from penstock.wire.ports import Dialogue, Identity, Relay, ReplyWriter
 from penstock.wire.sse import sse
 from penstock.wire.strands import Strands
 
-__all__ = ["IMAGES", "ImagesAsk", "ImagesCaller", "OpenAIImages"]
+__all__ = ["IMAGES", "ImagesAsk", "ImagesCaller", "Kind", "OpenAIImages"]
 
 
 def own(ask: Ask) -> ImagesAsk:
@@ -105,8 +105,8 @@ class OpenAIImages(Conversing):
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """Forwards the provider's bytes and reads usage beside them."""
         one = own(ask)
-        kind = StreamRelay if stream else WholeRelay
-        return kind(one.row, one.n, one.fields.size, one.fields.quality)
+        facts = (one.row, one.n, one.fields.size, one.fields.quality)
+        return StreamRelay(*facts) if stream else WholeRelay(*facts)
 
 
 IMAGES = OpenAIImages()

@@ -237,7 +237,9 @@ def expand(ask: ImagesAsk) -> ImagesRequest:
             raise _wrong(name, f"The field {name} is {value[:40]!r}.")
     if fields.size not in (None, "auto") and size_of(fields.size) is None:
         raise _wrong("size", f"The field size is {fields.size[:40]!r}.")
-    images, mask = (_of_parts(ask.form) if ask.form is not None else ((), None)) if ask.kind == "edit" else ((), None)
+    images, mask = (
+        (_of_parts(ask.form) if ask.form is not None else ((), None)) if ask.kind == "edit" else ((), None)
+    )
     if ask.kind == "edit":
         images += tuple(_image(one, f"images[{at}]") for at, one in enumerate(fields.images or ()))
         mask = mask or (None if fields.mask is None else _image(fields.mask, "mask"))

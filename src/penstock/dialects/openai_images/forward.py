@@ -40,9 +40,7 @@ def splice_request(ask: ImagesAsk, target: Target, credential: str) -> WireReque
         content_type, body = _form(ask.form, target, drop)
     else:
         body = _json(ask.body, target, drop)
-    return WireRequest(
-        b"POST", PATHS[ask.kind], headers(credential, content_type, stream=ask.stream), body
-    )
+    return WireRequest(b"POST", PATHS[ask.kind], headers(credential, content_type, stream=ask.stream), body)
 
 
 def _json(body: bytes, target: Target, drop: set[str]) -> bytes:
@@ -64,9 +62,7 @@ def _form(form: list[FormPart], target: Target, drop: set[str]) -> tuple[bytes, 
     gone = drop | set(values) | set(GATEWAY_FIELDS)
     # A client that flattens objects writes provider[order][] for them.
     kept = [
-        part
-        for part in form
-        if part.name not in gone and part.name.partition("[")[0] not in GATEWAY_FIELDS
+        part for part in form if part.name not in gone and part.name.partition("[")[0] not in GATEWAY_FIELDS
     ]
     own = [
         FormPart(name, (value if isinstance(value, str) else msgspec.json.encode(value).decode()).encode())

@@ -146,7 +146,11 @@ def strand(request: ImagesRequest, target: Target, credential: str, _handle: Han
         found.append(MediaMade("image", mime, data, revised_prompt=one.revised_prompt or ""))
     usage = (
         by_picture(
-            target.facts.price, len(found), reply.size or request.size, reply.quality or request.quality, "provider"
+            target.facts.price,
+            len(found),
+            reply.size or request.size,
+            reply.quality or request.quality,
+            "provider",
         )
         if reply.usage is None
         else read_usage(reply.usage, "provider")
@@ -173,4 +177,3 @@ def _mime(data: str, said: str | None) -> str:
     except ValueError:
         raise UpstreamMalformed("The upstream's picture is no base64.") from None
     return facts.mime if facts is not None else f"image/{said or 'png'}"
-
