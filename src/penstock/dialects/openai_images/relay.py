@@ -66,6 +66,9 @@ class _Reading:
         self.finished = False
         self.mould: Mould | None = None
 
+    def _bill(self, usage: Usage) -> None:
+        self.usage = usage
+
     def _stop(self) -> None:
         self.stopped, self.finished = "stop", True
 
@@ -98,7 +101,7 @@ class WholeRelay(_Reading):
         self.content_seen = True
         self.model = reply.model or ""
         size, quality = reply.size or self._size, reply.quality or self._quality
-        self.usage = (
+        self._bill(
             by_picture(self._row, len(reply.data), size, quality, "provider")
             if reply.usage is None
             else read_usage(reply.usage, "provider")
@@ -164,10 +167,10 @@ class StreamRelay(_Reading):
         if said.usage is not None:
             # Of several pictures each event says its own share: the image it made, and the prompt once more.
             seen = read_usage(said.usage, "stream")
-            self.usage = seen if self.usage is None else _together(self.usage, seen)
+            self._bill(seen if self.usage is None else _together(self.usage, seen))
         else:
             size, quality = said.size or self._size, said.quality or self._quality
-            self.usage = by_picture(self._row, self._made, size, quality, "stream")
+            self._bill(by_picture(self._row, self._made, size, quality, "stream"))
         if self._made >= self._wanted:
             self._stop()
 
