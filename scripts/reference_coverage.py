@@ -18,6 +18,8 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "anthropic": (("anthropic", "claude-haiku-4-5"),),
     "gemini": (("gemini", "gemini-2.5-flash"),),
     "vertex": (("vertex", "gemini-2.5-flash"),),
+    "bedrock": (("bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0"),),
+    "cohere": (("cohere", "command-a-plus-05-2026"),),
 }
 """The models that stand for their dialects in the table."""
 _TOOL: dict[str, Any] = {

@@ -71,6 +71,7 @@ LATE: dict[str, str] = {
     "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
+    "penstock.net.aws_sign": "botocore is an optional extra, imported only where AWS keys are configured",
     "penstock.net.google_token": "google-auth is imported only where a service account is configured",
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.wiring.objects": "psycopg is imported only where a PostgreSQL ledger is named",

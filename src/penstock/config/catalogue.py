@@ -103,6 +103,9 @@ _CAPABILITIES = {
 }
 _CAPS: dict[str, CapName | None] = {"c": "max_completion_tokens", "m": "max_tokens", "-": None}
 _KINDS = ("lab", "cloud", "host", "router", "local")
+Dialect = Literal[
+    "openai", "anthropic", "gemini", "vertex", "bedrock", "cohere", "stability", "fal", "replicate", "other"
+]
 
 
 class ProviderFacts(Struct, frozen=True):
@@ -117,9 +120,7 @@ class ProviderFacts(Struct, frozen=True):
 
     name: str
     kind: Literal["lab", "cloud", "host", "router", "local"] = "host"
-    dialect: Literal["openai", "anthropic", "gemini", "vertex", "stability", "fal", "replicate", "other"] = (
-        "other"
-    )
+    dialect: Dialect = "other"
     base_url: str = ""
     env: str = ""
     cap_name: CapName = "max_tokens"
@@ -201,8 +202,6 @@ class Catalogue:
         """Builds the indexes of bare and near names now (tens of milliseconds) rather than at the first question."""
         self.bare("")
         self.nearest("")
-
-    # ------------------------------------------------------------------ providers
 
     def provider(self, name: str) -> ProviderFacts | None:
         """The provider of that name or alias."""

@@ -16,6 +16,7 @@ from penstock.config.governing import governing_faults
 from penstock.config.hooks import webhook_faults
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
+from penstock.config.schema_aws import aws_faults
 from penstock.config.secrets import (
     Secret,
     is_reference,
@@ -27,7 +28,19 @@ from penstock.config.secrets import (
 from penstock.config.shape import nearest
 from penstock.config.state_url import state_faults
 
-SPOKEN = frozenset({"openai", "anthropic", "gemini", "vertex", "stability", "fal", "replicate"})
+SPOKEN = frozenset(
+    {
+        "openai",
+        "anthropic",
+        "gemini",
+        "vertex",
+        "bedrock",
+        "cohere",
+        "stability",
+        "fal",
+        "replicate",
+    }
+)
 """Dialects of this version."""
 LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""
@@ -107,6 +120,9 @@ def _provider_faults(name: str, provider: ProviderConfig, catalogue: Catalogue) 
                 yield Fault(f"{path}.{field}", f"Vertex needs {field}.", f"Add {field}: {example}")
         if provider.credentials is None and not provider.keys:
             yield Fault(f"{path}.credentials", "Vertex needs credentials.", "Add credentials: file:sa.json")
+    yield from aws_faults(
+        path, provider.aws, provider.location, provider.network.base_url, bedrock=dialect == "bedrock"
+    )
     for alias, model in provider.models.items():
         if not alias or not model:
             yield Fault(f"{path}.models.{alias}", "An alias or its model is empty.", "Write alias: model-id.")

@@ -6,6 +6,8 @@ literal: a new dialect is one file and one line.
 
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.bedrock import BEDROCK
+from penstock.dialects.cohere import COHERE
 from penstock.dialects.fal import FAL
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
@@ -27,6 +29,8 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
+    "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
 """Spoken to providers: chat."""
 

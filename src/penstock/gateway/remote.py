@@ -72,6 +72,9 @@ class Translator:
             request = self.request(target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
+        only = request.only_at if isinstance(request, ChatRequest) else None
+        if only is not None and target.dialect not in only.dialects:
+            return Rejected("only-elsewhere", only.reason, param=only.param, caller_fault=True)
         return provider.spoken[self._ask.operation].refuse(request, target)
 
 
@@ -211,6 +214,8 @@ class Remote:
         if not step.pass_through and hasattr(dialect, "converse"):
             return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
         request, relay = self.write(provider, step, credential)
+        if provider.sign is not None:
+            request = provider.sign(request, credential)
         sent_s = time.monotonic()
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
         head_s = time.monotonic()
@@ -271,8 +276,10 @@ def attempt_failed(
 
 def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
     """Mask the provider's credentials where it quoted one: the dialects know keys by their shape only."""
-    secrets = [key.secret for key in provider.keys.keys]
-    for secret in (credential, *secrets):
+    secrets = [credential, *(key.secret for key in provider.keys.keys)]
+    # A credential may be a name and a secret with a colon between them: each may be quoted alone.
+    secrets += [part for secret in secrets if ":" in secret for part in secret.split(":")]
+    for secret in secrets:
         if len(secret) < MIN_SECRET_CHARS:
             continue
         error.message = error.message.replace(secret, "***")

@@ -14,13 +14,14 @@ Rules
 
 import re
 from collections.abc import Callable, Mapping
+from typing import cast
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
-from penstock.dialects.gemini import Framing, GeminiCall, model_of
+from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
 from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.wire.ports import CallerDialect
 
@@ -67,12 +68,18 @@ _GEMINI_MODEL = (
 )
 
 
-def _gemini(asked: Asked) -> CallerDialect:
-    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+def _key_in_query(asked: Asked) -> dict[str, str]:
+    """The query; Google's callers may present their key there."""
     query = dict(parse_qsl(asked.query.decode("latin-1")))
     key = query.get("key")
     if key and isinstance(asked.told, dict) and b"x-goog-api-key" not in asked.told:
         asked.told[b"x-goog-api-key"] = key.encode("latin-1", "replace")
+    return query
+
+
+def _gemini(asked: Asked) -> CallerDialect:
+    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+    query = _key_in_query(asked)
     groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
     framing: Framing = "whole"
     if groups["verb"] == "streamGenerateContent":
@@ -94,9 +101,20 @@ def _images(asked: Asked) -> CallerDialect:
     return ImagesCaller(kind, told.get(b"content-type", b""), f"{scheme}://{host}" if host else "")
 
 
+def _gemini_embeds(asked: Asked) -> CallerDialect:
+    groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
+    _key_in_query(asked)
+    verb = cast("EmbedVerb", groups["verb"])
+    return GeminiEmbed(model_of(groups["model"], groups.get("publisher", "")), verb)
+
+
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+    (
+        re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
+        _gemini_embeds,
+    ),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""

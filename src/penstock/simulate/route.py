@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
+from penstock.simulate.aws_signature import access_key_of
 from penstock.wire.http import Headers, header
 
 _VERTEX = re.compile(
@@ -12,6 +13,7 @@ _VERTEX = re.compile(
 )
 _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
 _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/status|/cancel)?$")
+_BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
 
@@ -59,6 +61,10 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "oauth", ""
     if path.startswith("/v1/messages"):
         return "anthropic", ""
+    if path == "/v2/chat":
+        return "cohere", ""
+    if match := _BEDROCK.match(path):
+        return "bedrock", match["model"]
     if path.startswith("/v2beta/"):
         return "stability", ""
     if path.endswith(("/images/generations", "/images/edits")):
@@ -83,6 +89,8 @@ def _lister(path: str, headers: Headers) -> str:
 
 def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
     """The credential, from where the dialect's vendor looks for it."""
+    if dialect == "bedrock":
+        return access_key_of(headers)
     names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
     for name in names.get(dialect, (b"authorization",)):
         value = header(headers, name)
