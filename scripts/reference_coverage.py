@@ -15,6 +15,7 @@ from penstock.dialects import CALLERS, UPSTREAMS
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "openai": (("openai", "gpt-4o-mini"),),
+    "responses": (("openai", "gpt-4o-mini"),),
     "anthropic": (("anthropic", "claude-haiku-4-5"),),
     "gemini": (("gemini", "gemini-2.5-flash"),),
     "vertex": (("vertex", "gemini-2.5-flash"),),

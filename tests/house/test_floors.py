@@ -58,6 +58,10 @@ KIN: dict[str, tuple[str, ...]] = {
         "penstock.dialects.openai_chat",
         "the same vendor: errors are read and written by the same words in both APIs",
     ),
+    "penstock.dialects.openai_responses": (
+        "penstock.dialects.openai_chat",
+        "the same vendor: errors, usage, caps and gateway fields are read and written by the same words in both APIs",
+    ),
 }
 """Dialects that may know one neighbour, with the reason."""
 LATE: dict[str, str] = {
@@ -148,6 +152,7 @@ def test_planted_sins_are_caught():
         "penstock.base.errors": [("penstock.gateway.call", 1, False)],
         "penstock.ledger.journal": [("penstock.routing.plan", 1, True)],
         "penstock.dialects.gemini": [("penstock.dialects.anthropic", 1, False)],
+        "penstock.dialects.openai_chat.usage": [("penstock.dialects.openai_responses.reading", 1, False)],
         "penstock.simulate.server": [("penstock.dialects.gemini", 1, False)],
         "penstock.gateway.call": [("torch", 1, False), ("penstock.engine.measure.records", 1, False)],
         "penstock.engine.measure.trace": [("torch", 1, False)],
@@ -156,4 +161,4 @@ def test_planted_sins_are_caught():
         "penstock.engine.workloads.module": [("penstock.engine.lab.run", 1, False), ("torch", 1, False)],
     }
     said = sins(planted)  # the ledger's sin is two: sideways, and inside a function
-    assert len(said) == 11, said
+    assert len(said) == 12, said

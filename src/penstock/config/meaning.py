@@ -31,6 +31,7 @@ from penstock.config.state_url import state_faults
 SPOKEN = frozenset(
     {
         "openai",
+        "responses",
         "anthropic",
         "gemini",
         "vertex",
@@ -44,6 +45,8 @@ SPOKEN = frozenset(
 """Dialects of this version."""
 LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""
+ALSO_RESPONSES = frozenset({"openai", "openrouter", "xai"})
+"""Providers of the dialect openai that have the Responses API at the same address."""
 _LEDGER_URL = "postgresql://user@host:5432/database"
 NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
 """Parameters that a target cannot replace: the gateway itself decides them."""
@@ -138,13 +141,15 @@ def _address_faults(
             parse_base_url(provider.network.base_url)
         except ValueError as error:
             yield Fault(place, str(error), "Write https://host[:port][/path].")
+    elif facts is not None and provider.dialect == "responses" and facts.name in ALSO_RESPONSES:
+        return  # beside the chat completions, at the same address
     elif facts is not None and provider.dialect not in (None, facts.dialect):
         yield Fault(
             place,
             f"{facts.name} speaks {facts.dialect} at its known address, not {provider.dialect}.",
             f"Write the address where it speaks {provider.dialect}, or drop dialect.",
         )
-    elif dialect == "openai" if facts is None else not facts.base_url and dialect in SPOKEN:
+    elif dialect in ("openai", "responses") if facts is None else not facts.base_url and dialect in SPOKEN:
         yield Fault(place, "No base URL is known.", "Write https://host/v1.")
 
 

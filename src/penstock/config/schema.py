@@ -10,9 +10,19 @@ from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_images import ImagesConfig
+from penstock.config.schema_offer import DataPolicyConfig
 
 DialectName = Literal[
-    "openai", "anthropic", "gemini", "vertex", "bedrock", "cohere", "stability", "fal", "replicate"
+    "openai",
+    "responses",
+    "anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "cohere",
+    "stability",
+    "fal",
+    "replicate",
 ]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
@@ -111,6 +121,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    data_policy: Annotated[
+        DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
+    ] = None
     queue: Annotated[
         QueueConfig | None,
         _doc("Calls that wait for this provider: fair between virtual keys, interactive before batch."),
@@ -432,6 +445,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
+    "DataPolicyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",

@@ -12,6 +12,7 @@ from penstock.dialects.fal import FAL
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_images import IMAGES
+from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
 from penstock.dialects.stability import STABILITY
 from penstock.wire.ports import CallerDialect, UpstreamDialect
@@ -20,12 +21,14 @@ CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
     "openai": OPENAI,
+    "responses": RESPONSES,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,

@@ -30,6 +30,7 @@ from penstock.wire.http import WireRequest
 from penstock.wire.ports import (
     CallerDialect,
     ConversingDialect,
+    DressingDialect,
     Identity,
     NeutralRequest,
     PassThroughDialect,
@@ -177,7 +178,7 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_finishing", "_identity", "_translator")
+    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_translator")
 
     def __init__(
         self,
@@ -186,8 +187,12 @@ class Remote:
         identity: Identity,
         translator: Translator,
         finishing: Callable[[Finish], Finishing | None],
+        identify: Callable[[Target], Identity] | None = None,
     ) -> None:
+        """``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        is, to callers who are told more."""
         self._finishing = finishing
+        self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
         self._identity = identity
@@ -199,13 +204,19 @@ class Remote:
         dialect = provider.spoken[ask.operation]
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
-            return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
+            spliced = passing.splice_request(ask, target, credential)
+            relay = passing.relay(ask, stream=ask.stream)
+            if self._identify is not None:
+                dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
+                relay = dressing.dress(relay, ask, self._identify(target))
+            return spliced, relay
         neutral = self._translator.request(target)
         request = dialect.write_request(neutral, target, credential)
         if isinstance(neutral, ChatRequest) and neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
-        writer = self._caller.writer(ask, self._identity)
+        identity = self._identity if self._identify is None else self._identify(target)
+        writer = self._caller.writer(ask, identity)
         return request, Translation(reader, writer, stream=ask.stream)
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
@@ -267,6 +278,7 @@ def attempt_failed(
     if provider.tokens is not None and isinstance(error, UpstreamAuthFailed):
         provider.tokens.forget(credential)
     hide_secrets(error, provider, credential)
+    error.provider = outcome.target.provider
     outcome.error = error
     outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s + _SAME_S
     outcome.status = outcome.status or error.upstream_status or 0

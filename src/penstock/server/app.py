@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
+from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
@@ -223,7 +224,7 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
-                call = ChatCall(self.house, inbound, reply, facts)
+                call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:
             if call is not None:
@@ -239,7 +240,7 @@ class App:
     def take_gauges(self) -> None:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
-        express.count(metrics, self.tallies)
+        express.count(metrics, self.tallies, house.observed, now_s)
         metrics.inflight = self.inflight
         metrics.set(CONNECTIONS, len(self.connections))
         metrics.set(LEDGER_QUEUE, house.books.waiting)
@@ -258,6 +259,7 @@ class App:
     def sweep(self) -> None:
         """Close stale connections, every few seconds."""
         self.close_stale()
+        express.count(self.house.metrics, self.tallies, self.house.observed, time.monotonic())
         notice = self.house.journal.notice
         if notice is not None:
             self.log.once("ledger notice", notice)

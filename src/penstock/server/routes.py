@@ -23,6 +23,7 @@ from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
 from penstock.dialects.openai_images import ImagesCaller, Kind
+from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -115,6 +116,8 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
         _gemini_embeds,
     ),
+    # One caller a call: it remembers the stream that it has to end.
+    (re.compile(rb"(?:%b|/api/v1)/responses" % OPENAI_PREFIX), lambda _asked: ResponsesCaller()),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""

@@ -16,6 +16,8 @@ _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/statu
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
+_PROVIDERS = {"responses": "openai"}
+"""Whose dialect it is, where that is not its name."""
 
 
 class Route(Struct, frozen=True):
@@ -47,7 +49,11 @@ class Router:
         if shared:
             dialect = _lister(rest, headers)
         found = Route(
-            dialect, name or dialect, rest, dict(parse_qsl(query, keep_blank_values=True)), unquote(model)
+            dialect,
+            name or _PROVIDERS.get(dialect, dialect),
+            rest,
+            dict(parse_qsl(query, keep_blank_values=True)),
+            unquote(model),
         )
         if not shared and len(self._kept) < _MAX_KEPT:
             self._kept[target] = found
@@ -57,6 +63,8 @@ class Router:
 def _dialect_of(path: str) -> tuple[str, str]:
     if path.endswith("/chat/completions"):
         return "openai", ""
+    if path.endswith("/responses"):
+        return "responses", ""
     if path == "/token":
         return "oauth", ""
     if path.startswith("/v1/messages"):

@@ -43,6 +43,7 @@ from penstock.simulate.untyped import as_object, as_text
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
     "openai_images": OPENAI_IMAGES,
+    "responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,

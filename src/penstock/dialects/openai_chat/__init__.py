@@ -22,6 +22,7 @@ from penstock.dialects.openai_chat.envelope import read_envelope
 from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
 from penstock.dialects.openai_chat.expand import expand
 from penstock.dialects.openai_chat.forward import splice_request
+from penstock.dialects.openai_chat.openrouter import Dressed
 from penstock.dialects.openai_chat.relay import StreamRelay, WholeRelay
 from penstock.dialects.openai_chat.reply import StreamReader, WholeReader
 from penstock.dialects.openai_chat.request import refuse, write_request
@@ -29,6 +30,7 @@ from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.writer import ChatWriter, openrouter_failure
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay, ReplyReader, ReplyWriter
+from penstock.wire.splice import edit, spans
 from penstock.wire.sse import sse
 
 _encode = msgspec.json.encode
@@ -92,6 +94,19 @@ class OpenRouterChat(OpenAIChat):
     """What callers of /api/v1 expect: the same requests; usage always; OpenRouter's errors."""
 
     name = "openrouter"
+
+    def read_request(self, body: bytes) -> Ask:
+        """The envelope. ``:thinking`` asks for reasoning, where the body says nothing of it."""
+        ask = read_envelope(body, self.name)
+        if ask.model.endswith(":thinking") and ask.reasoning is None:
+            found = spans(body)
+            if "reasoning" not in found:
+                return read_envelope(edit(body, found, add={"reasoning": b'{"enabled":true}'}), self.name)
+        return ask
+
+    def dress(self, relay: Relay, ask: Ask, identity: Identity) -> Relay:
+        """A provider's own bytes with OpenRouter's fields."""
+        return Dressed(relay, ask, identity)
 
     def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
         """A writer for one reply."""
