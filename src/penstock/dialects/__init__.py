@@ -11,6 +11,7 @@ from penstock.dialects.cohere import COHERE
 from penstock.dialects.fal import FAL
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
@@ -21,6 +22,7 @@ CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "completions": COMPLETIONS,
     "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }
