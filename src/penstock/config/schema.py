@@ -10,9 +10,21 @@ from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
-DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
+DialectName = Literal[
+    "openai",
+    "responses",
+    "anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "cohere",
+    "stability",
+    "fal",
+    "replicate",
+]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -437,6 +449,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     batches: Annotated[BatchesConfig, _doc("Batches of calls.")] = BatchesConfig()
     jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
+    images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
@@ -457,6 +470,7 @@ __all__ = [
     "FilesConfig",
     "GovernedConfig",
     "JobsConfig",
+    "ImagesConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

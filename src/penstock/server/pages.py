@@ -37,6 +37,7 @@ from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.left import LaterDesk
+from penstock.server.images_pages import ImagesPages
 from penstock.server.openrouter_pages import PREFIX as OPENROUTER
 from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
@@ -82,6 +83,7 @@ def build_pages(
     ]
     if later is not None:
         routes += later.routes(pages.spender)
+    routes += ImagesPages(lambda: app.house).routes()
     routes += ResponsesPages(lambda: app.house, pages.principal, pages.spender).routes()
     if admin_key is not None:
         routes += [
