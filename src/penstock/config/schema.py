@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
-from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 from penstock.config.schema_images import ImagesConfig
+from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
 DialectName = Literal[
@@ -469,8 +469,8 @@ __all__ = [
     "FallbackConfig",
     "FilesConfig",
     "GovernedConfig",
-    "JobsConfig",
     "ImagesConfig",
+    "JobsConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

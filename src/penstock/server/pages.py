@@ -36,8 +36,8 @@ from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.gemini_pages import GeminiPages, is_gemini
-from penstock.server.left import LaterDesk
 from penstock.server.images_pages import ImagesPages
+from penstock.server.left import LaterDesk
 from penstock.server.openrouter_pages import PREFIX as OPENROUTER
 from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
