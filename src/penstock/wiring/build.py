@@ -1,6 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
-from penstock.config.catalogue import Catalogue
+from penstock.config.catalogue import Catalogue, ProviderFacts
 from penstock.config.load import Loaded
 from penstock.config.offers import offer_of
 from penstock.config.schema import Config, ProviderConfig
@@ -25,6 +26,7 @@ from penstock.dialects import spoken
 from penstock.dialects.bedrock import bedrock_base_url, is_key_pair
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
+from penstock.gateway.dialogue import fetcher_of
 from penstock.gateway.house import House, Provider
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
@@ -51,6 +53,9 @@ from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 from penstock.wiring.objects import keeper_at
 from penstock.wiring.sellers import Sellers
+
+_COMPLETES = re.compile(r"gpt-3\.5-turbo-instruct(?:-\d+)?|davinci-002|babbage-002")
+"""OpenAI's models for /completions alone (its reference, legacy completions; read 2026-11)."""
 
 
 class Shared:
@@ -247,6 +252,8 @@ def _provider(
     provider = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
     if dialect_name == "bedrock" and region is not None and any(is_key_pair(key.secret) for key in keys):
         provider.sign = AwsSigner(parse_base_url(base_url), region, f"{path}.keys").sign
+    provider.base_url = parse_base_url(base_url)
+    provider.fetcher = fetcher_of(provider.base_url, _proxy(settings, loaded), _ca_file(settings, loaded))
     return provider
 
 
@@ -284,11 +291,11 @@ def _transport(
     base_url: str, settings: ProviderConfig, loaded: Loaded, shared: Shared, path: str
 ) -> Transport:
     """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
-    proxy, secrets, ca_file = settings.network.proxy, loaded.secrets, _ca_file(settings, loaded)
+    proxy, ca_file = _proxy(settings, loaded), _ca_file(settings, loaded)
     try:
         wanted = TransportSettings(
             endpoint=parse_base_url(base_url),
-            proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
+            proxy=proxy,
             ca_file=ca_file,
             ca_version=ca_version(ca_file),
             max_connections=settings.network.max_connections,
@@ -299,6 +306,11 @@ def _transport(
     except (ValueError, OSError) as error:
         raise ConfigFault(str(error), path=f"{path}.network") from error
     return known
+
+
+def _proxy(settings: ProviderConfig, loaded: Loaded) -> str | None:
+    proxy, secrets = settings.network.proxy, loaded.secrets
+    return secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy
 
 
 def _ca_file(settings: ProviderConfig, loaded: Loaded) -> str | None:
@@ -329,6 +341,7 @@ class _TargetMaker:
             "project": settings.project,
             "location": settings.location,
             "api_version": settings.api_version,
+            "also": "completions" if completes(built.dialect.name, settings, known, model) else None,
             "passthrough_fields": ",".join(sorted(passing)) or None,
         }
         return Target(
@@ -340,6 +353,15 @@ class _TargetMaker:
             options={key: value for key, value in options.items() if value is not None},
             offer=offer_of(provider, settings, known, model),
         )
+
+
+def completes(dialect: str, settings: ProviderConfig, known: ProviderFacts | None, model: str) -> bool:
+    """Whether this model takes OpenAI's legacy completions: as configured; else OpenAI's own that take nothing else."""
+    if dialect != "openai":
+        return False
+    if settings.completions is not None:
+        return settings.completions
+    return known is not None and known.name == "openai" and _COMPLETES.fullmatch(model) is not None
 
 
 def _models(
