@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from penstock.cli.drift import drifts
+from penstock.config.catalogue import Catalogue
 from tests.behaviours.gateway import SECRETS, THREE_DIALECTS, Answer, Gateway, at, chat, running_gateway
 
 CONFIG = (
@@ -223,6 +225,10 @@ def test_a_reply_of_another_model_is_priced_as_that_counted_and_told(
     assert [one["code"] for one in told] == ["model-drift"]
     assert "gemini-3.5-flash-lite" in told[0]["reason"]
     assert drift(gateway) == before + 1
+    gateway.stored(answer.request_id)
+    ledger = str(gateway.config.parent / "ledger.db")
+    found = {(one.target, one.served) for one in drifts(ledger, Catalogue.load().facts, 0)}
+    assert found == {("gemini/gemini-2.5-flash", "gemini-3.5-flash-lite")}
     if path == PATH:
         usage = answer.usage() if stream else answer.json()["usage"]
         assert usage is not None
