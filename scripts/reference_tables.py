@@ -64,6 +64,11 @@ API_PATHS: dict[str, str] = {
         "(OpenRouter's, whole: see [use it as OpenRouter](../how-to/use-it-as-openrouter.md)), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
     ),
+    "POST /v1/completions": (
+        "OpenAI's legacy completions. A provider with `completions: true` (and OpenAI's own old models) gets them as they are; any "
+        "other gets the prompt as one user's message (`prompt-as-chat`), and then several prompts, tokens as a prompt, `suffix` and "
+        "`best_of` are refused with the reason."
+    ),
     "POST /v1/responses": (
         "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
         "store. See [use the Responses API](../how-to/use-the-responses-api.md)."

@@ -30,6 +30,7 @@ FROZEN = [
     "providers.NAME.aws",
     "providers.NAME.api_version",
     "providers.NAME.passthrough_fields",
+    "providers.NAME.completions",
     "providers.NAME.data_policy",
     "providers.NAME.queue",
     "providers.NAME.keys[].value",

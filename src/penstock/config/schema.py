@@ -109,6 +109,13 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    completions: Annotated[
+        bool | None,
+        _doc(
+            "The provider (dialect openai) has the legacy /completions: such calls go there as they are. Default: only "
+            "OpenAI's own models that take nothing else."
+        ),
+    ] = None
     data_policy: Annotated[
         DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
     ] = None

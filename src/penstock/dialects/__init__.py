@@ -10,6 +10,7 @@ from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
@@ -17,6 +18,7 @@ CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "completions": COMPLETIONS,
     "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }

@@ -132,7 +132,7 @@ def _steps(
             reason = "first that is healthy"
         if reasons and reasons[place]:
             reason = f"{reason}; {reasons[place]}"
-        if target.dialect != caller_family:
+        if target.dialect != caller_family and caller_family != target.options.get("also"):
             steps.append(Step(target, reason, False, _translated(caller_family, target.dialect)))
         else:
             barred = may_pass_through(target)

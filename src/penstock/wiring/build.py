@@ -1,6 +1,7 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
-from penstock.config.catalogue import Catalogue
+from penstock.config.catalogue import Catalogue, ProviderFacts
 from penstock.config.load import Loaded
 from penstock.config.offers import offer_of
 from penstock.config.schema import Config, ProviderConfig
@@ -51,6 +52,9 @@ from penstock.state.names import new_run
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 from penstock.wiring.objects import keeper_at
 from penstock.wiring.sellers import Sellers
+
+_COMPLETES = re.compile(r"gpt-3\.5-turbo-instruct(?:-\d+)?|davinci-002|babbage-002")
+"""OpenAI's models for /completions alone (its reference, legacy completions; read 2026-11)."""
 
 
 class Shared:
@@ -329,6 +333,7 @@ class _TargetMaker:
             "project": settings.project,
             "location": settings.location,
             "api_version": settings.api_version,
+            "also": "completions" if completes(built.dialect.name, settings, known, model) else None,
             "passthrough_fields": ",".join(sorted(passing)) or None,
         }
         return Target(
@@ -340,6 +345,15 @@ class _TargetMaker:
             options={key: value for key, value in options.items() if value is not None},
             offer=offer_of(provider, settings, known, model),
         )
+
+
+def completes(dialect: str, settings: ProviderConfig, known: ProviderFacts | None, model: str) -> bool:
+    """Whether this model takes OpenAI's legacy completions: as configured; else OpenAI's own that take nothing else."""
+    if dialect != "openai":
+        return False
+    if settings.completions is not None:
+        return settings.completions
+    return known is not None and known.name == "openai" and _COMPLETES.fullmatch(model) is not None
 
 
 def _models(

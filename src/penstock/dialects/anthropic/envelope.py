@@ -106,7 +106,9 @@ class _Turn(Struct, gc=False):
 _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
-_NO_TOOLS = (b"", b"null", b"[]")
+_NOTHING = (b"", b"null", b"[]", b"{}", b"false")
+_LONGEST_NOTHING = 5
+_SURELY_NOT_EMPTY = 24
 _MEDIA = {"image": "image", "document": "document"}
 REMEDIES = {
     "model": 'Send a string such as "anthropic/claude-haiku-4-5".',
@@ -137,7 +139,7 @@ def read_envelope(body: bytes, version: str, betas: str, *, counting: bool = Fal
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(error, body, REMEDIES) from None
     _check_required(envelope, counting=counting)
-    messages, tools = envelope.messages, bytes(envelope.tools)
+    messages = envelope.messages
     ask = MessagesAsk(
         "anthropic",
         body,
@@ -151,10 +153,10 @@ def read_envelope(body: bytes, version: str, betas: str, *, counting: bool = Fal
         betas=betas,
         counting=counting,
     )
-    if tools not in _NO_TOOLS:
+    if not is_nothing(envelope.tools):
         ask.needs |= {"tools"}
-        ask.input_bytes += len(tools)
-    if envelope.output_config is not None and bytes(envelope.output_config.format) not in (b"", b"null"):
+        ask.input_bytes += len(envelope.tools)
+    if envelope.output_config is not None and not is_nothing(envelope.output_config.format):
         ask.needs |= {"json_schema"}
     if envelope.metadata is not None:
         ask.user = envelope.metadata.user_id or ""
@@ -176,7 +178,10 @@ def _check_required(envelope: _Envelope, *, counting: bool) -> None:
             raise wrong("max_tokens", "max_tokens: Field required.")
     elif envelope.max_tokens < 0:
         raise wrong("max_tokens", f"max_tokens: {envelope.max_tokens} is no cap.")
-    text = bytes(envelope.messages)
+    messages = envelope.messages
+    if len(messages) >= _SURELY_NOT_EMPTY and begins(messages, b"["):
+        return
+    text = bytes(messages)
     if not text or text == b"null":
         raise wrong("messages", "messages: Field required.")
     if not text.startswith(b"["):
@@ -187,7 +192,7 @@ def _check_required(envelope: _Envelope, *, counting: bool) -> None:
 
 def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
     wish = envelope.provider
-    given = (envelope.models, envelope.fallbacks, wish, bytes(envelope.penstock) or None)
+    given = (envelope.models, envelope.fallbacks, wish, envelope.penstock or None)
     if given == (None, None, None, None):
         return
     ask.gateway_fields = tuple(
@@ -248,7 +253,7 @@ def _read_parts(ask: MessagesAsk, messages: Raw, *, new: bool) -> None:
             if new:
                 _check_part(part, turn.role, f"messages.{index}.content.{number}")
             _count(ask, part, needs)
-            if part.type == "tool_result" and bytes(part.content[:1]) == b"[":
+            if part.type == "tool_result" and begins(part.content, b"["):
                 for inner in _inner(part.content):
                     _count(ask, inner, needs)
     if needs:
@@ -280,16 +285,22 @@ def _check_part(part: _Part, role: str, place: str) -> None:
             param=place,
             hint="Send it in a user's message.",
         )
-    if (
-        part.type == "text"
-        and role == "user"
-        and bytes(part.citations).strip(b"[] \t\r\n") not in (b"", b"null")
-    ):
+    if part.type == "text" and role == "user" and not is_nothing(part.citations):
         raise BadRequest(
             f"{place}.text.citations: must be empty in a user message.",
             param=f"{place}.citations",
             hint="Leave it out.",
         )
+
+
+def begins(raw: Raw, mark: bytes) -> bool:
+    """Whether a value begins so. A Raw is not copied for it: it may be a whole book."""
+    return bytes(memoryview(raw)[:1]) == mark
+
+
+def is_nothing(raw: Raw) -> bool:
+    """Absent, null, false, or empty."""
+    return len(raw) <= _LONGEST_NOTHING and bytes(raw) in _NOTHING
 
 
 def wrong(param: str, message: str) -> BadRequest:

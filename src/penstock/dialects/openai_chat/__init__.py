@@ -7,6 +7,7 @@ its error shape. Both are of the family "openai": their bytes may go through to 
     expand      Ask -> ChatRequest                   reply    a provider's reply -> events
     forward     pass-through of a request            writer   events -> a caller's reply
     request     ChatRequest -> a provider's request  errors   both ways
+    completions the API before chat: its callers     completions_relay   its pass-through
 """
 
 import time
@@ -18,6 +19,8 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.dialects.openai_chat.completions import COMPLETIONS
+from penstock.dialects.openai_chat.completions_relay import completion_relay, splice_completion
 from penstock.dialects.openai_chat.envelope import read_envelope
 from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
 from penstock.dialects.openai_chat.expand import expand
@@ -83,10 +86,14 @@ class OpenAIChat:
 
     def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
         """The caller's bytes with the few edits that are ours. Raises BadRequest for a repeated key."""
+        if ask.dialect == COMPLETIONS.name:
+            return splice_completion(ask, target, credential)
         return splice_request(ask, target, credential)
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """Forwards the provider's bytes and reads usage beside them."""
+        if ask.dialect == COMPLETIONS.name:
+            return completion_relay(ask, stream=stream)
         return StreamRelay(keep_usage=wants_usage(ask)) if stream else WholeRelay()
 
 
