@@ -28,9 +28,22 @@ from penstock.config.secrets import (
 from penstock.config.shape import nearest
 from penstock.config.state_url import state_faults
 
-SPOKEN = frozenset({"openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"})
+SPOKEN = frozenset(
+    {
+        "openai",
+        "responses",
+        "anthropic",
+        "gemini",
+        "vertex",
+        "bedrock",
+        "cohere",
+        "stability",
+        "fal",
+        "replicate",
+    }
+)
 """Dialects of this version."""
-LATER = frozenset({"stability"})
+LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""
 ALSO_RESPONSES = frozenset({"openai", "openrouter", "xai"})
 """Providers of the dialect openai that have the Responses API at the same address."""

@@ -9,9 +9,21 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
-DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
+DialectName = Literal[
+    "openai",
+    "responses",
+    "anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "cohere",
+    "stability",
+    "fal",
+    "replicate",
+]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -427,6 +439,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
+    images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
@@ -444,6 +457,7 @@ __all__ = [
     "EgressConfig",
     "FallbackConfig",
     "GovernedConfig",
+    "ImagesConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

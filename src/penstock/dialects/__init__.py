@@ -8,10 +8,14 @@ from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
-from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
+from penstock.dialects.fal import FAL
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
+from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
+from penstock.dialects.replicate import REPLICATE
+from penstock.dialects.stability import STABILITY
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {
@@ -38,7 +42,14 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
 OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
     "chat": UPSTREAMS,
     "embeddings": {},
-    "images": {},
+    "images": {
+        "openai": IMAGES,
+        "gemini": GEMINI_IMAGES,
+        "vertex": VERTEX_IMAGES,
+        "stability": STABILITY,
+        "fal": FAL,
+        "replicate": REPLICATE,
+    },
     "speech": {},
     "transcriptions": {},
     "moderations": {},
