@@ -45,8 +45,8 @@ class Asked(Struct, frozen=True):
 
 Maker = Callable[[Asked], CallerDialect]
 
-OPENAI_PREFIX = rb"(?:/openai)?(?:/v1)?"
-"""OpenAI's paths, with and without their version, and below the prefix that XRoute's callers use."""
+_OPENAI_PREFIXES = rb"(?:/openai|/api)?(?:/v1)?"
+"""Of OpenAI's paths: with and without their version, below the prefix that XRoute's callers use, and OpenRouter's."""
 
 
 def always(caller: CallerDialect) -> Maker:
@@ -79,11 +79,15 @@ def _gemini(asked: Asked) -> CallerDialect:
 
 
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(_OPENAI_PREFIXES + rb"/embeddings"), always(CALLERS["embeddings"])),
+    (re.compile(_OPENAI_PREFIXES + rb"/moderations"), always(CALLERS["moderations"])),
+    (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
 ]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
+    (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), CALLERS["rerank"]),
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]

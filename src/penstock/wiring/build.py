@@ -40,6 +40,7 @@ from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
+from penstock.wiring.detokenizing import detokenizer
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 from penstock.wiring.objects import keeper_at
 
@@ -219,7 +220,10 @@ def _provider(
         )
         for key in settings.keys
     )
-    return Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    made = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    if settings.tokenizer is not None:
+        made.detokenize = detokenizer(local_path(settings.tokenizer, loaded.base), f"{path}.tokenizer")
+    return made
 
 
 def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:
@@ -285,6 +289,7 @@ class _TargetMaker:
             "location": settings.location,
             "api_version": settings.api_version,
             "passthrough_fields": ",".join(sorted(passing)) or None,
+            **{f"tensors.{name}": value for name, value in settings.tensors.items()},
         }
         return Target(
             provider=provider,
