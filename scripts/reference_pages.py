@@ -189,6 +189,7 @@ def api_paths() -> dict[str, list[str]]:
     """``METHOD /v1/path`` -> every path under which it is served, from the routes themselves."""
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
+        "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
     for route in cast("list[Route]", pages.routes):
@@ -212,8 +213,9 @@ def api() -> str:
         "HTTP API",
         [
             (
-                "A caller of OpenAI, XRoute or OpenRouter changes only the host. Paths below `/api/v1` answer errors in "
-                "OpenRouter's shape, all others in OpenAI's. Every reply carries `x-request-id`: see [headers](headers.md)."
+                "A caller of OpenAI, XRoute, OpenRouter, Anthropic or Gemini changes only the host. Errors have the shape that "
+                "the path's callers read: OpenRouter's below `/api/v1`, Anthropic's at `/v1/messages`, below `/anthropic` and "
+                "wherever `anthropic-version` is sent, Gemini's at its own paths, OpenAI's anywhere else. Every reply carries `x-request-id`: see [headers](headers.md)."
             ),
             _table(("path", "meaning", "also at"), rows),
             "## Classes of a ledger entry",

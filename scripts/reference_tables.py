@@ -63,7 +63,18 @@ API_PATHS: dict[str, str] = {
         "(OpenRouter's `order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
     ),
-    "GET /v1/models": "What the presented key may call: routes, aliases, then the known chat models of each configured provider.",
+    "POST /v1/messages": (
+        "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
+        "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."
+    ),
+    "POST /v1/messages/count_tokens": (
+        "The tokens of a prompt in Anthropic's words. `x-penstock-counted-by` says whether the provider counted (Anthropic, "
+        "Gemini) or it is our estimate."
+    ),
+    "GET /v1/models": (
+        "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
+        "Anthropic's shape, by pages, where `anthropic-version` is sent."
+    ),
     "GET /v1/models/{model:path}": "One of them.",
     "GET /v1/generation": (
         "`?id=`: one call's record in OpenRouter's shape. The id is the reply's `x-request-id` or its body's `id`; only "

@@ -82,6 +82,13 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def anthropics(outputs):
+    """One client, three providers; two of the counts are of different makers; a model is listed."""
+    assert outputs[0].count("says Hello from a Messages client") == 3
+    assert "tokens, by provider" in outputs[1]
+    assert "tokens, by estimate" in outputs[1]
+
+
 def profiled(outputs):
     """The stages with the residual, their cost, and the median as a program reads it."""
     assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
@@ -134,6 +141,7 @@ PROMISES = {
     "give-out-virtual-keys.md": keys,
     "reconcile-with-the-bill.md": bill,
     "meter-a-service.md": metered,
+    "use-the-anthropic-sdk.md": anthropics,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

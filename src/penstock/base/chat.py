@@ -176,6 +176,8 @@ class ChatRequest(Struct):
     service_tier: str | None = None
     store: bool | None = None
     extras: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    adjusted: tuple[str, ...] = ()
+    """What the caller's dialect dropped or approximated on the way here, in the words of ``WireRequest.adjusted``."""
 
 
 class ProviderPreferences(Struct, frozen=True):

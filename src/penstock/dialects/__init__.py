@@ -5,7 +5,7 @@ literal: a new dialect is one file and one line.
 """
 
 from penstock.base.operations import Operation
-from penstock.dialects.anthropic import ANTHROPIC
+from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
@@ -23,6 +23,7 @@ CALLERS: dict[str, CallerDialect] = {
     "embeddings": EMBEDDINGS,
     "moderations": MODERATIONS,
     "rerank": RERANK,
+    "anthropic": anthropic_caller(),
 }
 """Spoken by who calls us."""
 

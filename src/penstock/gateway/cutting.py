@@ -8,11 +8,13 @@ Rules
 - What a cut stream cost is estimated from what passed, as for a caller that hangs up.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 from penstock.base.events import Event, Finished, Stopped, UsageSeen
 from penstock.gateway.house import House, Provider
 from penstock.gateway.purse import CHUNK_TOKENS, Hold
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
-from penstock.gateway.translate import Translation
 from penstock.ledger.reserving import Guard, most_nusd
 from penstock.wire.ports import CallerDialect, Identity, Relay
 
@@ -109,8 +111,9 @@ def cut_short(
     if outcome.usage is not None:
         events.insert(0, UsageSeen(outcome.usage))
     settle(house, facts, None)
-    if isinstance(relay, Translation):
-        return relay.end_early(events)
+    early = cast("Callable[[list[Event]], bytes] | None", getattr(relay, "end_early", None))
+    if early is not None:  # it knows what is open in the stream
+        return early(events)
     identity = _as_upstream(relay, facts)
     return caller.writer(ask, identity).write(events)
 

@@ -9,6 +9,7 @@ from penstock.base.errors import BadRequest
 from penstock.base.models import Target
 from penstock.base.money import usd_text
 from penstock.gateway.settle import CallFacts, Outcome
+from penstock.wire.http import Headers, header_block
 
 MAX_META = 16
 MAX_TOLD_CHARS = 256
@@ -21,6 +22,8 @@ _STREAM = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
 _WHOLE = b"content-type: application/json\r\n"
+_ALSO: dict[str, bytes] = {"anthropic": b"request-id"}
+"""Where else a dialect's clients look for the request's id."""
 _FACTS = b"%bx-request-id: %b\r\nx-penstock-attempts: %d\r\n%bserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n"
 
 
@@ -108,6 +111,12 @@ def _told_back(facts: CallFacts) -> bytes:
     return more
 
 
+def also_named(dialect: str, request_id: str) -> Headers:
+    """The request's id by the name that this dialect's clients know, beside ours."""
+    name = _ALSO.get(dialect)
+    return [] if name is None else [(name, request_id.encode())]
+
+
 def served_head(facts: CallFacts, target: Target) -> tuple[bytes, bytes]:
     """What is the same in ``reply_head`` for all whole replies to calls like this one: what stands before the request id,
     and what stands between the attempts and the cost."""
@@ -118,6 +127,8 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
     """The header lines of a served reply. ``server-timing`` is the gateway's own share beside what it waited for."""
     target = outcome.target
     more = _told_back(facts)
+    if facts.ask is not None and facts.ask.dialect in _ALSO:
+        more += header_block(also_named(facts.ask.dialect, facts.request_id))
     if not stream and outcome.delivered and outcome.usage is not None:
         cost_nusd = facts.cost_nusd
         if cost_nusd is not None:

@@ -265,7 +265,8 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
             return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
         if "image" in needs:
             # A picture's part names it twice, as its type and as its field; ``input_bytes`` is without its base64.
-            pictures = ask.body.count(b'"image_url"') + 1 >> 1
+            # In Anthropic's words it is named once, as its type.
+            pictures = (ask.body.count(b'"image_url"') + 1 >> 1) + ask.body.count(b'"image"')
             tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
         if "tools" in needs:
             tokens += TOOLS_TOKENS
@@ -277,7 +278,7 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
 def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
     """The body may name a class of service, or a cache's hour, and the row has prices for such."""
     find = ask.body.find
-    return (bool(row.service) and find(b'"service_tier"') >= 0) or (
+    return (bool(row.service) and (find(b'"service_tier"') >= 0 or find(b'"speed"') >= 0)) or (
         "cache_write_1h" in row.units and find(b'"1h"') >= 0
     )
 

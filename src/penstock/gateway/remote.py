@@ -199,6 +199,8 @@ class Remote:
         request = dialect.write_request(neutral, target, credential)
         if provider.detokenize is not None and self._translator.has_tokens:
             request.adjusted = (*request.adjusted, "tokens-as-text")
+        if isinstance(neutral, ChatRequest) and neutral.adjusted:
+            request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
         writer = self._caller.writer(ask, self._identity)
         return request, Translation(reader, writer, stream=ask.stream)

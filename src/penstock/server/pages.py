@@ -22,6 +22,8 @@ from penstock.base.errors import (
     PenstockError,
     Unauthenticated,
 )
+from penstock.dialects import CALLERS
+from penstock.gateway.heads import also_named
 from penstock.gateway.house import House
 from penstock.gateway.ports import CREDENTIALS, Known
 from penstock.gateway.principal import Principal
@@ -31,13 +33,15 @@ from penstock.registry.changes import BadFields
 from penstock.routing.allow import allowed
 from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
+from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
-from penstock.server.respond import patience
+from penstock.server.respond import patience, status_of
 from penstock.server.routes import caller_of
+from penstock.wire.ports import CallerDialect
 
-PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
+PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/anthropic/v1", "/openai", "")
 Reload = Callable[[str], Awaitable[Sequence[str]]]
 """Takes who asked for it."""
 _encode = msgspec.json.Encoder().encode
@@ -56,6 +60,7 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     routes += [
         Route(f"{prefix}/ledger/entries", pages.ledger_entries, methods=["POST"]) for prefix in PREFIXES
     ]
+    routes += AnthropicPages(lambda: app.house, pages.spender).routes()
     routes += [
         Route("/health", pages.health),
         Route("/ready", pages.ready),
@@ -72,17 +77,28 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     )
 
 
+def shape_of(request: Request) -> CallerDialect:
+    """Whose shape the caller reads: its path says it, and of the paths that vendors share, its headers."""
+    return CALLERS["anthropic"] if is_anthropic(request) else caller_of(request.scope["raw_path"])
+
+
+def is_anthropic(request: Request) -> bool:
+    """It comes from a client of Anthropic's, whichever path it asks."""
+    return "anthropic-version" in request.headers or request.url.path.startswith("/anthropic/")
+
+
 def _json(value: Any, status: int = 200) -> Response:
     return Response(_encode(value), status_code=status, media_type="application/json")
 
 
 def _error(request: Request, error: PenstockError) -> Response:
     request_id = request.scope.get("penstock.request_id", "")
-    body = caller_of(request.scope["raw_path"]).write_error(error, request_id)
+    caller = shape_of(request)
+    body = caller.write_error(error, request_id)
     if isinstance(error, BadEntries | BadFields):
         body = _encode({**msgspec.json.decode(body), "faults": error.faults})
-    answer = Response(body, status_code=error.status, media_type="application/json")
-    for name, value in patience(error):
+    answer = Response(body, status_code=status_of(error, caller), media_type="application/json")
+    for name, value in [*patience(error), *also_named(caller.name, request_id)]:
         answer.headers[name.decode()] = value.decode()
     return answer
 
@@ -140,10 +156,15 @@ class _Pages:
         self._ledger = ledger
         self._render_costs = RenderCosts()
 
-    def _principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
+    def principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
+        """Whose key the request presents."""
         house = self._app.house
         told = {name: value for name, value in reversed(request.scope["headers"]) if name in heard}
         return house.doors.admit(told, Known(), house.clock.unix_s())
+
+    def spender(self, request: Request) -> Principal:
+        """The same, where something is spent, or written to the ledger: not for web pages from elsewhere, where no key is needed."""
+        return self.principal(request, CREDENTIALS | {b"origin"})
 
     def guard(self, request: Request) -> None:
         """Raises Unauthenticated or Forbidden without the admin key."""
@@ -158,24 +179,26 @@ class _Pages:
 
     async def models(self, request: Request) -> Response:
         """What this key may call: routes first, then every known model of the configured providers."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         may_call = _callable_names(self._app.house, principal)
         rows = [row for row in self._app.house.models if may_call(row["id"])]
+        if is_anthropic(request):
+            return _json(listed(request, self._app.house, [row["id"] for row in rows]))
         return _json({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         name = request.path_params["model"]
         may_call = _callable_names(self._app.house, principal)
         for row in self._app.house.models:
             if row["id"] == name and may_call(name):
-                return _json(row)
+                return _json(described(self._app.house, name) if is_anthropic(request) else row)
         raise NotFound(f"There is no model {name!r} for this key.", code="model_not_found", param="model")
 
     async def generation(self, request: Request) -> Response:
         """One call's record, for the key that made it."""
-        principal = self._principal(request)
+        principal = self.principal(request)
         wanted = request.query_params.get("id", "")
         if not wanted:
             raise BadRequest(
@@ -192,8 +215,7 @@ class _Pages:
 
     async def ledger_entries(self, request: Request) -> Response:
         """Costs from outside the gateway, for the presented key; answered when they are stored."""
-        # With the origin: what changes the ledger is not for web pages from elsewhere, where no key is needed.
-        principal = self._principal(request, CREDENTIALS | {b"origin"})
+        principal = self.spender(request)
         return _json(await post(self._app.house, await request.body(), principal))
 
     async def health(self, _request: Request) -> Response:

@@ -1,9 +1,12 @@
 """The only place that turns an error into HTTP, in the caller's dialect."""
 
 import math
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 
 from penstock.base.errors import PenstockError, UpstreamRateLimited
+from penstock.gateway.heads import also_named
 from penstock.gateway.ports import Reply
 from penstock.routing.keys import QUOTA_FIRST_S, RATE_FIRST_S
 from penstock.wire.http import Headers, header, header_block
@@ -37,10 +40,10 @@ def respond(
     if reply.started:
         reply.end(caller.write_stream_error(error, request_id))
         return
-    headers = _headers(error, request_id)
+    headers = _headers(error, request_id) + also_named(caller.name, request_id)
     if extra:
         headers += extra
-    reply.send(error.status, header_block(headers) + lines, caller.write_error(error, request_id))
+    reply.send(status_of(error, caller), header_block(headers) + lines, caller.write_error(error, request_id))
 
 
 def last_words(error: PenstockError, caller: CallerDialect, request_id: str) -> bytes:
@@ -50,6 +53,12 @@ def last_words(error: PenstockError, caller: CallerDialect, request_id: str) -> 
     headers += [(b"connection", b"close"), (b"content-length", b"%d" % len(body))]
     line = b"HTTP/1.1 %d %b" % (error.status, HTTPStatus(error.status).phrase.encode())
     return b"%b\r\n%b\r\n%b" % (line, header_block(headers), body)
+
+
+def status_of(error: PenstockError, caller: CallerDialect) -> int:
+    """The status that this caller gets: Anthropic's has one of its own for an overloaded provider."""
+    own = cast("Callable[[PenstockError], int] | None", getattr(caller, "status_of", None))
+    return error.status if own is None else own(error)
 
 
 def patience_s(error: PenstockError) -> float | None:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
+from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import Framing, GeminiCall, model_of
 from penstock.wire.ports import CallerDialect
 
@@ -54,6 +55,11 @@ def always(caller: CallerDialect) -> Maker:
     return lambda _asked: caller
 
 
+def _messages(asked: Asked) -> CallerDialect:
+    """Anthropic's callers say their API version, and what beta features they want, in headers."""
+    return anthropic_caller(asked.told.get(b"anthropic-version", b""), asked.told.get(b"anthropic-beta", b""))
+
+
 _GEMINI_MODEL = (
     rb"(?P<version>v1(?:beta|beta1|alpha)?)/(?P<project>projects/[^/]+/locations/[^/]+/)?"
     rb"(?:publishers/(?P<publisher>[^/]+)/)?models/(?P<model>.+)"
@@ -83,12 +89,14 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(_OPENAI_PREFIXES + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+    (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), CALLERS["rerank"]),
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
+    (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""

@@ -182,6 +182,18 @@ class PassThroughDialect(Protocol):
         ...
 
 
+class CountingDialect(Protocol):
+    """An upstream dialect whose provider counts a prompt's tokens without answering it."""
+
+    def count_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+        """Asks for the count. (A caller's own count request goes through by ``splice_request``.)"""
+        ...
+
+    def read_count(self, body: bytes) -> int:
+        """The tokens of a 2xx reply. Raises UpstreamMalformed."""
+        ...
+
+
 class Elsewhere(Struct, frozen=True, gc=False):
     """Something to fetch that a reply points at by a whole URL: a picture, a status. ``credential``: only where it is the
     provider's own host is the credential sent along."""

@@ -14,7 +14,7 @@ from penstock.base.errors import BadRequest, ConfigFault
 def detokenizer(path: Path, where: str) -> Callable[[tuple[int, ...]], str]:
     """Tokens -> words. Raises ConfigFault where the library or the file is missing or unusable."""
     try:
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # noqa: PLC0415
     except ImportError as error:
         raise ConfigFault(
             "The library tokenizers is not installed: pip install 'penstock[tokenizers]'.", path=where

@@ -30,7 +30,7 @@ from penstock.base.chat import (
     Video,
 )
 from penstock.dialects.anthropic.media import document_block, image_block
-from penstock.dialects.anthropic.reply import FORMAT
+from penstock.dialects.anthropic.shapes import FORMAT
 
 Block = dict[str, Any]
 

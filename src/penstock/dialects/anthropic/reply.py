@@ -11,18 +11,15 @@ Rules
 - Usage is additive (input excludes the cache) and ``message_delta`` carries totals, not increments: what it says
   replaces what ``message_start`` said. Totals do not fall: a 0 replaces nothing, unless the whole input is still as
   large without it (0 fresh, as much or more from the cache).
-- Stop reasons: see ``_WHY``. A reason that is not in the table is ``stop`` if there was content, else ``error``:
+- Stop reasons: see ``WHY``. A reason that is not in the table is ``stop`` if there was content, else ``error``:
   the native word is kept either way (behaviour 17).
 - EOF before ``message_stop`` is a truncation, whatever has come (behaviour 5).
 - An error that arrives in the same bytes as good events is raised by the next call, so that they are not lost.
 - A reply that is JSON where a stream was promised is read as what it is: a whole message or an error.
 """
 
-from typing import Any
-
 import msgspec
-from msgspec import Raw, Struct
-from msgspec.structs import astuple
+from msgspec import Raw
 
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
 from penstock.base.events import (
@@ -31,125 +28,32 @@ from penstock.base.events import (
     RefusalDelta,
     Started,
     Stopped,
-    StopReason,
     TextDelta,
     ThinkingDelta,
     ToolArgs,
     ToolStarted,
     UsageSeen,
 )
-from penstock.base.usage import Usage, UsageSource, service_tier_of
+from penstock.base.usage import UsageSource
 from penstock.dialects.anthropic.errors import from_object
+from penstock.dialects.anthropic.shapes import (
+    FORMAT,
+    WHY,
+    Block,
+    Delta,
+    Frame,
+    Message,
+    StopDetails,
+    UsageField,
+    decode_frame,
+    decode_message,
+    merged,
+    normal,
+)
 from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent, SseReader
 
-FORMAT = "anthropic-claude-v1"
 
-_WHY: dict[str, StopReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-
-
-class _CacheCreation(Struct, gc=False):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _OutputDetails(Struct, gc=False):
-    thinking_tokens: int | None = None
-
-
-class _ServerTools(Struct, gc=False):
-    web_search_requests: int | None = None
-
-
-class _Usage(Struct, gc=False):
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    output_tokens: int | None = None
-    output_tokens_details: _OutputDetails | None = None
-    server_tool_use: _ServerTools | None = None
-    service_tier: str | None = None
-    speed: str | None = None
-
-
-_INPUT = frozenset(
-    {"input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"}
-)
-
-
-def _whole_input(usage: _Usage) -> int:
-    return (
-        (usage.input_tokens or 0)
-        + (usage.cache_read_input_tokens or 0)
-        + (usage.cache_creation_input_tokens or 0)
-    )
-
-
-def _is_nothing(value: Any) -> bool:
-    return not any(astuple(value)) if isinstance(value, Struct) else not value
-
-
-class _StopDetails(Struct, gc=False):
-    explanation: str | None = None
-
-
-class _Delta(Struct, gc=False):
-    type: str = ""
-    text: str | None = None
-    partial_json: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-    stop_details: _StopDetails | None = None
-
-
-class _Block(Struct, gc=False):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: Raw = Raw(b"")
-
-
-class _Message(Struct, gc=False):
-    type: str = ""
-    id: str = ""
-    model: str = ""
-    content: list[_Block] = []
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-    stop_details: _StopDetails | None = None
-    usage: _Usage | None = None
-    error: Any = None
-
-
-class _Frame(Struct, gc=False):
-    type: str = ""
-    index: int = -1
-    delta: _Delta | None = None
-    content_block: _Block | None = None
-    message: _Message | None = None
-    usage: _Usage | None = None
-    error: Any = None
-
-
-_decode_frame = msgspec.json.Decoder(_Frame).decode
-_decode_message = msgspec.json.Decoder(_Message).decode
-
-
-class _State:
+class State:
     """What one reply has said so far; shared by both readers."""
 
     __slots__ = ("content", "open_tools", "started", "stopped", "tools", "usage")
@@ -161,13 +65,13 @@ class _State:
         self.tools = 0
         # Content index -> (tool index, the input given at the block's start; None once fragments have come).
         self.open_tools: dict[int, tuple[int, Raw | None]] = {}
-        self.usage: _Usage | None = None
+        self.usage: UsageField | None = None
 
-    def start(self, message: _Message) -> Started:
+    def start(self, message: Message) -> Started:
         self.started = True
         return Started(model=message.model, id=message.id)
 
-    def open_block(self, index: int, block: _Block, events: list[Event]) -> None:
+    def open_block(self, index: int, block: Block, events: list[Event]) -> None:
         kind = block.type
         if kind == "text":
             if block.text:
@@ -194,73 +98,22 @@ class _State:
             except UnicodeDecodeError as error:
                 raise UpstreamMalformed("A tool's input in the provider's reply is not UTF-8.") from error
 
-    def merge(self, usage: _Usage | None, source: UsageSource) -> UsageSeen | None:
+    def merge(self, usage: UsageField | None, source: UsageSource) -> UsageSeen | None:
         """Totals replace totals; None says nothing, and 0 says it of what has been counted."""
         if usage is None:
             return None
-        held = self.usage
-        if held is None:
-            held = self.usage = usage
-        else:
-            moved = _whole_input(usage) >= _whole_input(held)
-            for name in _Usage.__struct_fields__:
-                value, before = getattr(usage, name), getattr(held, name)
-                if value is None or (
-                    before is not None and _is_nothing(value) and not (moved and name in _INPUT)
-                ):
-                    continue
-                setattr(held, name, value)
-        return UsageSeen(_normal(held, source))
+        held = self.usage = merged(self.usage, usage)
+        return UsageSeen(normal(held, source))
 
     def stop(
-        self, native: str | None, sequence: str | None, details: _StopDetails | None, events: list[Event]
+        self, native: str | None, sequence: str | None, details: StopDetails | None, events: list[Event]
     ) -> None:
         """``Stopped``, with the refusal's explanation before it if there is one."""
         self.stopped = True
-        why = _WHY.get(native or "") or ("stop" if self.content else "error")
+        why = WHY.get(native or "") or ("stop" if self.content else "error")
         if why == "content_filter" and details is not None and details.explanation:
             events.append(RefusalDelta(details.explanation))
         events.append(Stopped(why, native or "", sequence))
-
-
-def _normal(usage: _Usage, source: UsageSource) -> Usage:
-    """Anthropic's figures as the disjoint vector; a contradiction is noted."""
-    notes: list[str] = []
-    if usage.input_tokens is None:
-        notes.append("input_tokens not reported")
-    if usage.output_tokens is None:
-        notes.append("output_tokens not reported")
-    split = usage.cache_creation
-    hour = (split.ephemeral_1h_input_tokens if split else None) or 0
-    written = usage.cache_creation_input_tokens
-    if written is None:
-        written = hour + ((split.ephemeral_5m_input_tokens if split else None) or 0)
-    if hour > written:
-        notes.append(f"cache writes: {hour} for 1h of {written} in all")
-        hour = written
-    output = usage.output_tokens or 0
-    details = usage.output_tokens_details
-    thinking = (details.thinking_tokens if details else None) or 0
-    if thinking > output:
-        notes.append(f"thinking_tokens {thinking} of {output} output_tokens")
-        thinking = output
-    tools = usage.server_tool_use
-    searches = (
-        tools.web_search_requests if tools else None
-    ) or 0  # pages fetched are charged as tokens alone
-    return Usage(
-        input=usage.input_tokens or 0,
-        cache_read=usage.cache_read_input_tokens or 0,
-        cache_write_5m=written - hour,
-        cache_write_1h=hour,
-        output=output - thinking,
-        reasoning=thinking,
-        source=source,
-        # Fast mode has prices of its own, in whatever tier.
-        service_tier=service_tier_of(usage.speed) or service_tier_of(usage.service_tier),
-        fees=(("web_search", searches),) if searches > 0 else (),
-        note="; ".join(notes),
-    )
 
 
 class StreamReader:
@@ -270,10 +123,10 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._sse = SseReader()
-        self._state = _State()
+        self._state = State()
         self._whole: WholeReader | bool | None = None  # None: not known yet; False: it is a stream
         self._failure: UpstreamError | None = None
-        self._native: _Message | None = None
+        self._native: Message | None = None
         self._done = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -327,7 +180,7 @@ class StreamReader:
         if not data or self._done:
             return
         try:
-            frame = _decode_frame(data)
+            frame = decode_frame(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if data == b"[DONE]":
                 return
@@ -350,13 +203,13 @@ class StreamReader:
         elif kind == "message_delta":
             self._message_delta(frame, events)
         elif kind == "message_start":
-            self._message_start(frame.message or _Message(), events)
+            self._message_start(frame.message or Message(), events)
         elif kind == "message_stop":
             self._message_stop(events)
         elif kind == "error":
             raise from_object(frame.error)
 
-    def _delta(self, index: int, delta: _Delta, events: list[Event]) -> None:
+    def _delta(self, index: int, delta: Delta, events: list[Event]) -> None:
         kind = delta.type
         if kind == "text_delta":
             if delta.text:
@@ -374,7 +227,7 @@ class StreamReader:
             events.append(ThinkingDelta("", delta.signature or "", FORMAT))
         # citations_delta and what is still to be invented: no neutral word for it.
 
-    def _message_start(self, message: _Message, events: list[Event]) -> None:
+    def _message_start(self, message: Message, events: list[Event]) -> None:
         state = self._state
         if state.started:
             return  # some servers repeat it; the first one counts
@@ -387,7 +240,7 @@ class StreamReader:
         if (seen := state.merge(message.usage, "stream")) is not None:
             events.append(seen)
 
-    def _message_delta(self, frame: _Frame, events: list[Event]) -> None:
+    def _message_delta(self, frame: Frame, events: list[Event]) -> None:
         state = self._state
         if not state.started:
             raise _out_of_place(frame.type)
@@ -404,7 +257,7 @@ class StreamReader:
             raise _out_of_place("message_stop")
         if not state.stopped:
             self._end_tools(events)
-            start = self._native or _Message()
+            start = self._native or Message()
             state.stop(start.stop_reason, start.stop_sequence, start.stop_details, events)
         self._done = True
 
@@ -437,18 +290,18 @@ class WholeReader:
         if not body.strip():
             raise UpstreamTruncated("The provider closed the connection without a reply.")
         try:
-            message = _decode_message(body)
+            message = decode_message(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamMalformed(_not_json(body, self._promised)) from error
         if message.error is not None or message.type == "error":
             raise from_object(message.error)
         if message.type != "message":
             raise UpstreamMalformed(f"The provider promised a {self._promised} and sent other JSON.")
-        return _events(message)
+        return events_of(message)
 
 
-def _events(message: _Message) -> list[Event]:
-    state = _State()
+def events_of(message: Message) -> list[Event]:
+    state = State()
     events: list[Event] = [state.start(message)]
     for index, block in enumerate(message.content):
         state.open_block(index, block, events)

@@ -18,6 +18,9 @@ import msgspec
 from penstock.base.chat import ChatRequest, Message, Text, Tool, ToolCall, ToolChoice, ToolResult
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
+from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS
+from penstock.dialects.anthropic.expand import BETAS
+from penstock.dialects.anthropic.forward import PATH, headers
 from penstock.dialects.anthropic.history import (
     Block,
     History,
@@ -139,20 +142,14 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
     if output:
         body["output_config"] = output
     body.update(sampling)
-    _rest(request, body, notes)
+    betas = _rest(request, body, notes)
     version = target.options.get("api_version") or (VERSION_WITH_SAMPLING if sampling else VERSION)
     if request.stream:
         body["stream"] = True
     return WireRequest(
         b"POST",
-        b"/v1/messages",
-        [
-            (b"content-type", b"application/json"),
-            (b"accept", b"text/event-stream" if request.stream else b"application/json"),
-            (b"accept-encoding", b"identity"),
-            (b"x-api-key", credential.encode()),
-            (b"anthropic-version", version.encode()),
-        ],
+        PATH,
+        headers(credential, version, betas, stream=request.stream),
         _encode(body),
         notes.words(),
     )
@@ -310,8 +307,9 @@ def _sampling(
     return asked
 
 
-def _rest(request: ChatRequest, body: dict[str, Any], notes: Notes) -> None:
-    """Stop sequences, user, tier; and what has no counterpart."""
+def _rest(request: ChatRequest, body: dict[str, Any], notes: Notes) -> str:
+    """Stop sequences, user, tier; and what has no counterpart. The caller's beta headers, if it speaks this dialect."""
+    betas = ""
     stops = [text for text in request.stop if text.strip()]
     if len(stops) != len(request.stop):
         notes.add("stop-dropped")
@@ -330,7 +328,10 @@ def _rest(request: ChatRequest, body: dict[str, Any], notes: Notes) -> None:
             notes.add(f"{name}-dropped")
     for dialect, fields in request.extras.items():
         for name, value in fields.items():
-            if dialect == DIALECT and name not in body:
+            if dialect == DIALECT and name == BETAS:
+                betas = value
+            elif dialect == DIALECT and name not in body and name not in GATEWAY_FIELDS:
                 body[name] = value
             elif name != "metadata":  # the ledger's: the gateway itself has honoured it
                 notes.add(f"{name}-dropped")
+    return betas

@@ -15,7 +15,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
-from penstock.dialects.gemini import errors
+from penstock.dialects.gemini import counting, errors
 from penstock.dialects.gemini import request as outgoing
 from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, model_of
 from penstock.dialects.gemini.envelope import Framing, GeminiAsk
@@ -67,6 +67,14 @@ class Gemini:
         """A reader for one reply."""
         del target  # Gemini's replies say all that is needed
         return GeminiReader(self._label, stream=stream)
+
+    def count_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
+        """Asks how many tokens the prompt is."""
+        return counting.count_request(request, target, credential, self._vertex)
+
+    def read_count(self, body: bytes) -> int:
+        """The answer to that."""
+        return counting.read_count(body)
 
     def read_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         """A non-2xx answer as our error. Never raises."""
