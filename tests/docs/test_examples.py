@@ -82,6 +82,13 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def embedded(outputs):
+    """Two models' vectors, a verdict, and the document that answers."""
+    assert outputs[1].count("2 vectors of") == 2
+    assert '"flagged":false' in outputs[2]
+    assert '"index":1' in outputs[2]
+
+
 def anthropics(outputs):
     """One client, three providers; two of the counts are of different makers; a model is listed."""
     assert outputs[0].count("says Hello from a Messages client") == 3
@@ -142,6 +149,7 @@ PROMISES = {
     "reconcile-with-the-bill.md": bill,
     "meter-a-service.md": metered,
     "use-the-anthropic-sdk.md": anthropics,
+    "embed-moderate-and-rank.md": embedded,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

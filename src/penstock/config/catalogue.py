@@ -117,7 +117,9 @@ class ProviderFacts(Struct, frozen=True):
 
     name: str
     kind: Literal["lab", "cloud", "host", "router", "local"] = "host"
-    dialect: Literal["openai", "anthropic", "gemini", "vertex", "stability", "other"] = "other"
+    dialect: Literal[
+        "openai", "anthropic", "gemini", "vertex", "stability", "jina", "kserve", "cohere", "other"
+    ] = "other"
     base_url: str = ""
     env: str = ""
     cap_name: CapName = "max_tokens"
