@@ -191,15 +191,35 @@ def api_paths() -> dict[str, list[str]]:
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
         "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
+    for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):
+        served[f"POST /v1beta/models/{{model}}:{verb}"] = [f"{path}:{verb}" for path in _GEMINI_MODELS]
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
     for route in cast("list[Route]", pages.routes):
         method = next(iter(sorted((route.methods or {"GET"}) - {"HEAD"})))
         prefix = next((one for one in PREFIXES if one and route.path.startswith(one + "/")), "")
         bare = route.path.removeprefix(prefix)
         name = f"{method} /v1{bare}"
-        key = name if name in API_PATHS else f"{method} {route.path}"
+        key = name if name in API_PATHS else _of_gemini(method, route.path)
         served.setdefault(key, []).append(route.path)
     return served
+
+
+_GEMINI_MODELS = (
+    "/v1/models/{model}",
+    "/v1beta/models/{model}",
+    "/v1beta1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}",
+    "/v1/publishers/{publisher}/models/{model}",
+)
+
+
+def _of_gemini(method: str, path: str) -> str:
+    """One row for all versions of one of Gemini's paths."""
+    if path.endswith(":countTokens"):
+        return "POST /v1beta/models/{model}:countTokens"
+    if path.startswith(("/v1beta", "/v1alpha", "/v1/publishers")):
+        return "GET /v1beta/models/{model}" if "{rest:path}" in path else "GET /v1beta/models"
+    return f"{method} {path}"
 
 
 def api() -> str:

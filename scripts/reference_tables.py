@@ -71,9 +71,25 @@ API_PATHS: dict[str, str] = {
         "The tokens of a prompt in Anthropic's words. `x-penstock-counted-by` says whether the provider counted (Anthropic, "
         "Gemini) or it is our estimate."
     ),
+    "POST /v1beta/models/{model}:generateContent": (
+        "Gemini's, in AI Studio's and in Vertex's form; `{model}` as above, its slash written as it is or as `%2F`. Field names "
+        "in camelCase or snake_case. The key is `x-goog-api-key`, `?key=` or a bearer token. See "
+        "[use the google-genai SDK](../how-to/use-the-google-genai-sdk.md)."
+    ),
+    "POST /v1beta/models/{model}:streamGenerateContent": (
+        "The same, streamed: with `?alt=sse` as server-sent events without comments, else as one JSON array, piece by piece."
+    ),
+    "POST /v1beta/models/{model}:batchEmbedContents": (
+        "Embeddings of contents; `:embedContent` of one, and Vertex's `:predict` with `instances`, at the same places."
+    ),
+    "POST /v1beta/models/{model}:countTokens": (
+        "The tokens of contents, or of a whole `generateContentRequest`. `x-penstock-counted-by` as above."
+    ),
+    "GET /v1beta/models": "What `/v1/models` lists, in Gemini's shape, by pages (`pageSize`, `pageToken`).",
+    "GET /v1beta/models/{model}": "One of them.",
     "GET /v1/models": (
         "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
-        "Anthropic's shape, by pages, where `anthropic-version` is sent."
+        "Anthropic's shape, by pages, where `anthropic-version` is sent; in Gemini's where `x-goog-api-key` is."
     ),
     "GET /v1/models/{model:path}": "One of them.",
     "GET /v1/generation": (

@@ -96,6 +96,15 @@ def anthropics(outputs):
     assert "tokens, by estimate" in outputs[1]
 
 
+def googles(outputs):
+    """One client, three providers; Vertex mode; an array by curl."""
+    assert outputs[0].count("says Hello from a Gemini client") == 3
+    assert "tokens, by provider" in outputs[0]
+    assert "Hello from Vertex mode" in outputs[1]
+    assert outputs[2].lstrip().startswith("[{")
+    assert outputs[2].rstrip().endswith("}]")
+
+
 def profiled(outputs):
     """The stages with the residual, their cost, and the median as a program reads it."""
     assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
@@ -150,6 +159,7 @@ PROMISES = {
     "meter-a-service.md": metered,
     "use-the-anthropic-sdk.md": anthropics,
     "embed-moderate-and-rank.md": embedded,
+    "use-the-google-genai-sdk.md": googles,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

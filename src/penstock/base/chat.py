@@ -146,6 +146,14 @@ class ResponseFormat(Struct, frozen=True):
     strict: bool | None = None
 
 
+class OnlyAt(Struct, frozen=True):
+    """What only targets of some dialects can serve, for the request would mean something else without it."""
+
+    dialects: tuple[str, ...]
+    reason: str
+    param: str
+
+
 class ChatRequest(Struct):
     """The neutral request. Absent is None: what the caller did not say is not sent.
 
@@ -178,6 +186,7 @@ class ChatRequest(Struct):
     extras: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     adjusted: tuple[str, ...] = ()
     """What the caller's dialect dropped or approximated on the way here, in the words of ``WireRequest.adjusted``."""
+    only_at: OnlyAt | None = None
 
 
 class ProviderPreferences(Struct, frozen=True):

@@ -75,6 +75,9 @@ class Translator:
             request = self.request(provider, target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
+        only = request.only_at if isinstance(request, ChatRequest) else None
+        if only is not None and target.dialect not in only.dialects:
+            return Rejected("only-elsewhere", only.reason, param=only.param, caller_fault=True)
         return provider.spoken[self._ask.operation].refuse(request, target)
 
 

@@ -35,6 +35,7 @@ from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
+from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience, status_of
@@ -54,7 +55,8 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     ``ledger``: its place, which may hold a password.
     """
     pages = _Pages(app, reload, admin_key, ledger)
-    routes = [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
+    routes = pages.gemini.routes()
+    routes += [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
     routes += [
@@ -79,7 +81,9 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
 
 def shape_of(request: Request) -> CallerDialect:
     """Whose shape the caller reads: its path says it, and of the paths that vendors share, its headers."""
-    return CALLERS["anthropic"] if is_anthropic(request) else caller_of(request.scope["raw_path"])
+    if is_anthropic(request):
+        return CALLERS["anthropic"]
+    return CALLERS["gemini"] if is_gemini(request) else caller_of(request.scope["raw_path"])
 
 
 def is_anthropic(request: Request) -> bool:
@@ -155,6 +159,7 @@ class _Pages:
         self._admin_key = admin_key
         self._ledger = ledger
         self._render_costs = RenderCosts()
+        self.gemini = GeminiPages(lambda: app.house, self.spender, self.names)
 
     def principal(self, request: Request, heard: frozenset[bytes] = CREDENTIALS) -> Principal:
         """Whose key the request presents."""
@@ -177,8 +182,15 @@ class _Pages:
         if self._admin_key is None or not hmac.compare_digest(given.encode(), self._admin_key.encode()):
             raise Forbidden("This is not the admin key.")
 
+    def names(self, principal: Principal) -> list[str]:
+        """What this key may call."""
+        may_call = _callable_names(self._app.house, principal)
+        return [row["id"] for row in self._app.house.models if may_call(row["id"])]
+
     async def models(self, request: Request) -> Response:
         """What this key may call: routes first, then every known model of the configured providers."""
+        if is_gemini(request):
+            return await self.gemini.models(request)
         principal = self.principal(request)
         may_call = _callable_names(self._app.house, principal)
         rows = [row for row in self._app.house.models if may_call(row["id"])]
@@ -188,6 +200,8 @@ class _Pages:
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
+        if is_gemini(request):
+            return await self.gemini.model(request)
         principal = self.principal(request)
         name = request.path_params["model"]
         may_call = _callable_names(self._app.house, principal)

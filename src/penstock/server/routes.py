@@ -14,13 +14,14 @@ Rules
 
 import re
 from collections.abc import Callable, Mapping
+from typing import cast
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
-from penstock.dialects.gemini import Framing, GeminiCall, model_of
+from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -66,12 +67,18 @@ _GEMINI_MODEL = (
 )
 
 
-def _gemini(asked: Asked) -> CallerDialect:
-    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+def _key_in_query(asked: Asked) -> dict[str, str]:
+    """The query; Google's callers may present their key there."""
     query = dict(parse_qsl(asked.query.decode("latin-1")))
     key = query.get("key")
     if key and isinstance(asked.told, dict) and b"x-goog-api-key" not in asked.told:
         asked.told[b"x-goog-api-key"] = key.encode("latin-1", "replace")
+    return query
+
+
+def _gemini(asked: Asked) -> CallerDialect:
+    """Gemini's model, verb and framing stand in the path and the query; so may the key (``?key=``)."""
+    query = _key_in_query(asked)
     groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
     framing: Framing = "whole"
     if groups["verb"] == "streamGenerateContent":
@@ -84,11 +91,22 @@ def _gemini(asked: Asked) -> CallerDialect:
     )
 
 
+def _gemini_embeds(asked: Asked) -> CallerDialect:
+    groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
+    _key_in_query(asked)
+    verb = cast("EmbedVerb", groups["verb"])
+    return GeminiEmbed(model_of(groups["model"], groups.get("publisher", "")), verb)
+
+
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(_OPENAI_PREFIXES + rb"/embeddings"), always(CALLERS["embeddings"])),
     (re.compile(_OPENAI_PREFIXES + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
+    (
+        re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
+        _gemini_embeds,
+    ),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""

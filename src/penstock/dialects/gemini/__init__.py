@@ -17,7 +17,8 @@ from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.dialects.gemini import counting, errors
 from penstock.dialects.gemini import request as outgoing
-from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, model_of
+from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, GeminiCount, model_of
+from penstock.dialects.gemini.embed import EmbedVerb, GeminiEmbed
 from penstock.dialects.gemini.envelope import Framing, GeminiAsk
 from penstock.dialects.gemini.forward import splice_request
 from penstock.dialects.gemini.relay import StreamRelay, WholeRelay
@@ -29,9 +30,12 @@ __all__ = [
     "GEMINI",
     "GEMINI_CALLER",
     "VERTEX",
+    "EmbedVerb",
     "Framing",
     "Gemini",
     "GeminiCall",
+    "GeminiCount",
+    "GeminiEmbed",
     "model_of",
     "vertex_base_url",
 ]

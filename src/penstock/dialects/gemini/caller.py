@@ -13,7 +13,7 @@ import msgspec
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.errors import PenstockError
 from penstock.base.operations import Operation
-from penstock.dialects.gemini.envelope import Framing, GeminiAsk, read_envelope
+from penstock.dialects.gemini.envelope import Framing, GeminiAsk, read_envelope, top_level
 from penstock.dialects.gemini.expand import expand
 from penstock.dialects.gemini.failure import write_error
 from penstock.dialects.gemini.framing import ending, frame
@@ -79,6 +79,17 @@ class GeminiCall:
         """The piece that ends a stream already begun: the official client raises on it."""
         ask = self._ask or GeminiAsk(self.name, b"", self._model)
         return frame(ask, _encode(write_error(error, request_id))) + ending(ask)
+
+
+class GeminiCount(GeminiCall):
+    """The same for ``countTokens``, whose body holds the contents, or the whole request in ``generateContentRequest``."""
+
+    def read_request(self, body: bytes) -> Ask:
+        """The envelope of the request that is to be counted."""
+        inner = top_level(body).get("generateContentRequest")
+        ask = super().read_request(body if inner is None else bytes(inner))
+        cast("GeminiAsk", ask).counting = True
+        return ask
 
 
 GEMINI_CALLER = GeminiCall()

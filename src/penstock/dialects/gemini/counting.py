@@ -30,12 +30,17 @@ _total = msgspec.json.Decoder(_Total)
 def count_request(request: ChatRequest, target: Target, credential: str, vertex: bool) -> WireRequest:
     """The request whose tokens are asked for."""
     wire = write_request(msgspec.structs.replace(request, stream=False), target, credential, vertex)
-    found = _fields.decode(wire.body)
+    body = count_body(_fields.decode(wire.body), target, vertex)
+    path = wire.path.replace(b":generateContent", b":countTokens")
+    return WireRequest(b"POST", path, wire.headers, body, wire.adjusted)
+
+
+def count_body(found: dict[str, Raw], target: Target, vertex: bool) -> bytes:
+    """The question about a ``generateContent`` body, of which these are the fields by camelCase name."""
     asked: dict[str, Any] = {name: found[name] for name in _COUNTED if name in found}
     if not vertex:
         asked = {"generateContentRequest": {"model": f"models/{bare_name(target.model)}", **asked}}
-    path = wire.path.replace(b":generateContent", b":countTokens")
-    return WireRequest(b"POST", path, wire.headers, msgspec.json.encode(asked), wire.adjusted)
+    return msgspec.json.encode(asked)
 
 
 def read_count(body: bytes) -> int:

@@ -41,6 +41,8 @@ class GeminiAsk(Ask):
     thoughts: bool = False
     """The caller asked to see thoughts; Google shows none unasked."""
     begun: bool = False
+    counting: bool = False
+    """Its tokens are asked for, not an answer."""
 
 
 class _Blob(Struct, gc=False):

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, json
 
-from penstock.base.chat import ChatRequest, ResponseFormat, Tool, ToolChoice
+from penstock.base.chat import ChatRequest, OnlyAt, ResponseFormat, Tool, ToolChoice
 from penstock.base.errors import BadRequest
 from penstock.dialects.gemini.declared import from_openapi, json_schema
 from penstock.dialects.gemini.envelope import GeminiAsk, top_level
@@ -35,6 +35,9 @@ _CONFIG = {
     "responseLogprobs": "logprobs",
     "logprobs": "top_logprobs",
 }
+_ONLY_GOOGLE = frozenset(
+    {"modelArmorConfig", "generationConfig.responseModalities", "generationConfig.responseMimeType"}
+)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What OpenAI takes for a schema's name."""
 _INDEX = re.compile(r"\[\d+\]")
@@ -92,8 +95,23 @@ def _expand(ask: GeminiAsk) -> ChatRequest:
         service_tier=None if tier is None or tier in _NO_TIER else tier.removeprefix("SERVICE_TIER_").lower(),
         store=body.get("store"),
         extras={"gemini": extras} if extras else {},
+        only_at=_only_at(extras),
         **fields,
     )
+
+
+def _only_at(extras: dict[str, Any]) -> OnlyAt | None:
+    """Without a search, a filter or a picture the answer would be to another question."""
+    for name, value in extras.items():
+        head, _, rest = name.partition(".")
+        own_tool = head == "tools" and "." not in rest and value is not None
+        if own_tool or name in _ONLY_GOOGLE:
+            return OnlyAt(
+                ("gemini", "vertex"),
+                f"{rest or head} is Google's own: ask for a model of Google's, or leave it out.",
+                head,
+            )
+    return None
 
 
 def _note_config(config: Json, extras: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
 from penstock.base.models import Target
 from penstock.dialects.gemini import thinking
+from penstock.dialects.gemini.counting import count_body
 from penstock.dialects.gemini.envelope import GeminiAsk
 from penstock.dialects.gemini.fields import camel, elements, first, is_null, members
 from penstock.dialects.gemini.history import DUMMY_SIGNATURE
@@ -73,11 +74,15 @@ def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool
         replace[names["contents"]] = _without_marks(ask.messages, adjusted)
     if target.overrides:
         _override(ask, target, vertex, found, names, replace, add, adjusted)
+    out = edit(body, found, replace=replace, remove=remove, add=add)
+    verb = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
+    if ask.counting:
+        verb, out = "countTokens", count_body(members(json.decode(out, type=Raw), ""), target, vertex)
     return WireRequest(
         b"POST",
-        path_of(target, vertex, "streamGenerateContent?alt=sse" if ask.stream else "generateContent"),
+        path_of(target, vertex, verb),
         request_headers(credential, vertex, stream=ask.stream),
-        edit(body, found, replace=replace, remove=remove, add=add),
+        out,
         tuple(dict.fromkeys(adjusted)),
     )
 
