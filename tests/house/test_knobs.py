@@ -29,6 +29,8 @@ FROZEN = [
     "providers.NAME.credentials",
     "providers.NAME.api_version",
     "providers.NAME.passthrough_fields",
+    "providers.NAME.tensors",
+    "providers.NAME.tokenizer",
     "providers.NAME.queue",
     "providers.NAME.keys[].value",
     "providers.NAME.keys[].name",

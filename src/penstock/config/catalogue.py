@@ -38,7 +38,7 @@ from penstock.base.models import (
 )
 from penstock.base.money import Price, price_from_usd_text
 from penstock.config.model_names import NameIndex, spellings, undated
-from penstock.config.schema import PriceOverride
+from penstock.config.schema import DialectName, PriceOverride
 
 UNITS: tuple[str, ...] = (
     "input",
@@ -117,9 +117,7 @@ class ProviderFacts(Struct, frozen=True):
 
     name: str
     kind: Literal["lab", "cloud", "host", "router", "local"] = "host"
-    dialect: Literal[
-        "openai", "anthropic", "gemini", "vertex", "stability", "jina", "kserve", "cohere", "other"
-    ] = "other"
+    dialect: DialectName | Literal["stability", "other"] = "other"
     base_url: str = ""
     env: str = ""
     cap_name: CapName = "max_tokens"
