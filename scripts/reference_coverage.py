@@ -15,9 +15,12 @@ from penstock.dialects import CALLERS, UPSTREAMS
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "openai": (("openai", "gpt-4o-mini"),),
+    "responses": (("openai", "gpt-4o-mini"),),
     "anthropic": (("anthropic", "claude-haiku-4-5"),),
     "gemini": (("gemini", "gemini-2.5-flash"),),
     "vertex": (("vertex", "gemini-2.5-flash"),),
+    "bedrock": (("bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0"),),
+    "cohere": (("cohere", "command-a-plus-05-2026"),),
 }
 """The models that stand for their dialects in the table."""
 _TOOL: dict[str, Any] = {

@@ -15,6 +15,7 @@ from penstock.dialects import CALLERS, UPSTREAMS
 from penstock.observe.names import BREAKER_STATES, METRICS
 from penstock.server.app import CHAT_ROUTES
 from penstock.server.pages import PREFIXES, build_pages
+from penstock.server.responses_pages import PREFIXES as RESPONSES_PREFIXES
 from reference_coverage import coverage
 from reference_knobs import SAME, SHARED, sections
 from reference_source import adjustments, raised_codes, refusals
@@ -189,6 +190,7 @@ def api_paths() -> dict[str, list[str]]:
     """``METHOD /v1/path`` -> every path under which it is served, from the routes themselves."""
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
+        "POST /v1/responses": [f"{prefix}/responses" for prefix in RESPONSES_PREFIXES],
         "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
     for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):

@@ -63,6 +63,17 @@ API_PATHS: dict[str, str] = {
         "(OpenRouter's `order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
     ),
+    "POST /v1/responses": (
+        "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
+        "store. See [use the Responses API](../how-to/use-the-responses-api.md)."
+    ),
+    "GET /v1/responses/{id}": "A kept response, for the key that made it; `store: false` keeps none, and after 30 days it is gone.",
+    "DELETE /v1/responses/{id}": "Deletes it, and with it the beginning of what was said after it.",
+    "GET /v1/responses/{id}/input_items": (
+        "What the model was given: the conversation before it and its own input. `limit` (1 to 100, default 20), `order` "
+        "(`desc` or `asc`), `after` (an item's id)."
+    ),
+    "POST /v1/responses/{id}/cancel": "400: what is kept is over.",
     "POST /v1/messages": (
         "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
         "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."

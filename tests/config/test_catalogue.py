@@ -439,6 +439,8 @@ def test_known_names_imply_dialect_and_base_url():
         ("xroute", "openai", "https://api.xroute.ai/openai/v1"),
         ("groq", "openai", "https://api.groq.com/openai/v1"),
         ("stability", "stability", "https://api.stability.ai"),
+        ("bedrock", "bedrock", "https://bedrock-runtime.us-east-1.amazonaws.com"),
+        ("cohere", "cohere", "https://api.cohere.com"),
     ]:
         row = CATALOGUE.provider(name)
         assert row is not None

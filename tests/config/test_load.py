@@ -126,6 +126,7 @@ def test_all_faults_of_meaning_are_said_at_once():
 providers:
   opnai: {keys: [{value: env.A}, {value: env.A}]}
   own: {dialect: openai}
+  replicate: {keys: [{value: env.A}]}
   bedrock: {keys: [{value: env.A}]}
   azure: {keys: [{value: env.A, models: []}]}
   gemini: {dialect: anthropic}
@@ -147,7 +148,8 @@ virtual_keys:
         "$.providers.opnai": "'opnai' is not a known provider",
         "$.providers.opnai.keys[1].name": "Two keys are named 'A'",
         "$.providers.own.network.base_url": "No base URL is known",
-        "$.providers.bedrock.dialect": "No dialect of this version speaks to bedrock",
+        "$.providers.replicate.dialect": "No dialect of this version speaks to replicate",
+        "$.providers.bedrock.location": "Bedrock needs a region",
         "$.providers.azure.network.base_url": "No base URL is known",
         "$.providers.azure.keys[0].models": "The list is empty: no model at all",
         "$.providers.gemini.network.base_url": "gemini speaks gemini at its known address, not anthropic",

@@ -103,6 +103,7 @@ _CAPABILITIES = {
 }
 _CAPS: dict[str, CapName | None] = {"c": "max_completion_tokens", "m": "max_tokens", "-": None}
 _KINDS = ("lab", "cloud", "host", "router", "local")
+Dialect = DialectName | Literal["stability", "other"]
 
 
 class ProviderFacts(Struct, frozen=True):
@@ -117,7 +118,7 @@ class ProviderFacts(Struct, frozen=True):
 
     name: str
     kind: Literal["lab", "cloud", "host", "router", "local"] = "host"
-    dialect: DialectName | Literal["stability", "other"] = "other"
+    dialect: Dialect = "other"
     base_url: str = ""
     env: str = ""
     cap_name: CapName = "max_tokens"
@@ -199,8 +200,6 @@ class Catalogue:
         """Builds the indexes of bare and near names now (tens of milliseconds) rather than at the first question."""
         self.bare("")
         self.nearest("")
-
-    # ------------------------------------------------------------------ providers
 
     def provider(self, name: str) -> ProviderFacts | None:
         """The provider of that name or alias."""

@@ -127,6 +127,8 @@ def references(config: Config) -> list[tuple[str, str]]:
     for name, provider in config.providers.items():
         path = f"$.providers.{name}"
         found += [(f"{path}.keys[{i}].value", key.value) for i, key in enumerate(provider.keys)]
+        if provider.aws is not None:
+            found += provider.aws.secrets(f"{path}.aws")
         if provider.credentials is not None:
             found.append((f"{path}.credentials", provider.credentials))
         proxy = provider.network.proxy

@@ -16,6 +16,7 @@ from penstock.config.governing import governing_faults
 from penstock.config.hooks import webhook_faults
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, DialectName, PriceOverride, ProviderConfig, TargetConfig, TargetRef
+from penstock.config.schema_aws import aws_faults
 from penstock.config.secrets import (
     Secret,
     is_reference,
@@ -31,6 +32,8 @@ SPOKEN: frozenset[str] = frozenset(get_args(DialectName))
 """Dialects of this version."""
 LATER = frozenset({"stability"})
 """Dialects whose providers load now and are served by a later version."""
+ALSO_RESPONSES = frozenset({"openai", "openrouter", "xai"})
+"""Providers of the dialect openai that have the Responses API at the same address."""
 _LEDGER_URL = "postgresql://user@host:5432/database"
 NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
 """Parameters that a target cannot replace: the gateway itself decides them."""
@@ -107,6 +110,9 @@ def _provider_faults(name: str, provider: ProviderConfig, catalogue: Catalogue) 
                 yield Fault(f"{path}.{field}", f"Vertex needs {field}.", f"Add {field}: {example}")
         if provider.credentials is None and not provider.keys:
             yield Fault(f"{path}.credentials", "Vertex needs credentials.", "Add credentials: file:sa.json")
+    yield from aws_faults(
+        path, provider.aws, provider.location, provider.network.base_url, bedrock=dialect == "bedrock"
+    )
     for alias, model in provider.models.items():
         if not alias or not model:
             yield Fault(f"{path}.models.{alias}", "An alias or its model is empty.", "Write alias: model-id.")
@@ -122,13 +128,15 @@ def _address_faults(
             parse_base_url(provider.network.base_url)
         except ValueError as error:
             yield Fault(place, str(error), "Write https://host[:port][/path].")
+    elif facts is not None and provider.dialect == "responses" and facts.name in ALSO_RESPONSES:
+        return  # beside the chat completions, at the same address
     elif facts is not None and provider.dialect not in (None, facts.dialect):
         yield Fault(
             place,
             f"{facts.name} speaks {facts.dialect} at its known address, not {provider.dialect}.",
             f"Write the address where it speaks {provider.dialect}, or drop dialect.",
         )
-    elif dialect == "openai" if facts is None else not facts.base_url and dialect in SPOKEN:
+    elif dialect in ("openai", "responses") if facts is None else not facts.base_url and dialect in SPOKEN:
         yield Fault(place, "No base URL is known.", "Write https://host/v1.")
 
 

@@ -45,12 +45,13 @@ def _provider_notices(name: str, provider: ProviderConfig, catalogue: Catalogue)
             ("location", provider.location),
             ("credentials", provider.credentials),
         ):
-            if value is not None:
+            if value is not None and not (field == "location" and dialect == "bedrock"):
                 yield Fault(
                     f"{path}.{field}", "Only Vertex uses this.", "Take it out, or set dialect: vertex."
                 )
     if (
         not provider.keys
+        and provider.aws is None
         and facts is not None
         and facts.kind != "local"
         and dialect not in ("vertex", *LATER)

@@ -8,7 +8,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-DialectName = Literal["openai", "anthropic", "gemini", "vertex", "jina", "kserve", "cohere"]
+from penstock.config.schema_aws import AwsConfig
+
+DialectName = Literal[
+    "openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere", "jina", "kserve"
+]
 TensorName = Literal[
     "input",
     "output",
@@ -101,8 +105,14 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     network: Annotated[NetworkConfig, _doc("Timeouts, proxy, TLS, retries.")] = NetworkConfig()
     project: Annotated[str | None, _doc("Vertex: the Google Cloud project.")] = None
-    location: Annotated[str | None, _doc("Vertex: a region such as us-east5, or global.")] = None
+    location: Annotated[
+        str | None, _doc("Vertex, Bedrock: a region such as us-east5; Vertex also: global.")
+    ] = None
     credentials: Annotated[str | None, _doc("Vertex: file:PATH of a service-account key.")] = None
+    aws: Annotated[
+        AwsConfig | None,
+        _doc("Bedrock: an identity to sign with; an API key stands in keys, and so may id:secret[:token]."),
+    ] = None
     api_version: Annotated[
         str | None,
         _doc("Anthropic: pin 2023-06-01 or 2026-10-21; default: chosen per request."),
@@ -441,6 +451,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 __all__ = [
     "AlertsConfig",
+    "AwsConfig",
     "BudgetConfig",
     "ComputeConfig",
     "Config",

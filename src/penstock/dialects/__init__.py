@@ -6,6 +6,8 @@ literal: a new dialect is one file and one line.
 
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.bedrock import BEDROCK
+from penstock.dialects.cohere import COHERE
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
@@ -13,6 +15,7 @@ from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MO
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.moderations import MODERATIONS
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
+from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, RERANK
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
@@ -23,15 +26,19 @@ CALLERS: dict[str, CallerDialect] = {
     "embeddings": EMBEDDINGS,
     "moderations": MODERATIONS,
     "rerank": RERANK,
+    "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }
 """Spoken by who calls us."""
 
 UPSTREAMS: dict[str, UpstreamDialect] = {
     "openai": OPENAI,
+    "responses": RESPONSES,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
+    "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
 """Spoken to providers: chat."""
 

@@ -25,6 +25,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing
 from penstock.routing.names import Names
+from penstock.wire.http import WireRequest
 from penstock.wire.ports import UpstreamDialect
 
 _NO_CHAT = frozenset({"embedding", "rerank", "moderation"})
@@ -42,6 +43,9 @@ STREAM_FIRST_BYTE_S = 60.0
 WHOLE_FIRST_BYTE_S = 600.0
 
 
+Sign = Callable[[WireRequest, str], WireRequest]
+
+
 class Provider:
     """One configured provider at run time: its dialect, its way out, its keys."""
 
@@ -53,6 +57,7 @@ class Provider:
         "network",
         "passes",
         "queue",
+        "sign",
         "spoken",
         "stream",
         "tokens",
@@ -86,6 +91,8 @@ class Provider:
             operation for operation, dialect in spoken.items() if hasattr(dialect, "splice_request")
         )
         """What it can be asked for in a caller's own bytes."""
+        self.sign: Sign | None = None
+        """Signs a written request with a credential (net.aws_sign), where the provider wants that."""
         self.stream = _deadlines(network, STREAM_FIRST_BYTE_S)
         self.whole = _deadlines(network, WHOLE_FIRST_BYTE_S)
 

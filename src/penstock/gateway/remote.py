@@ -211,6 +211,8 @@ class Remote:
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
         """Send and wait for the head. Raises UpstreamError for anything but a 2xx."""
         request, relay = self.write(provider, step, credential)
+        if provider.sign is not None:
+            request = provider.sign(request, credential)
         sent_s = time.monotonic()
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
         head_s = time.monotonic()
@@ -252,8 +254,10 @@ def attempt_failed(
 
 def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
     """Mask the provider's credentials where it quoted one: the dialects know keys by their shape only."""
-    secrets = [key.secret for key in provider.keys.keys]
-    for secret in (credential, *secrets):
+    secrets = [credential, *(key.secret for key in provider.keys.keys)]
+    # A credential may be a name and a secret with a colon between them: each may be quoted alone.
+    secrets += [part for secret in secrets if ":" in secret for part in secret.split(":")]
+    for secret in secrets:
         if len(secret) < MIN_SECRET_CHARS:
             continue
         error.message = error.message.replace(secret, "***")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.gateway.call import ChatCall
+from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
@@ -223,7 +224,7 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
-                call = ChatCall(self.house, inbound, reply, facts)
+                call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:
             if call is not None:

@@ -39,6 +39,7 @@ from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience, status_of
+from penstock.server.responses_pages import ResponsesPages
 from penstock.server.routes import caller_of
 from penstock.wire.ports import CallerDialect
 
@@ -68,6 +69,7 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
         Route("/ready", pages.ready),
         Route("/metrics", pages.metrics),
     ]
+    routes += ResponsesPages(lambda: app.house, pages.principal, pages.spender).routes()
     if admin_key is not None:
         routes += [
             Route("/admin/reload", pages.reload, methods=["POST"]),

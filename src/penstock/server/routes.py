@@ -22,6 +22,7 @@ from msgspec import Struct
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
+from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -47,7 +48,7 @@ class Asked(Struct, frozen=True):
 
 Maker = Callable[[Asked], CallerDialect]
 
-_OPENAI_PREFIXES = rb"(?:/openai|/api)?(?:/v1)?"
+OPENAI_PREFIX = rb"(?:/openai|/api)?(?:/v1)?"
 """Of OpenAI's paths: with and without their version, below the prefix that XRoute's callers use, and OpenRouter's."""
 
 
@@ -99,14 +100,16 @@ def _gemini_embeds(asked: Asked) -> CallerDialect:
 
 
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
-    (re.compile(_OPENAI_PREFIXES + rb"/embeddings"), always(CALLERS["embeddings"])),
-    (re.compile(_OPENAI_PREFIXES + rb"/moderations"), always(CALLERS["moderations"])),
+    (re.compile(OPENAI_PREFIX + rb"/embeddings"), always(CALLERS["embeddings"])),
+    (re.compile(OPENAI_PREFIX + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
     (
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
         _gemini_embeds,
     ),
+    # One caller a call: it remembers the stream that it has to end.
+    (re.compile(OPENAI_PREFIX + rb"/responses"), lambda _asked: ResponsesCaller()),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""

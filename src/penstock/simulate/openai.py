@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.usage import Usage
+from penstock.simulate import openai_responses as responses
 from penstock.simulate import openai_rules as rules
 from penstock.simulate import vectors
 from penstock.simulate.content import Answer, Asked, ToolSpec, answer_to, grouped, tokens_in
@@ -45,17 +46,18 @@ _FINISH = {
     "refusal": "stop",
     "malformed": "stop",
 }
+_RESPONSES = "/responses"
 _PADDING = "aQzX7kPm2LwTb9Rc"
 
 
 class OpenAI:
-    """The dialect. Paths: anything that ends in ``/chat/completions`` or ``/models``."""
+    """The dialect. Paths: anything that ends in ``/chat/completions``, ``/responses`` or ``/models``."""
 
     def answer(self, call: Call) -> Reply:
         """The reply, or Refused."""
         if call.path.endswith("/models"):
             return _models(call)
-        if not call.path.endswith("/chat/completions"):
+        if not call.path.endswith(("/chat/completions", _RESPONSES)):
             other = vectors.answer(call)
             if other is not None:
                 return other
@@ -69,6 +71,8 @@ class OpenAI:
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
             )
         body = rules.check_object(call.json)
+        if call.path.endswith(_RESPONSES):
+            return _respond(body, call)
         rules.check(body, call)
         answer = answer_to(_asked(body, call), call)
         if answer.stop == "blocked":
@@ -94,10 +98,26 @@ class OpenAI:
 
     def error_frame(self, refused: Refused, call: Call, *, first: bool) -> bytes:
         """A data frame whose JSON is an error."""
+        if call.path.endswith(_RESPONSES):
+            error = _error(refused)["error"]
+            return responses.error_frame(error["message"], error["code"], error["type"], error["param"])
         return b"data: " + _encode(_error(refused)) + b"\n\n"
 
 
 OPENAI = OpenAI()
+
+
+def _respond(body: dict[str, Any], call: Call) -> Reply:
+    said = responses.answer(body, call)
+    if call.stream:
+        frames = responses.frames(body, said, call)
+        return Reply(200, _headers(call, b"text/event-stream; charset=utf-8"), frames=frames)
+    return Reply(
+        200,
+        _headers(call, b"application/json"),
+        responses.whole(body, said, call),
+        tokens=said.usage.completion_tokens,
+    )
 
 
 def _error(refused: Refused) -> dict[str, Any]:

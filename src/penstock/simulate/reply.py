@@ -109,6 +109,10 @@ class Call(Struct):
     prompts_seen: "dict[bytes, None]"
     """Cache marks seen so far: the second time a marked prompt comes, it is read from the cache."""
     known_token: Callable[[str], bool]
+    target: str = ""
+    """The whole path as it was sent, with its query: what a signature covers."""
+    accepted: tuple[str, ...] | None = None
+    """The provider's keys; None: any."""
 
     @property
     def shown_model(self) -> str:

@@ -5,14 +5,18 @@ from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
+from penstock.simulate.aws_signature import access_key_of
 from penstock.wire.http import Headers, header
 
 _VERTEX = re.compile(
     r"^/(?:v1|v1beta1)/projects/[^/]+/locations/[^/]+/publishers/google/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$"
 )
 _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
+_BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
+_PROVIDERS = {"responses": "openai"}
+"""Whose dialect it is, where that is not its name."""
 
 
 class Route(Struct, frozen=True):
@@ -44,7 +48,11 @@ class Router:
         if shared:
             dialect = _lister(rest, headers)
         found = Route(
-            dialect, name or dialect, rest, dict(parse_qsl(query, keep_blank_values=True)), unquote(model)
+            dialect,
+            name or _PROVIDERS.get(dialect, dialect),
+            rest,
+            dict(parse_qsl(query, keep_blank_values=True)),
+            unquote(model),
         )
         if not shared and len(self._kept) < _MAX_KEPT:
             self._kept[target] = found
@@ -54,10 +62,16 @@ class Router:
 def _dialect_of(path: str) -> tuple[str, str]:
     if path.endswith("/chat/completions"):
         return "openai", ""
+    if path.endswith("/responses"):
+        return "responses", ""
     if path == "/token":
         return "oauth", ""
     if path.startswith("/v1/messages"):
         return "anthropic", ""
+    if path == "/v2/chat":
+        return "cohere", ""
+    if match := _BEDROCK.match(path):
+        return "bedrock", match["model"]
     if path.startswith("/v2beta/"):
         return "stability", ""
     if path in ("/v2/rerank", "/v2/embed") or (path.startswith("/v2/models/") and path.endswith("/infer")):
@@ -78,6 +92,8 @@ def _lister(path: str, headers: Headers) -> str:
 
 def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
     """The credential, from where the dialect's vendor looks for it."""
+    if dialect == "bedrock":
+        return access_key_of(headers)
     names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
     for name in names.get(dialect, (b"authorization",)):
         value = header(headers, name)

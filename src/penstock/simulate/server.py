@@ -20,6 +20,8 @@ import msgspec
 
 from penstock.base.clock import Clock, SystemClock
 from penstock.simulate.anthropic import ANTHROPIC
+from penstock.simulate.bedrock import BEDROCK
+from penstock.simulate.cohere import COHERE
 from penstock.simulate.control import control
 from penstock.simulate.failing import instead, quirks_of, steps_of
 from penstock.simulate.faults import Facts, Fault, FaultBook
@@ -38,12 +40,17 @@ from penstock.simulate.vectors import COHERE as COHERE_VECTORS
 
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
+    "responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "vertex": VERTEX,
     "stability": STABILITY,
     "vectors": COHERE_VECTORS,
+    "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
+_OWN_KEYS = frozenset({"vertex", "bedrock"})
+"""Dialects that check their credentials themselves."""
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
 _BROKEN_JSON = object()
@@ -223,6 +230,7 @@ class Simulator:
                 parsed = _BROKEN_JSON
         body = as_object(parsed)
         model = route.model or as_text(body.get("model"))
+        keys = self.scenario.keys.get(route.provider)
         return Call(
             method=request.method,
             path=route.path,
@@ -234,7 +242,7 @@ class Simulator:
             json=parsed,
             model=model,
             key=key_of(route.dialect, request.headers, route.query),
-            stream=body.get("stream") is True or ":stream" in route.path,
+            stream=body.get("stream") is True or ":stream" in route.path or route.path.endswith("-stream"),
             serial=next(self._serials),
             unix_s=int(started_s),
             settings=self.scenario.providers.get(route.provider, _DEFAULT_SETTINGS),
@@ -242,6 +250,8 @@ class Simulator:
             quirks=NO_QUIRKS,
             prompts_seen=self._prompts_seen,
             known_token=self._known_token,
+            target=request.target,
+            accepted=None if keys is None else tuple(keys),
         )
 
     def _known_token(self, token: str) -> bool:
@@ -257,7 +267,7 @@ class Simulator:
 
 
 def _check(call: Call, keys: list[str] | None) -> None:
-    if keys is not None and call.key not in keys and call.key and call.dialect != "vertex":
+    if keys is not None and call.key not in keys and call.key and call.dialect not in _OWN_KEYS:
         raise Refused(401, "")
     if call.json is _BROKEN_JSON:
         raise Refused(400, "We could not parse the JSON body of your request.")

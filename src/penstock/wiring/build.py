@@ -16,8 +16,10 @@ from penstock.base.models import Target
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, ProviderConfig
+from penstock.config.schema_aws import region_of
 from penstock.config.secrets import local_path, reference_name
 from penstock.dialects import spoken
+from penstock.dialects.bedrock import bedrock_base_url, is_key_pair
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
@@ -28,6 +30,7 @@ from penstock.gateway.watcher import Watcher
 from penstock.gateway.webhooks import Address, Webhooks
 from penstock.ledger.journal import Journal
 from penstock.ledger.leases import Pot, SliceStore
+from penstock.net.aws_sign import AwsSigner
 from penstock.net.dial import ca_version, trust
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Transport, TransportSettings
@@ -200,7 +203,11 @@ def _provider(
     base_url = settings.network.base_url or (facts.base_url if facts is not None else "")
     if dialect_name == "vertex" and settings.network.base_url is None:
         base_url = vertex_base_url(settings.location or "global")
-    transport = _transport(base_url or dialect.default_base_url, settings, loaded, shared, path)
+    region = region_of(settings.aws, settings.location, settings.network.base_url)
+    if dialect_name == "bedrock" and settings.network.base_url is None and region is not None:
+        base_url = bedrock_base_url(region)
+    base_url = base_url or dialect.default_base_url
+    transport = _transport(base_url, settings, loaded, shared, path)
     tokens = None
     if settings.credentials is not None:
         try:
@@ -220,10 +227,30 @@ def _provider(
         )
         for key in settings.keys
     )
-    made = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    keys += _aws_keys(name, settings, loaded)
+    provider = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
+    if dialect_name == "bedrock" and region is not None and any(is_key_pair(key.secret) for key in keys):
+        provider.sign = AwsSigner(parse_base_url(base_url), region, f"{path}.keys").sign
     if settings.tokenizer is not None:
-        made.detokenize = detokenizer(local_path(settings.tokenizer, loaded.base), f"{path}.tokenizer")
-    return made
+        provider.detokenize = detokenizer(local_path(settings.tokenizer, loaded.base), f"{path}.tokenizer")
+    return provider
+
+
+def _aws_keys(name: str, settings: ProviderConfig, loaded: Loaded) -> tuple[ProviderKey, ...]:
+    """The identity of ``aws``, as the one credential that keys have room for: id:secret[:session-token]."""
+    aws = settings.aws
+    if aws is None:
+        return ()
+    parts = [loaded.secrets[reference].reveal() for _, reference in aws.secrets("")]
+    return (
+        ProviderKey(
+            provider=name,
+            name=reference_name(aws.access_key_id),
+            secret=":".join(parts),
+            weight=1,
+            models=("*",),
+        ),
+    )
 
 
 def _queues(config: Config, providers: dict[str, Provider], shared: Shared) -> None:

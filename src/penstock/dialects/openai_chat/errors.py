@@ -65,6 +65,7 @@ _STATUS_OF_WORD: dict[str, int] = {
     "invalid_request_error": 400,
     "invalid_request": 400,
     "context_length_exceeded": 400,
+    "invalid_prompt": 400,
     **dict.fromkeys(_FLAGGED, 400),
     "invalid_api_key": 401,
     "authentication_error": 401,

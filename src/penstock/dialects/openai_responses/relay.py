@@ -1,0 +1,185 @@
+"""Pass-through of a reply: whole events go on as they came; beside them we read what settling and our store need.
+
+Rules: a lifecycle event, or one that opens an item, is not content; a stream is over at ``response.completed`` or
+``response.incomplete``, and is cut without them; an error inside a 200 is an error.
+"""
+
+from msgspec import Raw, Struct, field
+
+from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.usage import Usage, UsageSource
+from penstock.dialects.openai_chat.ends import Page, is_page
+from penstock.dialects.openai_responses.envelope import ResponsesAsk
+from penstock.dialects.openai_responses.reading import (
+    TERMINAL,
+    Happening,
+    Whole,
+    error_of,
+    failure,
+    present,
+    read_happening,
+    read_item,
+    read_response,
+    stop_of,
+    usage_of,
+)
+from penstock.dialects.openai_responses.reply import read_whole
+from penstock.dialects.openai_responses.shapes import Item, kind_of
+from penstock.wire.sse import Mould, SseEvent, SseReader, completed
+
+_CALLS = frozenset({"function_call", "custom_tool_call"})
+
+
+class _Reading(Struct, eq=False):
+    """What both relays learn of a reply: the attributes of wire.ports.Relay."""
+
+    ask: ResponsesAsk
+    content_seen: bool = False
+    content_bytes: int = 0
+    usage: Usage | None = None
+    stopped: str | None = None
+    native_stop: str = ""
+    model: str = ""
+    upstream_id: str = ""
+    finished: bool = False
+    content_type: bytes = b""
+    mould: Mould | None = None
+    _calls: bool = False
+
+    def __repr__(self) -> str:
+        """Without what it holds of the reply: people's words."""
+        return f"<{type(self).__name__} {self.upstream_id}>"
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.content_seen = True
+            self.content_bytes += len(text.encode("utf-8", "surrogatepass"))
+
+    def _item(self, item: Item) -> None:
+        """A whole item: what it says."""
+        if kind_of(item) in _CALLS:
+            self.content_seen = self._calls = True
+            self._say((item.name or "") + (item.arguments or item.input or ""))
+        for part in (*(item.content if isinstance(item.content, list) else ()), *(item.summary or ())):
+            self._say(part.text or part.refusal or "")
+        if item.result:
+            self.content_seen = True
+
+    def _end(self, whole: Whole, source: UsageSource, raw: bytes) -> None:
+        self.usage = usage_of(whole, source)
+        self.stopped, self.native_stop = stop_of(whole, calls=self._calls)
+        self.model, self.upstream_id = whole.model or self.model, whole.id or self.upstream_id
+        self.ask.final = raw
+        self.finished = True
+
+
+class WholeRelay(_Reading):
+    """A reply that is not streamed: forwarded as it came, once it is known to be one."""
+
+    _pieces: list[bytes] = field(default_factory=list[bytes])
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing yet: a reply that turns out to be an error must not have been sent."""
+        self._pieces.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The provider's bytes."""
+        body = b"".join(self._pieces)
+        whole = read_whole(body)
+        for raw in whole.output or ():
+            item = read_item(raw)
+            if item is not None:
+                self._item(item)
+        self._end(whole, "provider", body)
+        return body
+
+
+class StreamRelay(_Reading):
+    """A stream, event by event."""
+
+    _sse: SseReader = field(default_factory=SseReader)
+    _begun: bool = False
+    _page: Page | None = None
+    _failed: UpstreamError | None = None
+    _spoken: set[int] = field(default_factory=set[int])
+    """Items of which deltas have come."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events for the caller, as they came."""
+        if self._failed is not None:
+            raise self._failed
+        if not self._begun:
+            start = data.lstrip()
+            self._begun = bool(start)
+            if is_page(start):
+                self._page = Page()
+        if self._page is not None:
+            self._page.keep(data)
+            return b""
+        out: list[bytes] = []
+        for event in self._sse.feed(data):
+            try:
+                self._see(event)
+            except UpstreamError as error:
+                self._failed = error
+                if not out or not self.content_seen:
+                    raise
+                break
+            out.append(event.raw)
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """EOF: the last event even without its blank line, or UpstreamTruncated."""
+        if self._failed is not None:
+            raise self._failed
+        if self._page is not None:
+            raise self._page.error()
+        out: list[bytes] = []
+        for event in self._sse.close():
+            try:
+                self._see(event)
+            except UpstreamMalformed:
+                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
+            out.append(completed(event.raw))
+        if not self.finished:
+            raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
+        return b"".join(out)
+
+    def _see(self, event: SseEvent) -> None:
+        data = event.data
+        if data is None or self.finished or data.strip() in (b"", b"[DONE]"):
+            return
+        happening = read_happening(data)
+        kind = happening.type or event.name.decode("latin-1")
+        if happening.sequence_number is not None:
+            self.ask.sequence = happening.sequence_number
+        if isinstance(happening.delta, str):
+            self._say(happening.delta)
+            self._spoken.add(happening.output_index or 0)
+        elif present(happening.item):
+            self._see_item(happening, kind)
+        elif present(happening.response):
+            self._see_response(happening.response, kind)
+        elif kind == "error" or (not kind and present(happening.error)):
+            raise error_of(happening, data)
+
+    def _see_item(self, happening: Happening, kind: str) -> None:
+        item = read_item(happening.item)
+        if item is None:
+            return
+        if kind == "response.output_item.added" and kind_of(item) in _CALLS:
+            self.content_seen = self._calls = True
+            self._say(item.name or "")
+        elif kind == "response.output_item.done" and (happening.output_index or 0) not in self._spoken:
+            self._item(item)
+
+    def _see_response(self, raw: Raw, kind: str) -> None:
+        whole = read_response(raw)
+        if kind in TERMINAL:
+            failed = failure(whole)
+            if failed is not None:
+                raise failed
+            self._end(whole, "stream", bytes(raw))
+        elif not self.upstream_id:
+            self.model, self.upstream_id = whole.model or "", whole.id or ""
