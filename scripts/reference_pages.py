@@ -190,6 +190,7 @@ def api_paths() -> dict[str, list[str]]:
     """``METHOD /v1/path`` -> every path under which it is served, from the routes themselves."""
     served: dict[str, list[str]] = {
         "POST /v1/chat/completions": [path.decode() for path in CHAT_ROUTES],
+        "POST /v1/completions": [f"{prefix}/completions" for prefix in RESPONSES_PREFIXES],
         "POST /v1/responses": [f"{prefix}/responses" for prefix in RESPONSES_PREFIXES],
         "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }

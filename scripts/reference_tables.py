@@ -13,6 +13,7 @@ REQUEST_HEADERS: dict[str, str] = {
         "Who asks through the caller, at most 256 characters; else the body's `user`. Kept in the ledger, and held to the "
         "limits of that user of the virtual key, where it has any."
     ),
+    "x-openrouter-metadata": "`enabled`: below `/api/v1` the reply says in `openrouter_metadata` how it was routed.",
     "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
     "x-penstock-stage": "The name of the pipeline stage that makes the call.",
     "x-penstock-priority": (
@@ -60,8 +61,13 @@ API_PATHS: dict[str, str] = {
     "POST /v1/chat/completions": (
         "OpenAI's chat completions, streamed or not. `model` is `provider/model`, a bare model name, an alias or a "
         "route's id. Beside OpenAI's fields: `models` and `fallbacks` (further targets, in order), `provider` "
-        "(OpenRouter's `order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`), `reasoning` (OpenRouter's "
+        "(OpenRouter's, whole: see [use it as OpenRouter](../how-to/use-it-as-openrouter.md)), `reasoning` (OpenRouter's "
         "`effort`, `max_tokens`, `enabled`, `exclude`), `metadata` (kept in the ledger)."
+    ),
+    "POST /v1/completions": (
+        "OpenAI's legacy completions. A provider with `completions: true` (and OpenAI's own old models) gets them as they are; any "
+        "other gets the prompt as one user's message (`prompt-as-chat`), and then several prompts, tokens as a prompt, `suffix` and "
+        "`best_of` are refused with the reason."
     ),
     "POST /v1/responses": (
         "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
@@ -100,9 +106,27 @@ API_PATHS: dict[str, str] = {
     "GET /v1beta/models/{model}": "One of them.",
     "GET /v1/models": (
         "What the presented key may call: routes, aliases, then the known chat models of each configured provider. In "
-        "Anthropic's shape, by pages, where `anthropic-version` is sent; in Gemini's where `x-goog-api-key` is."
+        "Anthropic's shape, by pages, where `anthropic-version` is sent; in Gemini's where `x-goog-api-key` is. Below `/api/v1` in OpenRouter's shape, one row for "
+        "all endpoints of a model, with prices, limits and parameters; there it takes `offset`, `limit`, `sort`, "
+        "`supported_parameters`, `input_modalities`, `output_modalities`, `q`, `context`, `min_price`, `max_price`, "
+        "`model_authors`, `providers`, `zdr` and `distillable`."
     ),
     "GET /v1/models/{model:path}": "One of them.",
+    "GET /api/v1/models/user": "The same as `/api/v1/models`: a key sees what it may call anyway.",
+    "GET /api/v1/models/count": "How many there are, with the same filters.",
+    "GET /api/v1/models/{author}/{slug}/endpoints": (
+        "Who serves a model: price, limits, and latency, throughput and uptime as this gateway measured them; null where it "
+        "has not."
+    ),
+    "GET /api/v1/model/{model:path}": "One model, as `data`.",
+    "GET /api/v1/endpoints/zdr": "Endpoints that are known to keep nothing of a request.",
+    "GET /api/v1/providers": "The configured providers.",
+    "GET /api/v1/key": (
+        "The presented key: `label`, its own budget as `limit`, `limit_remaining` and `limit_reset`, every budget above it in "
+        "`budgets`, what it has spent in all, and since the day, the week and the month began (UTC)."
+    ),
+    "GET /api/v1/auth/key": "The same as `/api/v1/key`.",
+    "GET /api/v1/credits": "The nearest budget above the key as `total_credits` and `total_usage`; 403 where there is none.",
     "GET /v1/generation": (
         "`?id=`: one call's record in OpenRouter's shape. The id is the reply's `x-request-id` or its body's `id`; only "
         "the key that made the call may read it, from the reply's last byte on."

@@ -196,7 +196,8 @@ class Side:
 
     def metrics(self) -> dict[str, float]:
         """What is counted, but for durations."""
-        self.gateway.inside(lambda: count(self.gateway.house.metrics, self.app.tallies))
+        house = self.gateway.house
+        self.gateway.inside(lambda: count(house.metrics, self.app.tallies, house.observed, time.monotonic()))
         lines = self.gateway.inside(self.gateway.house.metrics.render).decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
         return {

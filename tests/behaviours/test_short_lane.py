@@ -117,7 +117,7 @@ HEADERS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai/v1/chat/completions"])
 @pytest.mark.parametrize("fault", [None, 400])
 def test_headers_are_read_alike(pair: Pair, name: str, path: str, fault: int | None):
     """Of a call that is served and of one that is refused by the provider."""

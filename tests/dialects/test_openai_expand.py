@@ -248,7 +248,7 @@ def test_parameters_and_extras() -> None:
             logit_bias={"50256": -100},
             verbosity="low",
             plugins=[{"id": "web"}],
-            provider={"sort": "price", "order": ["x"]},
+            provider={"options": {}, "sort": "price", "order": ["x"]},
             models=["y"],
             max_tokens=3,
             max_completion_tokens=4,
@@ -261,7 +261,7 @@ def test_parameters_and_extras() -> None:
             "logit_bias": {"50256": -100},
             "verbosity": "low",
             "plugins": [{"id": "web"}],
-            "provider.sort": True,
+            "provider.options": True,
         }
     }
 

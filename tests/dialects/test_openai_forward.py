@@ -176,7 +176,7 @@ def test_behaviour_21_a_cap_is_renamed_or_kept_never_lost(
 GATEWAY: dict[str, Any] = {
     "models": ["a"],
     "fallbacks": ["b"],
-    "provider": {"order": ["x"], "zdr": True, "sort": "price"},
+    "provider": {"order": ["x"], "zdr": True, "options": {}, "sort": "price"},
     "reasoning": {"max_tokens": 1000},
     "include_reasoning": True,
     "route": "fallback",
@@ -194,8 +194,7 @@ def test_fields_that_only_a_gateway_reads_are_taken_out_and_losses_are_said() ->
     )
     assert set(json.loads(request.body)) == {"model", "messages", "reasoning_effort"}
     assert set(request.adjusted) == {
-        "provider.zdr-dropped",
-        "provider.sort-dropped",
+        "provider.options-dropped",
         "transforms-dropped",
         "plugins-dropped",
         "cache_control-dropped",

@@ -71,7 +71,9 @@ def test_the_full_envelope() -> None:
     )
     assert (ask.stream, ask.include_usage, ask.max_tokens, ask.n) == (True, True, 20, 2)
     assert (ask.models, ask.fallbacks) == (("a/b", "c"), ("d", "e"))
-    assert ask.provider == ProviderPreferences(order=("x",), ignore=("y",), allow_fallbacks=False)
+    assert ask.provider == ProviderPreferences(
+        order=("x",), ignore=("y",), allow_fallbacks=False, sort="price"
+    )
     assert ask.needs == {"tools", "json_schema"}
     assert ask.metadata == {"sku": "12"}
     assert ask.gateway_fields == ("models", "fallbacks", "provider", "route")

@@ -105,6 +105,12 @@ def googles(outputs):
     assert outputs[2].rstrip().endswith("}]")
 
 
+def clouds(outputs):
+    """Both answer the same client; a guardrail's name does no harm."""
+    assert outputs[0].count("says Hello from afar") == 2
+    assert "guarded" in outputs[1]
+
+
 def profiled(outputs):
     """The stages with the residual, their cost, and the median as a program reads it."""
     assert all(word in outputs[0] for word in ("model.gate", "unattributed", "$0.0000", "without a profiler"))
@@ -160,6 +166,7 @@ PROMISES = {
     "use-the-anthropic-sdk.md": anthropics,
     "embed-moderate-and-rank.md": embedded,
     "use-the-google-genai-sdk.md": googles,
+    "call-bedrock-and-cohere.md": clouds,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

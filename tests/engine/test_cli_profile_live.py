@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -75,6 +76,8 @@ def test_a_real_pipeline_from_the_command_line(tiny_sdxl_dir, environ, tmp_path)
     assert told["machine"]["torch"] == torch.__version__
     assert any(row["module"].startswith("unet.") for row in told["kernels"])
     assert "timing without a profiler" in done.stderr
+    steps = re.compile(r" *\d+\.\d s  \S|wrote ")  # no library's words or bars
+    assert [line for line in done.stderr.splitlines() if not steps.match(line)] == []
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert all(f">{name}<" in page for name in rows)
     held_to(json.loads((tmp_path / "out.json").read_text(encoding="utf-8")))
@@ -99,6 +102,8 @@ def test_a_module_of_the_user_s(tmp_path, capsys, monkeypatch):
         ("aten::gelu", 1),
     }
     assert "GEGLU" in kernels["refused"]
+    (note,) = told["notes"]
+    assert "training mode" in note
 
 
 def test_a_module_that_fails(tmp_path, capsys, monkeypatch):

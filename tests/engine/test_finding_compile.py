@@ -450,7 +450,9 @@ def test_the_sides_of_a_comparison_are_judged_too():
     """``--compare eager,compile``; a side that was refused decides nothing."""
     eager = Timing(median_ms=1.0, low_ms=0.9, high_ms=1.1, runs=9, warmup=3)
     slow = Timing(median_ms=2.0, low_ms=1.9, high_ms=2.1, runs=9, warmup=3)
-    (said,) = rules.of_variants([Variant(name="eager", timing=eager), Variant(name="compile", timing=slow)])
+    named = Variant(name="compile", timing=slow, compiled=("model (Sequential)",))
+    (said,) = rules.of_variants([Variant(name="eager", timing=eager), named])
+    assert said.evidence.startswith("Compiled: model (Sequential). Eager")
     assert (said.id, said.fix) == ("slowed-by-compile", "Leave it eager.")
     assert said.saves_ms is None  # the user's run is the eager one
     again = ("forward (m.py:12), 8 times: self.n == 1",)

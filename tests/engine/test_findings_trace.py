@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from penstock.engine.measure import datasheets, findings, gaps, roofline, stage_rows
-from penstock.engine.measure.findings import kernels, waits
+from penstock.engine.measure import datasheets, findings, gaps, ops, roofline, stage_rows
+from penstock.engine.measure.findings import kernels, sync_fixes, waits
 from penstock.engine.measure.records import Finding
 from penstock.engine.measure.timeline import Timeline
 from tests.engine import traces
@@ -242,6 +242,15 @@ def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
     assert one.facts["travelled_bytes"] == 2 * 32 * 256 * 4
 
 
+def test_copies_alone_are_no_chain(tmp_path: Path):
+    """Nothing is computed between them; before something that is, a copy is a part of the chain."""
+    line = traces.of_cpu(lambda: X_BD.to(torch.float64).to(torch.float32), tmp_path)
+    assert [event.name for event in line.events] == ["aten::_to_copy"] * 2
+    assert kernels.chains(line) == []
+    line = traces.of_cpu(lambda: X_BD.to(torch.float64).relu(), tmp_path)
+    assert [chain.name for chain in kernels.chains(line)] == ["_to_copy, relu"]
+
+
 def test_a_single_linear_has_nothing_to_fuse(tmp_path: Path):
     linear = nn.Linear(64, 64)
     assert ids(traces.of_cpu(lambda: linear(X_BD), tmp_path)) == set()
@@ -269,6 +278,27 @@ def test_reads_that_would_stop_a_gpu_and_where(tmp_path: Path):
     one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
     assert one.facts == {"reads": 4, "aten::_local_scalar_dense": 4}
     assert re.search(r"test_findings_trace\.py\(\d+\): forward$", one.where)
+    assert "(aten::_local_scalar_dense)" in one.title
+    assert one.fix.startswith("aten::_local_scalar_dense: Keep the value on the device")
+    assert "torch.where" not in one.fix
+
+
+def test_what_to_write_is_about_the_op_that_was_seen(tmp_path: Path):
+    """Indices of what is not zero, whose number the host must know; and two kinds of reads, the more frequent first."""
+    line = traces.of_cpu(lambda: [X_BD.relu().nonzero() for _ in range(3)], tmp_path)
+    one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
+    assert one.fix.splitlines()[1:] == ["y = torch.where(mask, x, 0)  # in place of aten::nonzero"]
+    assert one.proof == "No aten::nonzero in the trace."
+    line = traces.of_cpu(
+        lambda: [(X_BD.unique(), X_BD[0, 0].item(), X_BD[1, 0].item()) for _ in range(2)], tmp_path
+    )
+    one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
+    assert one.proof == "No aten::_local_scalar_dense or aten::_unique2 in the trace."
+
+
+def test_every_op_that_reads_has_a_remedy():
+    assert set(sync_fixes.OF_OPS) == ops.SYNCING
+    assert set(sync_fixes.OF_OPS.values()) <= set(sync_fixes.REMEDIES)
 
 
 def test_values_kept_where_they_are_stop_nothing(tmp_path: Path):

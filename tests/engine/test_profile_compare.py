@@ -10,6 +10,7 @@ from penstock.engine.lab.compare import Side, compare
 from penstock.engine.measure import timing
 from penstock.engine.measure.findings.compile import of_variants
 from penstock.engine.workloads.module import ModuleWorkload
+from penstock.engine.workloads.pipeline import PipelineWorkload
 
 torch.set_num_threads(1)
 
@@ -185,10 +186,23 @@ def convolutions():
 def test_a_module_of_torchs_own_classes_is_compiled_too(make):
     """Dynamo skips frames of torch.nn: a Sequential's call compiled as it stands makes no graph."""
     torch._dynamo.reset()
-    told = of(make(), "eager", "compile", x=torch.randn(1, 3, 16, 16))
+    module = make()
+    told = of(module, "eager", "compile", x=torch.randn(1, 3, 16, 16))
     assert told["compile"].graphs == 1
     assert told["compile"].max_error < 1e-5
+    assert told["compile"].compiled == (f"model ({type(module).__name__})",)
     assert not any("no graph" in one for one in told["compile"].differences)
+
+
+def test_what_is_compiled_of_a_pipeline_is_named(tiny_sdxl):
+    """Its denoiser's repeated blocks, and the method of its autoencoder that is called."""
+    workload = PipelineWorkload("sdxl", tiny_sdxl, {"prompt": ["a lamp"]})
+    blocks = [part for part in tiny_sdxl.unet.modules() if type(part).__name__ == "BasicTransformerBlock"]
+    words = ways.compiled_words(workload, ways.compiled_places(workload))
+    assert sorted(words) == [f"unet: {len(blocks)} x BasicTransformerBlock", "vae.decode"]
+    skipped = Side(name="compile", call=fine, output=fine, prepared=True, compiled=words)
+    told = compared([Side(name="eager", call=fine, output=fine), skipped])
+    assert f"no graph was made for it ({', '.join(words)})" in told["compile"].differences[0]
 
 
 def test_only_torchs_own_classes_are_called_from_a_frame_of_ours():

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from penstock.base.errors import BadRequest, NotFound
 from penstock.base.money import Price
+from penstock.cli.profile_tables import show
+from penstock.engine.lab.figures import hop_depths, start_text
 from penstock.engine.lab.hops import joined, ledger_profile
 from penstock.engine.lab.pricing import priced, run_cost_nusd
 from penstock.engine.measure.records import UNATTRIBUTED, DeviceSummary, Hop, Profile, StageRow
-from penstock.engine_wiring.ledger_hops import hops_of
+from penstock.engine_wiring.ledger_hops import _rest, hops_of
 from penstock.ledger.entry import Line
 from penstock.ledger.journal import Journal
 from tests.engine.made import profile
@@ -110,14 +112,87 @@ def test_the_ledger_s_hops(ledger):
     tops = [hop for hop in hops if not hop.parent]
     assert [hop.name for hop in tops] == ["HTTP plan", "text_encoder", "denoise", "vae", "encode", "keep"]
     inside = {hop.name: hop for hop in hops if hop.parent == "call-1"}
-    assert set(inside) == {"gateway", "queue", "openai/gpt-4o-mini"}
+    assert set(inside) == {"gateway", "queue", "openai/gpt-4o-mini", UNATTRIBUTED}
     assert (inside["queue"].start_ms, inside["queue"].wall_ms) == (2.0, 40.0)
     assert (inside["openai/gpt-4o-mini"].start_ms, inside["openai/gpt-4o-mini"].wall_ms) == (42.5, 120.5)
     assert inside["gateway"].wall_ms == 0.5
+    assert inside[UNATTRIBUTED].wall_ms == pytest.approx(163.0 - 0.5 - 40.0 - 120.5)
     assert tops[0].cost_nusd == inside["openai/gpt-4o-mini"].cost_nusd == 270_000
     told = ledger_profile("render-1", hops)
     assert told.cost_nusd == sum(hop.cost_nusd for hop in tops)
     assert told.wall_ms == 2025.0
+
+
+def retried(tmp_path, *, latency_ms=400.0, entry_at_ms=AT_MS, gave_up=False):
+    """A call whose first attempt failed, which then waited 250 ms, and came through; or whose caller had gone by then."""
+    happenings = [
+        {"at_ms": 0.5, "what": "try", "target": "openai/gpt-4o-mini", "attempt": 1},
+        {"at_ms": 30.5, "what": "failed", "target": "openai/gpt-4o-mini", "attempt": 1},
+        {"at_ms": 31.0, "what": "wait", "reason": "rate limited: 250 ms"},
+    ]
+    if not gave_up:
+        happenings.append({"at_ms": 282.0, "what": "try", "target": "openai/gpt-4o-mini", "attempt": 2})
+    path = str(tmp_path / "retried.db")
+    journal = Journal(path)
+    made = {"trace_id": "render-2", "at_ms": entry_at_ms}
+    entries = [entry("call-2", attempt=1, latency_ms=30.0, **made)]
+    if not gave_up:
+        entries.append(entry("call-2", attempt=2, latency_ms=118.0, **made))
+    explain = {"happenings": happenings}
+    journal.add(record("call-2", *entries, explain=explain, latency_ms=latency_ms, gateway_us=700))
+    journal.close()
+    return hops_of(path, "render-2")
+
+
+def test_a_back_off_has_its_row_and_the_parts_sum_to_the_call(tmp_path):
+    call, *parts = retried(tmp_path)
+    assert [part.name for part in parts if part.name == "back-off"] == ["back-off"]
+    (waited,) = (part for part in parts if part.name == "back-off")
+    assert (waited.start_ms, waited.wall_ms, waited.cost_nusd) == (31.0, 251.0, 0)
+    assert parts[-1].start_ms == 282.0
+    assert [part.name for part in parts][-1] == "openai/gpt-4o-mini"
+    assert sum(part.wall_ms for part in parts) == pytest.approx(call.wall_ms) == 400.0
+    assert sum(part.cost_nusd for part in parts) == call.cost_nusd
+
+
+def test_a_back_off_that_the_caller_did_not_wait_for_ends_with_the_call(tmp_path):
+    call, *parts = retried(tmp_path, latency_ms=131.0, gave_up=True)
+    (waited,) = (part for part in parts if part.name == "back-off")
+    assert waited.wall_ms == 100.0
+    assert sum(part.wall_ms for part in parts) == pytest.approx(call.wall_ms)
+
+
+def test_the_way_begins_with_its_first_hop(tmp_path, capsys):
+    """A call begins before its first entry is written down: that is 0, and not a millisecond before it."""
+    hops = retried(tmp_path, entry_at_ms=AT_MS + 1)
+    assert min(hop.start_ms for hop in hops) == hops[0].start_ms == 0.0
+    show(ledger_profile("render-2", hops))
+    said = capsys.readouterr().out
+    assert "+0.0 ms" in said
+    assert "+-" not in said
+    assert (start_text(-1.0), start_text(1234.5)) == ("-1.0 ms", "+1,234.5 ms")
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 200), st.floats(0, 200)), max_size=5),
+    st.floats(0.01, 300),
+    st.integers(0, 50_000),
+)
+def test_what_a_call_leaves_over_is_never_negative_and_lies_in_it(spans, wall_ms, gateway_us):
+    call = Hop(key="c", name="HTTP", start_ms=7.0, wall_ms=wall_ms, source="gateway")
+    own = Hop(key="g", name="gateway", parent="c", start_ms=7.0, wall_ms=gateway_us / 1000, source="gateway")
+    parts = [
+        Hop(key=f"{at}", name="a", parent="c", start_ms=7.0 + start, wall_ms=length_ms, source="ledger")
+        for at, (start, length_ms) in enumerate(spans)
+    ]
+    rest = _rest(call, [own, *parts])
+    assert len(rest) <= 1
+    for one in rest:
+        assert one.wall_ms > 0
+        assert 7.0 <= one.start_ms <= 7.0 + wall_ms + 1e-9
+        inside = [min(start + length_ms, wall_ms) - start for start, length_ms in spans if start < wall_ms]
+        assert one.wall_ms <= wall_ms - own.wall_ms - max([0.0, *inside]) + 1e-6
+        assert one.wall_ms >= wall_ms - own.wall_ms - sum(inside) - 1e-6
 
 
 def test_a_trace_that_is_not_there(ledger):
@@ -158,6 +233,22 @@ def test_the_capture_s_stages_lie_inside_their_hops(ledger):
     assert vae.gpu_busy_ms == pytest.approx(105.0)
     assert any("2.00 times as long as vae" in line for line in told.warnings)
     assert told.trace_ids == ("render-1",)
+
+
+def test_a_capture_shorter_than_its_hop_is_drawn_as_it_is_and_that_is_said(ledger):
+    """From the hop's start, and the rest is left over: where in the hop the stages lay nobody knows."""
+    told = joined(captured(trace_ids=("render-1",)), "render-1", hops_of(ledger, "render-1"))
+    (denoise,) = (hop for hop in told.hops if hop.name == "denoise")
+    parts = [hop for hop in told.hops if hop.parent == denoise.key]
+    assert [(part.name, part.wall_ms) for part in parts] == [
+        ("unet", 1200.0),
+        ("scheduler", 100.0),
+        (UNATTRIBUTED, pytest.approx(200.0)),
+    ]
+    (said,) = (line for line in told.warnings if "denoise's time" in line)
+    assert "0.87 of" in said
+    assert "is not known" in said
+    assert hop_depths(told.hops)[list(told.hops).index(parts[0])] == 1
 
 
 def test_a_capture_of_another_request_is_refused(ledger):

@@ -104,7 +104,62 @@ GEMINI = {
     },
     "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
 }
+BEDROCK = {
+    "system": [{"text": "s"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"text": "CALL_TOOL"}, {"image": {"format": "png", "source": {"bytes": "eA=="}}}],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"reasoningContent": {"redactedContent": REDACTED_DATA}},
+                {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}},
+            ],
+        },
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}]},
+    ],
+    "toolConfig": {
+        "tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object", "properties": {}}}}}],
+        "toolChoice": {"auto": {}},
+    },
+    "inferenceConfig": {"maxTokens": 3000, "stopSequences": ["x"]},
+    "outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}"}}}},
+    "additionalModelRequestFields": {
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {},
+    },
+}
+COHERE = {
+    "model": "command-a",
+    "messages": [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "CALL_TOOL"}]},
+        {
+            "role": "assistant",
+            "tool_plan": "p",
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {
+            "role": "tool",
+            "tool_call_id": "c",
+            "content": [{"type": "document", "document": {"data": {"a": 1}}}],
+        },
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+    "documents": [{"data": {"text": "x"}}],
+    "tool_choice": "REQUIRED",
+    "stop_sequences": ["x"],
+    "thinking": {"type": "enabled", "token_budget": 5},
+    "max_tokens": 50,
+    "k": 5,
+    "stream": True,
+}
 ASKED = {
+    "/model/anthropic.claude-haiku-4-5/converse": BEDROCK,
+    "/model/anthropic.claude-haiku-4-5/converse-stream": BEDROCK,
+    "/v2/chat": COHERE,
     "/v1/chat/completions": OPENAI,
     "/v1/messages": ANTHROPIC,
     "/v1/messages/count_tokens": {k: v for k, v in ANTHROPIC.items() if k not in ("max_tokens", "stream")},

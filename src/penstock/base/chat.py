@@ -15,6 +15,7 @@ from penstock.base.operations import Operation
 
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Sort = Literal["price", "throughput", "latency", "exacto"]
 
 
 class Reasoning(Struct, frozen=True):
@@ -190,13 +191,28 @@ class ChatRequest(Struct):
 
 
 class ProviderPreferences(Struct, frozen=True):
-    """OpenRouter's ``provider{}``, as far as chat routing understands it."""
+    """OpenRouter's ``provider{}`` (wire.md 1.3), as chat routing understands it.
+
+    ``data_collection`` deny, ``zdr`` and ``enforce_distillable_text`` exclude what is not known to comply. ``max_price``
+    pairs prompt, completion, request, image or audio with pico-dollars per unit (a token, a call, a picture) and excludes
+    too. ``min_throughput`` (tokens per second) and ``max_latency`` (seconds) pair a percentile with a bound, and only put
+    what misses it behind the rest. ``sort`` or ``order`` ends load balancing; ``partition`` none sorts across models.
+    """
 
     order: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     allow_fallbacks: bool = True
     require_parameters: bool = False
+    data_collection: Literal["allow", "deny"] = "allow"
+    zdr: bool = False
+    enforce_distillable_text: bool = False
+    quantizations: tuple[str, ...] = ()
+    sort: Sort | None = None
+    partition: Literal["model", "none"] = "model"
+    max_price: tuple[tuple[str, int], ...] = ()
+    min_throughput: tuple[tuple[int, float], ...] = ()
+    max_latency: tuple[tuple[int, float], ...] = ()
 
 
 class Ask(Struct):

@@ -156,7 +156,7 @@ class UpstreamError(PenstockError):
     ``falls_back``: the next target of the chain may do better.
     ``is_fault``: counts against the target's health (429 and 4xx do not).
     ``upstream_status``: what the provider answered, if it answered.
-    ``detail``: the provider's own sentence, already cleaned of secrets.
+    ``detail``: the provider's own sentence, already cleaned of secrets. ``provider``: who failed, where that is known.
     """
 
     blame: ClassVar[Blame] = "upstream"
@@ -182,6 +182,7 @@ class UpstreamError(PenstockError):
             message, code=code, param=param, hint=hint, status=status, retry_after_s=retry_after_s
         )
         self.upstream_status = upstream_status
+        self.provider = ""
         self.falls_back = self.default_falls_back if falls_back is None else falls_back
 
 

@@ -84,6 +84,27 @@ class ModelFacts(Struct, frozen=True):
         return bool(self.source)
 
 
+class Offer(Struct, frozen=True):
+    """What is known of how a provider serves a model, beside the model itself. None or "" = not known; never guessed.
+
+    ``slugs`` are names that callers may use for the provider, in lower case. ``trains``: it may train on what it is sent.
+    ``zdr``: it keeps nothing of it. ``distillable``: its answers may train other models. ``obeys``: a router that keeps
+    such wishes itself where it is told them with the call. ``quantization`` is the number format of the weights.
+    """
+
+    slugs: frozenset[str] = frozenset()
+    trains: bool | None = None
+    zdr: bool | None = None
+    distillable: bool | None = None
+    obeys: bool = False
+    quantization: str = ""
+    source: str = ""
+    date: str = ""
+
+
+UNKNOWN_OFFER = Offer()
+
+
 class Target(Struct, frozen=True):
     """Where an attempt may go: a configured provider and the model's name there.
 
@@ -99,6 +120,7 @@ class Target(Struct, frozen=True):
     overrides: dict[str, Any] = {}
     options: dict[str, str] = {}
     position: int = 0
+    offer: Offer = UNKNOWN_OFFER
 
     @property
     def name(self) -> str:

@@ -14,11 +14,13 @@ from penstock.engine.lab.figures import (
     depths,
     fact_text,
     fix_parts,
+    hop_depths,
     ms_text,
     nothing_found,
     scaled_text,
     share_text,
     short_text,
+    start_text,
     usd,
 )
 from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Profile, Variant
@@ -49,6 +51,8 @@ def show(profile: Profile, *, top: int = 15) -> None:
         _kernels(console, profile, top)
     if profile.variants:
         _variants(console, profile)
+    if profile.notes:
+        _notes(console, profile)
     if profile.source != "ledger":
         _findings(console, profile)
 
@@ -243,6 +247,8 @@ def _variants(console: Console, profile: Profile) -> None:
         if not one.expected and not one.kernels:
             continue
         put(console, f"{one.name}", "bold")
+        for line in one.compiled:
+            folded(console, line, indent="  compiled  ", hang="            ")
         for line in one.expected:
             folded(console, line, indent="  expected  ", hang="            ")
         for row in one.kernels[:_SHOWN_KERNELS]:
@@ -261,6 +267,10 @@ def _variants(console: Console, profile: Profile) -> None:
             )
         for line in one.differences:
             folded(console, line, "yellow", indent="  differs   ", hang="            ")
+    put(console, "")
+
+
+def _notes(console: Console, profile: Profile) -> None:
     for line in profile.notes:
         folded(console, line)
     put(console, "")
@@ -288,15 +298,15 @@ def _break_even(one: Variant) -> str:
 def _hops(console: Console, profile: Profile) -> None:
     lines = [
         [
-            f"  {hop.name}" if hop.parent else hop.name,
-            f"+{hop.start_ms:,.1f} ms",
+            "  " * depth + hop.name,
+            start_text(hop.start_ms),
             ms_text(hop.wall_ms),
             ms_text(hop.gpu_busy_ms),
             hop.source,
             hop.target or NONE,
             usd(hop.cost_nusd),
         ]
-        for hop in profile.hops
+        for hop, depth in zip(profile.hops, hop_depths(profile.hops), strict=True)
     ]
     titles = ["hop", "start", "wall", "GPU busy", "from", "target", "cost"]
     print_columns(

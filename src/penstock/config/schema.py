@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_offer import DataPolicyConfig
 
 DialectName = Literal[
     "openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere", "jina", "kserve"
@@ -135,6 +136,16 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         _doc(
             "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
         ),
+    ] = None
+    completions: Annotated[
+        bool | None,
+        _doc(
+            "The provider (dialect openai) has the legacy /completions: such calls go there as they are. Default: only "
+            "OpenAI's own models that take nothing else."
+        ),
+    ] = None
+    data_policy: Annotated[
+        DataPolicyConfig | None, _doc("Its terms, by your contract with it; default: the catalogue's.")
     ] = None
     queue: Annotated[
         QueueConfig | None,
@@ -456,6 +467,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "CurrencyConfig",
+    "DataPolicyConfig",
     "DialectName",
     "EgressConfig",
     "FallbackConfig",

@@ -13,6 +13,7 @@ from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
+from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
@@ -26,6 +27,7 @@ CALLERS: dict[str, CallerDialect] = {
     "embeddings": EMBEDDINGS,
     "moderations": MODERATIONS,
     "rerank": RERANK,
+    "completions": COMPLETIONS,
     "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
 }

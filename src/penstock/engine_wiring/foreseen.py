@@ -6,7 +6,7 @@ from penstock.base.errors import BadRequest
 from penstock.engine.lab import preflight
 from penstock.engine.measure import datasheets
 from penstock.engine.measure.records import Profile
-from penstock.engine.workloads import generator, on_meta, tour
+from penstock.engine.workloads import generator, noise, on_meta, tour
 from penstock.engine.workloads.on_meta import Plan
 from penstock.engine_wiring.asked import Asked
 from penstock.engine_wiring.inputs import nothing_else, pipeline_arguments
@@ -19,7 +19,8 @@ def profile_foreseen(asked: Asked, tell: Any) -> Profile:
     peaks = datasheets.sheet(asked.gpu)
     nothing_else(asked, "with --gpu nothing is run", *_RUN)
     tell(f"running {asked.target} on meta tensors")
-    return preflight.profile(plan(asked), peaks)
+    with noise.without_noise():
+        return preflight.profile(plan(asked), peaks)
 
 
 def plan(asked: Asked) -> Plan:

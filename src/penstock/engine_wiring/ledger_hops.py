@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from penstock.base.errors import NotFound
-from penstock.engine.measure.records import Hop
+from penstock.engine.measure.intervals import length, union
+from penstock.engine.measure.records import UNATTRIBUTED, Hop
 from penstock.ledger.entry import Record
 from penstock.ledger.opening import open_ledger
 from penstock.ledger.rows import read_record
 from penstock.ledger.sql import Reading
 from penstock.ledger.waterfall import Step, waterfall
+
+GATEWAY = "gateway"
+"""The row of the gateway's own share of a call."""
+LEAST_MS = 0.001
+"""Below it, what is left over is rounding."""
 
 
 def hops_of(place: str, trace_id: str) -> list[Hop]:
@@ -40,7 +48,9 @@ def _told(connection: Reading, steps: Sequence[Step]) -> list[Hop]:
             continue
         seen.add(request_id)
         told += _call(record, step.stage, record.call.at_ms - first_ms)
-    return told
+    # A call begins before its first entry does: the way begins with whatever was first.
+    begins_ms = min(hop.start_ms for hop in told)
+    return [replace(hop, start_ms=hop.start_ms - begins_ms) for hop in told]
 
 
 def _own(step: Step) -> Hop:
@@ -74,7 +84,7 @@ def _call(record: Record, stage: str, start_ms: float) -> list[Hop]:
         Hop(
             key=f"{call.request_id}#gateway",
             parent=call.request_id,
-            name="gateway",
+            name=GATEWAY,
             start_ms=start_ms,
             wall_ms=call.gateway_us / 1000,
             source="gateway",
@@ -83,6 +93,7 @@ def _call(record: Record, stage: str, start_ms: float) -> list[Hop]:
     ]
     happenings = _happenings(call.explain)
     told += _queues(happenings, call.request_id, start_ms)
+    told += _backoffs(happenings, call.request_id, start_ms, call.latency_ms)
     tries = {int(one.get("attempt", 0)): float(one["at_ms"]) for one in happenings if one["what"] == "try"}
     told += [
         Hop(
@@ -98,7 +109,35 @@ def _call(record: Record, stage: str, start_ms: float) -> list[Hop]:
         )
         for entry in record.entries
     ]
-    return [told[0], *sorted(told[1:], key=lambda hop: hop.start_ms)]
+    return [told[0], *sorted([*told[1:], *_rest(told[0], told[1:])], key=lambda hop: hop.start_ms)]
+
+
+def _rest(call: Hop, parts: Sequence[Hop]) -> list[Hop]:
+    """What no part of a call covers, so that they sum to it; attempts beside each other count once. The gateway's own share lies
+    all over the call, and is no interval.
+    """
+    own_ms = sum(part.wall_ms for part in parts if part.name == GATEWAY)
+    ends_ms = call.start_ms + call.wall_ms
+    covered = union(
+        (max(part.start_ms, call.start_ms), min(part.start_ms + part.wall_ms, ends_ms))
+        for part in parts
+        if part.name != GATEWAY and part.start_ms < ends_ms and part.start_ms + part.wall_ms > call.start_ms
+    )
+    rest_ms = call.wall_ms - own_ms - length(covered)
+    if rest_ms < LEAST_MS:
+        return []
+    first_ms = covered[0][1] if covered and covered[0][0] - call.start_ms < LEAST_MS else call.start_ms
+    return [
+        Hop(
+            key=f"{call.key}#{UNATTRIBUTED}",
+            parent=call.key,
+            name=UNATTRIBUTED,
+            start_ms=first_ms,
+            wall_ms=rest_ms,
+            source="gateway",
+            cost_nusd=0,
+        )
+    ]
 
 
 def _happenings(explain: Any) -> list[dict[str, Any]]:
@@ -140,6 +179,30 @@ def _queues(happenings: Sequence[dict[str, Any]], request_id: str, start_ms: flo
                 source="gateway",
                 cost_nusd=0,
                 target=str(one.get("target", "")),
+            )
+        )
+    return told
+
+
+def _backoffs(
+    happenings: Sequence[dict[str, Any]], request_id: str, start_ms: float, wall_ms: float
+) -> list[Hop]:
+    """From ``wait`` to whatever came next; to the call's end where nothing did, for then its caller had gone."""
+    waits = [index for index, one in enumerate(happenings) if one["what"] == "wait"]
+    told: list[Hop] = []
+    for number, index in enumerate(waits, 1):
+        at_ms = float(happenings[index]["at_ms"])
+        after = happenings[index + 1 : index + 2]
+        ends_ms = float(after[0]["at_ms"]) if after else wall_ms
+        told.append(
+            Hop(
+                key=f"{request_id}#back-off{number}",
+                parent=request_id,
+                name="back-off",
+                start_ms=start_ms + at_ms,
+                wall_ms=max(0.0, ends_ms - at_ms),
+                source="gateway",
+                cost_nusd=0,
             )
         )
     return told

@@ -20,7 +20,7 @@ from penstock.engine.measure.findings.live import of_seen
 from penstock.engine.measure.ports import Watch, watch
 from penstock.engine.measure.records import Finding, KernelRow, Peaks, Profile, Timing, Variant
 from penstock.engine.measure.seen import Seen
-from penstock.engine.workloads import generator, module, pipeline, tour
+from penstock.engine.workloads import generator, module, noise, pipeline, tour
 from penstock.engine.workloads.tour import TourWorkload
 from penstock.engine.workloads.workload import Workload
 from penstock.engine_wiring.asked import Asked
@@ -33,6 +33,11 @@ QUICK_LEAST_S, QUICK_MOST_S = 0.1, 2.0
 
 def profile_live(asked: Asked, tell: Tell) -> Profile:
     """Load the target, run it, tell. Raises BadRequest for whatever is the user's mistake."""
+    with noise.without_noise():
+        return _profile_live(asked, tell)
+
+
+def _profile_live(asked: Asked, tell: Tell) -> Profile:
     tell(f"loading {asked.target}")
     watched = FirstCall(load(asked))
     loaded = cast("Workload", watched)

@@ -37,6 +37,7 @@ def profile_of(asked: Asked, tell: Tell) -> Profile:
 
 
 def _live(asked: Asked, tell: Tell) -> Profile:
+    tell("importing PyTorch")  # seconds, where nothing of it is in the machine's memory yet
     try:
         if asked.gpu:
             from penstock.engine_wiring.foreseen import profile_foreseen as done  # noqa: PLC0415 - see tests/house/test_floors.py

@@ -12,12 +12,23 @@ A call that cannot be written up (a bug) costs its own record, never the others 
 import asyncio
 
 from penstock.base.chat import Ask
-from penstock.base.errors import BudgetRefused, OurFault, PenstockError, RateLimited
-from penstock.gateway.settle import CallFacts, write_up
+from penstock.base.errors import (
+    BudgetRefused,
+    OurFault,
+    PenstockError,
+    RateLimited,
+    UpstreamBadRequest,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamTooLarge,
+)
+from penstock.gateway.settle import CallFacts, Outcome, write_up
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
+from penstock.observe.names import MODEL_DRIFT
+from penstock.routing.observed import Observed
 
 MAX_REFUSALS = 20
 
@@ -32,12 +43,29 @@ def ledger_full() -> OurFault:
     )
 
 
+_SAYS_NOTHING = frozenset({400, 403, 413, 422, 429, 451, 499})
+"""Statuses that speak of the request, the caller or a limit, not of the target (OpenRouter's own list)."""
+
+
+def blamed(error: PenstockError | None) -> bool | None:
+    """False: the target failed. None: what went wrong says nothing about it."""
+    if not isinstance(error, UpstreamError) or isinstance(
+        error, UpstreamBadRequest | UpstreamRateLimited | UpstreamTooLarge
+    ):
+        return None
+    return None if error.upstream_status in _SAYS_NOTHING else False
+
+
 class Books:
     """Where ``settle`` leaves a call. Belongs to one event loop."""
 
-    __slots__ = ("_calls", "_due", "_journal", "_log", "_metrics", "_refusals", "_second")
+    __slots__ = ("_calls", "_due", "_journal", "_log", "_metrics", "_observed", "_refusals", "_second")
 
-    def __init__(self, journal: Journal, metrics: Metrics, log: OperatorLog) -> None:
+    def __init__(
+        self, journal: Journal, metrics: Metrics, log: OperatorLog, observed: Observed | None = None
+    ) -> None:
+        """``observed`` learns from every attempt."""
+        self._observed = Observed() if observed is None else observed
         self._journal = journal
         self._metrics = metrics
         self._log = log
@@ -65,10 +93,32 @@ class Books:
                 if not isinstance(error, RateLimited | BudgetRefused) or self._has_room(int(facts.ended_s)):
                     add(record)
                 observe(record)
+                for outcome in facts.outcomes:
+                    self._learn(outcome)
             except Exception as bug:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
                 self._log.failure(
                     "ledger.record_failed", bug, request_id=facts.request_id, cost_nusd=facts.cost_nusd
                 )
+
+    def _learn(self, outcome: Outcome) -> None:
+        """What this attempt says of its target, beside money."""
+        target, error = outcome.target, outcome.error
+        if outcome.drift:
+            self._metrics.add(MODEL_DRIFT, 1, target.provider, target.model, outcome.drift)
+        first_s = whole_s = tokens_per_s = None
+        if outcome.delivered and outcome.content_s and not outcome.cut:
+            whole_s = outcome.end_s - outcome.start_s
+            first_s = outcome.content_s - outcome.start_s if outcome.streamed else None
+            made = 0 if outcome.usage is None else outcome.usage.completion_tokens
+            tokens_per_s = made / whole_s if made and whole_s > 0 else None
+        self._observed.see(
+            target.name,
+            outcome.end_s,
+            good=True if outcome.delivered else blamed(error),
+            first_s=first_s,
+            whole_s=whole_s,
+            tokens_per_s=tokens_per_s,
+        )
 
     def _has_room(self, second: int) -> bool:
         """One more refusal by a limit may be kept in this second."""

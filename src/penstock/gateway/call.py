@@ -11,8 +11,10 @@ from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamEr
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
-from penstock.gateway.heads import reply_head, told_by_caller, told_user
+from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
+from penstock.gateway.identity import identity_of
+from penstock.gateway.parameters import losses_of
 from penstock.gateway.planning import Planned, plan_call
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.principal import user_of
@@ -77,14 +79,23 @@ class ChatCall:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
         now_s = time.monotonic()
-        return plan_call(house, ask, facts, inbound.caller.family, now_s)
+        wishes = ask.provider
+        losses = losses_of(house, inbound.caller, ask) if wishes and wishes.require_parameters else None
+        return plan_call(house, ask, facts, inbound.caller.family, now_s, losses=losses)
 
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
         assert ask is not None
         self.translator = Translator(inbound.caller, ask)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
-        self.remote = Remote(inbound.caller, ask, identity, self.translator)
+        story = wants_story(inbound.told)
+        self.remote = Remote(
+            inbound.caller,
+            ask,
+            identity,
+            self.translator,
+            lambda target: identity_of(house, facts, identity, target, story=story),
+        )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = Schedule(
             planned.steps,

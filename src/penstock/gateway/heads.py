@@ -64,6 +64,11 @@ def told_user(told: Mapping[bytes, bytes], ask: Ask) -> str:
     return (_text(header) if header else "") or ask.user[:MAX_TOLD_CHARS]
 
 
+def wants_story(told: Mapping[bytes, bytes]) -> bool:
+    """The caller asks how its call was routed, as OpenRouter's callers do."""
+    return told.get(b"x-openrouter-metadata", b"").lower() == b"enabled"
+
+
 def _priority(value: bytes) -> str:
     said = _text(value).lower()
     if said not in ("interactive", "batch"):

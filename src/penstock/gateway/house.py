@@ -12,6 +12,8 @@ from penstock.base.errors import PenstockError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
+from penstock.config.slugs import Drift
+from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.budgets import Refused
@@ -25,6 +27,7 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing
 from penstock.routing.names import Names
+from penstock.routing.observed import Observed
 from penstock.wire.http import WireRequest
 from penstock.wire.ports import UpstreamDialect
 
@@ -164,14 +167,17 @@ class House:
         "clock",
         "config",
         "doors",
+        "drift",
         "estimator",
         "health",
         "journal",
         "keeper",
+        "listing",
         "log_once",
         "metrics",
         "models",
         "names",
+        "observed",
         "plans",
         "providers",
         "rng",
@@ -197,7 +203,16 @@ class House:
         log_once: Callable[[str, str], object],
         models: tuple[dict[str, Any], ...],
         keeper: Keeper,
+        observed: Observed | None = None,
+        drift: Drift | None = None,
+        listing: Listing | None = None,
     ) -> None:
+        self.observed = Observed() if observed is None else observed
+        """What was seen of each target lately."""
+        self.drift = drift
+        """Whether another model answered than was asked for."""
+        self.listing = Listing() if listing is None else listing
+        """The models that OpenRouter's callers list."""
         self.config = config
         self.version = version
         self.names = names

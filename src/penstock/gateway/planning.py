@@ -5,6 +5,7 @@ key's patterns and the caller's family alone, as long as its targets are healthy
 Such plans are kept, so that the common call costs one look-up; anything else is planned anew.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -12,12 +13,14 @@ from msgspec import Struct
 
 from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
+from penstock.base.models import Target
 from penstock.gateway.house import House
 from penstock.gateway.record import Explain, tell
 from penstock.gateway.settle import CallFacts
 from penstock.routing.allow import Patterns
 from penstock.routing.names import Chain, no_chain
 from penstock.routing.plan import Step, no_steps, plan
+from penstock.routing.suffixes import with_suffixes
 
 MAX_KEPT = 1024
 
@@ -36,7 +39,7 @@ class Planned(Struct, frozen=True):
 
 def remembered(house: House, ask: Ask, patterns: Patterns, family: str) -> tuple[Planned, int] | None:
     """The kept plan of a plain ask whose targets are all in order, and its estimated input tokens."""
-    if ask.needs or ask.models or ask.fallbacks or ask.provider is not None:
+    if not _plain(ask):
         return None
     kept = cast("Planned | None", house.plans.get((ask.model, patterns, family, ask.operation)))
     if kept is None or not house.health.untroubled(kept.targets):
@@ -45,17 +48,40 @@ def remembered(house: House, ask: Ask, patterns: Patterns, family: str) -> tuple
     return (kept, tokens) if tokens < kept.small_tokens else None
 
 
-def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: float) -> tuple[Planned, int]:
-    """The plan and the estimated input tokens; the plan is told in ``facts.explain``, refusals too. Raises NotFound, Forbidden, BadRequest or NoTargetLeft with reasons."""
+def plan_call(
+    house: House,
+    ask: Ask,
+    facts: CallFacts,
+    family: str,
+    now_s: float,
+    *,
+    losses: Callable[[Target], Rejected | None] | None = None,
+) -> tuple[Planned, int]:
+    """The plan and the estimated input tokens; the plan is told in ``facts.explain``, refusals too. Raises NotFound, Forbidden, BadRequest or NoTargetLeft with reasons.
+
+    ``losses`` refuses a target that would not get all that the caller sent, where he asked for that.
+    """
     patterns = facts.principal.patterns
     kept = remembered(house, ask, patterns, family)
     if kept is not None:
         facts.explain = kept[0].explain
         return kept
-    plain = not (ask.needs or ask.models or ask.fallbacks or ask.provider is not None)
-    chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks)
+    spread = ask.operation == "chat" and (ask.dialect == "openrouter" or ask.provider is not None)
+    preferences = ask.provider
+    if spread:
+        named = [name for name in (ask.model, *ask.models) if name and not house.names.owns(name)]
+        wished = with_suffixes(named, preferences)
+        if isinstance(wished, Rejected):
+            raise no_chain(wished)
+        preferences = wished.preferences
+    chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks, spread=spread)
     if isinstance(chain, Rejected):
         raise no_chain(chain)
+
+    def refuse(target: Target) -> Rejected | None:
+        no = house.cannot(ask.operation, target)
+        return losses(target) if no is None and losses is not None else no
+
     tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
     planned = plan(
         chain,
@@ -64,11 +90,13 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
         max_tokens=ask.max_tokens,
         caller_family=family,
         patterns=patterns,
-        preferences=ask.provider,
-        refuse=partial(house.cannot, ask.operation),
+        preferences=preferences,
+        refuse=refuse,
         health=house.health,
         now_s=now_s,
         may_pass_through=partial(house.against_pass_through, operation=ask.operation),
+        observed=house.observed,
+        rng=house.rng,
     )
     facts.explain = tell(chain, planned)
     if not planned.steps:
@@ -77,11 +105,18 @@ def plan_call(house: House, ask: Ask, facts: CallFacts, family: str, now_s: floa
     made = Planned(
         planned.steps, chain.max_attempts, chain.targets[0].model, _small(chain), facts.explain, targets
     )
-    if plain and house.health.untroubled(targets) and tokens < made.small_tokens:
+    if _plain(ask) and house.health.untroubled(targets) and tokens < made.small_tokens:
         if len(house.plans) >= MAX_KEPT:
             house.plans.clear()
         house.plans[ask.model, patterns, family, ask.operation] = made
     return made, tokens
+
+
+def _plain(ask: Ask) -> bool:
+    """Nothing but the model's name decides. OpenRouter's callers mean any endpoint of a model: each call is drawn anew."""
+    return not (
+        ask.needs or ask.models or ask.fallbacks or ask.provider is not None or ask.dialect == "openrouter"
+    )
 
 
 def _small(chain: Chain) -> float:

@@ -20,6 +20,7 @@ TOLD = frozenset(
         b"x-penstock-meta",
         b"x-penstock-priority",
         b"x-penstock-user",
+        b"x-openrouter-metadata",
         b"content-type",
         b"anthropic-version",
         b"anthropic-beta",

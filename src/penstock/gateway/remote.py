@@ -26,7 +26,14 @@ from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
-from penstock.wire.ports import CallerDialect, Identity, NeutralRequest, PassThroughDialect, Relay
+from penstock.wire.ports import (
+    CallerDialect,
+    DressingDialect,
+    Identity,
+    NeutralRequest,
+    PassThroughDialect,
+    Relay,
+)
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
@@ -183,9 +190,18 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_identity", "_translator")
+    __slots__ = ("_ask", "_caller", "_identify", "_identity", "_translator")
 
-    def __init__(self, caller: CallerDialect, ask: Ask, identity: Identity, translator: Translator) -> None:
+    def __init__(
+        self,
+        caller: CallerDialect,
+        ask: Ask,
+        identity: Identity,
+        translator: Translator,
+        identify: Callable[[Target], Identity] | None = None,
+    ) -> None:
+        """``identify``: who a reply of each target says it is, to callers who are told more."""
+        self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
         self._identity = identity
@@ -197,7 +213,11 @@ class Remote:
         dialect = provider.spoken[ask.operation]
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
-            return passing.splice_request(ask, target, credential), passing.relay(ask, stream=ask.stream)
+            relay = passing.relay(ask, stream=ask.stream)
+            if self._identify is not None:
+                dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
+                relay = dressing.dress(relay, ask, self._identify(target))
+            return passing.splice_request(ask, target, credential), relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
         if provider.detokenize is not None and self._translator.has_tokens:
@@ -205,7 +225,8 @@ class Remote:
         if isinstance(neutral, ChatRequest) and neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
-        writer = self._caller.writer(ask, self._identity)
+        identity = self._identity if self._identify is None else self._identify(target)
+        writer = self._caller.writer(ask, identity)
         return request, Translation(reader, writer, stream=ask.stream)
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
@@ -245,6 +266,7 @@ def attempt_failed(
     if provider.tokens is not None and isinstance(error, UpstreamAuthFailed):
         provider.tokens.forget(credential)
     hide_secrets(error, provider, credential)
+    error.provider = outcome.target.provider
     outcome.error = error
     outcome.cut_short = deadline_s - outcome.start_s < provider.whole.total_s + _SAME_S
     outcome.status = outcome.status or error.upstream_status or 0

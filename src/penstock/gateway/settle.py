@@ -61,7 +61,11 @@ class Outcome(Struct):
     lines: tuple[Line, ...] = ()
     cost_nusd: int | None = 0
     price: PriceRow | None = None
-    """The row in force when it began; set when it ends."""
+    """The row in force when it began, of the model that answered; set when it ends."""
+    streamed: bool = False
+    """Its reply is a stream: its first content tells how long a caller waits."""
+    drift: str = ""
+    """The model that answered, where it is another one than was asked for."""
     hold: Hold | None = None
     """What its caller's budgets hold for it."""
     adjusted: tuple[str, ...] = ()
@@ -154,7 +158,14 @@ class CallFacts(Struct):
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
     """The attempt is over: price it, and let health and keys learn from it. Once per outcome."""
     outcome.end_s = time.monotonic()
-    row = outcome.target.facts.price
+    outcome.streamed = ask is not None and ask.stream
+    facts = outcome.target.facts
+    relay = outcome.relay
+    if relay is not None and relay.model and relay.model != facts.model and house.drift is not None:
+        other = house.drift.of(outcome.target.provider, facts, relay.model)
+        if other is not None:
+            facts, outcome.drift = other, relay.model
+    row = facts.price
     if row is not None and row.later:
         started_s = house.clock.unix_s() - (outcome.end_s - outcome.start_s)
         row = row_at(row, int(started_s * 1000))
@@ -235,6 +246,14 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
                 outcome.error = error or CallerGone("The caller hung up.")
                 end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
                 facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
+            if outcome.drift:
+                asked = outcome.target.model
+                facts.note(
+                    "drift",
+                    outcome,
+                    reason=f"asked for {asked}, answered by {outcome.drift}: priced as that",
+                    code="model-drift",
+                )
             if outcome.usage is not None and outcome.usage.note:
                 facts.note("usage", outcome, reason=f"the provider's figures are odd: {outcome.usage.note}")
         if facts.entered:

@@ -91,6 +91,12 @@ UNPRICED = Metric(
     ("provider", "model"),
     "Attempts whose price, and so whose cost, is not known.",
 )
+MODEL_DRIFT = Metric(
+    "penstock_model_drift_total",
+    "counter",
+    ("provider", "model", "served"),
+    "Replies that another model made than was asked for. They are priced as the model that answered.",
+)
 OWN_COST_NUSD = Metric(
     "penstock_own_cost_nusd_total",
     "counter",

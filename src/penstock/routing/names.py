@@ -10,6 +10,10 @@ Rules, in order; the first that fits decides
 
 Then the request's own ``models`` and ``fallbacks`` are appended. Where the caller gave none and named no route, the
 configured chain of the first target is. A target named twice stays twice.
+
+Endpoints: who asks as OpenRouter's callers do (``spread``) means a model, not a provider, unless he names a provider that
+is no author. Rules 2 to 5 then come after this one: all configured providers that sell the model, by an alias or by the
+catalogue, are its endpoints. A route, and a chain of the configuration, stay what the operator made them.
 """
 
 from collections.abc import Callable
@@ -21,6 +25,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, NoTargetLeft, NotFound, PenstockError
 from penstock.base.models import Target
 from penstock.config.schema import Config, FallbackConfig, RouteConfig, TargetConfig, TargetRef
+from penstock.config.slugs import split_suffix
 
 _MAX_MEMO = 4096
 _MAX_NAMED = 16
@@ -46,6 +51,10 @@ class Chain(Struct, frozen=True):
     reason: str = ""
     names: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    """Which of the names asked for each target is an endpoint of; -1: it has its place in a chain. Empty: all have."""
+    asked: tuple[str, ...] = ()
+    """The name that brought each target; empty: not kept."""
 
 
 class _Found(Struct, frozen=True):
@@ -55,6 +64,11 @@ class _Found(Struct, frozen=True):
     reason: str
     route: str = ""
     max_attempts: int | None = None
+    endpoints: bool = False
+
+
+Endpoints = Callable[[str], list[tuple[str, str]]]
+"""Of a model's name: each configured provider that sells it, and its id there."""
 
 
 class Names:
@@ -64,6 +78,7 @@ class Names:
         "_aliases",
         "_bare",
         "_chains",
+        "_endpoints",
         "_make",
         "_memo",
         "_nearest",
@@ -81,7 +96,9 @@ class Names:
         make_target: MakeTarget,
         bare: Callable[[str], list[tuple[str, str]]],
         nearest: Callable[[str], list[str]],
+        endpoints: Endpoints | None = None,
     ) -> None:
+        self._endpoints = endpoints
         self._make = make_target
         self._bare = bare
         self._nearest = nearest
@@ -98,7 +115,7 @@ class Names:
             ),
             None,
         )
-        self._memo: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Chain | Rejected] = {}
+        self._memo: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], Chain | Rejected] = {}
         self._plain: dict[str, Chain | Rejected] = {}
         # Order matters below: configured references are resolved by the rules above, without routes and chains.
         self._chains: dict[str, tuple[Target, ...]] = {}
@@ -123,26 +140,41 @@ class Names:
         return frozenset(names)
 
     def chain(
-        self, model: str, *, models: tuple[str, ...] = (), fallbacks: tuple[str, ...] = ()
+        self,
+        model: str,
+        *,
+        models: tuple[str, ...] = (),
+        fallbacks: tuple[str, ...] = (),
+        spread: bool = False,
     ) -> Chain | Rejected:
-        """The chain for a request, or Rejected: unknown-model (``param`` names the field), no-model, too-many-models."""
-        if not models and not fallbacks:
+        """The chain for a request, or Rejected: unknown-model (``param`` names the field), no-model, too-many-models.
+
+        ``spread``: a name means all endpoints of a model.
+        """
+        if not models and not fallbacks and not spread:
             known = self._plain.get(model)
             if known is None:
                 known = self._resolve_all(model, models, fallbacks)
                 if len(model) <= MAX_NAME_CHARS:
                     _remember(self._plain, model, known)
             return known
-        key = (model, models, fallbacks)
+        key = (model, models, fallbacks, spread)
         known = self._memo.get(key)
         if known is None:
-            known = self._resolve_all(model, models, fallbacks)
+            known = self._resolve_all(model, models, fallbacks, spread=spread)
             if sum(map(len, (model, *models, *fallbacks))) <= MAX_NAME_CHARS:
                 _remember(self._memo, key, known)
         return known
 
+    def owns(self, name: str) -> bool:
+        """The operator gave this name, colon and all, or a provider of his stands in front of it."""
+        if name in self._routes or name in self._aliases or name in self._primaries:
+            return True
+        provider, slash, _ = name.partition("/")
+        return bool(slash) and provider in self._providers and not (self._endpoints and self._endpoints(name))
+
     def _resolve_all(
-        self, model: str, models: tuple[str, ...], fallbacks: tuple[str, ...]
+        self, model: str, models: tuple[str, ...], fallbacks: tuple[str, ...], *, spread: bool = False
     ) -> Chain | Rejected:
         # OpenRouter's callers may leave ``model`` out, or repeat it as the first of ``models``.
         if models and (not model or models[0] == model):
@@ -169,14 +201,32 @@ class Names:
                     param=param,
                     caller_fault=True,
                 )
-            found = self._resolve(name, param)
+            found = self._spread(name) if spread else None
+            if found is None:
+                found = self._resolve(name, param)
+            if spread and isinstance(found, Rejected) and not self.owns(name):
+                found = self._resolve(split_suffix(name)[0], param)
             if isinstance(found, Rejected):
                 return found
             founds.append(found)
         first = founds[0]
-        if len(founds) == 1 and not first.route:
+        if len(founds) == 1 and not (first.route or first.endpoints):
             founds = [self._with_configured_chain(first)]
-        return _chain_of(founds)
+        return _chain_of(founds, tuple(name for name, _ in asked))
+
+    def _spread(self, name: str) -> _Found | None:
+        """All endpoints of a model; None where the name is the operator's own, or is sold by nobody here."""
+        if name in self._routes or name in self._primaries or self._endpoints is None:
+            return None
+        made = [self._make(provider, model, {}) for provider, model in self._endpoints(name)]
+        targets = tuple(target for target in made if target is not None)
+        if not targets:
+            return None
+        chained = next((target for target in targets if target.name in self._chains), None)
+        if chained is not None:
+            return _Found((chained,), f"{chained.provider} sells {name}")
+        count = "the only endpoint" if len(targets) == 1 else f"{len(targets)} endpoints"
+        return _Found(targets, f"{count} of {name}", endpoints=True)
 
     def _resolve(self, name: str, param: str) -> _Found | Rejected:
         route = self._routes.get(name)
@@ -307,13 +357,18 @@ def no_chain(rejected: Rejected) -> PenstockError:
     return BadRequest(rejected.reason, param=rejected.param)
 
 
-def _chain_of(founds: list[_Found]) -> Chain:
+def _chain_of(founds: list[_Found], asked: tuple[str, ...]) -> Chain:
     first = founds[0]
     targets: list[Target] = []
     routes: list[str] = []
-    for found in founds:
+    groups: list[int] = []
+    names: list[str] = []
+    for place, found in enumerate(founds):
+        count = len(found.targets)
         targets += found.targets
-        routes += [found.route] * len(found.targets)
+        routes += [found.route] * count
+        groups += [place if found.endpoints else -1] * count
+        names += [asked[place]] * count
     appended = f"; {len(founds) - 1} more named by the caller" if len(founds) > 1 else ""
     return Chain(
         targets=tuple(
@@ -325,6 +380,8 @@ def _chain_of(founds: list[_Found]) -> Chain:
         reason=first.reason + appended,
         names=tuple(target.name for target in targets),
         routes=tuple(routes),
+        groups=tuple(groups) if any(found.endpoints for found in founds) else (),
+        asked=tuple(names),
     )
 
 

@@ -4,9 +4,11 @@ Rules
 - A refusal is a value with its reason; facts that are not known never refuse.
 - The last target that can serve the request is never skipped for its health: a bad chance beats none.
 - Pass-through is decided here: same dialect on both sides, and nothing that forbids it.
+- What the caller's ``provider{}`` excludes is in routing.wishes, in which order the rest stands in routing.ordering.
 """
 
 from collections.abc import Callable
+from random import Random
 
 from msgspec import Struct
 
@@ -17,6 +19,9 @@ from penstock.base.models import Target
 from penstock.routing.allow import ALL, Patterns, may_use
 from penstock.routing.health import Health
 from penstock.routing.names import Chain
+from penstock.routing.observed import Observed
+from penstock.routing.ordering import FIXED, Candidate, arrange
+from penstock.routing.wishes import against
 
 _ESTIMATE_SLACK = 0.8
 """Token estimates may be a fifth too high; a context is only too small beyond that."""
@@ -63,22 +68,25 @@ def plan(
     health: Health,
     now_s: float,
     may_pass_through: Callable[[Target], str | None],
+    observed: Observed | None = None,
+    rng: Random | None = None,
 ) -> Plan:
     """The plan for one request.
 
     ``patterns`` are the virtual key's allow-list. ``refuse`` is the dialect's own refusal. ``may_pass_through`` is
-    asked only where the dialects are the same: None means yes, a sentence says what stands against it.
+    asked only where the dialects are the same: None means yes, a sentence says what stands against it. ``observed`` and
+    ``rng`` are for models that have several endpoints.
     """
     targets = chain.targets
     names = chain.names or tuple(target.name for target in targets)
     refused: list[Refusal] = []
-    serving: list[tuple[str, Target]] = []
+    serving: list[Candidate] = []
     everything = patterns == ALL and preferences is None and not needs
     for place, target in enumerate(targets):
         no: Rejected | None = None
         if not everything:
             route = chain.routes[place] if chain.routes else chain.route
-            no = _against(target, names[place], route, needs, patterns, preferences)
+            no = _against(target, names[place], route, needs, patterns, preferences, input_tokens)
         if no is None:
             context = target.facts.context_tokens
             if context is not None and input_tokens * _ESTIMATE_SLACK > context:
@@ -86,14 +94,33 @@ def plan(
             elif refuse is not None:
                 no = refuse(target)
         if no is None:
-            serving.append((names[place], target))
+            group = chain.groups[place] if chain.groups else FIXED
+            serving.append(Candidate(names[place], target, group))
         else:
             refused.append(Refusal(names[place], no))
-    if preferences is not None and len(serving) > 1:
-        serving = _preferred(serving, preferences, refused)
+    reasons: list[str] = []
+    if len(serving) > 1 and (preferences is not None or chain.groups):
+        serving, reasons = _preferred(
+            serving, preferences, refused, observed or Observed(), health, now_s, rng or Random(0)
+        )
+    steps = _steps(serving, reasons, refused, health, now_s, caller_family, may_pass_through)
+    return Plan(chain.route, tuple(steps), tuple(refused))
+
+
+def _steps(
+    serving: list[Candidate],
+    reasons: list[str],
+    refused: list[Refusal],
+    health: Health,
+    now_s: float,
+    caller_family: str,
+    may_pass_through: Callable[[Target], str | None],
+) -> list[Step]:
+    """What is healthy, in its order; the last of all in any case."""
     steps: list[Step] = []
     last = len(serving) - 1
-    for place, (name, target) in enumerate(serving):
+    for place, one in enumerate(serving):
+        name, target = one.name, one.target
         reason = "first in the chain" if place == 0 else "fallback"
         no = health.check(name, now_s)
         if no is not None:
@@ -103,12 +130,14 @@ def plan(
             reason = f"the last of the chain, tried all the same: {no.reason}"
         elif not steps and place:
             reason = "first that is healthy"
-        if target.dialect != caller_family:
+        if reasons and reasons[place]:
+            reason = f"{reason}; {reasons[place]}"
+        if target.dialect != caller_family and caller_family != target.options.get("also"):
             steps.append(Step(target, reason, False, _translated(caller_family, target.dialect)))
         else:
-            against = may_pass_through(target)
-            steps.append(Step(target, reason, against is None, against or "same dialect"))
-    return Plan(chain.route, tuple(steps), tuple(refused))
+            barred = may_pass_through(target)
+            steps.append(Step(target, reason, barred is None, barred or "same dialect"))
+    return steps
 
 
 def no_steps(made: Plan) -> PenstockError:
@@ -142,6 +171,7 @@ def _against(
     needs: frozenset[str],
     patterns: Patterns,
     preferences: ProviderPreferences | None,
+    input_tokens: int,
 ) -> Rejected | None:
     """What the request's own conditions say against this target."""
     if patterns != ALL and not may_use(name, route, patterns):
@@ -155,6 +185,9 @@ def _against(
             return Rejected(
                 "ignored", f"provider.ignore names {target.provider}.", "provider", caller_fault=True
             )
+        no = against(target, preferences, input_tokens)
+        if no is not None:
+            return no
     if needs and target.facts.known:
         return _lacks(target, name, needs)
     return None
@@ -190,22 +223,39 @@ def _too_small(target: Target, name: str, input_tokens: int, max_tokens: int | N
 
 
 def _preferred(
-    serving: list[tuple[str, Target]], preferences: ProviderPreferences, refused: list[Refusal]
-) -> list[tuple[str, Target]]:
-    """``order`` first, the others after; without ``allow_fallbacks`` only ``order``, or the first alone."""
-    order = preferences.order
-    rank = {word.lower(): place for place, word in reversed(list(enumerate(order)))}
-    ranked = sorted(
-        serving, key=lambda one: min(rank.get(word, len(order)) for word in _words(one[1], one[0]))
-    )
-    if preferences.allow_fallbacks:
-        return ranked
-    listed = [one for one in ranked if _listed(one[1], one[0], order)]
-    kept = listed or ranked[:1]
-    for name, target in ranked[len(kept) :]:
-        why = f"provider.allow_fallbacks is false, and {target.provider} is not its first choice."
-        refused.append(Refusal(name, Rejected("fallbacks-not-allowed", why, "provider", caller_fault=True)))
-    return kept
+    serving: list[Candidate],
+    preferences: ProviderPreferences | None,
+    refused: list[Refusal],
+    observed: Observed,
+    health: Health,
+    now_s: float,
+    rng: Random,
+) -> tuple[list[Candidate], list[str]]:
+    """In the order of trying, with reasons; without ``allow_fallbacks`` only ``order``, or the first alone."""
+    knowing = [
+        Candidate(
+            one.name,
+            one.target,
+            one.group,
+            frozenset(_words(one.target, one.name)),
+            health.check(one.name, now_s) is not None,
+        )
+        for one in serving
+    ]
+    placed = arrange(knowing, preferences, seen=observed, now_s=now_s, rng=rng)
+    if preferences is not None and not preferences.allow_fallbacks:
+        listed = [
+            one for one in placed if _listed(one.candidate.target, one.candidate.name, preferences.order)
+        ]
+        kept = listed or placed[:1]
+        for one in placed:
+            if one not in kept:
+                provider = one.candidate.target.provider
+                why = f"provider.allow_fallbacks is false, and {provider} is not its first choice."
+                no = Rejected("fallbacks-not-allowed", why, "provider", caller_fault=True)
+                refused.append(Refusal(one.candidate.name, no))
+        placed = kept
+    return [one.candidate for one in placed], [one.reason for one in placed]
 
 
 def _listed(target: Target, name: str, words: tuple[str, ...]) -> bool:
@@ -214,7 +264,7 @@ def _listed(target: Target, name: str, words: tuple[str, ...]) -> bool:
 
 def _words(target: Target, name: str) -> set[str]:
     """What a caller may call this target in ``provider{}``: our provider's name, the catalogue's, or the full name."""
-    return {target.provider.lower(), target.facts.provider.lower(), name.lower()}
+    return {target.provider.lower(), target.facts.provider.lower(), name.lower(), *target.offer.slugs}
 
 
 def _translated(caller_family: str, dialect: str) -> str:

@@ -240,7 +240,7 @@ class App:
     def take_gauges(self) -> None:
         """Readings of the moment, into the metrics: called when they are scraped."""
         house, metrics, now_s = self.house, self.house.metrics, time.monotonic()
-        express.count(metrics, self.tallies)
+        express.count(metrics, self.tallies, house.observed, now_s)
         metrics.inflight = self.inflight
         metrics.set(CONNECTIONS, len(self.connections))
         metrics.set(LEDGER_QUEUE, house.books.waiting)
@@ -259,6 +259,7 @@ class App:
     def sweep(self) -> None:
         """Close stale connections, every few seconds."""
         self.close_stale()
+        express.count(self.house.metrics, self.tallies, self.house.observed, time.monotonic())
         notice = self.house.journal.notice
         if notice is not None:
             self.log.once("ledger notice", notice)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
@@ -38,6 +38,7 @@ from penstock.observe import names
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics, Snapshot
 from penstock.routing.keys import KeyChoice
+from penstock.routing.observed import Observed
 from penstock.server.http1 import HttpReply
 
 if TYPE_CHECKING:
@@ -165,6 +166,9 @@ def _shape(
     shape.before, shape.after = around
     shape.allowed = principal.keys_of(target.provider)
     shape.decode, shape.tiers, shape.stops = _decode, service_tier_of, stop_reason
+    if relay.model:
+        # A reply of another model is the short lane's to price: what this decoder cannot read, that lane reads.
+        shape.decode = _reading(relay.model)
     clock = house.clock
     shape.unix_s = time.time if isinstance(clock, SystemClock) else clock.unix_s
     deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
@@ -185,6 +189,13 @@ def _shape(
         tally = app.tallies[counted] = native.Tally(names.DURATION_S, names.FIRST_TOKEN_S, names.OVERHEAD_S)
     shape.tally = tally
     return shape
+
+
+def _reading(model: str) -> "Callable[[bytes], Any]":
+    """What reads replies of this model, and raises at those of another one."""
+    only: Any = Literal[model]
+    fields: Any = [("model", only | None, None)]
+    return msgspec.json.Decoder(msgspec.defstruct("Chunk", fields, bases=(Chunk,), gc=False)).decode
 
 
 def _toll(shape: "Shape", call: LaneCall) -> bool:
@@ -339,8 +350,10 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     return lane
 
 
-def count(metrics: Metrics, tallies: "dict[tuple[str, str, str], Tally]") -> None:
-    """What the lane has counted since it was asked last, into the metrics."""
+def count(
+    metrics: Metrics, tallies: "dict[tuple[str, str, str], Tally]", observed: Observed, now_s: float
+) -> None:
+    """What the lane has counted since it was asked last, into the metrics and the measurements of targets."""
     for (provider, model, route), one in tallies.items():
         if not one.calls:
             continue
@@ -351,4 +364,12 @@ def count(metrics: Metrics, tallies: "dict[tuple[str, str, str], Tally]") -> Non
         attempt = (provider, model, "delivered")
         overhead = (one.overheads, one.overhead_s)
         metrics.absorb(Snapshot(0, [(series, one.calls)], [(attempt, one.calls)], [target], overhead, {}, {}))
+        observed.see_many(
+            f"{provider}/{model}",
+            now_s,
+            calls=one.calls,
+            durations=one.durations,
+            bounds_s=names.DURATION_S,
+            tokens_per_s=one.output / one.duration_s if one.duration_s > 0 else 0.0,
+        )
         one.clear()

@@ -36,6 +36,8 @@ from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.gemini_pages import GeminiPages, is_gemini
+from penstock.server.openrouter_pages import PREFIX as OPENROUTER
+from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
 from penstock.server.render_costs import RenderCosts
 from penstock.server.respond import patience, status_of
@@ -56,9 +58,10 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
     ``ledger``: its place, which may hold a password.
     """
     pages = _Pages(app, reload, admin_key, ledger)
-    routes = pages.gemini.routes()
-    routes += [Route(f"{prefix}/models", pages.models) for prefix in PREFIXES]
-    routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in PREFIXES]
+    routes = [*openrouter_routes(app, ledger), *pages.gemini.routes()]
+    plain = [prefix for prefix in PREFIXES if prefix != OPENROUTER]
+    routes += [Route(f"{prefix}/models", pages.models) for prefix in plain]
+    routes += [Route(f"{prefix}/models/{{model:path}}", pages.model) for prefix in plain]
     routes += [Route(f"{prefix}/generation", pages.generation) for prefix in PREFIXES]
     routes += [
         Route(f"{prefix}/ledger/entries", pages.ledger_entries, methods=["POST"]) for prefix in PREFIXES

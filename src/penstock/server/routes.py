@@ -108,6 +108,7 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
         _gemini_embeds,
     ),
+    (re.compile(rb"(?:%b|/api/v1)/completions" % OPENAI_PREFIX), always(CALLERS["completions"])),
     # One caller a call: it remembers the stream that it has to end.
     (re.compile(OPENAI_PREFIX + rb"/responses"), lambda _asked: ResponsesCaller()),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),

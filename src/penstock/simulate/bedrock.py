@@ -146,10 +146,6 @@ def _asked(body: dict[str, Any], call: Call) -> Asked:
     prompt, after_tools, images = _read_messages(as_list(body["messages"]), pieces)
     inference = as_object(body.get("inferenceConfig"))
     read, write_5m, write_1h = pieces.cached(call.prompts_seen)
-    definition = as_object(body.get("outputConfig"))
-    for name in ("textFormat", "structure", "jsonSchema"):
-        definition = as_object(definition.get(name))
-    schema = as_text(definition.get("schema"))
     choice = as_object(config.get("toolChoice"))
     return Asked(
         prompt=prompt,
@@ -163,13 +159,26 @@ def _asked(body: dict[str, Any], call: Call) -> Asked:
         if "tool" in choice
         else None,
         after_tools=after_tools,
-        schema=as_object(msgspec.json.decode(schema)) if schema else None,
+        schema=_schema(as_object(body.get("outputConfig"))),
         stops=tuple(as_text(stop) for stop in as_list(inference.get("stopSequences"))),
         thinking=_thinking_tokens(as_object(body.get("additionalModelRequestFields"))),
         cache_read=read,
         cache_write_5m=write_5m,
         cache_write_1h=write_1h,
     )
+
+
+def _schema(output: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema that stands as text below ``textFormat``."""
+    for name in ("textFormat", "structure", "jsonSchema"):
+        output = as_object(output.get(name))
+    text = as_text(output.get("schema"))
+    if not text:
+        return None
+    try:
+        return as_object(msgspec.json.decode(text))
+    except msgspec.DecodeError as error:
+        raise bedrock_rules.bad("The schema in outputConfig is not valid JSON.") from error
 
 
 def _tools(config: dict[str, Any]) -> tuple[ToolSpec, ...]:

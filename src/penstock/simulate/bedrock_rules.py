@@ -227,7 +227,7 @@ def _check_block(kind: str, value: Any, where: str, user: bool) -> None:
 
 
 def _check_media(kind: str, block: dict[str, Any], where: str) -> None:
-    if block.get("format") not in _FORMATS[kind]:
+    if as_text(block.get("format")) not in _FORMATS[kind]:
         raise bad(f"Value '{block.get('format')}' at '{where}.{kind}.format' failed to satisfy constraint")
     source = as_object(block.get("source"))
     if "s3Location" not in source:

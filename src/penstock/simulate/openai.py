@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.usage import Usage
+from penstock.simulate import openai_completions as completions
 from penstock.simulate import openai_responses as responses
 from penstock.simulate import openai_rules as rules
 from penstock.simulate import vectors
@@ -51,13 +52,13 @@ _PADDING = "aQzX7kPm2LwTb9Rc"
 
 
 class OpenAI:
-    """The dialect. Paths: anything that ends in ``/chat/completions``, ``/responses`` or ``/models``."""
+    """The dialect. Paths: anything that ends in ``/completions``, ``/responses`` or ``/models``."""
 
     def answer(self, call: Call) -> Reply:
         """The reply, or Refused."""
         if call.path.endswith("/models"):
             return _models(call)
-        if not call.path.endswith(("/chat/completions", _RESPONSES)):
+        if not call.path.endswith(("/completions", _RESPONSES)):
             other = vectors.answer(call)
             if other is not None:
                 return other
@@ -73,6 +74,8 @@ class OpenAI:
         body = rules.check_object(call.json)
         if call.path.endswith(_RESPONSES):
             return _respond(body, call)
+        if not call.path.endswith("/chat/completions"):
+            return _complete(body, call)
         rules.check(body, call)
         answer = answer_to(_asked(body, call), call)
         if answer.stop == "blocked":
@@ -105,6 +108,16 @@ class OpenAI:
 
 
 OPENAI = OpenAI()
+
+
+def _complete(body: dict[str, Any], call: Call) -> Reply:
+    said = completions.answers(body, call)
+    if call.stream:
+        frames = completions.frames(body, said, call)
+        return Reply(200, _headers(call, b"text/event-stream; charset=utf-8"), frames=frames)
+    whole = completions.whole(body, said, call)
+    tokens = sum(one.usage.completion_tokens for one in said)
+    return Reply(200, _headers(call, b"application/json"), whole, tokens=tokens)
 
 
 def _respond(body: dict[str, Any], call: Call) -> Reply:

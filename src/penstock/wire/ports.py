@@ -4,6 +4,7 @@ A dialect file is sans-IO. A *caller dialect* is spoken by who calls us, an *ups
 provider; one file may be both. Readers take bytes and give events; writers take events and give bytes.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -34,13 +35,27 @@ NeutralRequest = (
 """What an operation asks, in no vendor's words. An upstream dialect gets the one of its operation."""
 
 
+class Charge(Struct, frozen=True):
+    """What a reply cost in nano-dollars, and how much of it for what was read and for what was written."""
+
+    total_nusd: int
+    prompt_nusd: int
+    completion_nusd: int
+
+
 class Identity(Struct, frozen=True):
-    """Who a translated reply says it is: our request id, the time, the model's name as the caller wrote it."""
+    """Who a translated reply says it is: our request id, the time, the model's name as the caller wrote it.
+
+    For callers who are told more (OpenRouter's): ``provider`` is who served, ``charge`` prices the reply of the model that
+    answered (None: not known), ``story`` tells how it was routed, where the caller asked for that.
+    """
 
     id: str
     created_s: int
     model: str
     provider: str = ""
+    charge: Callable[[Usage, str], Charge | None] | None = None
+    story: Callable[[], dict[str, Any]] | None = None
 
 
 class ReplyReader(Protocol):
@@ -144,6 +159,14 @@ class CallerDialect(Protocol):
 
     def write_stream_error(self, error: PenstockError, request_id: str) -> bytes:
         """The error frame that ends a stream already begun."""
+        ...
+
+
+class DressingDialect(CallerDialect, Protocol):
+    """A caller's dialect whose replies say more than the provider's bytes, where these go through."""
+
+    def dress(self, relay: Relay, ask: Ask, identity: Identity) -> Relay:
+        """``relay``, with what is missing put into the bytes that it gives."""
         ...
 
 

@@ -1,8 +1,10 @@
 """From a loaded configuration to a House. What outlives a reload (ledger, health, limits, connections) is handed in."""
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -13,16 +15,19 @@ from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
-from penstock.config.catalogue import Catalogue
+from penstock.config.catalogue import Catalogue, ProviderFacts
 from penstock.config.load import Loaded
+from penstock.config.offers import offer_of
 from penstock.config.schema import Config, ProviderConfig
 from penstock.config.schema_aws import region_of
 from penstock.config.secrets import local_path, reference_name
+from penstock.config.slugs import Drift
 from penstock.dialects import spoken
 from penstock.dialects.bedrock import bedrock_base_url, is_key_pair
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.house import House, Provider
+from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
 from penstock.gateway.treasury import MemoryStore, Treasury
@@ -41,11 +46,16 @@ from penstock.routing.estimate import TokenEstimator
 from penstock.routing.health import Health
 from penstock.routing.keys import KeyRing, ProviderKey
 from penstock.routing.names import Names
+from penstock.routing.observed import Observed
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
 from penstock.wiring.detokenizing import detokenizer
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 from penstock.wiring.objects import keeper_at
+from penstock.wiring.sellers import Sellers
+
+_COMPLETES = re.compile(r"gpt-3\.5-turbo-instruct(?:-\d+)?|davinci-002|babbage-002")
+"""OpenAI's models for /completions alone (its reference, legacy completions; read 2026-11)."""
 
 
 class Shared:
@@ -55,7 +65,8 @@ class Shared:
         self.journal = journal
         self.log = log
         self.metrics = Metrics(version=__version__)
-        self.books = Books(journal, self.metrics, log)
+        self.observed = Observed()
+        self.books = Books(journal, self.metrics, log, self.observed)
         self.health = Health()
         self.estimator = TokenEstimator()
         self.clock: Clock = SystemClock()
@@ -89,7 +100,14 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
             if previous is not None and name in previous.providers:
                 made.keys.adopt(previous.providers[name].keys)
     maker = _TargetMaker(config, providers, catalogue)
-    names = Names(config=config, make_target=maker.make, bare=catalogue.bare, nearest=catalogue.nearest)
+    sellers = Sellers(config, frozenset(providers), catalogue, maker.make)
+    names = Names(
+        config=config,
+        make_target=maker.make,
+        bare=catalogue.bare,
+        nearest=catalogue.nearest,
+        endpoints=sellers.of,
+    )
     models = _models(config, providers, catalogue)
     shared.metrics.expect(names.own(), frozenset(model["id"] for model in models))
     expect_own_costs(shared.metrics, config)
@@ -109,6 +127,9 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         log_once=shared.log.once,
         models=models,
         keeper=shared.keeper,
+        observed=shared.observed,
+        drift=Drift(catalogue.facts),
+        listing=Listing(partial(sellers.offered, names), sellers.find),
     )
     _queues(config, providers, shared)
     house.watcher = _watch(config, loaded, shared)
@@ -315,6 +336,7 @@ class _TargetMaker:
             "project": settings.project,
             "location": settings.location,
             "api_version": settings.api_version,
+            "also": "completions" if completes(built.dialect.name, settings, known, model) else None,
             "passthrough_fields": ",".join(sorted(passing)) or None,
             **{f"tensors.{name}": value for name, value in settings.tensors.items()},
         }
@@ -325,7 +347,17 @@ class _TargetMaker:
             facts=facts,
             overrides=overrides,
             options={key: value for key, value in options.items() if value is not None},
+            offer=offer_of(provider, settings, known, model),
         )
+
+
+def completes(dialect: str, settings: ProviderConfig, known: ProviderFacts | None, model: str) -> bool:
+    """Whether this model takes OpenAI's legacy completions: as configured; else OpenAI's own that take nothing else."""
+    if dialect != "openai":
+        return False
+    if settings.completions is not None:
+        return settings.completions
+    return known is not None and known.name == "openai" and _COMPLETES.fullmatch(model) is not None
 
 
 def _models(

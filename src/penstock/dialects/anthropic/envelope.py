@@ -10,8 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
+from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable
 
 OLD_VERSION, NEW_VERSION = "2023-06-01", "2026-10-21"
@@ -66,14 +67,6 @@ class _Fallback(Struct, gc=False, forbid_unknown_fields=True):
     model: _Name
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class _Envelope(Struct, gc=False):
     model: str | None = None
     messages: Raw = _NONE
@@ -89,7 +82,7 @@ class _Envelope(Struct, gc=False):
     top_k: Raw = _NONE
     models: tuple[_Name, ...] | None = None
     fallbacks: tuple[_Name | _Fallback, ...] | None = None
-    provider: _Provider | None = None
+    provider: ProviderField | None = None
     penstock: Raw = _NONE
 
 
@@ -113,7 +106,9 @@ class _Turn(Struct, gc=False):
 _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
-_NO_TOOLS = (b"", b"null", b"[]")
+_NOTHING = (b"", b"null", b"[]", b"{}", b"false")
+_LONGEST_NOTHING = 5
+_SURELY_NOT_EMPTY = 24
 _MEDIA = {"image": "image", "document": "document"}
 REMEDIES = {
     "model": 'Send a string such as "anthropic/claude-haiku-4-5".',
@@ -144,7 +139,7 @@ def read_envelope(body: bytes, version: str, betas: str, *, counting: bool = Fal
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(error, body, REMEDIES) from None
     _check_required(envelope, counting=counting)
-    messages, tools = envelope.messages, bytes(envelope.tools)
+    messages = envelope.messages
     ask = MessagesAsk(
         "anthropic",
         body,
@@ -158,10 +153,10 @@ def read_envelope(body: bytes, version: str, betas: str, *, counting: bool = Fal
         betas=betas,
         counting=counting,
     )
-    if tools not in _NO_TOOLS:
+    if not is_nothing(envelope.tools):
         ask.needs |= {"tools"}
-        ask.input_bytes += len(tools)
-    if envelope.output_config is not None and bytes(envelope.output_config.format) not in (b"", b"null"):
+        ask.input_bytes += len(envelope.tools)
+    if envelope.output_config is not None and not is_nothing(envelope.output_config.format):
         ask.needs |= {"json_schema"}
     if envelope.metadata is not None:
         ask.user = envelope.metadata.user_id or ""
@@ -183,7 +178,10 @@ def _check_required(envelope: _Envelope, *, counting: bool) -> None:
             raise wrong("max_tokens", "max_tokens: Field required.")
     elif envelope.max_tokens < 0:
         raise wrong("max_tokens", f"max_tokens: {envelope.max_tokens} is no cap.")
-    text = bytes(envelope.messages)
+    messages = envelope.messages
+    if len(messages) >= _SURELY_NOT_EMPTY and begins(messages, b"["):
+        return
+    text = bytes(messages)
     if not text or text == b"null":
         raise wrong("messages", "messages: Field required.")
     if not text.startswith(b"["):
@@ -194,7 +192,7 @@ def _check_required(envelope: _Envelope, *, counting: bool) -> None:
 
 def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
     wish = envelope.provider
-    given = (envelope.models, envelope.fallbacks, wish, bytes(envelope.penstock) or None)
+    given = (envelope.models, envelope.fallbacks, wish, envelope.penstock or None)
     if given == (None, None, None, None):
         return
     ask.gateway_fields = tuple(
@@ -205,13 +203,7 @@ def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
         entry if isinstance(entry, str) else entry.model for entry in envelope.fallbacks or ()
     )
     if wish is not None:
-        ask.provider = ProviderPreferences(
-            order=wish.order or (),
-            only=wish.only or (),
-            ignore=wish.ignore or (),
-            allow_fallbacks=wish.allow_fallbacks is not False,
-            require_parameters=wish.require_parameters is True,
-        )
+        ask.provider = read_preferences(wish)
 
 
 def read_reasoning(thinking: ThinkingWish | None, output: OutputConfig | None) -> Reasoning | None:
@@ -261,7 +253,7 @@ def _read_parts(ask: MessagesAsk, messages: Raw, *, new: bool) -> None:
             if new:
                 _check_part(part, turn.role, f"messages.{index}.content.{number}")
             _count(ask, part, needs)
-            if part.type == "tool_result" and bytes(part.content[:1]) == b"[":
+            if part.type == "tool_result" and begins(part.content, b"["):
                 for inner in _inner(part.content):
                     _count(ask, inner, needs)
     if needs:
@@ -293,16 +285,22 @@ def _check_part(part: _Part, role: str, place: str) -> None:
             param=place,
             hint="Send it in a user's message.",
         )
-    if (
-        part.type == "text"
-        and role == "user"
-        and bytes(part.citations).strip(b"[] \t\r\n") not in (b"", b"null")
-    ):
+    if part.type == "text" and role == "user" and not is_nothing(part.citations):
         raise BadRequest(
             f"{place}.text.citations: must be empty in a user message.",
             param=f"{place}.citations",
             hint="Leave it out.",
         )
+
+
+def begins(raw: Raw, mark: bytes) -> bool:
+    """Whether a value begins so. A Raw is not copied for it: it may be a whole book."""
+    return bytes(memoryview(raw)[:1]) == mark
+
+
+def is_nothing(raw: Raw) -> bool:
+    """Absent, null, false, or empty."""
+    return len(raw) <= _LONGEST_NOTHING and bytes(raw) in _NOTHING
 
 
 def wrong(param: str, message: str) -> BadRequest:

@@ -27,7 +27,7 @@ from penstock.base.chat import (
 )
 from penstock.base.errors import BadRequest
 from penstock.dialects.anthropic.carried import read_carried
-from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS, REMEDIES, MessagesAsk
+from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS, REMEDIES, MessagesAsk, begins, is_nothing
 from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.turns import Block, Body, CacheControl, Choice, Format, Source, ToolDef, Turn
 from penstock.wire.unreadable import unreadable
@@ -42,7 +42,7 @@ _format = msgspec.json.Decoder(Format)
 _blocks = msgspec.json.Decoder(list[Block])
 _text = msgspec.json.Decoder(str)
 _TIERS = {"auto": "auto", "standard_only": "default"}
-_EMPTY = (b"", b"null", b"[]", b"{}", b"false")
+_NULL = Raw(b"null")
 _SEPARATOR = "\n"
 
 
@@ -86,15 +86,13 @@ def expand(ask: MessagesAsk) -> ChatRequest:
 
 def _extras(ask: MessagesAsk, fields: dict[str, Raw], notes: Notes) -> dict[str, Any]:
     extras: dict[str, Any] = {
-        name: msgspec.json.decode(raw)
-        for name, raw in fields.items()
-        if name not in _KNOWN and bytes(raw) != b"null"
+        name: msgspec.json.decode(raw) for name, raw in fields.items() if name not in _KNOWN and raw != _NULL
     }
-    if "metadata" in fields and bytes(fields["metadata"]) != b"null":
+    if "metadata" in fields and fields["metadata"] != _NULL:
         for name in _fields.decode(fields["metadata"]):
             if name != "user_id":
                 notes.add(f"metadata.{name}-dropped")
-    if "output_config" in fields and bytes(fields["output_config"]) != b"null":
+    if "output_config" in fields and fields["output_config"] != _NULL:
         given = _fields.decode(fields["output_config"])
         for name in given:
             if name not in _OUTPUT_KNOWN:
@@ -102,7 +100,7 @@ def _extras(ask: MessagesAsk, fields: dict[str, Raw], notes: Notes) -> dict[str,
         wish = ask.reasoning
         if "effort" in given and (wish is None or (wish.max_tokens or 0) > 0):
             notes.add("output_config.effort-dropped")
-    if ask.reasoning is None and bytes(fields.get("thinking", Raw(b"null"))) != b"null":
+    if ask.reasoning is None and fields.get("thinking", _NULL) != _NULL:
         notes.add("thinking-dropped")
     if ask.betas:
         extras[BETAS] = ask.betas
@@ -110,10 +108,10 @@ def _extras(ask: MessagesAsk, fields: dict[str, Raw], notes: Notes) -> dict[str,
 
 
 def _response_format(body: Body) -> ResponseFormat | None:
-    raw = b"" if body.output_config is None else bytes(body.output_config.format)
-    if raw in (b"", b"null"):
+    output = body.output_config
+    if output is None or is_nothing(output.format):
         return None
-    return ResponseFormat("json_schema", _format.decode(raw).schema)
+    return ResponseFormat("json_schema", _format.decode(output.format).schema)
 
 
 def _tool(tool: ToolDef, index: int, notes: Notes) -> Tool:
@@ -124,7 +122,7 @@ def _tool(tool: ToolDef, index: int, notes: Notes) -> Tool:
             hint="Use a tool of your own, with an input_schema.",
         )
     for name, raw in (("input_examples", tool.input_examples), ("allowed_callers", tool.allowed_callers)):
-        if bytes(raw) not in _EMPTY:
+        if not is_nothing(raw):
             notes.add(f"tools.{name}-dropped")
     if tool.defer_loading:
         notes.add("tools.defer_loading-dropped")
@@ -208,7 +206,7 @@ class _Reader:
         """One block of the assistant's."""
         match block.type:
             case "text":
-                if bytes(block.citations) not in _EMPTY:
+                if not is_nothing(block.citations):
                     self.notes.add("citations-dropped")
                 if block.text:
                     parts.append(Text(block.text, _cache(block.cache_control)))
@@ -247,7 +245,7 @@ class _Reader:
 
     def document(self, block: Block, where: str) -> list[Part]:
         source, cache = _source(block, where), _cache(block.cache_control)
-        if bytes(block.citations) not in _EMPTY:
+        if not is_nothing(block.citations):
             self.notes.add("document.citations-dropped")
         parts: list[Part] = []
         if block.context:
@@ -300,13 +298,12 @@ class _Reader:
 
     def inner(self, content: Raw, where: str) -> list[Part]:
         """Text, or blocks within a block."""
-        raw = bytes(content)
-        if raw in (b"", b"null"):
+        if is_nothing(content):
             return []
         try:
-            if raw.startswith(b'"'):
-                return [Text(_text.decode(raw))]
-            blocks = _blocks.decode(raw)
+            if begins(content, b'"'):
+                return [Text(_text.decode(content))]
+            blocks = _blocks.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest(
                 f"{where}.content is neither text nor a list of blocks.", param=f"{where}.content"

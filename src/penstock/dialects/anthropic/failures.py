@@ -30,7 +30,9 @@ _SERVER = 500
 
 def status_of(error: PenstockError) -> int:
     """The HTTP status that an Anthropic caller gets."""
-    if isinstance(error, UpstreamError) and error.status == _UNAVAILABLE:
+    if isinstance(error, UpstreamError) and (
+        error.status == _UNAVAILABLE or error.upstream_status in (_UNAVAILABLE, OVERLOADED)
+    ):
         return OVERLOADED
     return error.status
 
@@ -43,7 +45,8 @@ def write_error(error: PenstockError, request_id: str) -> dict[str, Any]:
     details: dict[str, Any] = {"error_code": error.code}
     if error.param is not None:
         details["param"] = error.param
-    kind = _TYPES.get(error.status) or ("api_error" if error.status >= _SERVER else "invalid_request_error")
+    status = status_of(error)
+    kind = _TYPES.get(status) or ("api_error" if status >= _SERVER else "invalid_request_error")
     return {
         "type": "error",
         "error": {"type": kind, "message": message, "details": details},

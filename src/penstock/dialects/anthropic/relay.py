@@ -26,6 +26,7 @@ from penstock.base.events import (
 )
 from penstock.base.usage import Usage
 from penstock.dialects.anthropic.errors import from_object
+from penstock.dialects.anthropic.repeats import learn
 from penstock.dialects.anthropic.reply import WholeReader
 from penstock.dialects.anthropic.shapes import (
     WHY,
@@ -40,6 +41,8 @@ from penstock.dialects.anthropic.shapes import (
 from penstock.dialects.anthropic.writer import ending
 from penstock.wire.sse import Mould, SseEvent, SseReader, completed, sse
 
+MAX_LESSONS = 64
+"""Of one stream: a block's deltas are all alike, and a reply has few blocks."""
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that say nothing by their beginning."""
 
@@ -51,7 +54,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.content_seen = False
-        self.content_bytes = 0
+        self.said_bytes = 0
         self.usage: Usage | None = None
         self.stopped: str | None = None
         self.native_stop = ""
@@ -64,10 +67,15 @@ class _Seen:
         """Without what it holds of the reply: people's words."""
         return f"<{type(self).__name__} {self.upstream_id}>"
 
+    @property
+    def content_bytes(self) -> int:
+        """Of all that was read."""
+        return self.said_bytes
+
     def say(self, text: str) -> None:
         """Content."""
         self.content_seen = True
-        self.content_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self.said_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def bill(self, usage: Usage) -> None:
         """The figures so far."""
@@ -90,6 +98,15 @@ class StreamRelay(_Seen):
         self._field: UsageField | None = None
         self._open = -1
         """The block that is open."""
+        self._mould: Mould | None = None
+        self._past_bytes = 0
+        self._lessons = MAX_LESSONS
+
+    @property
+    def content_bytes(self) -> int:
+        """Of all that was read, and of all that passed."""
+        known = self._mould
+        return self.said_bytes + self._past_bytes + (0 if known is None else known.passed_bytes)
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -103,6 +120,7 @@ class StreamRelay(_Seen):
             return b""
         if self._failed is not None:
             raise self._failed
+        self.mould = None
         out: list[bytes] = []
         for event in self._sse.feed(data):
             try:
@@ -112,6 +130,8 @@ class StreamRelay(_Seen):
                 if not self.content_seen or not any(out):
                     raise
                 break
+        if not (self._sse.pending or self.finished or self._failed):
+            self.mould = self._mould
         return out[0] if len(out) == 1 else b"".join(out)
 
     def close(self) -> bytes:
@@ -149,7 +169,20 @@ class StreamRelay(_Seen):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamMalformed(f"An event of the provider's stream is not readable: {error}") from error
         self._see(frame)
+        known = self._mould
+        if frame.type == "content_block_delta" and not (known is not None and known.surrounds(event.raw)):
+            self._learn(event, frame)
         return event.raw if event.name else sse(data.replace(b"\n", b" "), frame.type.encode())
+
+    def _learn(self, event: SseEvent, frame: Frame) -> None:
+        """What events like this one have around their words; each lesson costs one more reading."""
+        if self._lessons <= 0 or not event.name:
+            return
+        self._lessons -= 1
+        learned = learn(event, frame)
+        if learned is not None:
+            self._past_bytes += 0 if self._mould is None else self._mould.passed_bytes
+            self._mould = learned
 
     def _see(self, frame: Frame) -> None:
         kind = frame.type

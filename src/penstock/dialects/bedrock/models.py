@@ -46,8 +46,16 @@ _CLAUDE = Rules(family="claude", prefill=True)
 _NOVA = Rules(family="nova", max_output=5_120, prefill=True, cache=True)
 _NOVA_2 = replace(_NOVA, max_output=64_000, thinking="nova", prefill=False, efforts=("low", "medium", "high"))
 _OPENAI = Rules(
-    family="openai", max_output=64_000, thinking="effort", off="never", efforts=("low", "medium", "high")
+    family="openai",
+    max_output=64_000,
+    thinking="effort",
+    off="never",
+    efforts=("low", "medium", "high"),
+    json_schema=True,
 )
+_STRUCTURED = Rules(json_schema=True)
+_STRUCTURED_VENDORS = ("qwen.", "deepseek.", "mistral.", "google.", "nvidia.", "minimax.", "moonshot")
+"""Whose models take structured outputs (Bedrock user guide); Amazon's own do not."""
 _V37 = replace(_CLAUDE, max_output=64_000, thinking="budget", cache=True)
 _V45 = replace(_V37, json_schema=True)
 _V46 = replace(_V45, thinking="both", prefill=False, efforts=("low", "medium", "high", "max"))
@@ -87,7 +95,7 @@ def by_name(model: str) -> Rules:
     if "openai." in name:
         return _OPENAI
     if "claude" not in name:
-        return Rules()
+        return _STRUCTURED if any(vendor in name for vendor in _STRUCTURED_VENDORS) else Rules()
     found = _VERSION.search(name)
     if found is None:
         return _CLAUDE
@@ -122,7 +130,11 @@ def rules_for(target: Target) -> Rules:
     if facts.max_output_tokens is not None:
         changes["max_output"] = facts.max_output_tokens
     if facts.capabilities is not None:
-        changes |= {name: name in facts.capabilities for name in ("sampling", "json_schema")}
+        changes |= {name: name in facts.capabilities for name in ("sampling", "prefill")}
+        if (
+            rules.family == "claude"
+        ):  # of other models the catalogue counts a schema made of a forced tool, too
+            changes["json_schema"] = "json_schema" in facts.capabilities
     if rules.family == "claude" and facts.reasoning in _KINDS:
         agreed = _KINDS[facts.reasoning]
         if rules.thinking not in agreed:

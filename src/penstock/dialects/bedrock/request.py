@@ -31,6 +31,7 @@ from penstock.dialects.bedrock.history import (
 )
 from penstock.dialects.bedrock.media import fault
 from penstock.dialects.bedrock.models import Rules, rules_for
+from penstock.dialects.bedrock.schema import output_format
 from penstock.dialects.bedrock.thinking import plan_thinking
 from penstock.wire.http import Headers, WireRequest
 
@@ -47,7 +48,6 @@ OWN_FIELDS = frozenset(
     }
 )
 """Converse's own: nobody else has fields of these names, so that they are known in any caller's body."""
-_PAIR = re.compile(r"^[A-Z0-9]{16,128}:[^:]+(?::.+)?$", re.DOTALL)
 _NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
 _JSON_ONLY = "Answer with one JSON object and nothing else: no prose before or after it, no code fence."
 _JSON_SCHEMA = "{only} It must be valid against this JSON Schema:\n{schema}"
@@ -57,8 +57,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def is_key_pair(credential: str) -> bool:
-    """``access-key-id:secret[:session-token]``, to be signed with; else an API key."""
-    return _PAIR.match(credential) is not None
+    """``access-key-id:secret[:session-token]``, to be signed with; else an API key, which has no colon."""
+    return ":" in credential
 
 
 def refuse(request: ChatRequest, target: Target) -> Rejected | None:
@@ -261,7 +261,7 @@ def _unforced(
 def _tool(tool: Tool, rules: Rules, notes: Notes) -> list[Block]:
     block = _spec(tool)
     if tool.strict:
-        if rules.json_schema and rules.family == "claude":
+        if rules.json_schema:
             block["toolSpec"]["strict"] = True
         else:
             notes.add("strict-dropped")
@@ -292,7 +292,10 @@ def _output_config(request: ChatRequest, rules: Rules, history: History, notes: 
     if wanted is None or wanted.kind == "text":
         return {}
     if wanted.kind == "json_schema" and wanted.schema is not None and rules.json_schema:
-        definition = {"schema": _encode(wanted.schema).decode()}
+        schema = output_format(wanted.schema)
+        if schema != wanted.schema:
+            notes.add("response_format-schema-adjusted")
+        definition = {"schema": _encode(schema).decode()}
         if wanted.name:
             definition["name"] = wanted.name
         return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}}

@@ -92,10 +92,7 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
     body: dict[str, Any] = {"model": target.model, "messages": history.messages}
     if tools:
         body["tools"] = tools
-        if all(tool.strict for tool in request.tools):
-            body["strict_tools"] = True
-        elif any(tool.strict for tool in request.tools):
-            notes.add("strict-dropped")
+        _strict(request, {tool["function"]["name"] for tool in tools}, body, notes)
     if choice is not None:
         body["tool_choice"] = choice
     if documents:
@@ -150,6 +147,15 @@ def _tools(request: ChatRequest, notes: Notes) -> tuple[list[Block], str | None]
             chosen = tuple(tool for tool in chosen if tool.name in choice.names)
         said = {"required": "REQUIRED", "named": "REQUIRED", "none": "NONE"}.get(choice.mode)
     return [_tool(tool) for tool in chosen], said
+
+
+def _strict(request: ChatRequest, shown: set[str], body: dict[str, Any], notes: Notes) -> None:
+    """One switch for all tools: it is set where all of them ask for it."""
+    asked = [bool(tool.strict) for tool in request.tools if tool.name in shown]
+    if all(asked):
+        body["strict_tools"] = True
+    elif any(asked):
+        notes.add("strict-dropped")
 
 
 def _tool(tool: Tool) -> Block:

@@ -7,6 +7,7 @@ its error shape. Both are of the family "openai": their bytes may go through to 
     expand      Ask -> ChatRequest                   reply    a provider's reply -> events
     forward     pass-through of a request            writer   events -> a caller's reply
     request     ChatRequest -> a provider's request  errors   both ways
+    completions the API before chat: its callers     completions_relay   its pass-through
 """
 
 import time
@@ -18,10 +19,13 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.dialects.openai_chat.completions import COMPLETIONS
+from penstock.dialects.openai_chat.completions_relay import completion_relay, splice_completion
 from penstock.dialects.openai_chat.envelope import read_envelope
 from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
 from penstock.dialects.openai_chat.expand import expand
 from penstock.dialects.openai_chat.forward import splice_request
+from penstock.dialects.openai_chat.openrouter import Dressed
 from penstock.dialects.openai_chat.relay import StreamRelay, WholeRelay
 from penstock.dialects.openai_chat.reply import StreamReader, WholeReader
 from penstock.dialects.openai_chat.request import refuse, write_request
@@ -29,6 +33,7 @@ from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.writer import ChatWriter, openrouter_failure
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay, ReplyReader, ReplyWriter
+from penstock.wire.splice import edit, spans
 from penstock.wire.sse import sse
 
 _encode = msgspec.json.encode
@@ -81,10 +86,14 @@ class OpenAIChat:
 
     def splice_request(self, ask: Ask, target: Target, credential: str) -> WireRequest:
         """The caller's bytes with the few edits that are ours. Raises BadRequest for a repeated key."""
+        if ask.dialect == COMPLETIONS.name:
+            return splice_completion(ask, target, credential)
         return splice_request(ask, target, credential)
 
     def relay(self, ask: Ask, *, stream: bool) -> Relay:
         """Forwards the provider's bytes and reads usage beside them."""
+        if ask.dialect == COMPLETIONS.name:
+            return completion_relay(ask, stream=stream)
         return StreamRelay(keep_usage=wants_usage(ask)) if stream else WholeRelay()
 
 
@@ -92,6 +101,19 @@ class OpenRouterChat(OpenAIChat):
     """What callers of /api/v1 expect: the same requests; usage always; OpenRouter's errors."""
 
     name = "openrouter"
+
+    def read_request(self, body: bytes) -> Ask:
+        """The envelope. ``:thinking`` asks for reasoning, where the body says nothing of it."""
+        ask = read_envelope(body, self.name)
+        if ask.model.endswith(":thinking") and ask.reasoning is None:
+            found = spans(body)
+            if "reasoning" not in found:
+                return read_envelope(edit(body, found, add={"reasoning": b'{"enabled":true}'}), self.name)
+        return ask
+
+    def dress(self, relay: Relay, ask: Ask, identity: Identity) -> Relay:
+        """A provider's own bytes with OpenRouter's fields."""
+        return Dressed(relay, ask, identity)
 
     def writer(self, ask: Ask, identity: Identity) -> ReplyWriter:
         """A writer for one reply."""

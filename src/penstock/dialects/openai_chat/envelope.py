@@ -14,8 +14,9 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
-from penstock.base.chat import Ask, Effort, ProviderPreferences, Reasoning
+from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable as _unreadable
 
 GATEWAY_FIELDS = (
@@ -66,14 +67,6 @@ class ReasoningWish(Struct, gc=False):
     exclude: bool | None = None
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class _Envelope(Struct, gc=False):
     model: str | None = None
     messages: Raw = _NONE
@@ -91,7 +84,7 @@ class _Envelope(Struct, gc=False):
     # From here on GATEWAY_FIELDS: read_envelope looks at all of them at once.
     models: tuple[_Name, ...] | UnsetType | None = UNSET
     fallbacks: tuple[_Name | _Fallback, ...] | UnsetType | None = UNSET
-    provider: _Provider | UnsetType | None = UNSET
+    provider: ProviderField | UnsetType | None = UNSET
     reasoning: ReasoningWish | UnsetType | None = UNSET
     include_reasoning: bool | UnsetType | None = UNSET
     route: Raw = _NONE
@@ -231,13 +224,7 @@ def _read_gateway_fields(ask: Ask, envelope: _Envelope) -> None:
         )
     wish = envelope.provider
     if wish:
-        ask.provider = ProviderPreferences(
-            order=wish.order or (),
-            only=wish.only or (),
-            ignore=wish.ignore or (),
-            allow_fallbacks=wish.allow_fallbacks is not False,
-            require_parameters=wish.require_parameters is True,
-        )
+        ask.provider = read_preferences(wish)
     ask.reasoning = _reasoning(envelope)
 
 

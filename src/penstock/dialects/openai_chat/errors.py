@@ -312,11 +312,15 @@ _OPENROUTER_TYPES: tuple[tuple[type[PenstockError], str], ...] = (
 
 def write_openrouter_error(error: PenstockError, request_id: str) -> dict[str, Any]:
     """The body of an OpenRouter error: an integer ``code``, the kind in ``metadata``."""
+    served: dict[str, Any] = {}
+    if isinstance(error, UpstreamError) and error.provider:
+        served = {"provider_name": error.provider, "raw": error.message}
     return {
         "error": {
             "code": error.status,
             "message": error.public(),
             "metadata": {
+                **served,
                 "error_type": openrouter_error_type(error),
                 "provider_code": error.code,
                 "param": error.param,

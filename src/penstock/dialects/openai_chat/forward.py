@@ -19,6 +19,7 @@ from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
 from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
 from penstock.wire.http import WireRequest
+from penstock.wire.preferences import UNDERSTOOD
 from penstock.wire.splice import Span, edit, spans
 
 _USAGE_WANTED = b'{"include_usage":true}'
@@ -26,7 +27,6 @@ _ALSO_USAGE_WANTED = b',"stream_options":' + _USAGE_WANTED
 
 # Asked of a gateway, done by none of ours: taken out, and said.
 _REPORTED = frozenset({"transforms", "plugins", "cache_control"})
-_PROVIDER_UNDERSTOOD = frozenset({"order", "only", "ignore", "allow_fallbacks", "require_parameters"})
 # Overrides that would break what the gateway itself decides.
 _NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
 # Some readers (Go's, and so Ollama's) take a key in any case for the one that they know, and the last of them counts.
@@ -296,8 +296,8 @@ def _edit_reasoning(edits: _Edits, ask: Ask, target: Target, overrides: dict[str
 
 
 def provider_losses(value: bytes) -> list[str]:
-    """Wishes in ``provider{}`` that no chat routing of ours reads (zdr, sort, max_price ...), to be said."""
+    """Wishes in ``provider{}`` that no chat routing of ours reads (options ...), to be said."""
     if value == b"null":
         return []
     names = msgspec.json.decode(value, type=dict[str, Raw])
-    return [f"provider.{name}-dropped" for name in names if name not in _PROVIDER_UNDERSTOOD]
+    return [f"provider.{name}-dropped" for name in names if name not in UNDERSTOOD]

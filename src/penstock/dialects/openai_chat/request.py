@@ -99,7 +99,11 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
         body[cap_name(target) or "max_tokens"] = request.max_tokens
     for name in _PLAIN:
         value = getattr(request, name)
-        if value is not None:
+        if value is not None and name == "top_k" and is_openai_own(target):
+            adjusted.append(
+                "top_k-dropped"
+            )  # OpenAI refuses the field, which many who speak its dialect take
+        elif value is not None:
             body[name] = value
     if request.stop:
         body["stop"] = list(request.stop)

@@ -30,6 +30,7 @@ from penstock.base.events import (
 from penstock.base.usage import Usage
 from penstock.dialects.openai_chat.details import write_detail
 from penstock.dialects.openai_chat.errors import write_error, write_openrouter_error
+from penstock.dialects.openai_chat.openrouter import charge_of, cost_fields
 from penstock.dialects.openai_chat.rules import wants_usage
 from penstock.dialects.openai_chat.usage import write_usage
 from penstock.wire.ports import Identity
@@ -53,6 +54,7 @@ class ChatWriter:
         "_include_usage",
         "_joins",
         "_openrouter",
+        "_served",
         "_start",
         "_tail",
         "_usage",
@@ -65,6 +67,7 @@ class ChatWriter:
         self._include_usage = wants_usage(ask)
         self._exclude = ask.reasoning is not None and ask.reasoning.exclude
         self._usage: Usage | None = None
+        self._served = ""
         self._argless: list[int] = []
         self._detail_index = 0
         self._joins = False
@@ -128,7 +131,8 @@ class ChatWriter:
             case UsageSeen(usage=usage):
                 self._usage = usage
                 return b""
-            case Started():
+            case Started(model=served):
+                self._served = served
                 return self._delta(_ROLE)
             case Stopped():
                 return self._stopped(event)
@@ -186,8 +190,8 @@ class ChatWriter:
         if self._failed:
             return b""
         if self._include_usage and self._usage is not None:
-            usage = _encode(write_usage(self._usage))
-            return self._start + b',"choices":[],"usage":' + usage + b"}\n\n" + _DONE
+            told = _encode(self._told(self._usage, self._served))
+            return self._start + b',"choices":[],' + told[1:] + b"\n\n" + _DONE
         return _DONE
 
     def fail(self, error: PenstockError) -> bytes:
@@ -213,8 +217,17 @@ class ChatWriter:
         body = self._facts("chat.completion")
         body["choices"] = [choice]
         if folded.usage is not None:
-            body["usage"] = write_usage(folded.usage)
+            body.update(self._told(folded.usage, folded.model))
         return _encode(body)
+
+    def _told(self, usage: Usage, served: str) -> dict[str, Any]:
+        """``usage``, and what OpenRouter's callers are told with it."""
+        told: dict[str, Any] = {"usage": write_usage(usage)}
+        if self._openrouter:
+            told["usage"].update(cost_fields(charge_of(self._identity, usage, served)))
+            if self._identity.story is not None:
+                told["openrouter_metadata"] = self._identity.story()
+        return told
 
     def _message(self, folded: Folded) -> dict[str, Any]:
         message: dict[str, Any] = {

@@ -124,6 +124,7 @@ def expand(ask: ResponsesAsk) -> ChatRequest:
         user=ask.user or None,
         service_tier=body.service_tier,
         extras=extras,
+        adjusted=("tools.custom-approximated",) if ask.custom else (),
     )
 
 

@@ -38,6 +38,8 @@ class Side(Struct, frozen=True, kw_only=True):
     output: Callable[[], Any]
     prepared: bool = False
     """It must be prepared: its first call is timed as such."""
+    compiled: tuple[str, ...] = ()
+    """What of it is compiled, in words."""
     expected: tuple[str, ...] = ()
     least_kernels: int | None = None
     most_kernels: int | None = None
@@ -166,6 +168,7 @@ class _Bench:
             name=side.name,
             timing=timing,
             prepare_s=prepare_s,
+            compiled=side.compiled,
             graphs=count,
             kernels=kernels,
             expected=side.expected,
@@ -221,11 +224,10 @@ def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:
 
 def _graphless(side: Side, graphs: int | None) -> tuple[str, ...]:
     """That nothing was compiled for a side whose point that is: what it gains is then not the compiler's doing here."""
-    return (
-        ("no graph was made for it: what ran is eager, or was compiled before",)
-        if side.prepared and graphs == 0
-        else ()
-    )
+    if not side.prepared or graphs != 0:
+        return ()
+    named = f" ({', '.join(side.compiled)})" if side.compiled else ""
+    return (f"no graph was made for it{named}: what ran is eager, or was compiled before",)
 
 
 def gain(base: Timing, own: Timing) -> float | None:

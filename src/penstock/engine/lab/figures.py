@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
-from penstock.engine.measure.records import Profile, StageRow, Variant
+from penstock.engine.measure.records import Hop, Profile, StageRow, Variant
 
 NONE = "-"
 """What is not known; never shown as 0."""
@@ -86,6 +86,21 @@ def depths(rows: Iterable[StageRow]) -> list[int]:
         at[row.name] = depth
         found.append(depth)
     return found
+
+
+def hop_depths(hops: Iterable[Hop]) -> list[int]:
+    """How deep each hop lies inside others, whose ``key`` is its ``parent``."""
+    at: dict[str, int] = {}
+    found: list[int] = []
+    for hop in hops:
+        at[hop.key] = at.get(hop.parent, 0) + 1 if hop.parent else 0
+        found.append(at[hop.key])
+    return found
+
+
+def start_text(start_ms: float) -> str:
+    """ "+0.0 ms", "-1.0 ms": from the first hop's start; a clock that is behind may have it earlier."""
+    return f"{start_ms:+,.1f} ms"
 
 
 def fix_parts(fix: str) -> tuple[str, str]:

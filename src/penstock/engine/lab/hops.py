@@ -90,6 +90,11 @@ def joined(profile: Profile, trace_id: str, hops: Sequence[Hop]) -> Profile:
                     f"The capture's stages took {longer:.2f} times as long as {hop.name} in the ledger (the profiler, or another "
                     "run): they are drawn in proportion."
                 )
+            elif longer < 0.95:
+                warnings.append(
+                    f"The capture's stages took {longer:.2f} of {hop.name}'s time in the ledger: they are drawn as long as they are, one "
+                    f"after the other from its start, and the rest is {UNATTRIBUTED}. Where in the hop they lay is not known."
+                )
     if not profile.trace_ids:
         warnings.append(
             f"The capture does not say which request it is of: that it is of {trace_id} is taken on trust."

@@ -92,6 +92,7 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
             for part in parts
         ),
         peaks=peaks,
+        notes=plan.told,
         warnings=(*plan.notes, *_gaps(parts, peaks)),
         machine={
             "dtype": plan.dtype,

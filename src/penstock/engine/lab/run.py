@@ -91,6 +91,7 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
         roofline=(*seen.roofline, *_of_ops(seen, counts, peaks), *_of_stages(stages, counts, peaks)),
         peaks=peaks,
         machine=ports.machine(),
+        notes=tuple(getattr(workload, "notes", ())),
         warnings=(
             *seen.warnings,
             *_slowed(seen, timing),

@@ -118,6 +118,7 @@ def _switched_side(
         call=within(workload.call),
         output=within(output),
         prepared=prepared,
+        compiled=compiled_words(workload, places) if prepared else (),
         expected=expected,
         refused="" if places else "nothing of it can be compiled",
     )
@@ -144,6 +145,20 @@ def compiled_places(workload: Workload) -> list[Place]:
         elif point.method == "decode":
             places.append((owner, "decode", _compiled(owner.decode, workload.device)))
     return places
+
+
+def compiled_words(workload: Workload, places: Sequence[Place]) -> tuple[str, ...]:
+    """What these compile, as people call it: ``model (Sequential)``, ``unet: 6 x BasicTransformerBlock``, ``vae.decode``."""
+    holds = {
+        id(module): (part, root) for part, root in workload.modules().items() for module in root.modules()
+    }
+    counts: dict[tuple[str, str], int] = {}
+    for owner, name, _ in places:
+        part, root = holds[id(owner)]
+        kind = type(owner).__name__
+        told = f".{name}" if name != _CALL else f" ({kind})" if owner is root else f": {{}} x {kind}"
+        counts[part, told] = counts.get((part, told), 0) + 1
+    return tuple(f"{part}{told.format(count)}" for (part, told), count in counts.items())
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:

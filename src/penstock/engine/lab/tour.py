@@ -81,6 +81,7 @@ def side_of(side: TourSide, device: str) -> compare.Side:
         call=side.call,
         output=partial(outputs.drawn, side.call, device),
         prepared=side.prepared,
+        compiled=side.compiled,
         expected=(*expected, f"because: {side.reason}") if side.reason and expected else expected,
         refused=side.refused,
     )

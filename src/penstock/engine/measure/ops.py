@@ -281,6 +281,8 @@ FUSED_ATTENTION = frozenset(
         "_cudnn_attention_forward",
     ]
 )
+COPYING = frozenset(("copy_", "_to_copy"))
+"""Of ``POINTWISE``: moves values and computes nothing."""
 SYNCING = frozenset(
     [
         "_local_scalar_dense",

@@ -128,6 +128,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     timing: Timing | None = None
     prepare_s: float = 0.0
     """Compiling, loading: what is paid once a shape."""
+    compiled: tuple[str, ...] = ()
+    """What was compiled of it: ``unet: 6 x BasicTransformerBlock``, ``vae.decode``."""
     graphs: int | None = None
     kernels: tuple[KernelRow, ...] = ()
     expected: tuple[str, ...] = ()

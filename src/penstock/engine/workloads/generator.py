@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from penstock.base.errors import BadRequest
-from penstock.engine.workloads import failures, saved
+from penstock.engine.workloads import failures, noise, saved
 from penstock.engine.workloads.workload import StagePoint
 
 PROMPT = "A red lamp on the desk"
@@ -167,9 +167,10 @@ def check(folder: Path) -> dict[str, Any]:
 def _loaded(transformers: Any, folder: Path, dtype: Any) -> Any:
     try:
         # None, transformers' default, asks on the terminal whether to run the directory's own code; False never runs it
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype=dtype
-        )
+        with noise.without_bars():
+            return transformers.AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=dtype
+            )
     except Exception as error:
         text = str(error)
         hint = "It must load by itself first: AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)."

@@ -25,6 +25,16 @@ RETURN = (
     "End it with `return module, inputs`: inputs is a tensor, a tuple of arguments or a dict of named ones."
 )
 
+TRAINING = (
+    "build() gave the module in training mode. It was run in evaluation mode, after eval(): dropout does nothing, and batch norm "
+    "takes its stored statistics."
+)
+
+
+def training(root: nn.Module) -> bool:
+    """Some part of it is in training mode, in which it may compute something else."""
+    return any(part.training for part in root.modules())
+
 
 class ModuleWorkload:
     """A module and one set of inputs. ``call`` runs it without gradients, in evaluation mode."""
@@ -43,6 +53,8 @@ class ModuleWorkload:
         form: str = "",
     ) -> None:
         self.name = name
+        self.notes = (TRAINING,) if training(root) else ()
+        """What was changed about it, and is to be said."""
         self.root = root.eval()
         self.args = args
         self.kwargs = dict(kwargs or {})

@@ -50,12 +50,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a cache of prompts would hold: by name, bytes for one prompt. For a text generator: keys and values of one call."""
     notes: tuple[str, ...] = ()
     """What had to be assumed."""
+    told: tuple[str, ...] = ()
+    """What was changed about it, and is no reason for doubt."""
 
 
 def of_module(spec: str, *, dtype: str | None = None) -> Plan:
     """The plan of ``file.py:build``. ``build`` runs with meta as the default device; where it cannot, it runs as it is."""
     loaded = module.load(spec, meta=True)
-    return of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype, near=loaded.near)
+    made = of_call(spec, loaded.root, loaded.args, loaded.kwargs, dtype=dtype, near=loaded.near)
+    return structs.replace(made, told=loaded.notes)
 
 
 def of_call(

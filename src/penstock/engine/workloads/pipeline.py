@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from penstock.base.errors import BadRequest
-from penstock.engine.workloads import failures, saved
+from penstock.engine.workloads import failures, noise, saved
 from penstock.engine.workloads.workload import StagePoint
 
 PROMPT = "a red lamp on the desk"
@@ -239,7 +239,8 @@ def _what_else(folder: Path) -> str:
 
 def _loaded(diffusers: Any, folder: Path, options: dict[str, Any]) -> Any:
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(folder, **options)
+        with noise.without_bars():
+            return diffusers.DiffusionPipeline.from_pretrained(folder, **options)
     except Exception as error:
         raise BadRequest(
             f"{folder} cannot be loaded: {failures.said(error)}",

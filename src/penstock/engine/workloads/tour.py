@@ -66,6 +66,8 @@ class TourSide(Struct, frozen=True, kw_only=True):
     """What should be seen."""
     prepared: bool = False
     """Its first call compiles."""
+    compiled: tuple[str, ...] = ()
+    """What it compiles."""
     refused: str = ""
     """Why it is not run; empty where it is."""
     reason: str = ""
@@ -158,6 +160,7 @@ class TourWorkload:
             call=lambda: self._run(compiled, self.x_BSD),
             sights=() if refused else COMPILED[self.name],
             prepared=True,
+            compiled=(f"the whole step ({type(self.root).__name__})",),
             refused=refused,
         )
 

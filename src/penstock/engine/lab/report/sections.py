@@ -9,10 +9,12 @@ from penstock.engine.lab.figures import (
     depths,
     fact_text,
     fix_parts,
+    hop_depths,
     ms_text,
     nothing_found,
     scaled_text,
     share_text,
+    start_text,
     usd,
 )
 from penstock.engine.lab.report.markup import Html, joined, tag
@@ -192,18 +194,18 @@ def hops(profile: Profile) -> Html:
             tag(
                 "span",
                 one.name,
-                class_="nested" if one.parent else None,
-                style="padding-left:16px" if one.parent else None,
+                class_="nested" if depth else None,
+                style=f"padding-left:{depth * 16}px" if depth else None,
             ),
             hop_bar(one, span_ms),
-            ms_text(one.start_ms),
+            start_text(one.start_ms),
             ms_text(one.wall_ms),
             ms_text(one.gpu_busy_ms),
             one.target or NONE,
             one.klass or NONE,
             usd(one.cost_nusd),
         ]
-        for one in profile.hops
+        for one, depth in zip(profile.hops, hop_depths(profile.hops), strict=True)
     ]
     titles = [
         "hop",
@@ -269,9 +271,10 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
 
 
 def variants(profile: Profile) -> Html:
-    """``--compare``: side by side, and expected against observed."""
+    """``--compare``: side by side, and expected against observed; and what the run's notes say."""
+    told = [tag("p", line) for line in profile.notes]
     if not profile.variants:
-        return Html("")
+        return section("notes", "Notes", *told) if told else Html("")
     rows = [_variant(one) for one in profile.variants]
     titles = [
         "variant",
@@ -288,6 +291,7 @@ def variants(profile: Profile) -> Html:
             "article",
             tag("h3", one.name),
             tag("p", one.refused) if one.refused else None,
+            tag("p", f"Compiled: {', '.join(one.compiled)}.") if one.compiled else None,
             tag("p", "Expected:") if one.expected else None,
             tag("ul", *(tag("li", line) for line in one.expected)) if one.expected else None,
             tag("p", "Observed:") if one.kernels else None,
@@ -305,7 +309,6 @@ def variants(profile: Profile) -> Html:
         )
         for one in profile.variants
     ]
-    told = [tag("p", line) for line in profile.notes]
     return section(
         "variants", "Variants", table("Variants", titles, rows), tag("div", *seen, class_="columns"), *told
     )

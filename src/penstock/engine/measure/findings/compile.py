@@ -218,7 +218,7 @@ def _slower(seen: Seen, done: Compilation) -> list[Finding]:
     if done.eager is None or done.compiled is None:
         return []
     places = tuple(place for part in seen.parts for place in part.compiled if place.forward_calls != 0)
-    found = slowed(done.eager, done.compiled, places)
+    found = slowed(done.eager, done.compiled, places, tuple(place.path for place in places))
     run_ms = seen.wall_ms
     if run_ms is None:
         return found
@@ -226,8 +226,13 @@ def _slower(seen: Seen, done: Compilation) -> list[Finding]:
     return [replace(one, saves_ms=min(one.saves_ms or 0.0, run_ms)) for one in found]
 
 
-def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = ()) -> list[Finding]:
-    """``slowed-by-compile``: eager is faster, and the quartiles do not overlap. Empty where it is not, or cannot be told."""
+def slowed(
+    eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = (), named: tuple[str, ...] = ()
+) -> list[Finding]:
+    """``slowed-by-compile``: eager is faster, and the quartiles do not overlap. Empty where it is not, or cannot be told.
+
+    ``places``: what the fix leaves eager; ``named``: what was compiled, in words.
+    """
     if compiled.median_ms <= eager.median_ms or compiled.low_ms <= eager.high_ms:
         return []
     lost = compiled.median_ms - eager.median_ms
@@ -242,7 +247,8 @@ def slowed(eager: Timing, compiled: Timing, places: tuple[CompiledPlace, ...] = 
             id="slowed-by-compile",
             title="Compiled, it is slower than eager",
             evidence=(
-                f"Eager {eager.median_ms:.3f} ms a call, compiled {compiled.median_ms:.3f} ms "
+                (f"Compiled: {', '.join(named)}. " if named else "")
+                + f"Eager {eager.median_ms:.3f} ms a call, compiled {compiled.median_ms:.3f} ms "
                 f"({eager.median_ms / compiled.median_ms:.2f} times eager's speed): guards and the graph's prologue "
                 "cost more than what it fuses."
             ),
@@ -270,19 +276,22 @@ def of_variants(variants: Iterable[Variant]) -> list[Finding]:
     if compiled is None or compiled.timing is None:
         return []
     if compiled.recompiles:
-        return [_again(compiled.recompiles)]
+        return [_again(compiled.recompiles, compiled.compiled)]
     eager = timed.get("eager")
     if eager is None or eager.timing is None:
         return []
-    return [replace(one, saves_ms=None) for one in slowed(eager.timing, compiled.timing)]
+    return [
+        replace(one, saves_ms=None) for one in slowed(eager.timing, compiled.timing, named=compiled.compiled)
+    ]
 
 
-def _again(sentences: tuple[str, ...]) -> Finding:
+def _again(sentences: tuple[str, ...], named: tuple[str, ...]) -> Finding:
     """``recompiles`` of ``--compare``, whose calls are all the same."""
     return Finding(
         id="recompiles",
         title="Compiled, it would be compiled again by calls that are all the same",
-        evidence=f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's; the run itself "
+        evidence=(f"Compiled: {', '.join(named)}. " if named else "")
+        + f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's; the run itself "
         "is the eager one, so that nothing of it is saved.",
         fix=(
             "Make what the guard names the same in every call (a counter is no part of a forward); a call that would compile "

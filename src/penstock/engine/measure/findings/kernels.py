@@ -148,8 +148,9 @@ class _Run:
         return size.numel == self.parts[-1][1].numel and (not self.between or alike > 1)
 
     def close(self) -> None:
-        """The chain ends here; one kernel alone is none."""
-        if len(self.parts) > 1:
+        """The chain ends here; one kernel alone is none, and copies alone leave nothing to compute on the way."""
+        computes = any(ops.short(_op(event).name) not in ops.COPYING for event, _ in self.parts)
+        if len(self.parts) > 1 and computes:
             travelled = sum(2 * size.nbytes for _, size in self.parts[:-1])
             self.found.append(Chain(tuple(event for event, _ in self.parts), travelled))
         self.parts.clear()

@@ -12,6 +12,10 @@ REMEDIES = {
     "nonzero": (SHAPED, "y = torch.where(mask, x, 0)"),
     "mask": (SHAPED, "y = torch.where(mask, x, 0)"),
     "masked_select": (SHAPED, "y = torch.where(mask, x, 0)"),
+    "unique": (
+        "How many different values there are is counted by the host. Do it once, outside the loop.",
+        "",
+    ),
     "equal": ("Compare on the device, and read the answer once, after the loop.", "same = (a == b).all()"),
     "copy to host": (
         "Copy once, after the loop; or do not wait for it.",
@@ -23,6 +27,18 @@ REMEDIES = {
     ),
 }
 """By what ``measure.syncs`` calls them: for lines of which nothing better is known."""
+
+
+OF_OPS = {
+    "_local_scalar_dense": "item",
+    "nonzero": "nonzero",
+    "masked_select": "masked_select",
+    "equal": "equal",
+    "_unique2": "unique",
+    "unique_dim": "unique",
+    "unique_consecutive": "unique",
+}
+"""Ops as a trace names them (``ops.SYNCING``) -> what they are called here."""
 
 
 def in_library(where: str) -> bool:

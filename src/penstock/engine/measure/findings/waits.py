@@ -5,6 +5,7 @@ import collections
 from collections.abc import Iterable, Sequence
 
 from penstock.engine.measure import gaps, ops
+from penstock.engine.measure.findings import sync_fixes
 from penstock.engine.measure.gaps import Gap
 from penstock.engine.measure.intervals import innermost, length, overlap, union
 from penstock.engine.measure.records import DeviceSummary, Finding
@@ -231,24 +232,33 @@ def _lint(timeline: Timeline) -> list[Finding]:
     names = collections.Counter(op.name for op, _ in reads)
     places = collections.Counter(place for _, place in reads if place)
     worst = places.most_common(1)[0][0] if places else ""
+    sentence, code = _kept([name for name, _ in names.most_common()])
     return [
         Finding(
             id="host-device-sync",
-            title="The host reads values that a GPU would have to finish first",
+            title=f"The host reads values that a GPU would have to finish first ({names.most_common(1)[0][0]})",
             evidence=(
                 f"{len(reads)} reads ({', '.join(f'{count} x {name}' for name, count in names.most_common())}): free on a CPU, each "
                 "would stop a GPU until all it was given is done."
                 + (f" Most in {worst} ({places[worst]})." if worst else " Record with_stack to see where.")
             ),
-            fix=(
-                "Keep the value on the device: branch with torch.where, keep sizes fixed, read once after the loop.\n"
-                "y = torch.where(condition, when_true, when_false)"
-            ),
-            proof="None of these ops in the trace.",
+            fix=f"{sentence}\n{code}".strip(),
+            proof=f"No {' or '.join(name for name, _ in names.most_common())} in the trace.",
             facts={"reads": float(len(reads)), **{name: float(count) for name, count in names.items()}},
             where=worst,
         )
     ]
+
+
+def _kept(names: Sequence[str]) -> tuple[str, str]:
+    """What to do about each of these ops, by name: sentences, and code where there is one way to write it."""
+    words: list[str] = []
+    code: list[str] = []
+    for name in names:
+        said, written = sync_fixes.REMEDIES[sync_fixes.OF_OPS[ops.short(name)]]
+        words.append(f"{name}: {said}")
+        code += [f"{written}  # in place of {name}"] if written else []
+    return " ".join(words), "\n".join(code)
 
 
 def _queries(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:

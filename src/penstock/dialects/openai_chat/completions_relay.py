@@ -1,0 +1,212 @@
+"""Pass-through of legacy completions, for providers that have them: the request with our edits, the reply as it comes."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from penstock.base.chat import Ask
+from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.models import Target
+from penstock.base.usage import Usage, UsageSource
+from penstock.dialects.openai_chat.ends import Page, is_done, is_page, is_piece_of_done
+from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.forward import provider_losses
+from penstock.dialects.openai_chat.rules import headers, known_fields
+from penstock.dialects.openai_chat.shapes import stop_reason
+from penstock.dialects.openai_chat.usage import UsageField, read_usage
+from penstock.wire.http import WireRequest
+from penstock.wire.ports import Relay
+from penstock.wire.splice import edit, spans
+from penstock.wire.sse import Mould, SseEvent, SseReader, completed
+
+PATH = b"/completions"
+_NOT_OVERRIDDEN = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
+_REPORTED = frozenset({"transforms", "plugins", "cache_control"})
+
+
+class _Choice(Struct, gc=False):
+    text: str | None = None
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _Chunk(Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: UsageField | None = None
+    error: Any = None
+    model: str | None = None
+    id: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+def splice_completion(ask: Ask, target: Target, credential: str) -> WireRequest:
+    """The call to ``target``. Raises BadRequest for a repeated key."""
+    found = ask.spans
+    if found is None:
+        found = ask.spans = spans(ask.body)
+    known = known_fields(target)
+    adjusted: list[str] = []
+    put: dict[str, bytes | None] = {"model": msgspec.json.encode(target.model)}
+    for name in ask.gateway_fields:
+        if name in known:
+            continue
+        put[name] = None
+        if name in _REPORTED:
+            adjusted.append(f"{name}-dropped")
+        elif name == "provider":
+            adjusted.extend(provider_losses(ask.body[found[name][1] : found[name][2]]))
+    for name, value in target.overrides.items():
+        if name not in _NOT_OVERRIDDEN:
+            here = "max_tokens" if name == "max_completion_tokens" else name
+            put[here] = None if value is None else msgspec.json.encode(value)
+    if ask.stream and not ask.include_usage:
+        put["stream_options"] = b'{"include_usage":true}'
+    body = edit(
+        ask.body,
+        found,
+        replace={name: value for name, value in put.items() if value is not None and name in found},
+        add={name: value for name, value in put.items() if value is not None and name not in found},
+        remove={name for name, value in put.items() if value is None and name in found},
+    )
+    return WireRequest(b"POST", PATH, headers(credential, stream=ask.stream), body, tuple(adjusted))
+
+
+def completion_relay(ask: Ask, *, stream: bool) -> Relay:
+    """Forwards the provider's bytes and reads usage beside them."""
+    return _StreamRelay(keep_usage=ask.include_usage) if stream else _WholeRelay()
+
+
+class _Reading(Struct, eq=False):
+    """What both relays learn of a reply: the attributes of wire.ports.Relay."""
+
+    content_seen: bool = False
+    content_bytes: int = 0
+    usage: Usage | None = None
+    stopped: str | None = None
+    native_stop: str = ""
+    model: str = ""
+    upstream_id: str = ""
+    finished: bool = False
+    content_type: bytes = b""
+    mould: Mould | None = None
+    _open: dict[int, bool] = field(default_factory=dict[int, bool])
+
+    def __repr__(self) -> str:
+        """Without what it holds of the reply: people's words."""
+        return f"<{type(self).__name__} {self.upstream_id}>"
+
+    def _note(self, chunk: _Chunk) -> None:
+        self.model, self.upstream_id = self.model or chunk.model or "", self.upstream_id or chunk.id or ""
+        for choice in chunk.choices or ():
+            if choice.text:
+                self.content_seen = True
+                self.content_bytes += len(choice.text.encode("utf-8", "surrogatepass"))
+            self._open[choice.index] = not choice.finish_reason
+            if choice.finish_reason and (self.stopped is None or choice.index == 0):
+                self.stopped, self.native_stop = stop_reason(choice.finish_reason), choice.finish_reason
+
+    def _bill(self, seen: UsageField, source: UsageSource) -> None:
+        self.usage = read_usage(seen, source)
+
+
+class _WholeRelay(_Reading):
+    _pieces: list[bytes] = field(default_factory=list[bytes])
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing yet: a reply that turns out to be an error must not have been sent."""
+        self._pieces.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The provider's bytes."""
+        body = b"".join(self._pieces)
+        if body.lstrip()[:1] != b"{":
+            raise read_page_in_200(body)
+        chunk = _read(body)
+        if chunk.choices is None:
+            raise read_page_in_200(body)
+        self._note(chunk)
+        if chunk.usage is not None:
+            self._bill(chunk.usage, "provider")
+        self.finished = True
+        return body
+
+
+class _StreamRelay(_Reading):
+    keep_usage: bool = True
+    _sse: SseReader = field(default_factory=SseReader)
+    _begun: bool = False
+    _page: Page | None = None
+    _failed: UpstreamError | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events for the caller, as they came."""
+        if self._failed is not None:
+            raise self._failed
+        if not self._begun:
+            start = data.lstrip()
+            self._begun = bool(start)
+            if is_page(start):
+                self._page = Page()
+        if self._page is not None:
+            self._page.keep(data)
+            return b""
+        out: list[bytes] = []
+        for event in self._sse.feed(data):
+            try:
+                if self._see(event):
+                    out.append(event.raw)
+            except UpstreamError as error:
+                self._failed = error
+                if not out or not self.content_seen:
+                    raise
+                break
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """EOF: the last event even without its blank line, or UpstreamTruncated."""
+        if self._failed is not None:
+            raise self._failed
+        if self._page is not None:
+            raise self._page.error()
+        out: list[bytes] = []
+        for event in self._sse.close():
+            if is_piece_of_done(event):
+                continue
+            try:
+                if self._see(event):
+                    out.append(completed(event.raw))
+            except UpstreamMalformed:
+                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
+        if not self.finished:
+            if not self._open or any(self._open.values()):
+                raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
+            self.finished = True
+        return b"".join(out)
+
+    def _see(self, event: SseEvent) -> bool:
+        """Read one event; False if it is not for the caller."""
+        data = (event.data or b"").strip()
+        if event.data is None or self.finished:
+            return True
+        if data[:1] != b"{":
+            self.finished = is_done(event.name, data)
+            return True
+        chunk = _read(data)
+        self._note(chunk)
+        if chunk.usage is not None:
+            self._bill(chunk.usage, "stream")
+        return bool(chunk.choices) or chunk.usage is None or self.keep_usage
+
+
+def _read(data: bytes) -> _Chunk:
+    try:
+        chunk = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UpstreamMalformed("The upstream's reply is not a completion.") from None
+    if chunk.error:
+        raise read_error_in_200(data)
+    return chunk

@@ -1,0 +1,178 @@
+"""``provider{}`` of a request, as OpenRouter writes it, into ProviderPreferences: for every dialect whose callers may send it.
+
+Sources: OpenRouter's openapi.yaml (ProviderPreferences) and provider-selection.mdx, 2026-11 (wire.md 1.3). Prices may be
+strings or numbers; bounds may be numbers (of the median) or objects of percentiles; ``sort`` a word or an object.
+
+Rule: what is read here decides where a prompt goes. So a value that cannot be read is refused, with its field.
+"""
+
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from typing import Any, Literal, cast, get_args
+
+from msgspec import Struct
+
+from penstock.base.chat import ProviderPreferences, Sort
+from penstock.base.errors import BadRequest
+
+UNDERSTOOD = frozenset(
+    {
+        "order",
+        "only",
+        "ignore",
+        "allow_fallbacks",
+        "require_parameters",
+        "data_collection",
+        "zdr",
+        "enforce_distillable_text",
+        "quantizations",
+        "sort",
+        "max_price",
+        "preferred_min_throughput",
+        "preferred_max_latency",
+    }
+)
+"""All that chat routing reads. Anything else in ``provider{}`` is told as dropped."""
+QUANTIZATIONS = frozenset(
+    {
+        "int4",
+        "int8",
+        "fp4",
+        "mxfp4",
+        "nvfp4",
+        "fp6",
+        "fp8",
+        "mxfp8",
+        "fp16",
+        "bf16",
+        "fp32",
+        "unknown",
+    }
+)
+_SORTS: tuple[Sort, ...] = get_args(Sort)
+_PER_MILLION = frozenset({"prompt", "completion", "audio"})
+_WHOLE = frozenset({"request", "image"})
+_PERCENTS = {"p50": 50, "p75": 75, "p90": 90, "p99": 99}
+_MOST_USD = Decimal(10**9)
+
+
+class ProviderField(Struct, gc=False):
+    """The field as it comes. What may have several shapes is read below."""
+
+    order: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None
+    enforce_distillable_text: bool | None = None
+    quantizations: tuple[str, ...] | None = None
+    sort: Any = None
+    max_price: dict[str, Any] | None = None
+    preferred_min_throughput: Any = None
+    preferred_max_latency: Any = None
+
+
+def read_preferences(wish: ProviderField) -> ProviderPreferences:
+    """Raises BadRequest with the field's path."""
+    sort, partition = _sort(wish.sort)
+    formats = wish.quantizations or ()
+    for name in formats:
+        if name not in QUANTIZATIONS:
+            raise _wrong(
+                "quantizations",
+                f"{name[:40]!r} is no number format.",
+                f"Known: {', '.join(sorted(QUANTIZATIONS))}.",
+            )
+    return ProviderPreferences(
+        order=wish.order or (),
+        only=wish.only or (),
+        ignore=wish.ignore or (),
+        allow_fallbacks=wish.allow_fallbacks is not False,
+        require_parameters=wish.require_parameters is True,
+        data_collection=wish.data_collection or "allow",
+        zdr=wish.zdr is True,
+        enforce_distillable_text=wish.enforce_distillable_text is True,
+        quantizations=formats,
+        sort=sort,
+        partition=partition,
+        max_price=_prices(wish.max_price or {}),
+        min_throughput=_bounds("preferred_min_throughput", wish.preferred_min_throughput),
+        max_latency=_bounds("preferred_max_latency", wish.preferred_max_latency),
+    )
+
+
+def _sort(found: Any) -> tuple[Sort | None, Literal["model", "none"]]:
+    shape = _object(found)
+    by: Any = found if shape is None else shape.get("by")
+    partition: Any = "model" if shape is None else shape.get("partition") or "model"
+    if by is not None and by not in _SORTS:
+        raise _wrong(
+            "sort", f"Nothing is sorted by {str(by)[:40]!r}.", f"Send {', '.join(_SORTS)}, or leave it out."
+        )
+    if partition not in ("model", "none"):
+        raise _wrong(
+            "sort.partition", f"There is no partition {str(partition)[:40]!r}.", 'Send "model" or "none".'
+        )
+    return by, "none" if partition == "none" else "model"
+
+
+def _object(found: Any) -> dict[str, Any] | None:
+    """An object that came as JSON; None for anything else."""
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+
+
+def _prices(found: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Dollars per million tokens, per request or per image -> pico-dollars for one of them."""
+    limits: list[tuple[str, int]] = []
+    for word, value in found.items():
+        if word not in _PER_MILLION | _WHOLE:
+            raise _wrong(
+                f"max_price.{word[:40]}",
+                f"There is no price of {word[:40]!r}.",
+                "Known: prompt, completion, request, image, audio.",
+            )
+        if value is None:
+            continue
+        usd = _decimal(value)
+        if usd is None:
+            raise _wrong(
+                f"max_price.{word}", "This is no price.", 'Send dollars, as "1.50" or 1.5, of at least 0.'
+            )
+        pico = usd * (10**6 if word in _PER_MILLION else 10**12)
+        limits.append((word, int(pico.to_integral_value(ROUND_FLOOR))))
+    return tuple(limits)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        usd = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return usd if usd.is_finite() and 0 <= usd <= _MOST_USD else None
+
+
+def _bounds(name: str, found: Any) -> tuple[tuple[int, float], ...]:
+    """A number is a bound of the median; an object has one for each percentile."""
+    if found is None:
+        return ()
+    given = _object(found) or {"p50": found}
+    bounds: list[tuple[int, float]] = []
+    for word, value in given.items():
+        if word not in _PERCENTS:
+            raise _wrong(f"{name}.{word[:40]}", "This is no percentile.", "Known: p50, p75, p90, p99.")
+        if value is None:
+            continue
+        number = _decimal(value)
+        if number is None:
+            raise _wrong(
+                name, "This is no bound.", "Send a number of at least 0, or an object of percentiles."
+            )
+        bounds.append((_PERCENTS[word], float(number)))
+    return tuple(bounds)
+
+
+def _wrong(path: str, message: str, hint: str) -> BadRequest:
+    return BadRequest(f"provider.{path}: {message}", param=f"provider.{path}", hint=hint)
