@@ -210,8 +210,13 @@ class Purse:
 def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Rejected:
     """The most that a call of another operation than chat may cost: its counted units, its words, and what it writes."""
     units: Mapping[str, Price] = {} if row is None else row.units
-    counted = [(quantity, units[unit]) for unit, quantity in ask.units if unit in units]
-    amount_nusd = sum(most_nusd(quantity, price) for quantity, price in counted)
+    counted = [
+        max(most_nusd(quantity, price) for price in kinds)
+        for unit, quantity in ask.units
+        if (kinds := _kinds(units, unit))
+    ]
+    # A picture is charged by itself or by its pixels, never by both: two names for one thing.
+    amount_nusd = max(counted, default=0) if ask.operation == "images" else sum(counted)
     read = [units[unit] for unit in ("input", "input_image", "input_audio") if unit in units]
     if not counted and not read:
         return Rejected(
@@ -227,6 +232,11 @@ def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Reje
     dearest = max(written, key=lambda price: price.pico_usd / price.per)
     most = (target.facts.max_output_tokens or DEFAULT_MOST_TOKENS) * ask.n
     return Quote(amount_nusd, dearest, most, most, False, False)
+
+
+def _kinds(units: Mapping[str, Price], unit: str) -> list[Price]:
+    """The prices of all kinds of it (image, image:high:1024x1024): which one it will be is not known before."""
+    return [price for name, price in units.items() if name.partition(":")[0] == unit]
 
 
 def with_cap(target: Target, ask: Ask, tokens: int) -> Target:
@@ -261,12 +271,15 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
     """A bound on the tokens of the prompt."""
     tokens, needs = len(ask.body), ask.needs
     if needs:
-        if "audio" in needs or "document" in needs:
+        if "audio" in needs or "document" in needs or "video" in needs:
             return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
         if "image" in needs:
             # A picture's part names it twice, as its type and as its field; ``input_bytes`` is without its base64.
             # In Anthropic's words it is named once, as its type.
+            # In Gemini's words it is named by its type's MIME name, or by its address.
             pictures = (ask.body.count(b'"image_url"') + 1 >> 1) + ask.body.count(b'"image"')
+            if ask.dialect == "gemini":
+                pictures = sum(map(ask.body.count, (b'"image/', b'"fileUri"', b'"file_uri"')))
             tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
         if "tools" in needs:
             tokens += TOOLS_TOKENS
@@ -275,10 +288,14 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
     return tokens
 
 
+_CLASSES = (b'"service_tier"', b'"serviceTier"', b'"speed"')
+"""Fields that name a class of service, in all dialects' spellings."""
+
+
 def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
     """The body may name a class of service, or a cache's hour, and the row has prices for such."""
     find = ask.body.find
-    return (bool(row.service) and (find(b'"service_tier"') >= 0 or find(b'"speed"') >= 0)) or (
+    return (bool(row.service) and any(find(name) >= 0 for name in _CLASSES)) or (
         "cache_write_1h" in row.units and find(b'"1h"') >= 0
     )
 

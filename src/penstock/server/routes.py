@@ -22,6 +22,7 @@ from msgspec import Struct
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
+from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
 
@@ -34,6 +35,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/chat/completions": _OPENAI,
     b"/openai/v1/chat/completions": _OPENAI,
     b"/openai/chat/completions": _OPENAI,
+    b"/v1beta/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
 
@@ -92,6 +94,15 @@ def _gemini(asked: Asked) -> CallerDialect:
     )
 
 
+def _images(asked: Asked) -> CallerDialect:
+    """Pictures: a form's boundary stands in a header, and a link to us begins with the host that was asked."""
+    told = asked.told
+    scheme = "https" if told.get(b"x-forwarded-proto", b"").strip().lower() == b"https" else "http"
+    host = told.get(b"host", b"").decode("latin-1").strip()
+    kind: Kind = "edit" if asked.groups["verb"] == b"edits" else "generation"
+    return ImagesCaller(kind, told.get(b"content-type", b""), f"{scheme}://{host}" if host else "")
+
+
 def _gemini_embeds(asked: Asked) -> CallerDialect:
     groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
     _key_in_query(asked)
@@ -103,6 +114,7 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(OPENAI_PREFIX + rb"/embeddings"), always(CALLERS["embeddings"])),
     (re.compile(OPENAI_PREFIX + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
+    (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
     (
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),
@@ -119,6 +131,7 @@ SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), CALLERS["rerank"]),
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
     (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
+    (re.compile(rb"/v1beta/openai/.*"), _OPENAI),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""
