@@ -261,7 +261,7 @@ class Remote:
     ) -> Sent:
         """A reply that takes several exchanges: the relay hears of it from the dialogue."""
         ask, told = self._ask, Told()
-        request = self._translator.request(step.target)
+        request = self._translator.request(provider, step.target)
         dialogue = dialect.converse(request, step.target, credential)
         relay = Translation(told, self._caller.writer(ask, self._identity), stream=ask.stream)
         conversation = Conversation(
