@@ -301,7 +301,7 @@ def test_behaviour_23_such_a_start_exits_with_1(tmp_path):
 
 def test_behaviour_23_a_route_whose_targets_cannot_be_built_says_so(tmp_path):
     """503: the name is right, the operator's configuration is not; not a 404 for the caller to puzzle over."""
-    config = "providers: {runwayml: {keys: [{value: env.OPENAI_KEY}]}}\nroutes: [{id: r, primary: runwayml/gen4}]\n"
+    config = "providers: {stability: {keys: [{value: env.OPENAI_KEY}]}}\nroutes: [{id: r, primary: stability/core}]\n"
     with running_gateway(tmp_path, config) as gateway:
         answer = gateway.post({"model": "r", "messages": HELLO})
         assert answer.status == 503
