@@ -154,6 +154,15 @@ def call_of(
     return ChatCall(house, inbound, reply, facts)
 
 
+def in_background(inbound: Inbound) -> ResponsesAsk | None:
+    """The ask, where it is for a Response that is made in the background. Raises BadRequest."""
+    if not isinstance(inbound.caller, ResponsesCaller) or b'"background"' not in inbound.body:
+        return None
+    inbound.caller.read_request(inbound.body)
+    ask = inbound.caller.ask
+    return ask if ask is not None and ask.background else None
+
+
 def _not_found(asked: str, missing: str) -> BadRequest:
     """In OpenAI's words; where a turn further back was deleted, that is said."""
     why = "" if asked == missing else f" Its conversation goes back to {missing!r}, which is gone."
