@@ -82,6 +82,13 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def embedded(outputs):
+    """Two models' vectors, a verdict, and the document that answers."""
+    assert outputs[-2].count("2 vectors of") == 2
+    assert '"flagged":false' in outputs[-1]
+    assert '"index":1' in outputs[-1]
+
+
 def anthropics(outputs):
     """One client, three providers; two of the counts are of different makers; a model is listed."""
     assert outputs[0].count("says Hello from a Messages client") == 3
@@ -157,6 +164,7 @@ PROMISES = {
     "reconcile-with-the-bill.md": bill,
     "meter-a-service.md": metered,
     "use-the-anthropic-sdk.md": anthropics,
+    "embed-moderate-and-rank.md": embedded,
     "use-the-google-genai-sdk.md": googles,
     "call-bedrock-and-cohere.md": clouds,
 }

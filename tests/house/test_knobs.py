@@ -30,6 +30,8 @@ FROZEN = [
     "providers.NAME.aws",
     "providers.NAME.api_version",
     "providers.NAME.passthrough_fields",
+    "providers.NAME.tensors",
+    "providers.NAME.tokenizer",
     "providers.NAME.completions",
     "providers.NAME.data_policy",
     "providers.NAME.queue",

@@ -38,7 +38,7 @@ from penstock.base.models import (
 )
 from penstock.base.money import Price, price_from_usd_text
 from penstock.config.model_names import NameIndex, spellings, undated
-from penstock.config.schema import PriceOverride
+from penstock.config.schema import DialectName, PriceOverride
 
 UNITS: tuple[str, ...] = (
     "input",
@@ -103,7 +103,7 @@ _CAPABILITIES = {
 }
 _CAPS: dict[str, CapName | None] = {"c": "max_completion_tokens", "m": "max_tokens", "-": None}
 _KINDS = ("lab", "cloud", "host", "router", "local")
-Dialect = Literal["openai", "anthropic", "gemini", "vertex", "bedrock", "cohere", "stability", "other"]
+Dialect = DialectName | Literal["stability", "other"]
 
 
 class ProviderFacts(Struct, frozen=True):

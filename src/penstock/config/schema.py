@@ -11,7 +11,22 @@ from msgspec import Meta, Struct, field
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
-DialectName = Literal["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere"]
+DialectName = Literal[
+    "openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere", "jina", "kserve"
+]
+TensorName = Literal[
+    "input",
+    "output",
+    "labels",
+    "threshold",
+    "mime",
+    "seed",
+    "steps",
+    "guidance",
+    "width",
+    "height",
+    "negative_prompt",
+]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -109,6 +124,19 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    tensors: Annotated[
+        dict[TensorName, str],
+        _doc(
+            "KServe: the names of a model's tensors (input, output, seed, steps, width ...); labels of a classifier, "
+            "comma-separated, and its threshold; mime of pictures."
+        ),
+    ] = field(default_factory=dict[TensorName, str])
+    tokenizer: Annotated[
+        str | None,
+        _doc(
+            "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
+        ),
+    ] = None
     completions: Annotated[
         bool | None,
         _doc(

@@ -8,16 +8,25 @@ from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
+from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
+from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
+from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
+from penstock.dialects.openai_chat.moderations import MODERATIONS
+from penstock.dialects.openai_chat.vectors import EMBEDDINGS
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
+from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, RERANK
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "embeddings": EMBEDDINGS,
+    "moderations": MODERATIONS,
+    "rerank": RERANK,
     "completions": COMPLETIONS,
     "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
@@ -37,12 +46,18 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
 
 OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
     "chat": UPSTREAMS,
-    "embeddings": {},
-    "images": {},
+    "embeddings": {
+        "openai": EMBEDDINGS,
+        "gemini": GEMINI_EMBEDDINGS,
+        "vertex": VERTEX_EMBEDDINGS,
+        "cohere": COHERE_EMBEDDINGS,
+        "kserve": KSERVE_EMBEDDINGS,
+    },
+    "images": {"kserve": KSERVE_IMAGES},
     "speech": {},
     "transcriptions": {},
-    "moderations": {},
-    "rerank": {},
+    "moderations": {"openai": MODERATIONS, "kserve": KSERVE_MODERATIONS},
+    "rerank": {"openai": OPENAI_RERANK, "cohere": COHERE_RERANK, "jina": JINA_RERANK},
 }
 """Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
 

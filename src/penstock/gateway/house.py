@@ -53,6 +53,7 @@ class Provider:
     """One configured provider at run time: its dialect, its way out, its keys."""
 
     __slots__ = (
+        "detokenize",
         "dialect",
         "keys",
         "name",
@@ -85,6 +86,8 @@ class Provider:
         self.keys = keys
         self.network = network
         self.tokens = tokens
+        self.detokenize: Callable[[tuple[int, ...]], str] | None = None
+        """Tokens to words, where a tokenizer is configured."""
         self.queue: ProviderQueue | None = None
         """Where calls wait for it (gateway.waiting), if it serves only so many at a time."""
         self.passes = frozenset(

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
+from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
@@ -54,20 +55,31 @@ class Translator:
         self._ask = ask
         self._neutral: NeutralRequest | None = None
 
-    def request(self, target: Target) -> NeutralRequest:
+    def request(self, provider: Provider, target: Target) -> NeutralRequest:
         """The neutral request with the target's overrides in place. Raises BadRequest."""
         if self._neutral is None:
             self._neutral = self._caller.expand(self._ask)
+        neutral = self._neutral
+        if isinstance(neutral, EmbeddingsRequest) and provider.detokenize is not None:
+            neutral = in_words(neutral, provider.detokenize)
         if not target.overrides:
-            return self._neutral
-        if isinstance(self._neutral, ChatRequest):
-            return overridden(self._neutral, target.overrides)
-        return replaced(self._neutral, target.overrides)
+            return neutral
+        if isinstance(neutral, ChatRequest):
+            return overridden(neutral, target.overrides)
+        return replaced(neutral, target.overrides)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Something to embed came as tokens."""
+        neutral = self._neutral
+        return isinstance(neutral, EmbeddingsRequest) and any(
+            isinstance(one, tuple) for one in neutral.inputs
+        )
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
         """Why the target's dialect cannot take this ask, or None."""
         try:
-            request = self.request(target)
+            request = self.request(provider, target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
         only = request.only_at if isinstance(request, ChatRequest) else None
@@ -111,6 +123,14 @@ def overridden(request: ChatRequest, overrides: dict[str, Any]) -> ChatRequest:
         **{field: getattr(said, field) for field in fields},
         extras={**request.extras, "openai": extras},
     )
+
+
+def in_words(request: EmbeddingsRequest, detokenize: Callable[[tuple[int, ...]], str]) -> EmbeddingsRequest:
+    """Tokens as the words that they stand for, by the provider's configured tokenizer."""
+    if not any(isinstance(one, tuple) for one in request.inputs):
+        return request
+    inputs = tuple(detokenize(one) if isinstance(one, tuple) else one for one in request.inputs)
+    return msgspec.structs.replace(request, inputs=inputs)
 
 
 def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
@@ -198,8 +218,10 @@ class Remote:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
             return passing.splice_request(ask, target, credential), relay
-        neutral = self._translator.request(target)
+        neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
+        if provider.detokenize is not None and self._translator.has_tokens:
+            request.adjusted = (*request.adjusted, "tokens-as-text")
         if isinstance(neutral, ChatRequest) and neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)

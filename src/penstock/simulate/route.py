@@ -74,6 +74,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "bedrock", match["model"]
     if path.startswith("/v2beta/"):
         return "stability", ""
+    if path in ("/v2/rerank", "/v2/embed") or (path.startswith("/v2/models/") and path.endswith("/infer")):
+        return "vectors", ""
     for dialect, pattern in (("vertex", _VERTEX), ("gemini", _GEMINI)):
         match = pattern.match(path)
         if match and (match["verb"] or dialect == "vertex" or path.startswith("/v1beta/")):
