@@ -78,7 +78,7 @@ def _expand(ask: GeminiAsk) -> ChatRequest:
     _note_config(config, extras)
     tools = _tools(body.get("tools", []), extras)
     choice = _choice(body.get("toolConfig", {}), extras)
-    for name in ("safetySettings", "modelArmorConfig", "outputConfig"):
+    for name in ("safetySettings", "modelArmorConfig", "outputConfig", "labels"):
         if name in body:
             extras[name] = json.decode(body[name])
     extras |= dict.fromkeys((*(f"contents.{name}" for name in turns.lost), *map(_plain_name, reader.unknown)))
