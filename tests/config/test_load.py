@@ -45,7 +45,7 @@ def test_the_chain_file_means_what_it_says():
 
 
 def test_the_route_file_means_what_it_says():
-    """mcp entries are routes; retries are as written; stability loads, and is said to be served later."""
+    """mcp entries are routes; retries are as written; stability loads, and nothing is to be said of it."""
     found = fixture("route.yaml")
     assert found.faults == []
     config = found.config
@@ -58,9 +58,7 @@ def test_the_route_file_means_what_it_says():
     retry = config.providers["openai"].network.retry
     assert (retry.max_retries, retry.backoff_initial_ms) == (2, 100)
     assert list(config.providers) == ["openai", "anthropic", "stability"]
-    assert [(note.path, "later version" in note.message) for note in found.warnings] == [
-        ("$.providers.stability", True)
-    ]
+    assert found.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +124,7 @@ def test_all_faults_of_meaning_are_said_at_once():
 providers:
   opnai: {keys: [{value: env.A}, {value: env.A}]}
   own: {dialect: openai}
-  replicate: {keys: [{value: env.A}]}
+  runwayml: {keys: [{value: env.A}]}
   bedrock: {keys: [{value: env.A}]}
   azure: {keys: [{value: env.A, models: []}]}
   gemini: {dialect: anthropic}
@@ -148,7 +146,7 @@ virtual_keys:
         "$.providers.opnai": "'opnai' is not a known provider",
         "$.providers.opnai.keys[1].name": "Two keys are named 'A'",
         "$.providers.own.network.base_url": "No base URL is known",
-        "$.providers.replicate.dialect": "No dialect of this version speaks to replicate",
+        "$.providers.runwayml.dialect": "No dialect of this version speaks to runwayml",
         "$.providers.bedrock.location": "Bedrock needs a region",
         "$.providers.azure.network.base_url": "No base URL is known",
         "$.providers.azure.keys[0].models": "The list is empty: no model at all",
@@ -487,8 +485,6 @@ virtual_keys: [{name: a, key: env.A, expires: 2026-11-20}, {name: b, key: env.B,
     assert [note.path for note in found.warnings] == [
         "$.providers.openai.project",
         "$.providers.openai.keys",
-        "$.providers.stability",
-        "$.routes[0].fallbacks[0]",
         "$.prices[0].model",
         "$.virtual_keys[0].expires",
     ]

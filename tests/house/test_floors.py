@@ -54,6 +54,10 @@ TORCHLESS = {
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 KIN: dict[str, tuple[str, ...]] = {
+    "penstock.dialects.openai_images": (
+        "penstock.dialects.openai_chat",
+        "the same vendor: errors are read and written by the same words in both APIs",
+    ),
     "penstock.dialects.openai_responses": (
         "penstock.dialects.openai_chat",
         "the same vendor: errors, usage, caps and gateway fields are read and written by the same words in both APIs",
@@ -68,6 +72,7 @@ LATE: dict[str, str] = {
     "penstock.cli.profile": "--help answers without loading traces, reports or torch",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.engine_wiring.profiling": "torch is loaded only where something is run: a trace file needs none",
+    "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.aws_sign": "botocore is an optional extra, imported only where AWS keys are configured",

@@ -103,7 +103,7 @@ _CAPABILITIES = {
 }
 _CAPS: dict[str, CapName | None] = {"c": "max_completion_tokens", "m": "max_tokens", "-": None}
 _KINDS = ("lab", "cloud", "host", "router", "local")
-Dialect = DialectName | Literal["stability", "other"]
+Dialect = DialectName | Literal["other"]
 
 
 class ProviderFacts(Struct, frozen=True):

@@ -30,7 +30,7 @@ from penstock.config.state_url import state_faults
 
 SPOKEN: frozenset[str] = frozenset(get_args(DialectName))
 """Dialects of this version."""
-LATER = frozenset({"stability"})
+LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""
 ALSO_RESPONSES = frozenset({"openai", "openrouter", "xai"})
 """Providers of the dialect openai that have the Responses API at the same address."""

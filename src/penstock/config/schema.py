@@ -9,23 +9,23 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_offer import DataPolicyConfig
+from penstock.config.schema_tensors import TensorName
 
 DialectName = Literal[
-    "openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "cohere", "jina", "kserve"
-]
-TensorName = Literal[
-    "input",
-    "output",
-    "labels",
-    "threshold",
-    "mime",
-    "seed",
-    "steps",
-    "guidance",
-    "width",
-    "height",
-    "negative_prompt",
+    "openai",
+    "responses",
+    "anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "cohere",
+    "stability",
+    "fal",
+    "replicate",
+    "jina",
+    "kserve",
 ]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
@@ -455,6 +455,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
+    images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
@@ -472,6 +473,7 @@ __all__ = [
     "EgressConfig",
     "FallbackConfig",
     "GovernedConfig",
+    "ImagesConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

@@ -9,15 +9,19 @@ from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
-from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, VERTEX
+from penstock.dialects.fal import FAL
+from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
+from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
+from penstock.dialects.replicate import REPLICATE
 from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, RERANK
+from penstock.dialects.stability import STABILITY
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {
@@ -53,7 +57,15 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
         "cohere": COHERE_EMBEDDINGS,
         "kserve": KSERVE_EMBEDDINGS,
     },
-    "images": {"kserve": KSERVE_IMAGES},
+    "images": {
+        "openai": IMAGES,
+        "gemini": GEMINI_IMAGES,
+        "vertex": VERTEX_IMAGES,
+        "stability": STABILITY,
+        "fal": FAL,
+        "replicate": REPLICATE,
+        "kserve": KSERVE_IMAGES,
+    },
     "speech": {},
     "transcriptions": {},
     "moderations": {"openai": MODERATIONS, "kserve": KSERVE_MODERATIONS},

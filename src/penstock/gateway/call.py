@@ -5,16 +5,20 @@ This file sequences; it does not compute. A station that grows moves to its room
 
 import asyncio
 import time
+from functools import partial
+from math import inf
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
+from penstock.gateway.dialogue import Conversation
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
 from penstock.gateway.parameters import losses_of
+from penstock.gateway.pictures import finishing
 from penstock.gateway.planning import Planned, plan_call
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.principal import user_of
@@ -94,6 +98,7 @@ class ChatCall:
             ask,
             identity,
             self.translator,
+            partial(finishing, house, facts),
             lambda target: identity_of(house, facts, identity, target, story=story),
         )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
@@ -199,7 +204,8 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                idle_s=provider.stream.idle_s,
+                # A dialogue has nothing to send while it waits; its deadlines are its own.
+                idle_s=inf if isinstance(sent.exchange, Conversation) else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,
                 cut=lambda: (
@@ -225,6 +231,7 @@ class ChatCall:
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
         outcome.delivered = True
+        outcome.status = outcome.status or 200  # a dialogue has had several
         end_attempt(self.house, provider, outcome, self.facts.ask)
         self.facts.note("delivered", outcome)
         settle(self.house, self.facts, None)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from penstock.base.chat import Ask
 from penstock.base.clock import Clock
 from penstock.base.decisions import Rejected
+from penstock.base.endpoint import Endpoint
 from penstock.base.errors import PenstockError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
@@ -19,6 +20,7 @@ from penstock.gateway.queue import ProviderQueue
 from penstock.ledger.budgets import Refused
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
+from penstock.net.fetch import Fetcher
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Deadlines, Transport
 from penstock.objects.keeper import Keeper
@@ -53,8 +55,10 @@ class Provider:
     """One configured provider at run time: its dialect, its way out, its keys."""
 
     __slots__ = (
+        "base_url",
         "detokenize",
         "dialect",
+        "fetcher",
         "keys",
         "name",
         "network",
@@ -79,6 +83,10 @@ class Provider:
         tokens: GoogleTokens | None = None,
     ) -> None:
         self.name = name
+        self.base_url: Endpoint | None = None
+        """Below it the credential may be sent, where a reply points there."""
+        self.fetcher = Fetcher()
+        """For what its replies point at elsewhere."""
         self.spoken = spoken
         self.dialect = next(iter(spoken.values()))
         """Chat's, where it can chat."""

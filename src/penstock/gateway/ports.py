@@ -22,6 +22,8 @@ TOLD = frozenset(
         b"x-penstock-user",
         b"x-openrouter-metadata",
         b"content-type",
+        b"host",
+        b"x-forwarded-proto",
         b"anthropic-version",
         b"anthropic-beta",
         b"traceparent",

@@ -210,8 +210,13 @@ class Purse:
 def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Rejected:
     """The most that a call of another operation than chat may cost: its counted units, its words, and what it writes."""
     units: Mapping[str, Price] = {} if row is None else row.units
-    counted = [(quantity, units[unit]) for unit, quantity in ask.units if unit in units]
-    amount_nusd = sum(most_nusd(quantity, price) for quantity, price in counted)
+    counted = [
+        max(most_nusd(quantity, price) for price in kinds)
+        for unit, quantity in ask.units
+        if (kinds := _kinds(units, unit))
+    ]
+    # A picture is charged by itself or by its pixels, never by both: two names for one thing.
+    amount_nusd = max(counted, default=0) if ask.operation == "images" else sum(counted)
     read = [units[unit] for unit in ("input", "input_image", "input_audio") if unit in units]
     if not counted and not read:
         return Rejected(
@@ -227,6 +232,11 @@ def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Reje
     dearest = max(written, key=lambda price: price.pico_usd / price.per)
     most = (target.facts.max_output_tokens or DEFAULT_MOST_TOKENS) * ask.n
     return Quote(amount_nusd, dearest, most, most, False, False)
+
+
+def _kinds(units: Mapping[str, Price], unit: str) -> list[Price]:
+    """The prices of all kinds of it (image, image:high:1024x1024): which one it will be is not known before."""
+    return [price for name, price in units.items() if name.partition(":")[0] == unit]
 
 
 def with_cap(target: Target, ask: Ask, tokens: int) -> Target:

@@ -18,6 +18,7 @@ from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, 
 from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.dialects.openai_chat import OPENAI
+from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
@@ -25,9 +26,11 @@ from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
+from penstock.wire.finish import Finish
 from penstock.wire.http import WireRequest
 from penstock.wire.ports import (
     CallerDialect,
+    ConversingDialect,
     DressingDialect,
     Identity,
     NeutralRequest,
@@ -154,7 +157,12 @@ class Sent:
     __slots__ = ("adjusted", "exchange", "head_s", "relay", "sent_s")
 
     def __init__(
-        self, exchange: Exchange, relay: Relay, adjusted: tuple[str, ...], sent_s: float, head_s: float
+        self,
+        exchange: Exchange | Conversation,
+        relay: Relay,
+        adjusted: tuple[str, ...],
+        sent_s: float,
+        head_s: float,
     ) -> None:
         self.exchange = exchange
         self.relay = relay
@@ -190,7 +198,7 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_identify", "_identity", "_translator")
+    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_translator")
 
     def __init__(
         self,
@@ -198,9 +206,12 @@ class Remote:
         ask: Ask,
         identity: Identity,
         translator: Translator,
+        finishing: Callable[[Finish], Finishing | None],
         identify: Callable[[Target], Identity] | None = None,
     ) -> None:
-        """``identify``: who a reply of each target says it is, to callers who are told more."""
+        """``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        is, to callers who are told more."""
+        self._finishing = finishing
         self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
@@ -213,11 +224,12 @@ class Remote:
         dialect = provider.spoken[ask.operation]
         if step.pass_through:
             passing: PassThroughDialect = dialect  # type: ignore[assignment] - the plan checked the family
+            spliced = passing.splice_request(ask, target, credential)
             relay = passing.relay(ask, stream=ask.stream)
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
-            return passing.splice_request(ask, target, credential), relay
+            return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
         if provider.detokenize is not None and self._translator.has_tokens:
@@ -230,7 +242,10 @@ class Remote:
         return request, Translation(reader, writer, stream=ask.stream)
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
-        """Send and wait for the head. Raises UpstreamError for anything but a 2xx."""
+        """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""
+        dialect = provider.spoken[self._ask.operation]
+        if not step.pass_through and hasattr(dialect, "converse"):
+            return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
         request, relay = self.write(provider, step, credential)
         if provider.sign is not None:
             request = provider.sign(request, credential)
@@ -240,6 +255,25 @@ class Remote:
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+    def _converse(
+        self, provider: Provider, dialect: ConversingDialect, step: Step, credential: str, left_s: float
+    ) -> Sent:
+        """A reply that takes several exchanges: the relay hears of it from the dialogue."""
+        ask, told = self._ask, Told()
+        request = self._translator.request(step.target)
+        dialogue = dialect.converse(request, step.target, credential)
+        relay = Translation(told, self._caller.writer(ask, self._identity), stream=ask.stream)
+        conversation = Conversation(
+            provider,
+            dialogue,
+            told,
+            provider.deadlines(left_s, stream=False),
+            self._finishing(dialogue.finish),
+        )
+        conversation.hear(relay.feed)
+        now_s = time.monotonic()
+        return Sent(conversation, relay, dialogue.adjusted, now_s, now_s)
 
 
 async def access_token(tokens: GoogleTokens, left_s: float) -> str:

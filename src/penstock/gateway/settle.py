@@ -84,7 +84,7 @@ class Outcome(Struct):
         if isinstance(error, UpstreamTruncated):
             return False
         if isinstance(error, UpstreamError):
-            return self.relay is None or not self.relay.content_bytes
+            return self.relay is None or not (self.relay.content_bytes or self.relay.content_seen)
         # Ours or the caller's: found before the wire, unless the provider had answered already.
         return error is not None and not isinstance(error, CallerGone) and self.relay is None
 
@@ -170,7 +170,7 @@ def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | N
         started_s = house.clock.unix_s() - (outcome.end_s - outcome.start_s)
         row = row_at(row, int(started_s * 1000))
     outcome.price = row
-    _price(outcome, 0 if ask is None else ask.input_bytes, house.estimator)
+    _price(outcome, ask, house.estimator)
     if outcome.hold is not None:
         _pay(outcome, outcome.hold)
     _learn(house, provider, outcome)
@@ -184,8 +184,9 @@ def _pay(outcome: Outcome, hold: Hold) -> None:
         hold.learn(relay.content_bytes)
 
 
-def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> None:
+def _price(outcome: Outcome, ask: Ask | None, estimator: TokenEstimator) -> None:
     relay, model = outcome.relay, outcome.target.model
+    input_bytes = 0 if ask is None else ask.input_bytes
     usage = relay.usage if relay is not None else None
     if usage is not None and input_bytes and usage.prompt_tokens:
         estimator.learn(model, input_bytes, usage.prompt_tokens)
@@ -194,6 +195,8 @@ def _price(outcome: Outcome, input_bytes: int, estimator: TokenEstimator) -> Non
     elif usage is None or (relay is not None and relay.stopped is None and not outcome.delivered):
         seen_bytes = relay.content_bytes if relay is not None else 0
         usage = _estimated(usage, estimator, model, input_bytes, seen_bytes)
+        if ask is not None and ask.units and relay is not None and relay.usage is None:
+            usage = _by_unit(usage, ask, outcome.price)
     outcome.usage = usage
     if usage is not None:
         outcome.lines, outcome.cost_nusd = price_lines(usage, outcome.price)
@@ -209,6 +212,13 @@ def _estimated(
     # Anthropic opens with the whole input and one token of output: the rest of the output was never counted.
     missing = max(0, seen - usage.completion_tokens)
     return msgspec.structs.replace(usage, output=usage.output + missing, source="estimated")
+
+
+def _by_unit(usage: Usage, ask: Ask, row: PriceRow | None) -> Usage:
+    """What was asked for by the piece, and has no price by its words: all of it may have been made."""
+    units = {} if row is None else row.units
+    counted = tuple((unit, quantity) for unit, quantity in ask.units if unit in units)[:1]
+    return usage if "input" in units or not counted else Usage(fees=counted, source="estimated")
 
 
 def _learn(house: House, provider: Provider, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from penstock.base.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
+from penstock.gateway.dialogue import Conversation
 from penstock.gateway.ports import Reply
 from penstock.gateway.settle import Outcome
 from penstock.gateway.shortcut import shortcut_of
@@ -77,7 +78,7 @@ class Delivery:
     def __init__(
         self,
         reply: Reply,
-        exchange: Exchange,
+        exchange: Exchange | Conversation,
         relay: Relay,
         outcome: Outcome,
         *,

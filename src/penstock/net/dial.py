@@ -54,8 +54,12 @@ def _context(ca_file: str | None, _version: str) -> ssl.SSLContext:
 class Dialer:
     """Opens connections to one endpoint, straight or through a proxy."""
 
-    def __init__(self, endpoint: Endpoint, proxy: Proxy | None, ca_file: str | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, proxy: Proxy | None, ca_file: str | None, address: str | None = None
+    ) -> None:
         self._endpoint = endpoint
+        self._address = address
+        """Where to connect instead of asking what the host's name stands for: it was looked up, and looked at, before."""
         self._proxy = proxy
         self._tls = trust(ca_file) if endpoint.scheme == "https" else None
 
@@ -70,7 +74,7 @@ class Dialer:
                 return await self._tunnel(loop, pool, proxy, self._tls)
             _, connection = await loop.create_connection(
                 lambda: Connection(pool, loop),
-                proxy.host if proxy is not None else self._endpoint.host,
+                proxy.host if proxy is not None else self._address or self._endpoint.host,
                 proxy.port if proxy is not None else self._endpoint.port,
                 ssl=self._tls,
                 server_hostname=self._endpoint.host if self._tls is not None else None,

@@ -48,6 +48,8 @@ class TransportSettings(Struct, frozen=True):
     ca_file: str | None = None
     ca_version: str = ""
     max_connections: int = 1024
+    address: str | None = None
+    """Connect there, whatever the host's name stands for (net.fetch)."""
 
     def __repr__(self) -> str:
         """Without the proxy's credentials."""
@@ -100,7 +102,7 @@ class Transport:
         self.where: Final = endpoint.where
         self.opened_total = 0
         self.reused_total = 0
-        self._dialer = Dialer(endpoint, proxy, settings.ca_file)
+        self._dialer = Dialer(endpoint, proxy, settings.ca_file, settings.address)
         self._max = settings.max_connections
         plain_proxy = proxy if endpoint.scheme == "http" else None
         self._plain_proxy = plain_proxy.where if plain_proxy is not None else None

@@ -36,6 +36,7 @@ from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.gemini_pages import GeminiPages, is_gemini
+from penstock.server.images_pages import ImagesPages
 from penstock.server.openrouter_pages import PREFIX as OPENROUTER
 from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
@@ -72,6 +73,7 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
         Route("/ready", pages.ready),
         Route("/metrics", pages.metrics),
     ]
+    routes += ImagesPages(lambda: app.house).routes()
     routes += ResponsesPages(lambda: app.house, pages.principal, pages.spender).routes()
     if admin_key is not None:
         routes += [

@@ -22,6 +22,7 @@ from msgspec import Struct
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
+from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
 
@@ -93,6 +94,15 @@ def _gemini(asked: Asked) -> CallerDialect:
     )
 
 
+def _images(asked: Asked) -> CallerDialect:
+    """Pictures: a form's boundary stands in a header, and a link to us begins with the host that was asked."""
+    told = asked.told
+    scheme = "https" if told.get(b"x-forwarded-proto", b"").strip().lower() == b"https" else "http"
+    host = told.get(b"host", b"").decode("latin-1").strip()
+    kind: Kind = "edit" if asked.groups["verb"] == b"edits" else "generation"
+    return ImagesCaller(kind, told.get(b"content-type", b""), f"{scheme}://{host}" if host else "")
+
+
 def _gemini_embeds(asked: Asked) -> CallerDialect:
     groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
     _key_in_query(asked)
@@ -104,6 +114,7 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(OPENAI_PREFIX + rb"/embeddings"), always(CALLERS["embeddings"])),
     (re.compile(OPENAI_PREFIX + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
+    (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
     (
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),

@@ -4,7 +4,6 @@ Source: Vertex discovery documents revision 20261106 and google-genai 3.4.0, rea
 ``data: {json}`` lines ended by CR LF, without ``[DONE]``; without it, it is one JSON array.
 """
 
-import base64
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from penstock.simulate import gemini_rules as rules
 from penstock.simulate import vectors
 from penstock.simulate.content import Answer, Asked, ToolSpec, answer_to, grouped, tokens_in
 from penstock.simulate.gemini_fields import read_request
-from penstock.simulate.picture import png
+from penstock.simulate.gemini_pictures import IMAGE_TOKENS, drawn, picture_of
 from penstock.simulate.reply import Call, Frame, Frames, Kind, Refused, Reply
 from penstock.simulate.untyped import as_int, as_list, as_object, as_text
 from penstock.wire.http import Headers
@@ -84,9 +83,9 @@ class Gemini:
         )
         rules.check(request, call.model, vertex=self._vertex)
         thoughts_shown = as_object(_config(request).get("thinkingConfig")).get("includeThoughts") is True
-        writer = _Writer(
-            answer_to(_asked(request, call), call), call, vertex=self._vertex, thoughts_shown=thoughts_shown
-        )
+        answer = drawn(answer_to(_asked(request, call), call), _config(request))
+        writer = _Writer(answer, call, vertex=self._vertex, thoughts_shown=thoughts_shown)
+        writer.picture = picture_of(_config(request), call)
         writer.candidates = as_int(_config(request).get("candidateCount")) or 1
         if call.stream and call.query.get("alt") == "sse":
             return Reply(200, _headers(b"text/event-stream"), frames=_as_events(writer.chunks()))
@@ -292,6 +291,7 @@ class _Writer:
     def __init__(self, answer: Answer, call: Call, *, vertex: bool, thoughts_shown: bool) -> None:
         self.answer = answer
         self.candidates = 1
+        self.picture: dict[str, Any] = picture_of({}, call)
         self._call = call
         self._vertex = vertex
         self._thoughts_shown = thoughts_shown
@@ -326,7 +326,7 @@ class _Writer:
         for number in range(len(self.answer.calls)):
             yield self._frame(Kind.CONTENT, self._call_parts(number), 4)
         if self.answer.image:
-            yield self._frame(Kind.CONTENT, _image_parts(), 1290)
+            yield self._frame(Kind.CONTENT, [self.picture], IMAGE_TOKENS)
         yield from self._last()
 
     def _last(self) -> Frames:
@@ -355,7 +355,7 @@ class _Writer:
         for number in range(len(self.answer.calls)):
             parts += self._call_parts(number)
         if self.answer.image:
-            parts += _image_parts()
+            parts.append(self.picture)
         return parts
 
     def _thought_parts(self, thought: str) -> list[dict[str, Any]]:
@@ -412,7 +412,13 @@ class _Writer:
             shown["cacheTokensDetails"] = _modalities(usage.cache_read, 0, 0)
         if usage.reasoning:
             shown["thoughtsTokenCount"] = usage.reasoning
-        total = usage.prompt_tokens + usage.output * self.candidates + usage.reasoning
+        if usage.output_image:
+            made = usage.output * self.candidates + usage.output_image
+            shown["candidatesTokenCount"] = made
+            shown["candidatesTokensDetails"] = _modalities(
+                usage.output * self.candidates, usage.output_image, 0
+            )
+        total = usage.prompt_tokens + usage.output * self.candidates + usage.reasoning + usage.output_image
         shown["totalTokenCount"] = total + (1000 if self._call.quirks.usage == "inconsistent" else 0)
         if self._call.quirks.usage == "zero":
             shown |= {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}
@@ -423,10 +429,6 @@ class _Writer:
         if self._vertex:
             shown["trafficType"] = "ON_DEMAND"
         return shown
-
-
-def _image_parts() -> list[dict[str, Any]]:
-    return [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(png(8, 8, 0)).decode()}}]
 
 
 def _as_events(frames: Frames) -> Frames:

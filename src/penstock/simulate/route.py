@@ -12,6 +12,7 @@ _VERTEX = re.compile(
     r"^/(?:v1|v1beta1)/projects/[^/]+/locations/[^/]+/publishers/google/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$"
 )
 _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
+_FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/status|/cancel)?$")
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
@@ -76,6 +77,12 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "stability", ""
     if path in ("/v2/rerank", "/v2/embed") or (path.startswith("/v2/models/") and path.endswith("/infer")):
         return "vectors", ""
+    if path.endswith(("/images/generations", "/images/edits")):
+        return "openai_images", ""
+    if path.startswith("/v1/predictions") or path.endswith("/predictions"):
+        return "replicate", ""
+    if _FAL.match(path):
+        return "fal", ""
     for dialect, pattern in (("vertex", _VERTEX), ("gemini", _GEMINI)):
         match = pattern.match(path)
         if match and (match["verb"] or dialect == "vertex" or path.startswith("/v1beta/")):
@@ -99,5 +106,7 @@ def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
         value = header(headers, name)
         if value is not None:
             text = value.decode("latin-1").strip()
+            if name == b"authorization" and text[:4] == "Key ":  # fal's own scheme
+                return text[4:].strip()
             return text[7:].strip() if name == b"authorization" and text[:7].lower() == "bearer " else text
     return query.get("key", "") if dialect == "gemini" else ""

@@ -24,6 +24,7 @@ from penstock.simulate.bedrock import BEDROCK
 from penstock.simulate.cohere import COHERE
 from penstock.simulate.control import control
 from penstock.simulate.failing import instead, quirks_of, steps_of
+from penstock.simulate.fal import Fal
 from penstock.simulate.faults import Facts, Fault, FaultBook
 from penstock.simulate.gemini import GEMINI, VERTEX
 from penstock.simulate.http1 import Connection, Op, Performance, RawRequest, Step, head_bytes
@@ -31,6 +32,8 @@ from penstock.simulate.log import Received, RequestLog
 from penstock.simulate.memory import FIRST_SERIAL, Memory, Rendered
 from penstock.simulate.oauth import TokenDesk
 from penstock.simulate.openai import OPENAI
+from penstock.simulate.openai_images import OPENAI_IMAGES, fields_of
+from penstock.simulate.replicate import Replicate
 from penstock.simulate.reply import NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
 from penstock.simulate.route import Router, key_of
 from penstock.simulate.scenario import ProviderSettings, Scenario
@@ -40,6 +43,7 @@ from penstock.simulate.vectors import COHERE as COHERE_VECTORS
 
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
+    "openai_images": OPENAI_IMAGES,
     "responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
@@ -77,7 +81,12 @@ class Simulator:
         self._connections: set[Connection] = set()
         self._prompts_seen: dict[bytes, None] = {}
         self._tokens = TokenDesk(self.scenario.token_lifetime_s, self._clock.unix_s)
-        self._speakers: dict[str, Speaker] = {**_SPEAKERS, "oauth": self._tokens}
+        self._speakers: dict[str, Speaker] = {
+            **_SPEAKERS,
+            "oauth": self._tokens,
+            "fal": Fal(),
+            "replicate": Replicate(),
+        }
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -223,7 +232,9 @@ class Simulator:
     def _call(self, request: RawRequest, started_s: float) -> Call:
         route = self._router.route(request.target, request.headers)
         parsed: Any = None
-        if request.body and route.dialect not in ("oauth", "stability"):
+        if route.dialect == "openai_images":
+            parsed = fields_of(request.headers, request.body)
+        elif request.body and route.dialect not in ("oauth", "stability"):
             try:
                 parsed = _decode(request.body)
             except msgspec.DecodeError:

@@ -32,6 +32,17 @@ _FIELDS = {
     "ultra": _COMMON | {"image", "strength"},
     "sd3": _COMMON | {"model", "mode", "image", "strength", "cfg_scale"},
 }
+_EDIT = frozenset({"image", "prompt", "negative_prompt", "seed", "output_format"})
+_EDITS = {
+    "edit/inpaint": _EDIT | {"mask", "grow_mask", "style_preset"},
+    "edit/erase": frozenset({"image", "mask", "grow_mask", "seed", "output_format"}),
+    "edit/remove-background": frozenset({"image", "output_format"}),
+    "control/sketch": _EDIT | {"control_strength"},
+    "control/structure": _EDIT | {"control_strength"},
+    "control/style": _EDIT | {"aspect_ratio", "fidelity"},
+    "upscale/fast": frozenset({"image", "output_format"}),
+    "upscale/conservative": _EDIT | {"creativity"},
+}
 _SD3_MODELS = ("sd3.5-large", "sd3.5-large-turbo", "sd3.5-medium")
 _MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_SEED = 4_294_967_294
@@ -50,14 +61,15 @@ _PARAMETER = re.compile(rb';\s*([a-z*]+)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 
 class Stability:
-    """The dialect: ``/v2beta/stable-image/generate/{core|ultra|sd3}``."""
+    """The dialect: ``/v2beta/stable-image/generate/{core|ultra|sd3}``, and the edits that answer at once."""
 
     def answer(self, call: Call) -> Reply:
         """The reply, or Refused."""
         if not call.key:
             raise Refused(401, "authorization: is required")
-        kind = call.path.removeprefix("/v2beta/stable-image/generate/")
-        if kind not in _FIELDS or call.method != "POST":
+        place = call.path.removeprefix("/v2beta/stable-image/")
+        kind = place.removeprefix("generate/")
+        if (kind not in _FIELDS and place not in _EDITS) or call.method != "POST":
             raise Refused(404, f"{call.path}: no such resource")
         if len(call.body) > _MAX_BODY_BYTES:
             raise Refused(413, "body: must not be larger than 10MiB")
@@ -65,8 +77,15 @@ class Stability:
         accept = (header(call.headers, b"accept") or b"*/*").decode("latin-1")
         if not any(word in accept for word in ("image/", "application/json", "*/*")):
             raise Refused(400, "accept: must be image/* or application/json")
-        asked = {name: value.decode("utf-8", "replace") for name, value in fields.items() if name != "image"}
-        _check(kind, asked, fields)
+        asked = {
+            name: value.decode("utf-8", "replace")
+            for name, value in fields.items()
+            if name not in ("image", "mask")
+        }
+        if place in _EDITS:
+            _check_edit(place, asked, fields)
+        else:
+            _check(kind, asked, fields)
         return _picture(call, asked, as_json="application/json" in accept)
 
     def refuse(self, refused: Refused, call: Call) -> Reply:
@@ -99,12 +118,17 @@ def _headers(call: Call, content_type: bytes) -> Headers:
 
 def read_multipart(content_type: bytes, body: bytes) -> dict[str, bytes]:
     """The parts of a multipart/form-data body by name; Refused if it is none."""
+    return dict(read_parts(content_type, body))
+
+
+def read_parts(content_type: bytes, body: bytes) -> list[tuple[str, bytes]]:
+    """The parts in order; a name may come again."""
     if not content_type.lower().startswith(b"multipart/form-data"):
         raise Refused(400, "content-type: must be multipart/form-data")
     found = re.search(rb'boundary="?([^";]+)"?', content_type)
     if found is None:
         raise Refused(400, "content-type: boundary is missing")
-    parts: dict[str, bytes] = {}
+    parts: list[tuple[str, bytes]] = []
     for piece in body.split(b"--" + found[1])[1:]:
         if piece.startswith(b"--"):
             return parts
@@ -115,7 +139,7 @@ def read_multipart(content_type: bytes, body: bytes) -> dict[str, bytes]:
         names = {name.lower(): value for name, value in _PARAMETER.findall(disposition)}
         if not blank or b"name" not in names:
             raise Refused(400, "body: a part has no name")
-        parts[names[b"name"].decode("utf-8", "replace")] = content.removesuffix(b"\r\n")
+        parts.append((names[b"name"].decode("utf-8", "replace"), content.removesuffix(b"\r\n")))
     raise Refused(400, "body: the last boundary is missing")
 
 
@@ -148,12 +172,29 @@ def _check(kind: str, asked: dict[str, str], fields: dict[str, bytes]) -> None:
         )
 
 
+def _check_edit(place: str, asked: dict[str, str], fields: dict[str, bytes]) -> None:
+    allowed = _EDITS[place]
+    errors = [f"{name}: is not allowed" for name in fields if name not in allowed and fields[name]]
+    if not fields.get("image"):
+        errors.append("image: is required")
+    if "prompt" in allowed and not 1 <= len(asked.get("prompt", "")) <= 10_000:
+        errors.append("prompt: must be between 1 and 10000 characters")
+    if "mask" in fields and not fields["mask"].startswith(b"\x89PNG"):
+        errors.append("mask: must be a PNG")
+    if errors:
+        raise Refused(400, "; ".join(errors))
+    if "BLOCK_PROMPT" in asked.get("prompt", ""):
+        raise Refused(
+            403, "Your request was flagged by our content moderation system.", kind="content_moderation"
+        )
+
+
 def _picture(call: Call, asked: dict[str, str], *, as_json: bool) -> Reply:
     wide, high = _RATIOS[asked.get("aspect_ratio", "1:1")]
     seed = int(asked.get("seed", "0")) or call.serial % _MAX_SEED
     form = asked.get("output_format", "png")
     image = {"jpeg": jpeg(), "webp": WEBP}.get(form) or png(wide * 4, high * 4, seed)
-    finish = "CONTENT_FILTERED" if "FILTER_ANSWER" in asked["prompt"] else "SUCCESS"
+    finish = "CONTENT_FILTERED" if "FILTER_ANSWER" in asked.get("prompt", "") else "SUCCESS"
     if as_json:
         value: dict[str, Any] = {
             "image": base64.b64encode(image).decode(),

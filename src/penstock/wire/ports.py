@@ -20,6 +20,7 @@ from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.base.ranking import ModerationsRequest, RerankRequest
 from penstock.base.usage import Usage
+from penstock.wire.finish import Finish
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.sse import Mould
 
@@ -249,7 +250,9 @@ class Dialogue(Protocol):
     ``gateway.dialogue`` sends and waits. Failures are raised as UpstreamError, whatever was made before."""
 
     adjusted: tuple[str, ...]
-    """As in WireRequest; known after ``begin``."""
+    """As in WireRequest; known before ``begin``."""
+    finish: Finish
+    """What is still to be done to each picture that was made."""
 
     def begin(self) -> Moves:
         """The first moves."""
@@ -259,8 +262,12 @@ class Dialogue(Protocol):
         """An exchange has been answered, with whatever status."""
         ...
 
+    def failed(self, tag: str, error: UpstreamError) -> Moves:
+        """An exchange came to nothing: no answer at all, or something that is not fetched."""
+        ...
+
     def woke(self) -> Moves:
-        """The wait is over."""
+        """The wait is over, or nearly."""
         ...
 
     def cancel(self) -> tuple[Send, ...]:

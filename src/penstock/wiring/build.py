@@ -26,6 +26,7 @@ from penstock.dialects import spoken
 from penstock.dialects.bedrock import bedrock_base_url, is_key_pair
 from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
+from penstock.gateway.dialogue import fetcher_of
 from penstock.gateway.house import House, Provider
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
@@ -254,6 +255,8 @@ def _provider(
         provider.sign = AwsSigner(parse_base_url(base_url), region, f"{path}.keys").sign
     if settings.tokenizer is not None:
         provider.detokenize = detokenizer(local_path(settings.tokenizer, loaded.base), f"{path}.tokenizer")
+    provider.base_url = parse_base_url(base_url)
+    provider.fetcher = fetcher_of(provider.base_url, _proxy(settings, loaded), _ca_file(settings, loaded))
     return provider
 
 
@@ -291,11 +294,11 @@ def _transport(
     base_url: str, settings: ProviderConfig, loaded: Loaded, shared: Shared, path: str
 ) -> Transport:
     """The transport for these settings; an equal one that already runs is used again, its warm connections too."""
-    proxy, secrets, ca_file = settings.network.proxy, loaded.secrets, _ca_file(settings, loaded)
+    proxy, ca_file = _proxy(settings, loaded), _ca_file(settings, loaded)
     try:
         wanted = TransportSettings(
             endpoint=parse_base_url(base_url),
-            proxy=secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy,
+            proxy=proxy,
             ca_file=ca_file,
             ca_version=ca_version(ca_file),
             max_connections=settings.network.max_connections,
@@ -306,6 +309,11 @@ def _transport(
     except (ValueError, OSError) as error:
         raise ConfigFault(str(error), path=f"{path}.network") from error
     return known
+
+
+def _proxy(settings: ProviderConfig, loaded: Loaded) -> str | None:
+    proxy, secrets = settings.network.proxy, loaded.secrets
+    return secrets[proxy].reveal() if proxy is not None and proxy in secrets else proxy
 
 
 def _ca_file(settings: ProviderConfig, loaded: Loaded) -> str | None:

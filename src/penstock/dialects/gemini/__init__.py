@@ -21,6 +21,7 @@ from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, GeminiCou
 from penstock.dialects.gemini.embed import EmbedVerb, GeminiEmbed
 from penstock.dialects.gemini.envelope import Framing, GeminiAsk
 from penstock.dialects.gemini.forward import splice_request
+from penstock.dialects.gemini.images import GEMINI_IMAGES, VERTEX_IMAGES
 from penstock.dialects.gemini.relay import StreamRelay, WholeRelay
 from penstock.dialects.gemini.reply import GeminiReader
 from penstock.wire.http import Headers, WireRequest
@@ -29,7 +30,9 @@ from penstock.wire.ports import Relay
 __all__ = [
     "GEMINI",
     "GEMINI_CALLER",
+    "GEMINI_IMAGES",
     "VERTEX",
+    "VERTEX_IMAGES",
     "EmbedVerb",
     "Framing",
     "Gemini",
