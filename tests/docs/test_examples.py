@@ -105,6 +105,23 @@ def googles(outputs):
     assert outputs[2].rstrip().endswith("}]")
 
 
+def later(outputs):
+    """The batch's results in order, over two providers; the job's answer, in its envelope and by itself."""
+    assert "completed 10 of 10" in outputs[0]
+    assert [line for line in outputs[0].splitlines() if line.startswith("question-")] == [
+        f"question-{n}" for n in range(10)
+    ]
+    assert '"object":"job","status":"queued"' in outputs[1]
+    assert '"status":"completed"' in outputs[2]
+    assert outputs[2].count("chat.completion") == 2
+
+
+def rest(outputs):
+    """The provider's own list, and its own answer."""
+    assert '"object":"list"' in outputs[0]
+    assert "chat.completion" in outputs[0]
+
+
 def clouds(outputs):
     """Both answer the same client; a guardrail's name does no harm."""
     assert outputs[0].count("says Hello from afar") == 2
@@ -151,6 +168,8 @@ LONG_S = {
 }
 """Pages that load torch and compile in most of their blocks, and the seconds that they may take on a busy machine."""
 PROMISES = {
+    "run-batches-and-jobs.md": later,
+    "reach-the-rest-of-a-provider.md": rest,
     "profile-a-model.md": profiled,
     "read-a-gpu-trace.md": traced,
     "from-a-linear-to-a-fused-mlp.md": fused,

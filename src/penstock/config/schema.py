@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_images import ImagesConfig
+from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 from penstock.config.schema_offer import DataPolicyConfig
 from penstock.config.schema_tensors import TensorName
 
@@ -137,6 +138,12 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
         ),
     ] = None
+    raw: Annotated[
+        bool,
+        _doc(
+            "Callers reach all of this provider below /raw/<name>/: with our key, and every right that it has."
+        ),
+    ] = False
     completions: Annotated[
         bool | None,
         _doc(
@@ -454,6 +461,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
+    files: Annotated[FilesConfig, _doc("What callers upload.")] = FilesConfig()
+    batches: Annotated[BatchesConfig, _doc("Batches of calls.")] = BatchesConfig()
+    jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
@@ -464,6 +474,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 __all__ = [
     "AlertsConfig",
     "AwsConfig",
+    "BatchesConfig",
     "BudgetConfig",
     "ComputeConfig",
     "Config",
@@ -472,8 +483,10 @@ __all__ = [
     "DialectName",
     "EgressConfig",
     "FallbackConfig",
+    "FilesConfig",
     "GovernedConfig",
     "ImagesConfig",
+    "JobsConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",
