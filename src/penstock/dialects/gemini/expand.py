@@ -56,8 +56,7 @@ def expand(ask: GeminiAsk) -> ChatRequest:
 
 def _expand(ask: GeminiAsk) -> ChatRequest:
     reader = Reader()
-    top_level(ask.body)  # its sentence for what is no JSON is the better one
-    body = reader.message("Request", json.decode(ask.body, type=Raw), "")
+    body = reader.read("Request", top_level(ask.body), "")
     for name, why in _HELD_ELSEWHERE.items():
         if name in body:
             raise BadRequest(
