@@ -9,25 +9,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 from penstock.config.schema_offer import DataPolicyConfig
-from penstock.config.schema_tensors import TensorName
 
-DialectName = Literal[
-    "openai",
-    "responses",
-    "anthropic",
-    "gemini",
-    "vertex",
-    "bedrock",
-    "cohere",
-    "stability",
-    "fal",
-    "replicate",
-    "jina",
-    "kserve",
-]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
