@@ -121,7 +121,7 @@ class ResponseCall(ChatCall):
             raise BadRequest(
                 "Responses are not made in the background here.",
                 param="background",
-                hint="Leave background out.",
+                hint="Send the header x-penstock-async: true, and fetch the answer at /v1/jobs.",
             )
         if ask.previous:
             most = house.config.server.max_body_bytes
