@@ -14,6 +14,8 @@ from penstock.config.catalogue import Catalogue
 from penstock.dialects import CALLERS, UPSTREAMS
 from penstock.observe.names import BREAKER_STATES, METRICS
 from penstock.server.app import CHAT_ROUTES
+from penstock.server.jobs import Jobs
+from penstock.server.left import left_routes
 from penstock.server.pages import PREFIXES, build_pages
 from penstock.server.responses_pages import PREFIXES as RESPONSES_PREFIXES
 from reference_coverage import coverage
@@ -197,7 +199,10 @@ def api_paths() -> dict[str, list[str]]:
     for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):
         served[f"POST /v1beta/models/{{model}}:{verb}"] = [f"{path}:{verb}" for path in _GEMINI_MODELS]
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))
-    for route in cast("list[Route]", pages.routes):
+    nothing = cast("Any", None)
+    left = left_routes(nothing, nothing, Jobs(nothing, nothing), nothing)
+    served |= {"* /raw/{provider}/{path}": [], "* /v1/fine_tuning/{path}": []}
+    for route in [*cast("list[Route]", pages.routes), *left]:
         method = next(iter(sorted((route.methods or {"GET"}) - {"HEAD"})))
         prefix = next((one for one in PREFIXES if one and route.path.startswith(one + "/")), "")
         bare = route.path.removeprefix(prefix)

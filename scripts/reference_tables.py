@@ -20,6 +20,8 @@ REQUEST_HEADERS: dict[str, str] = {
         "`batch`: this call may wait behind interactive ones where a provider has a queue. `interactive` is the default, and "
         "does not raise a virtual key whose `priority` is batch."
     ),
+    "x-penstock-async": "`true`: the call is kept and answered 202; its answer is fetched at `/v1/jobs/{id}`.",
+    "x-penstock-webhook": "With `x-penstock-async`: where the end is posted; its host stands in `jobs.webhook_hosts`.",
     "x-penstock-operator": "With the admin key: who holds it, in his own words. Kept in the record of changes.",
     "traceparent": "W3C Trace Context: its trace id is used where `x-penstock-trace` is absent.",
 }
@@ -52,6 +54,7 @@ RESPONSE_HEADERS: dict[str, str] = {
     "retry-after": "Whole seconds, rounded up: on every 429 and 503, on a 402 until the budget's window ends (absent where no window would do), and where a provider said it.",
     "retry-after-ms": "The same in milliseconds.",
     "content-type": "`application/json`, or `text/event-stream; charset=utf-8` for a stream.",
+    "location": "On a 202 (`x-penstock-async`): where the job is.",
     "cache-control": "`no-cache`, on streams.",
     "x-accel-buffering": "`no`, on streams: tells a proxy in front not to hold events back.",
 }
@@ -138,6 +141,28 @@ API_PATHS: dict[str, str] = {
         '`usd_per_unit`. Answered `{"accepted": n, "duplicates": m}` once stored; 400 lists every fault in `faults`, and '
         "nothing of the batch is stored. See [meter a service](../how-to/meter-a-service.md)."
     ),
+    "GET /v1/files": (
+        "The key's files, newest first, in OpenAI's shape; `purpose`, `order`, `after`, `limit`. See [run batches and "
+        "jobs](../how-to/run-batches-and-jobs.md)."
+    ),
+    "POST /v1/files": "Uploads one, as multipart/form-data: `file`, `purpose`, `expires_after`.",
+    "GET /v1/files/{id}": "One of them.",
+    "DELETE /v1/files/{id}": "Removes it.",
+    "GET /v1/files/{id}/content": "Its bytes.",
+    "GET /v1/batches": "The key's batches, newest first, in OpenAI's shape.",
+    "POST /v1/batches": "A batch of a file's lines, over any provider.",
+    "GET /v1/batches/{id}": "How it stands, line by line in `request_counts`.",
+    "POST /v1/batches/{id}/cancel": "No further line begins; what was answered stays.",
+    "GET /v1/jobs": "The key's jobs (`x-penstock-async`), newest first, without their answers.",
+    "GET /v1/jobs/{id}": "One of them, with its answer once there is one: `result.status`, `headers`, `body`.",
+    "DELETE /v1/jobs/{id}": "Removes it; one that runs is cancelled.",
+    "GET /v1/jobs/{id}/result": "The answer itself, as it would have been sent.",
+    "POST /v1/jobs/{id}/cancel": "Ends it, also in the middle.",
+    "* /raw/{provider}/{path}": (
+        "Any method: the provider's own path, bytes untouched, with our key. See [reach the rest of a "
+        "provider](../how-to/reach-the-rest-of-a-provider.md)."
+    ),
+    "* /v1/fine_tuning/{path}": "The same at the first provider with `raw: true` that speaks OpenAI's dialect.",
     "GET /health": "200 while the process lives.",
     "GET /ready": "200 while calls can be served and recorded; else 503 with the reason.",
     "GET /metrics": "Prometheus text: see [metrics](metrics.md).",

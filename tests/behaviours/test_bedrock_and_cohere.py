@@ -311,6 +311,15 @@ def test_signatures_are_made_for_each_key_and_hide_it(gateway: Gateway) -> None:
     assert SECRET not in repr(gateway.story(answer.request_id))
 
 
+def test_a_large_body_is_signed_like_a_small_one(gateway: Gateway) -> None:
+    """Beside the loop: the signature fits all the same."""
+    file = {"type": "file", "file": {"filename": "big.pdf", "file_data": PDF[:-4] + "A" * 3_000_000}}
+    turns = [{"role": "user", "content": [{"type": "text", "text": "ECHO seen"}, file]}]
+    answer = gateway.post({"model": "bedrock/imported-model", "messages": turns})  # of no known context
+    assert answer.text() == "seen"
+    assert gateway.sim.requests[-1].dialect == "bedrock"
+
+
 def test_a_cached_prompt_is_written_then_read(gateway: Gateway) -> None:
     """cache_control becomes a cachePoint; both counts reach the caller and the ledger."""
     words = {"type": "text", "text": "long " * 200, "cache_control": {"type": "ephemeral", "ttl": "1h"}}

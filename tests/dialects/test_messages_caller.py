@@ -1,6 +1,7 @@
 """Anthropic's callers, read: both API versions, what is refused and why, what is told; and pass-through of requests."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -190,7 +191,8 @@ def test_a_gateways_own_fields_are_read_and_taken_out() -> None:
         (loop({"content": 7}), "messages.2.content.0.content"),
         ({**HELLO, "tool_choice": {"type": "tool"}}, "tool_choice"),
         ({**HELLO, "system": [{"type": "image"}]}, "system.0"),
-        ({**HELLO, "messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+        ({**HELLO, "messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({**HELLO, "messages": [{"role": "system", "content": [PDF]}]}, "messages.0.content.0"),
     ],
 )
 def test_what_only_anthropic_can_take_is_refused_for_others(body: dict[str, Any], param: str) -> None:
@@ -230,6 +232,19 @@ def test_the_places_of_files() -> None:
         Text("words"),
         Image(url="https://a/b.png"),
     )
+
+
+def test_a_system_message_may_stand_in_the_middle() -> None:
+    """As the SDK's types have it; as text or as blocks."""
+    late = [
+        {"role": "system", "content": "brief"},
+        {"role": "system", "content": [{"type": "text", "text": "b"}]},
+    ]
+    request = expanded(ask_of({**HELLO, "messages": [*HELLO["messages"], *late]}))
+    assert [(one.role, one.parts) for one in request.messages[1:]] == [
+        ("system", (Text("brief"),)),
+        ("system", (Text("b"),)),
+    ]
 
 
 def test_a_document_in_a_tools_answer_stands_beside_it() -> None:
@@ -475,3 +490,22 @@ def test_our_errors_are_anthropics(error: PenstockError, status: int, kind: str)
     )
     frame = caller.write_stream_error(error, "gen-1")
     assert kit.frames(frame) == [body]
+
+
+def test_a_large_document_is_not_copied_to_be_understood() -> None:
+    """Reading the envelope costs none of its size, passing it through one copy."""
+    document = {**PDF, "source": {**PDF["source"], "data": "JVBERi0x" * 500_000}}  # type: ignore[dict-item]
+    body = json.dumps(user(document)).encode()
+    tracemalloc.start()
+    try:
+        ask = ask_of(body)
+        read_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        wire = ANTHROPIC.splice_request(ask, target("anthropic", "x"), "KEY")
+        passed_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(wire.body) > 4_000_000
+    assert ask.needs == {"document"}
+    assert read_bytes < len(body) / 10
+    assert passed_bytes < len(body) * 1.5

@@ -82,6 +82,13 @@ def budgeted(outputs):
     assert all(word in outputs[-1] for word in ("ann", "bob", "design", "4711"))
 
 
+def embedded(outputs):
+    """Two models' vectors, a verdict, and the document that answers."""
+    assert outputs[-2].count("2 vectors of") == 2
+    assert '"flagged":false' in outputs[-1]
+    assert '"index":1' in outputs[-1]
+
+
 def anthropics(outputs):
     """One client, three providers; two of the counts are of different makers; a model is listed."""
     assert outputs[0].count("says Hello from a Messages client") == 3
@@ -96,6 +103,23 @@ def googles(outputs):
     assert "Hello from Vertex mode" in outputs[1]
     assert outputs[2].lstrip().startswith("[{")
     assert outputs[2].rstrip().endswith("}]")
+
+
+def later(outputs):
+    """The batch's results in order, over two providers; the job's answer, in its envelope and by itself."""
+    assert "completed 10 of 10" in outputs[0]
+    assert [line for line in outputs[0].splitlines() if line.startswith("question-")] == [
+        f"question-{n}" for n in range(10)
+    ]
+    assert '"object":"job","status":"queued"' in outputs[1]
+    assert '"status":"completed"' in outputs[2]
+    assert outputs[2].count("chat.completion") == 2
+
+
+def rest(outputs):
+    """The provider's own list, and its own answer."""
+    assert '"object":"list"' in outputs[0]
+    assert "chat.completion" in outputs[0]
 
 
 def clouds(outputs):
@@ -144,6 +168,8 @@ LONG_S = {
 }
 """Pages that load torch and compile in most of their blocks, and the seconds that they may take on a busy machine."""
 PROMISES = {
+    "run-batches-and-jobs.md": later,
+    "reach-the-rest-of-a-provider.md": rest,
     "profile-a-model.md": profiled,
     "read-a-gpu-trace.md": traced,
     "from-a-linear-to-a-fused-mlp.md": fused,
@@ -157,6 +183,7 @@ PROMISES = {
     "reconcile-with-the-bill.md": bill,
     "meter-a-service.md": metered,
     "use-the-anthropic-sdk.md": anthropics,
+    "embed-moderate-and-rank.md": embedded,
     "use-the-google-genai-sdk.md": googles,
     "call-bedrock-and-cohere.md": clouds,
 }

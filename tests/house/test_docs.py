@@ -43,7 +43,7 @@ OUR_HEADERS = (
     "server/http1.py",
 )
 """Files that write a reply's headers."""
-READ_HEADERS = ("gateway/principal.py", "gateway/heads.py", "server/admin.py")
+READ_HEADERS = ("gateway/principal.py", "gateway/heads.py", "server/admin.py", "server/jobs.py")
 """Files that read a caller's."""
 
 

@@ -80,6 +80,7 @@ LATE: dict[str, str] = {
     "penstock.registry.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.wiring.objects": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.state.opening": "redis is imported only where a shared state is named",
+    "penstock.wiring.detokenizing": "tokenizers is an optional extra, loaded only where a tokenizer is configured",
     "penstock.simulate.oauth": "cryptography only when a service account is simulated",
 }
 """Modules that may import inside a function, with the reason."""

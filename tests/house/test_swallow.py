@@ -19,6 +19,7 @@ SHIELDS: dict[str, str] = {
     "penstock.server.app:_carry_on": "answers 500 and logs, as _shield does, for calls that left the short lane",
     "penstock.server.app:quick": "logs, and leaves the call to the long way: nothing of it was begun",
     "penstock.server.app:served": "logs: the call has been answered, and learning from it is not its business",
+    "penstock.server.later:_do": "logs, and gives the work back: it is due again a little later",
     "penstock.server.app:_shield": "answers 500 and logs: no request ends without an answer",
 }
 

@@ -150,6 +150,7 @@ class Model(RuleBasedStateMachine):
                 listed = self.store.listed(kind, owner)
                 assert [(one.kind, one.id, one.owner) for one in listed] == keys
                 assert self.store.used(kind, owner) == sum(len(self.held[key]["body"]) for key in keys)
+                assert self.store.many(kind, owner) == len(keys)
                 if keys:
                     after = self.store.listed(kind, owner, after=keys[0][1], limit=1)
                     assert [one.id for one in after] == [key[1] for key in keys[1:2]]

@@ -27,6 +27,10 @@ CONFIG = (
     location: us-east5
     credentials: "file:{account}"
     network: {base_url: "{sim}/p/vertex-east", retry: {max_retries: 0}}
+routes:
+  - id: any-of-all
+    primary: openai/gpt-4o-mini
+    fallbacks: [gemini/gemini-2.5-flash, anthropic/claude-haiku-4-5, vertex-east/gemini-2.5-flash]
 virtual_keys:
   - {name: caller, key: env.CALLER_KEY}
   - {name: slow, key: env.OTHER_CALLER_KEY, rate_limit: {requests_per_minute: 1}}
@@ -107,18 +111,25 @@ def vertex(gateway: Gateway) -> genai.Client:
     )
 
 
-@pytest.fixture
-def client(gateway: Gateway) -> Iterator[genai.Client]:
-    made = studio(gateway)
+@pytest.fixture(scope="module")
+def both(served: Gateway) -> Iterator[dict[str, genai.Client]]:
+    """The client in its two modes; making one takes as long as twenty calls."""
+    made = {"developer": studio(served), "vertex": vertex(served)}
     yield made
-    made.close()
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+def client(gateway: Gateway, both: dict[str, genai.Client]) -> genai.Client:
+    return both["developer"]
 
 
 @pytest.fixture(params=["developer", "vertex"])
-def either_mode(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[genai.Client]:
-    made = studio(gateway) if request.param == "developer" else vertex(gateway)
-    yield made
-    made.close()
+def either_mode(
+    gateway: Gateway, both: dict[str, genai.Client], request: pytest.FixtureRequest
+) -> genai.Client:
+    return both[request.param]
 
 
 class Heard(BaseModel):
@@ -314,10 +325,7 @@ def test_the_client_calls_functions_by_itself(client: genai.Client, door: str) -
 
 
 @each_door
-@either
-def test_ten_turns_with_two_parallel_tools_and_thoughts(
-    client: genai.Client, door: str, stream: bool
-) -> None:
+def test_ten_turns_with_two_parallel_tools_and_thoughts(client: genai.Client, door: str) -> None:
     """Reasoning and tools at once: ids, signatures and thoughts survive the client's own copying of each turn."""
     more: Any = {
         "tools": TOOLS,
@@ -541,14 +549,27 @@ def test_a_providers_refusal_keeps_its_class(gateway: Gateway, client: genai.Cli
 
 
 @each_door
+@pytest.mark.parametrize("kind", ["close_mid_stream", "error_mid_stream"])
 def test_an_error_in_the_middle_of_a_stream_is_raised(
-    gateway: Gateway, client: genai.Client, door: str
+    gateway: Gateway, client: genai.Client, door: str, kind: str
 ) -> None:
-    """Not taken for an end."""
-    gateway.faults(at(DOORS[door].partition("/")[0], "close_mid_stream", after=3))
+    """Not taken for an end: whether the provider says so or falls silent."""
+    gateway.faults(at(DOORS[door].partition("/")[0], kind, after=3))
     with pytest.raises(errors.APIError) as caught:
         ask(client, DOORS[door], "SAY_TOKENS 40", stream=True)
     assert caught.value.status == "UNAVAILABLE"
+
+
+@each_door
+def test_other_providers_stand_in_before_the_first_word(gateway: Gateway, door: str) -> None:
+    """A fallback of another dialect answers in the caller's words; the head says who it was."""
+    gateway.faults(at(DOORS[door].partition("/")[0], "status", status=503))
+    path = "/v1beta/models/any-of-all:streamGenerateContent?alt=sse"
+    answer = gateway.post({"contents": "ECHO hi"}, path, {"x-goog-api-key": KEY})
+    assert answer.status == 200
+    assert answer.headers["x-penstock-provider"] == ("gemini" if door == "openai" else "openai")
+    said = [frame["candidates"][0]["content"]["parts"] for frame in answer.frames()]
+    assert "".join(part.get("text", "") for parts in said for part in parts) == "hi"
 
 
 def test_our_own_errors_are_googles_to_read(gateway: Gateway, client: genai.Client) -> None:

@@ -14,6 +14,7 @@ import pytest
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from penstock.base.errors import OurFault
 from tests.behaviours.gateway import THREE_DIALECTS, Gateway, at, running_gateway
 
 CONFIG = (
@@ -263,6 +264,22 @@ def test_turns_are_kept_as_what_they_added(client: openai.OpenAI, gateway: Gatew
         sizes.append(asyncio.run_coroutine_threadsafe(used, gateway.loop).result(10))
     grown = [after - before for before, after in itertools.pairwise(sizes)]
     assert max(grown) < 1.2 * min(grown)
+
+
+def test_an_answer_that_cannot_be_kept_is_delivered(
+    client: openai.OpenAI, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paid for; the operator is told, and to go on from it is refused."""
+
+    async def full(*_given: Any, **_named: Any) -> None:
+        raise OurFault("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.house.keeper, "put", full)
+        made = [ask(client, stream, model=DOORS["openai"], input="ECHO paid") for stream in (False, True)]
+    assert [one.output_text for one in made] == ["paid", "paid"]
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made[0].id)
 
 
 def test_input_items_come_in_pages(client: openai.OpenAI) -> None:

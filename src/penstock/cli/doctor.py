@@ -17,6 +17,7 @@ from rich.cells import cell_len
 
 from penstock import __version__
 from penstock.base.errors import PenstockError
+from penstock.cli.drift import DAYS, drifts
 from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
@@ -27,6 +28,7 @@ from penstock.observe.log import OperatorLog
 from penstock.server import express
 from penstock.wiring.build import Shared, build, ledger_place
 
+MOST_DRIFTS = 5
 LIBRARIES = (
     "uvloop",
     "httptools",
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             checks.append(Check("configuration", True, f"{args.config} has no faults"))
             if not args.offline:
                 checks += _ledger(loaded)
+                checks += _drift(loaded, catalogue)
                 with TemporaryDirectory(prefix="penstock-doctor-") as folder:
                     checks += uvloop.run(_reach(loaded, catalogue, f"{folder}/ledger.db"))
     if args.json:
@@ -114,6 +117,22 @@ def _ledger(loaded: Loaded) -> list[Check]:
         return [Check("reach the ledger", True, state(place))]
     except PenstockError as error:
         return [Check("reach the ledger", False, error.public())]
+
+
+def _drift(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
+    """Models that others answered for: a vendor has retired one, and redirects. Nothing where there is no ledger yet."""
+    place = ledger_place(loaded)
+    if not is_postgres(place) and not Path(place).exists():
+        return []
+    if loaded.config is not None and loaded.config.prices:
+        catalogue = Catalogue(loaded.config.prices)
+    since_ms = int((datetime.now(UTC).timestamp() - DAYS * 86_400) * 1000)
+    try:
+        found = drifts(place, catalogue.facts, since_ms)
+    except PenstockError as error:
+        return [Check("model drift", False, error.public())]
+    said = "; ".join(str(one) for one in found[:MOST_DRIFTS]) or f"none in {DAYS} days"
+    return [Check("model drift", True, said)]
 
 
 async def _reach(loaded: Loaded, catalogue: Catalogue, ledger: str) -> list[Check]:

@@ -45,6 +45,23 @@ def webhook_faults(config: Config, secrets: Mapping[str, Secret]) -> Iterator[Fa
             except ValueError as error:
                 yield Fault(f"{path}.secret", str(error), _MAKE)
 
+    jobs = config.jobs
+    if jobs.webhook_hosts and jobs.webhook_secret is None:
+        yield Fault(
+            "$.jobs.webhook_secret", "Completions cannot be signed.", f"Write env.NAME or file:PATH. {_MAKE}"
+        )
+    for i, host in enumerate(jobs.webhook_hosts):
+        try:
+            parse_hook_url(f"https://{host}/")
+        except ValueError as error:
+            yield Fault(f"$.jobs.webhook_hosts[{i}]", str(error), "Write host or host:port.")
+    secret = secrets.get(jobs.webhook_secret or "")
+    if secret is not None:
+        try:
+            signing_key(secret.reveal())
+        except ValueError as error:
+            yield Fault("$.jobs.webhook_secret", str(error), _MAKE)
+
 
 def webhook_notices(config: Config, secrets: Mapping[str, Secret]) -> Iterator[Fault]:
     """Of secrets that a receiver's library would read otherwise than we do."""

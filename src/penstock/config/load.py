@@ -143,6 +143,8 @@ def references(config: Config) -> list[tuple[str, str]]:
         path = f"$.alerts.webhooks[{i}]"
         found += [(f"{path}.url", hook.url)] if is_reference(hook.url) else []
         found.append((f"{path}.secret", hook.secret))
+    if config.jobs.webhook_secret is not None:
+        found.append(("$.jobs.webhook_secret", config.jobs.webhook_secret))
     if config.ledger.url is not None and is_reference(config.ledger.url):
         found.append(("$.ledger.url", config.ledger.url))
     if config.state.url is not None and is_reference(config.state.url):

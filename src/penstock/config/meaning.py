@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,7 @@ from penstock.config.fault import Fault, shown
 from penstock.config.governing import governing_faults
 from penstock.config.hooks import webhook_faults
 from penstock.config.rates import rate_faults
-from penstock.config.schema import Config, PriceOverride, ProviderConfig, TargetConfig, TargetRef
+from penstock.config.schema import Config, DialectName, PriceOverride, ProviderConfig, TargetConfig, TargetRef
 from penstock.config.schema_aws import aws_faults
 from penstock.config.secrets import (
     Secret,
@@ -28,20 +28,7 @@ from penstock.config.secrets import (
 from penstock.config.shape import nearest
 from penstock.config.state_url import state_faults
 
-SPOKEN = frozenset(
-    {
-        "openai",
-        "responses",
-        "anthropic",
-        "gemini",
-        "vertex",
-        "bedrock",
-        "cohere",
-        "stability",
-        "fal",
-        "replicate",
-    }
-)
+SPOKEN: frozenset[str] = frozenset(get_args(DialectName))
 """Dialects of this version."""
 LATER: frozenset[str] = frozenset()
 """Dialects whose providers load now and are served by a later version."""

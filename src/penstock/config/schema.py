@@ -9,21 +9,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
+from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
-DialectName = Literal[
-    "openai",
-    "responses",
-    "anthropic",
-    "gemini",
-    "vertex",
-    "bedrock",
-    "cohere",
-    "stability",
-    "fal",
-    "replicate",
-]
 Positive = Annotated[int, Meta(ge=1)]
 Usd = float | str
 """Dollars as YAML reads them: read as decimal text by ``rates.usd_price``, never calculated with."""
@@ -121,6 +111,25 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "Gateway fields (models, provider, reasoning ...) this upstream knows itself and gets unchanged."
         ),
     ] = ()
+    tensors: Annotated[
+        dict[TensorName, str],
+        _doc(
+            "KServe: the names of a model's tensors (input, output, seed, steps, width ...); labels of a classifier, "
+            "comma-separated, and its threshold; mime of pictures."
+        ),
+    ] = field(default_factory=dict[TensorName, str])
+    tokenizer: Annotated[
+        str | None,
+        _doc(
+            "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
+        ),
+    ] = None
+    raw: Annotated[
+        bool,
+        _doc(
+            "Callers reach all of this provider below /raw/<name>/: with our key, and every right that it has."
+        ),
+    ] = False
     completions: Annotated[
         bool | None,
         _doc(
@@ -438,6 +447,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: Annotated[ServerConfig, _doc("The gateway's own door.")] = ServerConfig()
     ledger: Annotated[LedgerConfig, _doc("The record of every attempt.")] = LedgerConfig()
     alerts: Annotated[AlertsConfig, _doc("When a budget runs out, and who is told.")] = AlertsConfig()
+    files: Annotated[FilesConfig, _doc("What callers upload.")] = FilesConfig()
+    batches: Annotated[BatchesConfig, _doc("Batches of calls.")] = BatchesConfig()
+    jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
@@ -448,6 +460,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 __all__ = [
     "AlertsConfig",
     "AwsConfig",
+    "BatchesConfig",
     "BudgetConfig",
     "ComputeConfig",
     "Config",
@@ -456,8 +469,10 @@ __all__ = [
     "DialectName",
     "EgressConfig",
     "FallbackConfig",
+    "FilesConfig",
     "GovernedConfig",
     "ImagesConfig",
+    "JobsConfig",
     "KeyConfig",
     "LedgerConfig",
     "NetworkConfig",

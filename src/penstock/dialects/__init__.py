@@ -8,13 +8,19 @@ from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
+from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
 from penstock.dialects.fal import FAL
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
+from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
+from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
+from penstock.dialects.openai_chat.moderations import MODERATIONS
+from penstock.dialects.openai_chat.vectors import EMBEDDINGS
 from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
+from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, RERANK
 from penstock.dialects.stability import STABILITY
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
@@ -22,6 +28,9 @@ CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
     "gemini": GEMINI_CALLER,
+    "embeddings": EMBEDDINGS,
+    "moderations": MODERATIONS,
+    "rerank": RERANK,
     "completions": COMPLETIONS,
     "responses": ResponsesCaller(),
     "anthropic": anthropic_caller(),
@@ -41,7 +50,13 @@ UPSTREAMS: dict[str, UpstreamDialect] = {
 
 OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
     "chat": UPSTREAMS,
-    "embeddings": {},
+    "embeddings": {
+        "openai": EMBEDDINGS,
+        "gemini": GEMINI_EMBEDDINGS,
+        "vertex": VERTEX_EMBEDDINGS,
+        "cohere": COHERE_EMBEDDINGS,
+        "kserve": KSERVE_EMBEDDINGS,
+    },
     "images": {
         "openai": IMAGES,
         "gemini": GEMINI_IMAGES,
@@ -49,11 +64,12 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
         "stability": STABILITY,
         "fal": FAL,
         "replicate": REPLICATE,
+        "kserve": KSERVE_IMAGES,
     },
     "speech": {},
     "transcriptions": {},
-    "moderations": {},
-    "rerank": {},
+    "moderations": {"openai": MODERATIONS, "kserve": KSERVE_MODERATIONS},
+    "rerank": {"openai": OPENAI_RERANK, "cohere": COHERE_RERANK, "jina": JINA_RERANK},
 }
 """Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
 

@@ -169,6 +169,8 @@ class ChatCall:
             if provider.tokens is not None:
                 credential = await access_token(provider.tokens, left_s)
                 left_s = deadline_s - time.monotonic()
+            if self.inbound.before_send is not None:
+                await self.inbound.before_send()
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, left_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status

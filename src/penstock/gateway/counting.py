@@ -82,7 +82,7 @@ def _written(
         return passing.splice_request(ask, step.target, credential)
     counting = cast("CountingDialect", provider.dialect)
     return counting.count_request(
-        cast("ChatRequest", translator.request(step.target)), step.target, credential
+        cast("ChatRequest", translator.request(provider, step.target)), step.target, credential
     )
 
 

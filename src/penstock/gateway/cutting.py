@@ -11,6 +11,8 @@ Rules
 from collections.abc import Callable
 from typing import cast
 
+import msgspec
+
 from penstock.base.events import Event, Finished, Stopped, UsageSeen
 from penstock.gateway.house import House, Provider
 from penstock.gateway.purse import CHUNK_TOKENS, Hold
@@ -121,4 +123,8 @@ def cut_short(
 def _as_upstream(relay: Relay, facts: CallFacts) -> Identity:
     """The last event says of itself what the provider's own said."""
     model = relay.model or ("" if facts.ask is None else facts.ask.model)
-    return Identity(relay.upstream_id or facts.request_id, facts.at_ms // 1000, model)
+    identity = Identity(relay.upstream_id or facts.request_id, facts.at_ms // 1000, model)
+    told: Identity | None = getattr(relay, "identity", None)
+    if told is None:
+        return identity
+    return msgspec.structs.replace(identity, provider=told.provider, charge=told.charge, story=told.story)

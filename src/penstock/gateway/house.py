@@ -56,6 +56,7 @@ class Provider:
 
     __slots__ = (
         "base_url",
+        "detokenize",
         "dialect",
         "fetcher",
         "keys",
@@ -93,6 +94,8 @@ class Provider:
         self.keys = keys
         self.network = network
         self.tokens = tokens
+        self.detokenize: Callable[[tuple[int, ...]], str] | None = None
+        """Tokens to words, where a tokenizer is configured."""
         self.queue: ProviderQueue | None = None
         """Where calls wait for it (gateway.waiting), if it serves only so many at a time."""
         self.passes = frozenset(

@@ -28,7 +28,7 @@ def losses_of(house: House, caller: CallerDialect, ask: Ask) -> Callable[[Target
             no = translator.refuse(provider, target)
             if no is not None:
                 return no
-            neutral = translator.request(target)
+            neutral = translator.request(provider, target)
             adjusted = dialect.write_request(neutral, target, "").adjusted
             if isinstance(neutral, ChatRequest):
                 adjusted = (*neutral.adjusted, *adjusted)

@@ -1,6 +1,6 @@
 """What the gateway needs from its door: one inbound call, and a reply to write it to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -20,6 +20,8 @@ TOLD = frozenset(
         b"x-penstock-meta",
         b"x-penstock-priority",
         b"x-penstock-user",
+        b"x-penstock-async",
+        b"x-penstock-webhook",
         b"x-openrouter-metadata",
         b"content-type",
         b"host",
@@ -61,6 +63,8 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
+    before_send: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each attempt's request leaves: from then on it may have been served."""
 
     def __repr__(self) -> str:
         """Without headers and body: they hold secrets and people's words."""

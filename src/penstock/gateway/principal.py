@@ -144,6 +144,13 @@ class Doors:
             )
         return principal
 
+    def named(self, name: str) -> Principal | None:
+        """The holder of the key of this name, for what it has left with us; None: there is no such key any more."""
+        if self.open:
+            return ANYONE if not name else None
+        found = [one for one in self._principals.values() if one.name == name]
+        return next((one for one in found if one.until_unix_s is None), None)
+
     def _look_up(self, told: Mapping[bytes, bytes]) -> Principal:
         presented = False
         for name, value in told.items():

@@ -271,12 +271,15 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
     """A bound on the tokens of the prompt."""
     tokens, needs = len(ask.body), ask.needs
     if needs:
-        if "audio" in needs or "document" in needs:
+        if "audio" in needs or "document" in needs or "video" in needs:
             return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
         if "image" in needs:
             # A picture's part names it twice, as its type and as its field; ``input_bytes`` is without its base64.
             # In Anthropic's words it is named once, as its type.
+            # In Gemini's words it is named by its type's MIME name, or by its address.
             pictures = (ask.body.count(b'"image_url"') + 1 >> 1) + ask.body.count(b'"image"')
+            if ask.dialect == "gemini":
+                pictures = sum(map(ask.body.count, (b'"image/', b'"fileUri"', b'"file_uri"')))
             tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
         if "tools" in needs:
             tokens += TOOLS_TOKENS
@@ -285,10 +288,14 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
     return tokens
 
 
+_CLASSES = (b'"service_tier"', b'"serviceTier"', b'"speed"')
+"""Fields that name a class of service, in all dialects' spellings."""
+
+
 def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
     """The body may name a class of service, or a cache's hour, and the row has prices for such."""
     find = ask.body.find
-    return (bool(row.service) and (find(b'"service_tier"') >= 0 or find(b'"speed"') >= 0)) or (
+    return (bool(row.service) and any(find(name) >= 0 for name in _CLASSES)) or (
         "cache_write_1h" in row.units and find(b'"1h"') >= 0
     )
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
+from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
@@ -41,6 +42,8 @@ MAX_ERROR_BYTES = 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024 * 1024
 _SAME_S = 1e-6
 """A call's first attempt begins after the call: where both may take equally long, it is the call's time that runs out."""
+SIGNED_ASIDE_BYTES = 1024 * 1024
+"""A signature covers a hash of the body (some 3 ms a megabyte): a larger one is hashed beside the loop, which holds up nobody."""
 MIN_SECRET_CHARS = 8
 """Shorter ones are words that local servers take for a key ("ollama", "EMPTY"), and may stand in any sentence."""
 _OK = 200
@@ -57,20 +60,31 @@ class Translator:
         self._ask = ask
         self._neutral: NeutralRequest | None = None
 
-    def request(self, target: Target) -> NeutralRequest:
+    def request(self, provider: Provider, target: Target) -> NeutralRequest:
         """The neutral request with the target's overrides in place. Raises BadRequest."""
         if self._neutral is None:
             self._neutral = self._caller.expand(self._ask)
+        neutral = self._neutral
+        if isinstance(neutral, EmbeddingsRequest) and provider.detokenize is not None:
+            neutral = in_words(neutral, provider.detokenize)
         if not target.overrides:
-            return self._neutral
-        if isinstance(self._neutral, ChatRequest):
-            return overridden(self._neutral, target.overrides)
-        return replaced(self._neutral, target.overrides)
+            return neutral
+        if isinstance(neutral, ChatRequest):
+            return overridden(neutral, target.overrides)
+        return replaced(neutral, target.overrides)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Something to embed came as tokens."""
+        neutral = self._neutral
+        return isinstance(neutral, EmbeddingsRequest) and any(
+            isinstance(one, tuple) for one in neutral.inputs
+        )
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
         """Why the target's dialect cannot take this ask, or None."""
         try:
-            request = self.request(target)
+            request = self.request(provider, target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
         only = request.only_at if isinstance(request, ChatRequest) else None
@@ -114,6 +128,14 @@ def overridden(request: ChatRequest, overrides: dict[str, Any]) -> ChatRequest:
         **{field: getattr(said, field) for field in fields},
         extras={**request.extras, "openai": extras},
     )
+
+
+def in_words(request: EmbeddingsRequest, detokenize: Callable[[tuple[int, ...]], str]) -> EmbeddingsRequest:
+    """Tokens as the words that they stand for, by the provider's configured tokenizer."""
+    if not any(isinstance(one, tuple) for one in request.inputs):
+        return request
+    inputs = tuple(detokenize(one) if isinstance(one, tuple) else one for one in request.inputs)
+    return msgspec.structs.replace(request, inputs=inputs)
 
 
 def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
@@ -210,8 +232,10 @@ class Remote:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
             return spliced, relay
-        neutral = self._translator.request(target)
+        neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
+        if provider.detokenize is not None and self._translator.has_tokens:
+            request.adjusted = (*request.adjusted, "tokens-as-text")
         if isinstance(neutral, ChatRequest) and neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
@@ -226,7 +250,11 @@ class Remote:
             return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
         request, relay = self.write(provider, step, credential)
         if provider.sign is not None:
-            request = provider.sign(request, credential)
+            aside = len(request.body) > SIGNED_ASIDE_BYTES
+            sign = provider.sign
+            request = (
+                await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
+            )
         sent_s = time.monotonic()
         exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
         head_s = time.monotonic()
@@ -239,7 +267,7 @@ class Remote:
     ) -> Sent:
         """A reply that takes several exchanges: the relay hears of it from the dialogue."""
         ask, told = self._ask, Told()
-        request = self._translator.request(step.target)
+        request = self._translator.request(provider, step.target)
         dialogue = dialect.converse(request, step.target, credential)
         relay = Translation(told, self._caller.writer(ask, self._identity), stream=ask.stream)
         conversation = Conversation(

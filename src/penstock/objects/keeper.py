@@ -163,6 +163,10 @@ class Keeper(_Work):
         """Newest first."""
         return await self.do(lambda store: store.listed(kind, owner, after=after, limit=limit))
 
+    async def many(self, kind: str, owner: str) -> int:
+        """How many there are."""
+        return await self.do(lambda store: store.many(kind, owner))
+
     async def used(self, kind: str, owner: str) -> int:
         """Bytes of all bodies."""
         return await self.do(lambda store: store.used(kind, owner))

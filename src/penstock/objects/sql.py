@@ -133,11 +133,18 @@ class SqlObjects(WorkRows):
             ).fetchall()
         return [stored_of(row) for row in rows]
 
+    def many(self, kind: str, owner: str) -> int:
+        """How many there are."""
+        return self._sum("count(*)", kind, owner)
+
     def used(self, kind: str, owner: str) -> int:
         """Bytes of all bodies."""
+        return self._sum("sum(size)", kind, owner)
+
+    def _sum(self, what: str, kind: str, owner: str) -> int:
         with self.database.reading() as connection:
             row = connection.execute(
-                "SELECT sum(size) FROM objects WHERE kind = ? AND owner = ? AND (expires_ms IS NULL OR expires_ms > ?)",
+                f"SELECT {what} FROM objects WHERE kind = ? AND owner = ? AND (expires_ms IS NULL OR expires_ms > ?)",  # noqa: S608 - our own words
                 (kind, owner, self.now_ms()),
             ).fetchone()
         return int(row[0] or 0)

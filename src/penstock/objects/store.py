@@ -144,6 +144,10 @@ class ObjectStore(WorkStore, Protocol):
         """Newest first; from behind the one whose id is ``after`` (none, where that is not known)."""
         ...
 
+    def many(self, kind: str, owner: str) -> int:
+        """How many there are."""
+        ...
+
     def used(self, kind: str, owner: str) -> int:
         """Bytes of all bodies."""
         ...

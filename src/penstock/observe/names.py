@@ -232,6 +232,7 @@ METRICS: tuple[Metric, ...] = (
     COST_NUSD,
     COST_USD,
     UNPRICED,
+    MODEL_DRIFT,
     OWN_COST_NUSD,
     OWN_COST_USD,
     DURATION,

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
@@ -26,6 +26,7 @@ from penstock.server import express
 from penstock.server.asgi import AsgiApp, run_asgi
 from penstock.server.crowd import TurnedAway
 from penstock.server.http1 import HttpConnection, HttpReply
+from penstock.server.raw import is_raw, serve_raw
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
 from penstock.server.routes import CHAT_ROUTES, caller_of, route
@@ -41,6 +42,14 @@ _ALLOW_POST: Headers = [(b"allow", b"POST, OPTIONS")]
 SWEEP_S = 5.0
 STALLED_REQUEST_S = 60.0
 SETTLE_S = 1.0
+
+
+class TakesJobs(Protocol):
+    """Who keeps requests that are answered later (server.jobs)."""
+
+    async def accept(self, request: Request, reply: HttpReply, request_id: str) -> None:
+        """Keep it, and answer 202."""
+        ...
 
 
 def origin_form(target: bytes) -> bytes:
@@ -71,6 +80,7 @@ class App:
         self.inflight = 0
         self.others: Seat | None = None
         """The way to the other workers, where there are any."""
+        self.jobs: TakesJobs | None = None
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
         self.turned_away: set[TurnedAway] = set()
@@ -132,7 +142,7 @@ class App:
     def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
         """Serve one request here and now, without a task; None where it takes one (``handle``)."""
         caller = CHAT_ROUTES.get(request.url)
-        if caller is None or request.method != b"POST":
+        if caller is None or request.method != b"POST" or b"x-penstock-async" in request.told:
             return None
         inbound = request.inbound = Inbound(
             caller, request.told, request.body, request.received_s, reply.known
@@ -205,6 +215,9 @@ class App:
         respond(reply, error, caller, request_id, [*_ALLOW_POST, *echoed(request.headers)])
 
     async def _page(self, request: Request, reply: HttpReply, request_id: str) -> None:
+        if is_raw(request.url):
+            await serve_raw(self.house, request, reply, request_id)
+            return
         if self.pages is None:
             raise NotFound("There is no such path.")
         await run_asgi(self.pages, request, reply, request_id)
@@ -219,6 +232,8 @@ class App:
                 await self._page(request, reply, request_id)
             elif request.method != b"POST":
                 self._without_post(caller, request, reply, request_id)
+            elif self.jobs is not None and b"x-penstock-async" in request.told:
+                await self.jobs.accept(request, reply, request_id)
             else:
                 inbound = request.inbound
                 if inbound is None:

@@ -37,6 +37,7 @@ from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.images_pages import ImagesPages
+from penstock.server.left import LaterDesk
 from penstock.server.openrouter_pages import PREFIX as OPENROUTER
 from penstock.server.openrouter_pages import openrouter_routes
 from penstock.server.postings import BadEntries, post
@@ -53,7 +54,14 @@ _encode = msgspec.json.Encoder().encode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, office: Office) -> Starlette:
+def build_pages(
+    app: App,
+    reload: Reload,
+    admin_key: str | None,
+    ledger: str,
+    office: Office,
+    later: LaterDesk | None = None,
+) -> Starlette:
     """All pages. ``reload`` builds and swaps the configuration and returns its faults, one line each.
 
     ``ledger``: its place, which may hold a password.
@@ -73,6 +81,8 @@ def build_pages(app: App, reload: Reload, admin_key: str | None, ledger: str, of
         Route("/ready", pages.ready),
         Route("/metrics", pages.metrics),
     ]
+    if later is not None:
+        routes += later.routes(pages.spender)
     routes += ImagesPages(lambda: app.house).routes()
     routes += ResponsesPages(lambda: app.house, pages.principal, pages.spender).routes()
     if admin_key is not None:

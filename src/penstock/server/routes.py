@@ -35,6 +35,7 @@ CHAT_ROUTES: dict[bytes, CallerDialect] = {
     b"/chat/completions": _OPENAI,
     b"/openai/v1/chat/completions": _OPENAI,
     b"/openai/chat/completions": _OPENAI,
+    b"/v1beta/openai/chat/completions": _OPENAI,
     b"/api/v1/chat/completions": _OPENROUTER,
 }
 
@@ -49,8 +50,8 @@ class Asked(Struct, frozen=True):
 
 Maker = Callable[[Asked], CallerDialect]
 
-OPENAI_PREFIX = rb"(?:/openai)?(?:/v1)?"
-"""OpenAI's paths, with and without their version, and below the prefix that XRoute's callers use."""
+OPENAI_PREFIX = rb"(?:/openai|/api)?(?:/v1)?"
+"""Of OpenAI's paths: with and without their version, below the prefix that XRoute's callers use, and OpenRouter's."""
 
 
 def always(caller: CallerDialect) -> Maker:
@@ -110,6 +111,9 @@ def _gemini_embeds(asked: Asked) -> CallerDialect:
 
 
 ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
+    (re.compile(OPENAI_PREFIX + rb"/embeddings"), always(CALLERS["embeddings"])),
+    (re.compile(OPENAI_PREFIX + rb"/moderations"), always(CALLERS["moderations"])),
+    (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
     (
@@ -118,14 +122,16 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     ),
     (re.compile(rb"(?:%b|/api/v1)/completions" % OPENAI_PREFIX), always(CALLERS["completions"])),
     # One caller a call: it remembers the stream that it has to end.
-    (re.compile(rb"(?:%b|/api/v1)/responses" % OPENAI_PREFIX), lambda _asked: ResponsesCaller()),
+    (re.compile(OPENAI_PREFIX + rb"/responses"), lambda _asked: ResponsesCaller()),
     (re.compile(rb"(?:/anthropic)?/v1/messages"), _messages),
 ]
 """Tried in order; the first that matches the whole path counts."""
 
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
+    (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), CALLERS["rerank"]),
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),
     (re.compile(rb"(?:/anthropic(?:/.*)?|/v1/messages(?:/.*)?)"), CALLERS["anthropic"]),
+    (re.compile(rb"/v1beta/openai/.*"), _OPENAI),
     (re.compile(rb"/v1(?:beta|beta1|alpha)/.*|/v1/(?:projects|publishers)/.*|/v1/models/.+:\w+"), _GEMINI),
 ]
 """Whose error shape the callers of a path read; OpenAI's anywhere else."""

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.base.usage import Usage
 from penstock.simulate import gemini_rules as rules
+from penstock.simulate import vectors
 from penstock.simulate.content import Answer, Asked, ToolSpec, answer_to, grouped, tokens_in
 from penstock.simulate.gemini_fields import read_request
 from penstock.simulate.gemini_pictures import IMAGE_TOKENS, drawn, picture_of
@@ -69,6 +70,9 @@ class Gemini:
         verb = call.path.rpartition(":")[2] if ":" in call.path else ""
         if not verb:
             return _models(call)
+        embedded = vectors.gemini(call, verb) if call.method == "POST" else None
+        if embedded is not None:
+            return embedded
         if call.method != "POST" or verb not in ("generateContent", "streamGenerateContent", "countTokens"):
             raise Refused(404, "Requested entity was not found.")
         body = as_object(call.json)

@@ -13,6 +13,7 @@ from penstock.base.usage import Usage
 from penstock.simulate import openai_completions as completions
 from penstock.simulate import openai_responses as responses
 from penstock.simulate import openai_rules as rules
+from penstock.simulate import vectors
 from penstock.simulate.content import Answer, Asked, ToolSpec, answer_to, grouped, tokens_in
 from penstock.simulate.reply import Call, Frame, Frames, Kind, Refused, Reply
 from penstock.simulate.untyped import as_int, as_list, as_object, as_text, is_object
@@ -58,6 +59,9 @@ class OpenAI:
         if call.path.endswith("/models"):
             return _models(call)
         if not call.path.endswith(("/completions", _RESPONSES)):
+            other = vectors.answer(call)
+            if other is not None:
+                return other
             raise Refused(404, f"Invalid URL ({call.method} {call.path})", code="unknown_url")
         if call.method != "POST":
             raise Refused(405, f"Not allowed to {call.method} on {call.path}.", code="method_not_allowed")

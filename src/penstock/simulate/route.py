@@ -75,6 +75,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "bedrock", match["model"]
     if path.startswith("/v2beta/"):
         return "stability", ""
+    if path in ("/v2/rerank", "/v2/embed") or (path.startswith("/v2/models/") and path.endswith("/infer")):
+        return "vectors", ""
     if path.endswith(("/images/generations", "/images/edits")):
         return "openai_images", ""
     if path.startswith("/v1/predictions") or path.endswith("/predictions"):

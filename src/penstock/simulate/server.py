@@ -39,6 +39,7 @@ from penstock.simulate.route import Router, key_of
 from penstock.simulate.scenario import ProviderSettings, Scenario
 from penstock.simulate.stability import STABILITY
 from penstock.simulate.untyped import as_object, as_text
+from penstock.simulate.vectors import COHERE as COHERE_VECTORS
 
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
@@ -48,6 +49,7 @@ _SPEAKERS: dict[str, Speaker] = {
     "gemini": GEMINI,
     "vertex": VERTEX,
     "stability": STABILITY,
+    "vectors": COHERE_VECTORS,
     "bedrock": BEDROCK,
     "cohere": COHERE,
 }

@@ -50,6 +50,7 @@ from penstock.routing.names import Names
 from penstock.routing.observed import Observed
 from penstock.server.postings import expect_own_costs
 from penstock.state.names import new_run
+from penstock.wiring.detokenizing import detokenizer
 from penstock.wiring.governed import Kept, doors_of, has_budgets
 from penstock.wiring.objects import keeper_at
 from penstock.wiring.sellers import Sellers
@@ -252,6 +253,8 @@ def _provider(
     provider = Provider(name, operations, transport, KeyRing(name, keys), settings.network, tokens=tokens)
     if dialect_name == "bedrock" and region is not None and any(is_key_pair(key.secret) for key in keys):
         provider.sign = AwsSigner(parse_base_url(base_url), region, f"{path}.keys").sign
+    if settings.tokenizer is not None:
+        provider.detokenize = detokenizer(local_path(settings.tokenizer, loaded.base), f"{path}.tokenizer")
     provider.base_url = parse_base_url(base_url)
     provider.fetcher = fetcher_of(provider.base_url, _proxy(settings, loaded), _ca_file(settings, loaded))
     return provider
@@ -343,6 +346,7 @@ class _TargetMaker:
             "api_version": settings.api_version,
             "also": "completions" if completes(built.dialect.name, settings, known, model) else None,
             "passthrough_fields": ",".join(sorted(passing)) or None,
+            **{f"tensors.{name}": value for name, value in settings.tensors.items()},
         }
         return Target(
             provider=provider,

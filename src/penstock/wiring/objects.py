@@ -16,6 +16,13 @@ def keeper_at(place: str) -> Keeper:
     return Keeper(partial(_open, place))
 
 
+async def opened_at(place: str) -> Keeper:
+    """The same, open. Raises ConfigFault."""
+    keeper = keeper_at(place)
+    await keeper.open()
+    return keeper
+
+
 def _open(place: str) -> ObjectStore:
     if not is_postgres(place):
         return SqlObjects(SqliteTables(place, most=THREADS), unix_ms)

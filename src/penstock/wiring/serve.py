@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from penstock.base.errors import ConfigFault, PenstockError
 from penstock.config.catalogue import Catalogue
+from penstock.config.hooks import signing_key
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
 from penstock.ledger.opening import is_postgres, open_journal
@@ -21,13 +22,14 @@ from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
 from penstock.registry.opening import open_store
 from penstock.server.app import App
+from penstock.server.left import LaterDesk
 from penstock.server.pages import build_pages
 from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
 from penstock.wiring.money import Figures, Withheld, figures, recall
-from penstock.wiring.objects import keeper_at
+from penstock.wiring.objects import opened_at
 from penstock.wiring.sharing import Sharing
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -76,6 +78,7 @@ class Running:
         self._place = ""
         """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
         self._withheld: Withheld | None = None
+        self._desk: LaterDesk | None = None
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -105,8 +108,7 @@ class Running:
             return [f"{error.path}: {error.public()}"]
         self.shared = Shared(journal, self._log, self._options.seed)
         try:
-            self.shared.keeper = keeper_at(place)
-            await self.shared.keeper.open()
+            self.shared.keeper = await opened_at(place)
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
             place_of = self._options.seat
@@ -121,6 +123,7 @@ class Running:
             await self._recall(joined.merged.config)
             self.app.others = self.sharing.seat
             self.sharing.introduce(self.app.house, self.shared)
+            self._desk = LaterDesk(self.app, self.shared.keeper, self.shared.run)
             self._mount(self.app, loaded)
             await self._listen(self.app, host, port)
         except ConfigFault as error:
@@ -131,6 +134,7 @@ class Running:
             return [cannot_listen(host, port, error)]
         self.url = url_of(self._servers[0].sockets[0])
         self.app.sweep()
+        self._desk.start()
         administration.begin(joined, self._govern, self._figures, self._reloading)
         await administration.taken(joined, self.app.house.version, "start")
         # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
@@ -236,8 +240,12 @@ class Running:
         for server in self._servers:
             server.close()
         ended = True
+        if self._desk is not None:
+            self._desk.stop_claiming()
         if app is not None:
             ended = await app.drain(app.house.config.server.drain_timeout_ms / 1000)
+        if self._desk is not None:
+            await self._desk.aclose()
         for task in list(self._tasks):
             task.cancel()
         if self.administration is not None:
@@ -287,7 +295,12 @@ class Running:
         key = config.server.admin_key
         admin_key = None if key is None else loaded.secrets[key].reveal()
         if self.administration is not None:
-            app.pages = build_pages(app, self.reload_all, admin_key, self._place, self.administration)
+            app.pages = build_pages(
+                app, self.reload_all, admin_key, self._place, self.administration, self._desk
+            )
+        secret = config.jobs.webhook_secret
+        if self._desk is not None and secret is not None:
+            self._desk.sign_with(signing_key(loaded.secrets[secret].reveal()))
 
     def _say_what_waits(self, old: Config, new: Config) -> None:
         """What a reload changes in the file and not in the process."""

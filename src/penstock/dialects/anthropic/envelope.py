@@ -88,7 +88,7 @@ class _Envelope(Struct, gc=False):
 
 class _Source(Struct, gc=False):
     type: str = ""
-    data: str = ""
+    data: Raw = _NONE  # not copied: it may be a whole book of scans
 
 
 class _Part(Struct, gc=False):

@@ -166,7 +166,7 @@ class _Reader:
             messages.append(Message("system", tuple(self.instructions(blocks))))
         last = len(body.messages) - 1
         for index, turn in enumerate(body.messages):
-            if not turn.content and (turn.role == "user" or index < last):
+            if not turn.content and (turn.role != "assistant" or index < last):
                 raise BadRequest(
                     f"messages.{index}: all messages must have non-empty content.",
                     param=f"messages.{index}.content",
@@ -175,11 +175,11 @@ class _Reader:
             self.turn(turn, f"messages.{index}", messages)
         return tuple(messages)
 
-    def instructions(self, blocks: list[Block]) -> list[Part]:
+    def instructions(self, blocks: list[Block], at: str = "system") -> list[Part]:
         parts: list[Part] = []
         for index, block in enumerate(blocks):
             if block.type != "text":
-                raise BadRequest(f"system.{index}.type: Input should be 'text'.", param=f"system.{index}")
+                raise BadRequest(f"{at}.{index}.type: Input should be 'text'.", param=f"{at}.{index}")
             parts.append(Text(block.text, _cache(block.cache_control)))
         return parts
 
@@ -187,6 +187,9 @@ class _Reader:
         if isinstance(turn.content, str):
             if turn.content:
                 messages.append(Message(turn.role, (Text(turn.content),)))
+            return
+        if turn.role == "system":
+            messages.append(Message("system", tuple(self.instructions(turn.content, f"{at}.content"))))
             return
         parts: list[Part] = []
         results: list[Message] = []

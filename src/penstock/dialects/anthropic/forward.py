@@ -109,7 +109,8 @@ def splice_request(ask: MessagesAsk, target: Target, credential: str) -> WireReq
         adjusted = edits.notes.words()
     elif ask.model != target.model:
         _, start, end = found["model"]
-        body = body[:start] + _encode(target.model) + body[end:]
+        whole = memoryview(body)  # one copy of what may be a whole book
+        body = b"".join((whole[:start], _encode(target.model), whole[end:]))
     path = COUNT_PATH if ask.counting else PATH
     return WireRequest(
         b"POST", path, headers(credential, version, ask.betas, stream=ask.stream), body, adjusted

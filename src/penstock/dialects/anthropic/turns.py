@@ -53,9 +53,9 @@ class Block(Struct):
 
 
 class Turn(Struct):
-    """One message."""
+    """One message. A system's may stand in mid-conversation (anthropic-python 2.11.0, SystemMessageParam)."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str | list[Block]
 
 

@@ -49,6 +49,8 @@ class _Blob(Struct, gc=False):
     mime_type: str | None = None
     mime: str | None = field(default=None, name="mimeType")
     data: Raw = Raw(b"")
+    file_uri: str | None = None
+    uri: str | None = field(default=None, name="fileUri")
 
 
 class _Part(Struct, gc=False):
@@ -180,7 +182,9 @@ def _read_media(ask: GeminiAsk, contents: Raw) -> None:
             for blob in (part.inline_data, part.inline, part.file_data, part.file):
                 if blob is None:
                     continue
-                needs.add(need := need_of(blob.mime_type or blob.mime or ""))
+                mime = blob.mime_type or blob.mime
+                need = need_of(mime) if mime else kind_of_address(blob.file_uri or blob.uri or "")
+                needs.add(need)
                 size = len(blob.data)
                 counted = IMAGE_BYTES if need == "image" else size // _BYTES_PER_READ
                 ask.input_bytes += min(counted - size, 0)
@@ -191,3 +195,11 @@ def need_of(mime: str) -> str:
     """Which sense a medium needs: image, audio, video or document."""
     kind = mime.partition("/")[0].strip().lower()
     return kind if kind in ("image", "audio", "video") else "document"
+
+
+def kind_of_address(url: str) -> str:
+    """What a fileUri without a type is: a film on YouTube, a picture by its ending, else a document."""
+    if "youtube.com/" in url or "youtu.be/" in url:
+        return "video"
+    ending = url.partition("?")[0].rpartition(".")[2].lower()
+    return "image" if ending in ("png", "jpg", "jpeg", "webp", "gif", "heic", "heif") else "document"

@@ -10,6 +10,7 @@ Reasoning stands in parts with ``thought`` and in signatures: Google's go back t
 (``marks``).
 """
 
+import re
 from hashlib import blake2b
 
 from msgspec import Raw
@@ -27,7 +28,7 @@ from penstock.base.chat import (
     Video,
 )
 from penstock.base.errors import BadRequest
-from penstock.dialects.gemini.envelope import need_of
+from penstock.dialects.gemini.envelope import kind_of_address, need_of
 from penstock.dialects.gemini.fields import (
     Json,
     Reader,
@@ -44,6 +45,7 @@ from penstock.dialects.gemini.marks import standard, unmark
 
 _QUOTE, _OBJECT = b'"'[0], b"{"[0]
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac", "mp4": "m4a"}
+_BLANK = re.compile(r"\s")
 _DETAIL = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 """Parts that only Google's own tools make."""
@@ -216,13 +218,13 @@ class Turns:
 
     def _medium(self, part: Json, place: str) -> Part:
         blob: Json = part.get("inlineData") or part["fileData"]
-        url, data = blob.get("fileUri", ""), standard("".join(blob.get("data", "").split()))
+        url, data = blob.get("fileUri", ""), standard(_joined(blob.get("data", "")))
         mime: str = blob.get("mimeType", "").strip().lower()
         if not url and not data:
             raise wrong(place, "has neither data nor a fileUri")
         if data and not mime:
             raise wrong(f"{place}.inlineData.mimeType", "is missing", "Send one such as image/png.")
-        kind = need_of(mime) if mime else _kind_of_address(url)
+        kind = need_of(mime) if mime else kind_of_address(url)
         uploaded = url.startswith(_FILES_API)
         file_id, url = (url, "") if uploaded else ("", url)
         match kind:
@@ -286,15 +288,12 @@ def _digest(seed: str) -> str:
 def _is_film(part: Json) -> bool:
     blob: Json = part.get("inlineData") or part.get("fileData") or {}
     mime: str = blob.get("mimeType", "")
-    return need_of(mime) == "video" if mime else _kind_of_address(blob.get("fileUri", "")) == "video"
+    return need_of(mime) == "video" if mime else kind_of_address(blob.get("fileUri", "")) == "video"
 
 
-def _kind_of_address(url: str) -> str:
-    """What a fileUri without a type is: a film on YouTube, a picture by its ending, else a document."""
-    if "youtube.com/" in url or "youtu.be/" in url:
-        return "video"
-    ending = url.partition("?")[0].rpartition(".")[2].lower()
-    return "image" if ending in ("png", "jpg", "jpeg", "webp", "gif", "heic", "heif") else "document"
+def _joined(data: str) -> str:
+    """Base64 without line breaks; as it is where there are none: it may be the size of a film."""
+    return "".join(data.split()) if _BLANK.search(data) else data
 
 
 def _stretch(part: Json) -> tuple[float | None, float | None, float | None]:

@@ -57,11 +57,11 @@ class Dressed:
 
     __slots__ = (
         "_ask",
-        "_identity",
         "_inner",
         "_sse",
         "content_seen",
         "finished",
+        "identity",
         "model",
         "mould",
         "native_stop",
@@ -73,7 +73,7 @@ class Dressed:
     def __init__(self, inner: Relay, ask: Ask, identity: Identity) -> None:
         self._inner = inner
         self._ask = ask
-        self._identity = identity
+        self.identity = identity
         self._sse = SseReader()
         self.mould: Mould | None = None  # no event goes through as it came
         self.content_seen = False
@@ -134,8 +134,8 @@ class Dressed:
         except msgspec.DecodeError:
             return None  # [DONE], a comment, or what no client of ours reads either
         fields.setdefault("system_fingerprint", _NULL)
-        if self._identity.provider:
-            fields.setdefault("provider", self._identity.provider)
+        if self.identity.provider:
+            fields.setdefault("provider", self.identity.provider)
         choices = fields.get("choices", _NULL)
         if present(choices):
             fields["choices"] = [
@@ -144,12 +144,12 @@ class Dressed:
         usage = fields.get("usage", _NULL)
         if present(usage):
             fields["usage"] = self._usage(_object.decode(usage))
-            if self._identity.story is not None:
-                fields["openrouter_metadata"] = self._identity.story()
+            if self.identity.story is not None:
+                fields["openrouter_metadata"] = self.identity.story()
         return _encode(fields)
 
     def _usage(self, usage: dict[str, Raw]) -> dict[str, Any]:
-        charge = charge_of(self._identity, self.usage, self.model)
+        charge = charge_of(self.identity, self.usage, self.model)
         return {**usage, **cost_fields(charge, usage.get("cost", _NONE))}
 
 

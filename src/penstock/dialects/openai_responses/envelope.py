@@ -19,7 +19,6 @@ from penstock.wire.unreadable import unreadable
 NAME = "responses"
 GATEWAY_FIELDS = ("models", "fallbacks", "provider", "route", "transforms", "plugins", "usage", "penstock")
 """Fields that OpenAI does not know: they are ours, or nobody's."""
-_LONGEST_NULL = 4
 
 
 class ResponsesAsk(Ask):
@@ -132,7 +131,7 @@ def read_envelope(body: bytes) -> ResponsesAsk:
         raise BadRequest(
             "The field model is missing.", param="model", hint='Send a string such as "openai/gpt-4o-mini".'
         )
-    if len(envelope.tools) > _LONGEST_NULL:
+    if envelope.tools and bytes(envelope.tools) != b"null":
         _read_tools(ask, envelope.tools)
     if envelope.text and _wants_schema(envelope.text):
         ask.needs |= {"json_schema"}
@@ -146,6 +145,16 @@ def with_history(ask: ResponsesAsk, items: list[bytes]) -> None:
     for item in items:
         ask.input_bytes += len(item)
         _see_media(ask, b"[" + item + b"]")
+
+
+def check_history(ask: ResponsesAsk) -> None:
+    """Raise BadRequest where nobody has put in what ``previous_response_id`` stands for: half a conversation is none."""
+    if ask.previous and not ask.history:
+        raise BadRequest(
+            f"Previous response with id {ask.previous!r} not found.",
+            code="previous_response_not_found",
+            param="previous_response_id",
+        )
 
 
 def items_of(ask: ResponsesAsk) -> list[Item]:

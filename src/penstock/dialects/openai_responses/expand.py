@@ -25,7 +25,7 @@ from penstock.base.chat import (
     ToolResult,
 )
 from penstock.base.errors import BadRequest
-from penstock.dialects.openai_responses.envelope import GATEWAY_FIELDS, ResponsesAsk, items_of
+from penstock.dialects.openai_responses.envelope import GATEWAY_FIELDS, ResponsesAsk, check_history, items_of
 from penstock.dialects.openai_responses.proof import unseal
 from penstock.dialects.openai_responses.shapes import (
     ChosenTool,
@@ -92,6 +92,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 def expand(ask: ResponsesAsk) -> ChatRequest:
     """The neutral request. Raises BadRequest naming the field."""
+    check_history(ask)
     try:
         body = _decode_body(ask.body)
         fields = _decode_fields(ask.body)

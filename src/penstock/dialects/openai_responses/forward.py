@@ -15,8 +15,8 @@ import msgspec
 from penstock.base.models import Target
 from penstock.dialects.openai_chat.forward import provider_losses
 from penstock.dialects.openai_chat.rules import headers, known_fields
-from penstock.dialects.openai_responses.envelope import ResponsesAsk, first_byte
-from penstock.dialects.openai_responses.proof import MARK, is_foreign
+from penstock.dialects.openai_responses.envelope import ResponsesAsk, check_history, first_byte
+from penstock.dialects.openai_responses.proof import MARK, is_sealed, opened
 from penstock.dialects.openai_responses.request import PATH
 from penstock.wire.http import WireRequest
 from penstock.wire.splice import edit, spans
@@ -37,6 +37,7 @@ def place_of(target: Target, credential: str) -> str:
 
 def splice_request(ask: ResponsesAsk, target: Target, credential: str) -> WireRequest:
     """The call to ``target``. Raises BadRequest for a repeated key."""
+    check_history(ask)
     found = ask.spans
     if found is None:
         found = ask.spans = spans(ask.body)
@@ -91,17 +92,19 @@ def _conversation(ask: ResponsesAsk, history: list[bytes], adjusted: list[str]) 
         if item.get("type") != "reasoning":
             item.pop("id", None)
             items.append(item)
-        elif item.get("encrypted_content") and not is_foreign(item["encrypted_content"]):
-            items.append(item)
+        elif (own := opened(item)) is not None:
+            items.append(own)
     if first_byte(ask.input) == b'"':
         return _joined(items, b'{"role":"user","content":' + came + b"}")
     if came.find(_MARK) < 0:
         return _joined(items, came.strip()[1:-1].strip())
     for item in _decode_items(came):
-        if is_foreign(str(item.get("encrypted_content") or "")):
+        sealed = is_sealed(str(item.get("encrypted_content") or ""))
+        own = opened(item) if sealed else item
+        if own is None:
             adjusted.append("thinking-dropped")
         else:
-            items.append(item)
+            items.append(own)
     return msgspec.json.encode(items)
 
 

@@ -1,0 +1,1 @@
+"""Files, batches and jobs, with real clients, real processes and real kills."""
