@@ -1,6 +1,6 @@
 """``/v1/batches``: made, looked at, listed, cancelled, in OpenAI's shape (API reference, batch; read 2026-11).
 
-What runs them is server.batch_work, or a provider's own service (server.batch_native).
+What runs them is server.batch_work.
 """
 
 import asyncio
