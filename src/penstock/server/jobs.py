@@ -63,15 +63,13 @@ class Jobs:
     async def accept(self, request: Request, reply: Reply, request_id: str) -> None:
         """Keep the request, and answer 202."""
         told = request.told
-        house, owner = self._app.house, self._owner(told)
+        owner = self._owner(told)
         if told[b"x-penstock-async"].strip().lower() != b"true":
             raise BadRequest("The header x-penstock-async is not true.", param="x-penstock-async")
         await self._check(owner, told)
         name = new_id("job_")
-        await self._keep(request, name, owner, request.body, {})
-        stored = await house.keeper.get(KIND, name, owner)
+        stored = await self._keep(request, name, owner, request.body, {})
         self._later.kick()
-        body = _encode(job_view(stored)) if stored is not None else b"{}"
         head = header_block(
             [
                 (b"content-type", b"application/json"),
@@ -80,7 +78,7 @@ class Jobs:
                 (b"retry-after", b"1"),
             ]
         )
-        reply.send(202, head, body)
+        reply.send(202, head, _encode(job_view(stored)))
 
     async def accept_background(
         self, ask: ResponsesAsk, request: Request, reply: Reply, request_id: str
@@ -115,7 +113,9 @@ class Jobs:
                 retry_after_s=60,
             )
 
-    async def _keep(self, request: Request, name: str, owner: str, body: bytes, more: dict[str, Any]) -> None:
+    async def _keep(
+        self, request: Request, name: str, owner: str, body: bytes, more: dict[str, Any]
+    ) -> Stored:
         told = request.told
         path, _, query = request.url.partition(b"?")
         meta = {
@@ -126,7 +126,11 @@ class Jobs:
             "webhook": told.get(b"x-penstock-webhook", b"").decode("latin-1").strip(),
             **more,
         }
-        await self._app.house.keeper.put(KIND, name, owner, meta=meta, body=body, due_ms=unix_ms())
+        now_ms = unix_ms()
+        await self._app.house.keeper.put(KIND, name, owner, meta=meta, body=body, due_ms=now_ms)
+        return Stored(
+            kind=KIND, id=name, owner=owner, created_ms=now_ms, expires_ms=None, due_ms=now_ms, version=1, meta=meta, size=len(body)
+        )  # fmt: skip
 
     def routes(self, who: Who) -> list[Route]:
         """Below every prefix."""
