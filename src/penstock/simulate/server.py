@@ -20,6 +20,7 @@ import msgspec
 
 from penstock.base.clock import Clock, SystemClock
 from penstock.simulate.anthropic import ANTHROPIC
+from penstock.simulate.batches import AnthropicBatches, Batches, OpenAIBatches
 from penstock.simulate.bedrock import BEDROCK
 from penstock.simulate.cohere import COHERE
 from penstock.simulate.control import control
@@ -55,6 +56,8 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 _OWN_KEYS = frozenset({"vertex", "bedrock"})
 """Dialects that check their credentials themselves."""
+_OWN_BODIES = frozenset({"oauth", "stability", "openai_batches", "anthropic_batches"})
+"""Dialects that read their bodies themselves."""
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
 _BROKEN_JSON = object()
@@ -87,6 +90,9 @@ class Simulator:
             "fal": Fal(),
             "replicate": Replicate(),
         }
+        batches = Batches(self.scenario.batch_delay_s, self._clock.monotonic_s, self._line)
+        self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
+        self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -229,12 +235,20 @@ class Simulator:
         steps = steps_of(reply, faults, call, speaker, pace, keep_alive=keep_alive, chunked=chunked)
         return Performance(received, steps=steps, chunked=chunked, keep_alive=keep_alive)
 
+    def _line(self, call: Call) -> Reply:
+        """One line of a batch."""
+        route = self._router.route(call.path, call.headers)
+        dialect = "anthropic" if call.dialect == "anthropic_batches" else route.dialect
+        call = msgspec.structs.replace(call, dialect=dialect, serial=next(self._serials))
+        call.profile = self.scenario.profile(call.provider, call.model)
+        return self._answer(call, self._speakers[dialect])
+
     def _call(self, request: RawRequest, started_s: float) -> Call:
         route = self._router.route(request.target, request.headers)
         parsed: Any = None
         if route.dialect == "openai_images":
             parsed = fields_of(request.headers, request.body)
-        elif request.body and route.dialect not in ("oauth", "stability"):
+        elif request.body and route.dialect not in _OWN_BODIES:
             try:
                 parsed = _decode(request.body)
             except msgspec.DecodeError:

@@ -1,0 +1,553 @@
+"""A batch that goes to a provider's own batch service: chosen, left there, polled, cancelled, and its results taken in.
+
+Theory
+------
+What was decided and done is written into the batch's own row before the next thing is done: which provider, that a creation
+is about to be sent, the batch's name there. Another process goes on from there. Between "about to be sent" and its answer
+nobody knows whether the provider has made a batch, for there is no key that makes a repetition harmless: then the provider is
+asked for its newest batches first. OpenAI's carry our name; Anthropic's are known by their time and size alone.
+
+Rules
+- Native is taken whole: one line that cannot go sends all lines to our own runner, with the reason shown.
+- Once the provider has said that it has the batch, nothing is ever sent a second time, whatever happens.
+- A line's ledger entry is stored before the line's result is kept: a kill between the two writes the same entry again.
+"""
+
+import asyncio
+import time
+from typing import Any, Literal, cast
+
+import msgspec
+from msgspec import Struct
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import OurFault, PenstockError, UpstreamError
+from penstock.gateway.native_desk import NativeDesk, is_no, service_of
+from penstock.gateway.native_lines import Known, Lines, Planned, Read, line_id
+from penstock.gateway.purse import Hold
+from penstock.objects.names import new_id
+from penstock.objects.store import Item
+from penstock.objects.times import unix_ms
+from penstock.server.app import App
+from penstock.server.batch_lines import Line, answered, lines_of, unanswered
+from penstock.server.inner import holder
+from penstock.server.later import Held
+from penstock.server.routes import route
+from penstock.wire.batches import BatchItem, BatchState, ItemResult, NativeBatches
+
+Outcome = Literal["own", "done", "stopped"]
+FIRST_POLL_S, LAST_POLL_S = 0.25, 60.0
+GRACE_MS = 2 * 3_600_000
+"""After its window, for a provider that is late; then its lines are given up."""
+HOLD_AGAIN_S = 300.0
+TRIES = 5
+CLOCKS_APART_S = 120
+"""A provider's clock may be so far from ours."""
+_ENTRIES_AT_ONCE = 200
+_ENDPOINTS_OF_OURS = frozenset({"/v1/responses", "/v1/images/generations", "/v1/images/edits"})
+
+
+class _Way(Struct):
+    """What is kept of it, in the batch's meta."""
+
+    provider: str
+    key: str
+    known: dict[str, Known]
+    at_ms: int
+    phase: Literal["uploading", "creating", "running"] = "uploading"
+    file: str = ""
+    batch: str = ""
+    good: int = 0
+    bad: int = 0
+    cancel_sent: bool = False
+    trouble: str = ""
+
+
+class _Ready(Struct):
+    """A batch that can go."""
+
+    way: _Way
+    items: list[BatchItem]
+    planned: list[Planned]
+
+
+def _way_of(meta: dict[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", meta.get("native") or {})
+
+
+def seen_counts(meta: dict[str, Any]) -> dict[str, int]:
+    """What the provider says of its progress."""
+    way = _way_of(meta)
+    counts = {"ok": int(way.get("good", 0)), "error": int(way.get("bad", 0))}
+    return {name: count for name, count in counts.items() if count}
+
+
+def road_view(meta: dict[str, Any]) -> dict[str, Any]:
+    """How the batch is run, for whoever looks at it."""
+    way = _way_of(meta)
+    return {
+        "penstock_road": meta.get("road"),
+        "penstock_provider": way.get("provider"),
+        "penstock_reason": way.get("trouble") or meta.get("road_reason"),
+    }
+
+
+class NativeRun:
+    """One claim of one batch, as far as a provider's own service has to do with it."""
+
+    def __init__(self, app: App, held: Held, lines: list[Line]) -> None:
+        self._app = app
+        self._held = held
+        self._lines = lines
+        self._holds: dict[int, Hold] = {}
+        self._held_at_s = time.monotonic()
+        one = held.stored
+        self._told = {
+            **{name.encode("latin-1"): value.encode("latin-1") for name, value in one.meta["told"].items()},
+            b"x-penstock-priority": b"batch",
+            b"x-penstock-trace": one.id.encode("latin-1"),
+        }
+
+    async def run(self) -> Outcome:
+        """``own``: our own runner's. ``done``: each line has its result. ``stopped``: this process ends; another goes on."""
+        meta = self._held.meta
+        if meta.get("road") == "own" or (
+            meta.get("road") is None and await self._held.keeper.counts(self._held.stored)
+        ):
+            return "own"
+        try:
+            if meta.get("road") is None:
+                ready = await self._chosen()
+                if isinstance(ready, str):
+                    return await self._own(ready)
+                await self._write(ready.way)
+            else:
+                ready = None
+            return await self._go_on(ready)
+        finally:
+            for hold in self._holds.values():
+                hold.settle(0)
+
+    # The choice.
+
+    async def _chosen(self) -> _Ready | str:
+        config, meta = self._app.house.config.batches, self._held.meta
+        wish = meta.get("wish")
+        if wish == "own" or config.native == "never":
+            return "x-penstock-batch: own was asked for" if wish == "own" else "batches.native is never"
+        if meta["endpoint"] in _ENDPOINTS_OF_OURS:
+            return f"lines of {meta['endpoint']} are kept or drawn by the gateway itself"
+        if meta.get("completion_window", "24h") != "24h":
+            return "providers know no other completion_window than 24h"
+        try:
+            return await self._ready(priced=wish != "native")
+        except PenstockError as error:
+            return error.public()
+
+    async def _ready(self, *, priced: bool) -> _Ready | str:
+        lines, house = self._reader(), self._app.house
+        planned: list[Planned] = []
+        for n, line in enumerate(self._lines):
+            try:
+                planned.append(lines.plan(line_id(self._held.stored.id, n), line.body))
+            except PenstockError as error:
+                return f"line {n + 1}: {error.public()}"
+            if n % 50 == 49:
+                await asyncio.sleep(0)
+        known = {
+            one.facts.ask.model: Known(one.step.target.provider, one.step.target.model, one.step.pass_through)
+            for one in planned
+            if one.facts.ask is not None
+        }
+        providers = {one.provider for one in known.values()}
+        if len(providers) > 1:
+            return f"its lines go to several providers: {', '.join(sorted(providers))}"
+        name = providers.pop()
+        service = service_of(house, name)
+        if isinstance(service, Rejected):
+            return service.reason
+        no = _against(service, planned, priced=priced)
+        if no is not None:
+            return no
+        key = self._key(name, planned)
+        if isinstance(key, Rejected):
+            return key.reason
+        no = await self._fund(lines, planned)
+        if no is not None:
+            return no
+        items = await self._items(lines, planned, name)
+        if isinstance(items, str):
+            return items
+        return self._sized(service, _Ready(_Way(name, key, known, unix_ms()), items, planned))
+
+    def _sized(self, service: NativeBatches, ready: _Ready) -> _Ready | str:
+        if len(ready.items) > service.max_items:
+            return f"it has more than {service.max_items} lines"
+        if sum(len(item.request.body) + 200 for item in ready.items) > service.max_bytes:
+            return f"it is larger than {service.max_bytes} bytes"
+        if len({item.request.path for item in ready.items}) > 1:
+            return "its lines go to several paths"
+        said = {
+            tuple(pair for pair in item.request.headers if pair[0].startswith(b"anthropic-"))
+            for item in ready.items
+        }
+        return ready if len(said) == 1 else "its lines need different versions of the provider's API"
+
+    def _key(self, name: str, planned: list[Planned]) -> str | Rejected:
+        house, first = self._app.house, planned[0]
+        choice = house.providers[name].keys.choose(
+            first.step.target.model,
+            time.monotonic(),
+            house.rng,
+            avoid=frozenset(),
+            allowed=first.facts.principal.keys_of(name),
+        )
+        return choice if isinstance(choice, Rejected) else choice.key.name
+
+    async def _fund(self, lines: Lines, planned: list[Planned]) -> str | None:
+        """Hold the most that each line may cost, or say why that cannot be."""
+        for n, one in enumerate(planned):
+            held = await lines.hold(one)
+            if isinstance(held, Rejected):
+                return f"the most that all lines may cost cannot be held at once: {held.reason}"
+            if held is not None:
+                self._holds[n] = held
+        return None
+
+    async def _items(self, lines: Lines, planned: list[Planned], name: str) -> list[BatchItem] | str:
+        provider = self._app.house.providers[name]
+        items: list[BatchItem] = []
+        for n, one in enumerate(planned):
+            written = lines.write(provider, one)
+            if isinstance(written, Rejected):
+                return f"line {n + 1}: {written.reason}"
+            items.append(BatchItem(line_id(self._held.stored.id, n), written))
+            if n % 50 == 49:
+                await asyncio.sleep(0)
+        return items
+
+    async def _own(self, reason: str) -> Outcome:
+        for hold in self._holds.values():
+            hold.settle(0)
+        self._holds.clear()
+        await self._held.change(
+            lambda meta: {**meta, "road": "own", "road_reason": reason[:500], "native": None}
+        )
+        return "own"
+
+    # The way there.
+
+    async def _go_on(self, ready: _Ready | None) -> Outcome:
+        way = self._way
+        maybe_sent = ready is None and way.phase == "creating"
+        if way.phase != "running":
+            if ready is None:  # another process had begun: the same lines for the same provider
+                again = await self._again()
+                if isinstance(again, str) and not maybe_sent:
+                    return await self._own(again)
+                ready = None if isinstance(again, str) else again
+            answer = await self._submitted(ready, maybe_sent=maybe_sent)
+            if answer is not None:
+                return answer
+        elif ready is None:
+            await self._hold_again()
+        state = await self._awaited()
+        if state == "stopped":
+            return "stopped"
+        if isinstance(state, BatchState) and state.status == "failed":
+            if self._held.cancelled.is_set():
+                await self._rest("cancelled")
+                return "done"
+            return await self._own(f"{self._way.provider} refused the batch: {state.why}")
+        if isinstance(state, BatchState):
+            if not await self._taken_in(state):
+                return "stopped"
+        else:
+            await self._rest("expired")
+        return "done"
+
+    async def _again(self) -> _Ready | str:
+        way = self._way
+        ready = await self._ready(priced=False)
+        if isinstance(ready, str):
+            return ready
+        if ready.way.provider != way.provider:
+            return f"its lines no longer go to {way.provider}"
+        return ready
+
+    async def _submitted(self, ready: _Ready | None, *, maybe_sent: bool) -> Outcome | None:
+        """None: the provider has it."""
+        failures = 0
+        while True:
+            if self._app.draining:
+                return "stopped"
+            if not maybe_sent and self._held.cancelled.is_set():
+                await self._rest("cancelled")
+                return "done"
+            try:
+                if maybe_sent:
+                    if await self._adopted():
+                        return None
+                    maybe_sent = False
+                    if ready is None:
+                        return await self._own("its lines cannot go to the provider any more")
+                    continue
+                assert ready is not None
+                if await self._uploaded(ready):
+                    maybe_sent = True
+                    await self._created(ready)
+                    return None
+            except OurFault as error:
+                await self._troubled(error)
+                await self._rest("")
+                return "done"
+            except UpstreamError as error:
+                failures += 1
+                if is_no(error) or (failures >= TRIES and not maybe_sent):
+                    return await self._own(f"{self._way.provider} does not take it: {error.public()}")
+                if error.upstream_status == 429:
+                    maybe_sent = False
+                await self._pause(min(0.5 * 2**failures, 30.0))
+
+    async def _uploaded(self, ready: _Ready) -> bool:
+        way, desk = self._way, self._desk()
+        if way.phase == "uploading":
+            request = await asyncio.to_thread(desk.service.upload, self._held.stored.id, ready.items)
+            file = "" if request is None else desk.service.read_upload(await desk.ask(request))
+            await self._write(msgspec.structs.replace(way, phase="creating", file=file, at_ms=unix_ms()))
+        return not self._held.cancelled.is_set()
+
+    async def _created(self, ready: _Ready) -> None:
+        way, desk = self._way, self._desk()
+        request = await asyncio.to_thread(desk.service.create, self._held.stored.id, ready.items, way.file)
+        state = await desk.state(request)
+        await self._write(msgspec.structs.replace(way, phase="running", batch=state.id))
+
+    async def _adopted(self) -> bool:
+        """A creation may have arrived: look for its batch. Raises OurFault where it cannot be told from another."""
+        way, desk = self._way, self._desk()
+        body = await desk.ask(desk.service.search())
+        found = desk.service.found(
+            body, self._held.stored.id, len(self._lines), way.at_ms // 1000 - CLOCKS_APART_S
+        )
+        taken = await self._others()
+        found = [one for one in found if one.id not in taken]
+        if not found:
+            return False
+        if len(found) > 1 and not desk.service.named:
+            raise OurFault(
+                f"{len(found)} batches at {way.provider} may be {self._held.stored.id}; none is taken, and nothing is sent again.",
+                code="batch_unclear",
+            )
+        await self._write(msgspec.structs.replace(way, phase="running", batch=found[0].id))
+        return True
+
+    async def _others(self) -> set[str]:
+        """Batches at providers that other batches of this key are."""
+        one = self._held.stored
+        others = await self._held.keeper.listed(one.kind, one.owner, limit=1000)
+        ways = [_way_of(other.meta) for other in others if other.id != one.id]
+        return {str(way["batch"]) for way in ways if way.get("batch")}
+
+    # The wait.
+
+    async def _awaited(self) -> BatchState | Literal["stopped", "late"]:
+        wait_s = FIRST_POLL_S
+        while True:
+            if self._app.draining:
+                return "stopped"
+            way, cancelled = self._way, self._held.cancelled
+            if unix_ms() > self._held.meta["window_ends_ms"] + GRACE_MS:
+                return "late"
+            try:
+                desk = self._desk()
+                if cancelled.is_set() and not way.cancel_sent:
+                    await self._stop(desk, way)
+                    wait_s = FIRST_POLL_S
+                    continue
+                state = await desk.state(desk.service.ask(way.batch))
+                if (state.good, state.bad, "") != (way.good, way.bad, way.trouble):
+                    await self._write(
+                        msgspec.structs.replace(way, good=state.good, bad=state.bad, trouble="")
+                    )
+                if state.status != "running":
+                    return state
+            except PenstockError as error:
+                await self._troubled(error)
+            await self._pause(wait_s)
+            wait_s = min(wait_s * 1.5, LAST_POLL_S)
+
+    async def _stop(self, desk: NativeDesk, way: _Way) -> None:
+        try:
+            await desk.ask(desk.service.cancel(way.batch))
+        except UpstreamError as error:
+            if not is_no(error) and error.upstream_status != 409:  # a "no" is: it has ended meanwhile
+                raise
+        await self._write(msgspec.structs.replace(way, cancel_sent=True))
+
+    async def _troubled(self, error: PenstockError) -> None:
+        said = f"{self._way.provider}: {error.public()}"[:500]
+        if said != self._way.trouble:
+            await self._write(msgspec.structs.replace(self._way, trouble=said))
+
+    async def _pause(self, wait_s: float) -> None:
+        """Until then, or until the batch is cancelled, or this process stops; what is held stays held."""
+        until_s = time.monotonic() + wait_s
+        woken = self._held.cancelled.is_set()
+        while not self._app.draining and (left_s := until_s - time.monotonic()) > 0:
+            if not woken and self._held.cancelled.is_set():
+                return
+            await asyncio.sleep(min(left_s, 0.2))
+            if time.monotonic() - self._held_at_s > HOLD_AGAIN_S:
+                self._held_at_s = time.monotonic()
+                for hold in self._holds.values():
+                    hold.treasury.extend(hold.reservation.id, 0, self._app.house.clock.unix_s())
+
+    async def _hold_again(self) -> None:
+        """Another process has held the money: this one holds it now. What a budget refuses is spent all the same."""
+        done = set(await self._held.keeper.numbers(self._held.stored))
+        lines = self._reader()
+        for n, line in enumerate(self._lines):
+            if n in done:
+                continue
+            try:
+                held = await lines.hold(lines.plan(line_id(self._held.stored.id, n), line.body))
+            except (
+                PenstockError
+            ):  # a model or a key that is gone since: the line was sent, and is read all the same
+                continue
+            if isinstance(held, Hold):
+                self._holds[n] = held
+
+    # The way back.
+
+    async def _taken_in(self, state: BatchState) -> bool:
+        """Every line's result is kept. False: this process stops."""
+        for path in state.results:
+            body = await self._fetched(path)
+            if body is None:
+                return False
+            await self._take(body)
+        await self._rest(state.missing or ("cancelled" if self._way.cancel_sent else ""))
+        return True
+
+    async def _fetched(self, path: str) -> bytes | None:
+        wait_s = FIRST_POLL_S
+        while not self._app.draining:
+            try:
+                desk = self._desk()
+                return await desk.ask(desk.service.fetch(path))
+            except PenstockError as error:
+                await self._troubled(error)
+            await self._pause(wait_s)
+            wait_s = min(wait_s * 2, LAST_POLL_S)
+        return None
+
+    async def _take(self, body: bytes) -> None:
+        service, shape = self._desk().service, self._held.meta.get("shape", "openai")
+        done = set(await self._held.keeper.numbers(self._held.stored))
+        places = {line_id(self._held.stored.id, n): n for n in range(len(self._lines))}
+        lines, items = self._reader(), list[Item]()
+        for raw in lines_of(body):
+            result = service.read_line(raw)
+            n = places.get(result.name)
+            if n is None or n in done:
+                continue
+            done.add(n)
+            if result.kind != "answered":
+                self._let_go(n)
+                gone = unanswered(shape, new_id("batch_req_"), self._lines[n].custom_id, result.kind)
+                items.append(Item(n, result.kind, gone))
+            else:
+                items.append(self._item(n, self._read(lines, n, result)))
+            if len(items) >= _ENTRIES_AT_ONCE:
+                await self._kept(items)
+                items = []
+            if n % 20 == 19:
+                await asyncio.sleep(0)
+        await self._kept(items)
+
+    def _read(self, lines: Lines, n: int, result: ItemResult) -> Read:
+        way, line = self._way, self._lines[n]
+        name = line_id(self._held.stored.id, n)
+        model = lines.facts_of(name, line.body).ask
+        known = way.known["" if model is None else model.model]
+        answer = (result.status, result.body)
+        return lines.read(
+            name, line.body, known, way.at_ms, answer, hold=self._holds.pop(n, None), key=way.key
+        )
+
+    def _item(self, n: int, read: Read) -> Item:
+        shape, line = self._held.meta.get("shape", "openai"), self._lines[n]
+        text = answered(shape, new_id("batch_req_"), line.custom_id, read.status, read.request_id, read.body)
+        return Item(n, "ok" if read.status == 200 else "error", text)
+
+    async def _kept(self, items: list[Item]) -> None:
+        """The ledger first: what is kept as a result is never priced again."""
+        house = self._app.house
+        house.books.flush()
+        while not await asyncio.to_thread(house.journal.flush, 30.0):
+            self._app.log.once(
+                "batch ledger", "The ledger does not take the entries of a batch; they are waited for."
+            )
+        await self._held.tell(items)
+
+    async def _rest(self, why: Literal["", "expired", "cancelled"]) -> None:
+        """Lines without a result."""
+        shape, held = self._held.meta.get("shape", "openai"), self._held
+        done = set(await held.keeper.numbers(held.stored))
+        items: list[Item] = []
+        for n in range(len(self._lines)):
+            if n in done:
+                continue
+            self._let_go(n)
+            name, own = line_id(held.stored.id, n), self._lines[n].custom_id
+            if why:
+                items.append(Item(n, why, unanswered(shape, new_id("batch_req_"), own, why)))
+            else:
+                said = b'{"error":{"message":"The provider gave no result for this line.","code":"batch_no_result"}}'
+                items.append(Item(n, "error", answered(shape, new_id("batch_req_"), own, 502, name, said)))
+        await held.tell(items)
+
+    def _let_go(self, n: int) -> None:
+        hold = self._holds.pop(n, None)
+        if hold is not None:
+            hold.settle(0)
+
+    # What it stands on.
+
+    @property
+    def _way(self) -> _Way:
+        return msgspec.convert(self._held.meta["native"], _Way)
+
+    async def _write(self, way: _Way) -> None:
+        kept = msgspec.to_builtins(way)
+        await self._held.change(lambda meta: {**meta, "road": "native", "native": kept})
+
+    def _desk(self) -> NativeDesk:
+        way, house = self._way, self._app.house
+        if way.provider not in house.providers:
+            raise OurFault(
+                f"The provider {way.provider!r} is gone from the configuration.", code="batch_no_provider"
+            )
+        service = service_of(house, way.provider)
+        if isinstance(service, Rejected):
+            raise OurFault(service.reason, code=service.code)
+        return NativeDesk(house, house.providers[way.provider], service, way.key)
+
+    def _reader(self) -> Lines:
+        caller = route(str(self._held.meta["endpoint"]).encode(), b"", self._told)
+        assert caller is not None, "the endpoint was checked"
+        return Lines(self._app.house, holder(self._app, self._held.stored.owner), caller, self._told)
+
+
+def _against(service: NativeBatches, planned: list[Planned], *, priced: bool) -> str | None:
+    """What in the lines' targets stands against it."""
+    targets = {one.step.target.name: one.step.target for one in planned}
+    if service.one_model and len(targets) > 1:
+        return f"a batch of this provider has one model, not {len(targets)}"
+    for target in targets.values():
+        row = target.facts.price
+        if priced and row is not None and "batch" not in row.service:
+            return f"no batch price of {target.name} is known"
+    return None
