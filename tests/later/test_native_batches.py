@@ -10,6 +10,7 @@ import anthropic
 import openai
 import pytest
 
+from penstock.cli.main import run
 from penstock.simulate import Scenario, running_simulator
 from tests.behaviours.gateway import MODELS, SECRETS, Gateway, at, running_gateway
 from tests.later.test_files_batches import begun, client_of, ended, jsonl, line, results
@@ -32,7 +33,6 @@ virtual_keys:
 """
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages/batches"
-UNREAL = "the provider of this test"
 
 
 @pytest.fixture(scope="module")
@@ -291,3 +291,30 @@ def test_never_is_never(tmp_path: Path):
         assert (done.penstock_road, done.penstock_reason) == ("own", "batches.native is never")
         assert asked(gateway, "/batches") == []
         assert json.loads(gateway.sim.requests[-1].body)["model"] == "gpt-4o-mini"
+
+
+def test_the_command_shows_batches(
+    gateway: Gateway,
+    client: openai.OpenAI,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """All of a key, one with its reason, as JSON; and what is wrong."""
+    own = ended(
+        client, begun(client, [line("a", MODELS["openai"])], extra_headers={"x-penstock-batch": "own"}).id
+    )
+    ended(client, begun(client, same(MODELS["openai"], 2)).id)
+    monkeypatch.setenv("THE_KEY", SECRETS["CALLER_KEY"])
+    where = ["batches", "--url", gateway.url, "--key", "env.THE_KEY"]
+    assert run([*where, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(one["penstock_road"], one["request_counts"]["completed"]) for one in rows[:2]] == [
+        ("native", 2),
+        ("own", 1),
+    ]
+    assert run([*where, own.id]) == 0
+    shown = capsys.readouterr().out
+    assert "own was asked for" in shown
+    assert "the gateway" in shown
+    assert run(["batches", "--url", gateway.url]) == 1
+    assert "--key" in capsys.readouterr().err

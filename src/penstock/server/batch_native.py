@@ -15,25 +15,23 @@ Rules
 
 import asyncio
 import time
-from typing import Any, Literal, cast
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import OurFault, PenstockError, UpstreamError
 from penstock.gateway.native_desk import NativeDesk, is_no, service_of
-from penstock.gateway.native_lines import Known, Lines, Planned, Read, line_id
+from penstock.gateway.native_lines import Lines, Read, line_id
 from penstock.gateway.purse import Hold
 from penstock.objects.names import new_id
 from penstock.objects.store import Item
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_choice import Choice, Ready, Way, way_of
 from penstock.server.batch_lines import Line, answered, lines_of, unanswered
-from penstock.server.inner import holder
 from penstock.server.later import Held
-from penstock.server.routes import route
-from penstock.wire.batches import BatchItem, BatchState, ItemResult, NativeBatches
+from penstock.wire.batches import BatchState, ItemResult
 
 Outcome = Literal["own", "done", "stopped"]
 FIRST_POLL_S, LAST_POLL_S = 0.25, 60.0
@@ -44,52 +42,6 @@ TRIES = 5
 CLOCKS_APART_S = 120
 """A provider's clock may be so far from ours."""
 _ENTRIES_AT_ONCE = 200
-_ENDPOINTS_OF_OURS = frozenset({"/v1/responses", "/v1/images/generations", "/v1/images/edits"})
-
-
-class _Way(Struct):
-    """What is kept of it, in the batch's meta."""
-
-    provider: str
-    key: str
-    known: dict[str, Known]
-    at_ms: int
-    phase: Literal["uploading", "creating", "running"] = "uploading"
-    file: str = ""
-    batch: str = ""
-    good: int = 0
-    bad: int = 0
-    cancel_sent: bool = False
-    trouble: str = ""
-
-
-class _Ready(Struct):
-    """A batch that can go."""
-
-    way: _Way
-    items: list[BatchItem]
-    planned: list[Planned]
-
-
-def _way_of(meta: dict[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", meta.get("native") or {})
-
-
-def seen_counts(meta: dict[str, Any]) -> dict[str, int]:
-    """What the provider says of its progress."""
-    way = _way_of(meta)
-    counts = {"ok": int(way.get("good", 0)), "error": int(way.get("bad", 0))}
-    return {name: count for name, count in counts.items() if count}
-
-
-def road_view(meta: dict[str, Any]) -> dict[str, Any]:
-    """How the batch is run, for whoever looks at it."""
-    way = _way_of(meta)
-    return {
-        "penstock_road": meta.get("road"),
-        "penstock_provider": way.get("provider"),
-        "penstock_reason": way.get("trouble") or meta.get("road_reason"),
-    }
 
 
 class NativeRun:
@@ -99,14 +51,9 @@ class NativeRun:
         self._app = app
         self._held = held
         self._lines = lines
-        self._holds: dict[int, Hold] = {}
+        self._choice = Choice(app, held, lines)
+        self._holds = self._choice.holds
         self._held_at_s = time.monotonic()
-        one = held.stored
-        self._told = {
-            **{name.encode("latin-1"): value.encode("latin-1") for name, value in one.meta["told"].items()},
-            b"x-penstock-priority": b"batch",
-            b"x-penstock-trace": one.id.encode("latin-1"),
-        }
 
     async def run(self) -> Outcome:
         """``own``: our own runner's. ``done``: each line has its result. ``stopped``: this process ends; another goes on."""
@@ -117,7 +64,7 @@ class NativeRun:
             return "own"
         try:
             if meta.get("road") is None:
-                ready = await self._chosen()
+                ready = await self._choice.chosen()
                 if isinstance(ready, str):
                     return await self._own(ready)
                 await self._write(ready.way)
@@ -127,104 +74,6 @@ class NativeRun:
         finally:
             for hold in self._holds.values():
                 hold.settle(0)
-
-    # The choice.
-
-    async def _chosen(self) -> _Ready | str:
-        config, meta = self._app.house.config.batches, self._held.meta
-        wish = meta.get("wish")
-        if wish == "own" or config.native == "never":
-            return "x-penstock-batch: own was asked for" if wish == "own" else "batches.native is never"
-        if meta["endpoint"] in _ENDPOINTS_OF_OURS:
-            return f"lines of {meta['endpoint']} are kept or drawn by the gateway itself"
-        if meta.get("completion_window", "24h") != "24h":
-            return "providers know no other completion_window than 24h"
-        try:
-            return await self._ready(priced=wish != "native")
-        except PenstockError as error:
-            return error.public()
-
-    async def _ready(self, *, priced: bool) -> _Ready | str:
-        lines, house = self._reader(), self._app.house
-        planned: list[Planned] = []
-        for n, line in enumerate(self._lines):
-            try:
-                planned.append(lines.plan(line_id(self._held.stored.id, n), line.body))
-            except PenstockError as error:
-                return f"line {n + 1}: {error.public()}"
-            if n % 50 == 49:
-                await asyncio.sleep(0)
-        known = {
-            one.facts.ask.model: Known(one.step.target.provider, one.step.target.model, one.step.pass_through)
-            for one in planned
-            if one.facts.ask is not None
-        }
-        providers = {one.provider for one in known.values()}
-        if len(providers) > 1:
-            return f"its lines go to several providers: {', '.join(sorted(providers))}"
-        name = providers.pop()
-        service = service_of(house, name)
-        if isinstance(service, Rejected):
-            return service.reason
-        no = _against(service, planned, priced=priced)
-        if no is not None:
-            return no
-        key = self._key(name, planned)
-        if isinstance(key, Rejected):
-            return key.reason
-        no = await self._fund(lines, planned)
-        if no is not None:
-            return no
-        items = await self._items(lines, planned, name)
-        if isinstance(items, str):
-            return items
-        return self._sized(service, _Ready(_Way(name, key, known, unix_ms()), items, planned))
-
-    def _sized(self, service: NativeBatches, ready: _Ready) -> _Ready | str:
-        if len(ready.items) > service.max_items:
-            return f"it has more than {service.max_items} lines"
-        if sum(len(item.request.body) + 200 for item in ready.items) > service.max_bytes:
-            return f"it is larger than {service.max_bytes} bytes"
-        if len({item.request.path for item in ready.items}) > 1:
-            return "its lines go to several paths"
-        said = {
-            tuple(pair for pair in item.request.headers if pair[0].startswith(b"anthropic-"))
-            for item in ready.items
-        }
-        return ready if len(said) == 1 else "its lines need different versions of the provider's API"
-
-    def _key(self, name: str, planned: list[Planned]) -> str | Rejected:
-        house, first = self._app.house, planned[0]
-        choice = house.providers[name].keys.choose(
-            first.step.target.model,
-            time.monotonic(),
-            house.rng,
-            avoid=frozenset(),
-            allowed=first.facts.principal.keys_of(name),
-        )
-        return choice if isinstance(choice, Rejected) else choice.key.name
-
-    async def _fund(self, lines: Lines, planned: list[Planned]) -> str | None:
-        """Hold the most that each line may cost, or say why that cannot be."""
-        for n, one in enumerate(planned):
-            held = await lines.hold(one)
-            if isinstance(held, Rejected):
-                return f"the most that all lines may cost cannot be held at once: {held.reason}"
-            if held is not None:
-                self._holds[n] = held
-        return None
-
-    async def _items(self, lines: Lines, planned: list[Planned], name: str) -> list[BatchItem] | str:
-        provider = self._app.house.providers[name]
-        items: list[BatchItem] = []
-        for n, one in enumerate(planned):
-            written = lines.write(provider, one)
-            if isinstance(written, Rejected):
-                return f"line {n + 1}: {written.reason}"
-            items.append(BatchItem(line_id(self._held.stored.id, n), written))
-            if n % 50 == 49:
-                await asyncio.sleep(0)
-        return items
 
     async def _own(self, reason: str) -> Outcome:
         for hold in self._holds.values():
@@ -237,7 +86,7 @@ class NativeRun:
 
     # The way there.
 
-    async def _go_on(self, ready: _Ready | None) -> Outcome:
+    async def _go_on(self, ready: Ready | None) -> Outcome:
         way = self._way
         maybe_sent = ready is None and way.phase == "creating"
         if way.phase != "running":
@@ -266,16 +115,16 @@ class NativeRun:
             await self._rest("expired")
         return "done"
 
-    async def _again(self) -> _Ready | str:
+    async def _again(self) -> Ready | str:
         way = self._way
-        ready = await self._ready(priced=False)
+        ready = await self._choice.ready(priced=False)
         if isinstance(ready, str):
             return ready
         if ready.way.provider != way.provider:
             return f"its lines no longer go to {way.provider}"
         return ready
 
-    async def _submitted(self, ready: _Ready | None, *, maybe_sent: bool) -> Outcome | None:
+    async def _submitted(self, ready: Ready | None, *, maybe_sent: bool) -> Outcome | None:
         """None: the provider has it."""
         failures = 0
         while True:
@@ -309,7 +158,7 @@ class NativeRun:
                     maybe_sent = False
                 await self._pause(min(0.5 * 2**failures, 30.0))
 
-    async def _uploaded(self, ready: _Ready) -> bool:
+    async def _uploaded(self, ready: Ready) -> bool:
         way, desk = self._way, self._desk()
         if way.phase == "uploading":
             request = await asyncio.to_thread(desk.service.upload, self._held.stored.id, ready.items)
@@ -317,7 +166,7 @@ class NativeRun:
             await self._write(msgspec.structs.replace(way, phase="creating", file=file, at_ms=unix_ms()))
         return not self._held.cancelled.is_set()
 
-    async def _created(self, ready: _Ready) -> None:
+    async def _created(self, ready: Ready) -> None:
         way, desk = self._way, self._desk()
         request = await asyncio.to_thread(desk.service.create, self._held.stored.id, ready.items, way.file)
         state = await desk.state(request)
@@ -346,7 +195,7 @@ class NativeRun:
         """Batches at providers that other batches of this key are."""
         one = self._held.stored
         others = await self._held.keeper.listed(one.kind, one.owner, limit=1000)
-        ways = [_way_of(other.meta) for other in others if other.id != one.id]
+        ways = [way_of(other.meta) for other in others if other.id != one.id]
         return {str(way["batch"]) for way in ways if way.get("batch")}
 
     # The wait.
@@ -377,7 +226,7 @@ class NativeRun:
             await self._pause(wait_s)
             wait_s = min(wait_s * 1.5, LAST_POLL_S)
 
-    async def _stop(self, desk: NativeDesk, way: _Way) -> None:
+    async def _stop(self, desk: NativeDesk, way: Way) -> None:
         try:
             await desk.ask(desk.service.cancel(way.batch))
         except UpstreamError as error:
@@ -406,7 +255,7 @@ class NativeRun:
     async def _hold_again(self) -> None:
         """Another process has held the money: this one holds it now. What a budget refuses is spent all the same."""
         done = set(await self._held.keeper.numbers(self._held.stored))
-        lines = self._reader()
+        lines = self._choice.reader()
         for n, line in enumerate(self._lines):
             if n in done:
                 continue
@@ -447,7 +296,7 @@ class NativeRun:
         service, shape = self._desk().service, self._held.meta.get("shape", "openai")
         done = set(await self._held.keeper.numbers(self._held.stored))
         places = {line_id(self._held.stored.id, n): n for n in range(len(self._lines))}
-        lines, items = self._reader(), list[Item]()
+        lines, items = self._choice.reader(), list[Item]()
         for raw in lines_of(body):
             result = service.read_line(raw)
             n = places.get(result.name)
@@ -517,10 +366,10 @@ class NativeRun:
     # What it stands on.
 
     @property
-    def _way(self) -> _Way:
-        return msgspec.convert(self._held.meta["native"], _Way)
+    def _way(self) -> Way:
+        return msgspec.convert(self._held.meta["native"], Way)
 
-    async def _write(self, way: _Way) -> None:
+    async def _write(self, way: Way) -> None:
         kept = msgspec.to_builtins(way)
         await self._held.change(lambda meta: {**meta, "road": "native", "native": kept})
 
@@ -534,20 +383,3 @@ class NativeRun:
         if isinstance(service, Rejected):
             raise OurFault(service.reason, code=service.code)
         return NativeDesk(house, house.providers[way.provider], service, way.key)
-
-    def _reader(self) -> Lines:
-        caller = route(str(self._held.meta["endpoint"]).encode(), b"", self._told)
-        assert caller is not None, "the endpoint was checked"
-        return Lines(self._app.house, holder(self._app, self._held.stored.owner), caller, self._told)
-
-
-def _against(service: NativeBatches, planned: list[Planned], *, priced: bool) -> str | None:
-    """What in the lines' targets stands against it."""
-    targets = {one.step.target.name: one.step.target for one in planned}
-    if service.one_model and len(targets) > 1:
-        return f"a batch of this provider has one model, not {len(targets)}"
-    for target in targets.values():
-        row = target.facts.price
-        if priced and row is not None and "batch" not in row.service:
-            return f"no batch price of {target.name} is known"
-    return None

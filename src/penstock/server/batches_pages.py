@@ -19,8 +19,8 @@ from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_choice import road_view, seen_counts
 from penstock.server.batch_lines import Line, LineFault, Shape, packed, read_lines
-from penstock.server.batch_native import road_view, seen_counts
 from penstock.server.batch_work import KEPT_MS, KIND
 from penstock.server.files_pages import KIND as FILE
 from penstock.server.files_pages import PREFIXES, Who, json, no_file, page_of

@@ -19,8 +19,8 @@ from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_choice import road_view, seen_counts
 from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
-from penstock.server.batch_native import road_view, seen_counts
 from penstock.server.batch_work import KIND
 from penstock.server.batches_pages import cancel, of_shape, wish_of
 from penstock.server.files_pages import Who, json
