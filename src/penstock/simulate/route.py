@@ -79,6 +79,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "vectors", ""
     if path.endswith(("/images/generations", "/images/edits")):
         return "openai_images", ""
+    if path.endswith(("/audio/transcriptions", "/audio/translations", "/audio/speech")):
+        return "openai_audio", ""
     if path.startswith("/v1/predictions") or path.endswith("/predictions"):
         return "replicate", ""
     if _FAL.match(path):
