@@ -26,8 +26,10 @@ def check(config: dict[str, Any], model: str) -> None:
             f"Model {model} does not support the requested response modalities: "
             + ("TEXT" if speaks else "AUDIO"),
         )
-    voice = as_object(as_object(config.get("speechConfig")).get("voiceConfig"))
-    named = as_text(as_object(voice.get("prebuiltVoiceConfig")).get("voiceName"))
+    speech = as_object(config.get("speechConfig"))  # google-genai 3.4 writes what is inside in snake case
+    voice = as_object(speech.get("voiceConfig", speech.get("voice_config")))
+    preset = as_object(voice.get("prebuiltVoiceConfig", voice.get("prebuilt_voice_config")))
+    named = as_text(preset.get("voiceName", preset.get("voice_name")))
     if wanted and not named[:1].isupper():
         raise Refused(400, f"Voice name {named} is not supported.")
 

@@ -53,7 +53,21 @@ _LISTS = frozenset(
         "known_speaker_references",
     }
 )
-_VOICES = "alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
+_VOICES = [
+    "alloy",
+    "ash",
+    "ballad",
+    "cedar",
+    "coral",
+    "echo",
+    "fable",
+    "marin",
+    "nova",
+    "onyx",
+    "sage",
+    "shimmer",
+    "verse",
+]
 _TYPES = {"mp3": "mpeg", "opus": "opus", "aac": "aac", "flac": "flac", "wav": "wav", "pcm": "pcm"}
 _MOST_BYTES = 25 * 1024 * 1024
 _PIECE_BYTES = 4096

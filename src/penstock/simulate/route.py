@@ -16,7 +16,7 @@ _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/statu
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
-_PROVIDERS = {"responses": "openai"}
+_PROVIDERS = {"responses": "openai", "openai_audio": "openai"}
 """Whose dialect it is, where that is not its name."""
 
 

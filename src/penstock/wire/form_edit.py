@@ -15,13 +15,20 @@ _NAME = re.compile(rb'content-disposition:[^\r\n]*?;\s*name="([^"\r\n]*)"', re.I
 
 
 def edit_form(
-    content_type: bytes, body: bytes, drop: Callable[[str], bool], add: Sequence[FormPart]
+    content_type: bytes,
+    body: bytes,
+    names: Sequence[str],
+    drop: Callable[[str], bool],
+    add: Sequence[FormPart],
 ) -> tuple[bytes, bytes]:
-    """The content-type and the body, without the parts that are to ``drop``, with ``add`` before all others."""
+    """The content-type and the body, without the parts that are to ``drop``, with ``add`` before all others.
+
+    ``names``: of all its parts in their order, as its reader found them.
+    """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     spans = _spans(body, b"--" + boundary)
-    if not spans or any(boundary in part.data for part in add):
+    if [name for name, _, _ in spans] != list(names) or any(boundary in part.data for part in add):
         kept = [part for part in read_form(content_type, body) if not drop(part.name)]
         return write_form([*add, *kept])
     view = memoryview(body)

@@ -42,7 +42,7 @@ def splice_form(ask: HearingAsk, target: Target, credential: str) -> WireRequest
         return name.partition("[")[0] in gone
 
     add = [FormPart(name, text_of(value)) for name, value in values.items() if value is not None]
-    content_type, body = edit_form(ask.content_type, ask.body, drop, add)
+    content_type, body = edit_form(ask.content_type, ask.body, ask.names, drop, add)
     accept = b"text/event-stream" if ask.stream else b"application/json"
     return WireRequest(b"POST", PATHS[ask.task], headers(credential, content_type, accept), body)
 

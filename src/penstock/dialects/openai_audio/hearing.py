@@ -99,6 +99,8 @@ class HearingAsk(Ask):
 
     task: Task = "transcribe"
     content_type: bytes = b""
+    names: tuple[str, ...] = ()
+    """Of the form's parts, in their order."""
     fields: Fields = field(default_factory=Fields)
     file_bytes: int = 0
     seconds: float = 0.0
@@ -140,6 +142,7 @@ def read_envelope(task: Task, content_type: bytes, body: bytes) -> HearingAsk:
         units=tuple((unit, counted) for unit in HEARD),
         task=task,
         content_type=content_type,
+        names=tuple(part.name for part in form),
         fields=fields,
         file_bytes=size,
         seconds=seconds,

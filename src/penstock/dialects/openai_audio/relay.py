@@ -68,6 +68,9 @@ class _Reading:
         self.finished = False
         self.mould: Mould | None = None
 
+    def _bill(self, usage: Usage | None) -> None:
+        self.usage = usage
+
     def _stop(self) -> None:
         self.content_seen = True
         self.stopped, self.finished = "stop", True
@@ -100,14 +103,14 @@ class HeardWhole(_Reading):
             if self._form != "text" and looks_like_a_page(body[:PAGE_BYTES]):
                 raise read_page_in_200(body)
             self.content_bytes = len(body)
-            self.usage = _by_length(ask, ends_s(body))
+            self._bill(_by_length(ask, ends_s(body)))
         else:
             reply = read_whole(body)
             self.content_bytes = len((reply.text or "").encode())
             if reply.usage is not None:
-                self.usage = read_usage(reply.usage, ask.row, "words", "provider")
+                self._bill(read_usage(reply.usage, ask.row, "words", "provider"))
             if self.usage is None:
-                self.usage = _by_length(ask, 0.0 if reply.duration is None else float(reply.duration))
+                self._bill(_by_length(ask, 0.0 if reply.duration is None else float(reply.duration)))
         self._stop()
         return body
 
@@ -186,9 +189,9 @@ class HeardStream(_Stream):
 
     def _done(self, usage: UsageField | None, source: UsageSource) -> None:
         if usage is not None:
-            self.usage = read_usage(usage, self._ask.row, "words", source)
+            self._bill(read_usage(usage, self._ask.row, "words", source))
         if self.usage is None:
-            self.usage = _by_length(self._ask, 0.0)
+            self._bill(_by_length(self._ask, 0.0))
         self._stop()
 
     def _instead(self, page: bytes) -> bytes:
@@ -221,9 +224,9 @@ class SpokenStream(_Stream):
             self.content_bytes += _shown(self._ask.format, len(said.audio) * 3 // 4)
         elif said.type == "speech.audio.done":
             if said.usage is not None:
-                self.usage = read_usage(said.usage, self._ask.row, "sound", "stream")
+                self._bill(read_usage(said.usage, self._ask.row, "sound", "stream"))
             if self.usage is None:
-                self.usage = spoken_usage(self._ask, 0.0)
+                self._bill(spoken_usage(self._ask, 0.0))
             self._stop()
 
 
@@ -268,8 +271,7 @@ class SpokenBytes(_Reading):
             raise read_page_in_200(b"".join(self._page))
         if not self._bytes:
             raise UpstreamMalformed("The upstream answered 200 without a sound.")
-        usage: Usage | None = spoken_usage(self._ask, self._seconds())
-        self.usage = usage
+        self._bill(spoken_usage(self._ask, self._seconds()))
         self._stop()
         return out
 
