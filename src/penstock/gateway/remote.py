@@ -256,7 +256,12 @@ class Remote:
                 await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
             )
         sent_s = time.monotonic()
-        exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
+        deadlines = (
+            provider.drawing(left_s)
+            if self._ask.operation == "images"
+            else provider.deadlines(left_s, stream=self._ask.stream)
+        )
+        exchange = await provider.transport.send(request, deadlines)
         head_s = time.monotonic()
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
@@ -274,7 +279,7 @@ class Remote:
             provider,
             dialogue,
             told,
-            provider.deadlines(left_s, stream=False),
+            provider.drawing(left_s),
             self._finishing(dialogue.finish),
         )
         conversation.hear(relay.feed)
