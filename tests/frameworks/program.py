@@ -32,7 +32,10 @@ def langchain(url: str, key: str, model: str) -> dict[str, Any]:
     }
     if model.startswith("openai/"):
         embedder = OpenAIEmbeddings(
-            base_url=f"{url}/v1", api_key=key, model="openai/text-embedding-3-small", check_embedding_ctx_length=False
+            base_url=f"{url}/v1",
+            api_key=key,
+            model="openai/text-embedding-3-small",
+            check_embedding_ctx_length=False,
         )
         made["vectors"] = len(embedder.embed_documents(["a heron", "a weir"]))
     try:
