@@ -29,10 +29,14 @@ $(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 	.venv-frameworks/bin/pip install --quiet --constraint constraints-frameworks.txt langchain-openai litellm 'pydantic-ai-slim[openai]'
 	touch $@
 
+# The Node.js clients of tests/sdk/test_node.py; without npm those tests are skipped, and say so.
+tests/node/node_modules/.ready: tests/node/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund && touch node_modules/.ready; fi
+
 demo: $(BIN)/penstock
 	$(BIN)/penstock demo
 
-test: $(VENV)/.test .venv-frameworks/.ready
+test: $(VENV)/.test .venv-frameworks/.ready tests/node/node_modules/.ready
 	@scripts/install_servers.sh
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
@@ -53,4 +57,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benches.gateway
 
 clean:
-	rm -rf $(VENV) .venv-frameworks .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-frameworks .pytest_cache .ruff_cache .hypothesis tests/node/node_modules
