@@ -182,6 +182,7 @@ class Attempted(Struct):
     exchange: Exchange | None
     error: BaseException | None
     """None: the reply's status is the error."""
+    operation: Operation = "chat"
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -191,7 +192,7 @@ class Attempted(Struct):
         """What went wrong. What is nobody upstream's fault is raised."""
         if self.error is None:
             assert self.exchange is not None
-            return await refusal(provider, self.exchange)
+            return await refusal(provider, self.exchange, self.operation)
         if not isinstance(self.error, UpstreamError):
             raise self.error
         return self.error
