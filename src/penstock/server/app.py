@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
+from penstock.dialects.openai_responses.envelope import ResponsesAsk
 from penstock.gateway.call import ChatCall
-from penstock.gateway.conversation import call_of
+from penstock.gateway.conversation import call_of, in_background
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
@@ -29,7 +30,7 @@ from penstock.server.http1 import HttpConnection, HttpReply
 from penstock.server.raw import is_raw, serve_raw
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
-from penstock.server.routes import CHAT_ROUTES, caller_of, route
+from penstock.server.routes import CHAT_ROUTES, caller_of, quick_caller, route
 from penstock.state.workers import Seat
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
@@ -49,6 +50,12 @@ class TakesJobs(Protocol):
 
     async def accept(self, request: Request, reply: HttpReply, request_id: str) -> None:
         """Keep it, and answer 202."""
+        ...
+
+    async def accept_background(
+        self, ask: ResponsesAsk, request: Request, reply: HttpReply, request_id: str
+    ) -> None:
+        """The same of a Response that is made in the background, which is answered as it is then."""
         ...
 
 
@@ -141,8 +148,13 @@ class App:
 
     def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
         """Serve one request here and now, without a task; None where it takes one (``handle``)."""
-        caller = CHAT_ROUTES.get(request.url)
-        if caller is None or request.method != b"POST" or b"x-penstock-async" in request.told:
+        if request.method != b"POST" or b"x-penstock-async" in request.told:
+            return None
+        try:
+            caller = CHAT_ROUTES.get(request.url) or quick_caller(request.url, request.told)
+        except PenstockError:
+            return None
+        if caller is None:
             return None
         inbound = request.inbound = Inbound(
             caller, request.told, request.body, request.received_s, reply.known
@@ -239,6 +251,10 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
+                behind = None if self.jobs is None else in_background(inbound)
+                if behind is not None and self.jobs is not None:
+                    await self.jobs.accept_background(behind, request, reply, request_id)
+                    return
                 call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:
