@@ -88,6 +88,7 @@ def _target(dialect: str) -> Target:
         dialect=dialect,
         model="gemini-2.5-flash",
         facts=ModelFacts(provider=dialect, model="gemini-2.5-flash"),
+        options={"project": "p", "location": "global"},
     )
 
 

@@ -12,6 +12,7 @@ from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+from penstock.config.schema_media import ReasoningStoreConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -452,6 +453,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
+    reasoning_store: Annotated[ReasoningStoreConfig, _doc("The reasoning behind tool calls.")] = (
+        ReasoningStoreConfig()
+    )
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
@@ -482,6 +486,7 @@ __all__ = [
     "ProviderConfig",
     "QueueConfig",
     "RateLimitConfig",
+    "ReasoningStoreConfig",
     "RetryConfig",
     "RouteConfig",
     "SemanticCacheConfig",
