@@ -76,6 +76,9 @@ API_PATHS: dict[str, str] = {
         "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
         "store. See [use the Responses API](../how-to/use-the-responses-api.md)."
     ),
+    "POST /v1/images/generations": "Pictures, as JSON; `stream` for previews and the picture as events. See [make pictures](../how-to/make-images.md).",
+    "POST /v1/images/edits": "Pictures made of pictures: a form with `image` (or `image[]`, up to 16) and `mask`, or JSON `images`.",
+    "GET /v1/images/content/{id}": "A picture that was asked for with `response_format: url`. The link is its own key, and ends.",
     "GET /v1/responses/{id}": "A kept response, for the key that made it; `store: false` keeps none, and after 30 days it is gone.",
     "DELETE /v1/responses/{id}": "Deletes it, and with it the beginning of what was said after it.",
     "GET /v1/responses/{id}/input_items": (
@@ -153,6 +156,12 @@ API_PATHS: dict[str, str] = {
     "POST /v1/batches": "A batch of a file's lines, over any provider.",
     "GET /v1/batches/{id}": "How it stands, line by line in `request_counts`.",
     "POST /v1/batches/{id}/cancel": "No further line begins; what was answered stays.",
+    "GET /v1/messages/batches": "The key's message batches, newest first, in Anthropic's shape.",
+    "POST /v1/messages/batches": "A batch of messages, over any provider.",
+    "GET /v1/messages/batches/{id}": "How it stands.",
+    "DELETE /v1/messages/batches/{id}": "Removes it and its results, once it has ended.",
+    "POST /v1/messages/batches/{id}/cancel": "No further message begins; what was answered stays.",
+    "GET /v1/messages/batches/{id}/results": "Its results, one JSON line each, in the order of the requests.",
     "GET /v1/jobs": "The key's jobs (`x-penstock-async`), newest first, without their answers.",
     "GET /v1/jobs/{id}": "One of them, with its answer once there is one: `result.status`, `headers`, `body`.",
     "DELETE /v1/jobs/{id}": "Removes it; one that runs is cancelled.",

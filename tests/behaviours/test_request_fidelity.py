@@ -299,14 +299,14 @@ def test_behaviour_20_gateway_fields_that_do_nothing_are_said(gateway: Gateway) 
             "openai/gpt-4o-mini",
             transforms=["middle-out"],
             plugins=[{"id": "web"}],
-            provider={"sort": "price"},
+            provider={"options": {"openai": {}}, "sort": "price"},
         )
     )
     assert answer.status == 200
     assert set(answer.headers["x-penstock-adjusted"].split(",")) == {
         "transforms-dropped",
         "plugins-dropped",
-        "provider.sort-dropped",
+        "provider.options-dropped",
     }
     assert not {"transforms", "plugins", "provider"} & set(gateway.sent())
 

@@ -329,6 +329,14 @@ def test_a_count_asks_for_a_count() -> None:
         assert json.loads(wire.body) == HI
 
 
+def test_vertex_is_asked_at_the_callers_version() -> None:
+    """v1beta1 has fields that v1 refuses."""
+    for version, begin in (("v1", b"/v1/projects/p/"), ("v1beta1", b"/v1beta1/projects/p/")):
+        wire = VERTEX.splice_request(read(HI, vertex=True, version=version)[1], AT_VERTEX, "KEY")
+        assert wire.path.startswith(begin)
+        assert wire.path.endswith(b":streamGenerateContent?alt=sse")
+
+
 # The other door.
 
 

@@ -8,22 +8,25 @@ from typing import Any
 
 import msgspec
 import pytest
-from openai.types.responses import ResponseCreateParams
+from openai.types.responses import ResponseCreateParams, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from penstock.base.chat import Audio, ChatRequest, Message, Text
 from penstock.base.errors import UpstreamError, UpstreamTruncated
-from penstock.base.events import Stopped, UsageSeen, is_content
+from penstock.base.events import Finished, Stopped, UsageSeen, is_content
 from penstock.base.models import ModelFacts, Target
+from penstock.base.usage import Usage
 from penstock.dialects.openai_responses import RESPONSES
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
 from penstock.wire.ports import Relay, ReplyReader
+from penstock.wire.sse import SseReader
 from tests.dialects import harness
 
 CASES = harness.cases("responses")
 REQUESTS = [case for case in CASES if "neutral" in case.parts]
 REPLIES = [case for case in CASES if "events" in case.parts]
 FAILURES = [case for case in CASES if "raises" in case.parts]
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 by_name = pytest.mark.parametrize("case", REPLIES, ids=lambda case: case.name)
 
 
@@ -150,3 +153,31 @@ def test_a_page_instead_of_a_stream_is_its_error() -> None:
             one.close()
     with pytest.raises(UpstreamTruncated):
         RESPONSES.reader(target(), stream=True).close()
+
+
+@pytest.mark.parametrize("case", [case for case in REPLIES if case.stream], ids=lambda case: case.name)
+def test_a_stream_that_we_end_says_what_was_there(case: harness.Case) -> None:
+    """Cut anywhere: one lawful event more, with the next number and the words so far."""
+    for share in (1, 2, 3, 4):
+        one, ask = relay(case)
+        passed = one.feed(case.reply[: complete(case) * share // 5])
+        if not passed.strip():
+            continue
+        early: Any = one
+        usage = UsageSeen(Usage(input=3, output=2))
+        out = passed + early.end_early([usage, Stopped("length", "budget"), Finished()])
+        events = [EVENT.validate_json(event.data) for event in SseReader().feed(out) if event.data]
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        last = events[-1]
+        assert (last.type, last.response.status) == ("response.incomplete", "incomplete")
+        assert last.response.usage.total_tokens == 5
+        said = "".join(event.delta for event in events if event.type.endswith(".delta"))
+        shown = last.response.output
+        texts = [
+            getattr(part, "text", "") or getattr(part, "refusal", "")
+            for item in shown
+            for part in (*(getattr(item, "content", None) or ()), *(getattr(item, "summary", None) or ()))
+        ]
+        texts += [getattr(item, "arguments", "") for item in shown]
+        assert case.name == "stream_items_without_deltas" or "".join(texts) == said or len(shown) > 2
+        assert json.loads(ask.final)["id"] == events[0].response.id

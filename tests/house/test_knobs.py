@@ -184,7 +184,6 @@ FROZEN = [
     "batches.max_concurrent",
     "batches.max_running",
     "batches.max_lines",
-    "batches.native",
     "jobs.max_concurrent",
     "jobs.max_waiting",
     "jobs.keep_hours",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -25,7 +26,7 @@ providers:
 virtual_keys:
   - {name: alice, key: env.CALLER_KEY}
   - {name: bob, key: env.OTHER_CALLER_KEY}
-batches: {native: [], max_concurrent: 4, max_lines: 60}
+batches: {max_concurrent: 4, max_lines: 60}
 files: {max_file_bytes: 200000, max_total_bytes: 500000}
 """
 CHAT = "/v1/chat/completions"
@@ -247,3 +248,55 @@ def test_a_batch_needs_no_file_any_more_once_it_is_made(client: openai.OpenAI):
     with contextlib.suppress(openai.NotFoundError):
         client.files.delete(file.id)
     assert ended(client, batch.id).request_counts.completed == 1
+
+
+def test_message_batches_of_anthropics_client(gateway: Gateway, client: openai.OpenAI):
+    """In Anthropic's shape, over two providers; and not among OpenAI's batches."""
+    with anthropic.Anthropic(base_url=gateway.url, api_key=SECRETS["CALLER_KEY"], max_retries=0) as messages:
+        models = [MODELS["anthropic"], MODELS["openai"], "nowhere/none"]
+        requests: Any = [
+            {
+                "custom_id": f"m{n}",
+                "params": {"model": models[n % 3], "max_tokens": 50, "messages": [{"role": "user", "content": f"say {n}"}]},
+            }
+            for n in range(9)
+        ]  # fmt: skip
+        batch = messages.messages.batches.create(requests=requests)
+        assert (batch.type, batch.processing_status, batch.results_url) == (
+            "message_batch",
+            "in_progress",
+            None,
+        )
+        until_s = time.monotonic() + 20
+        while (done := messages.messages.batches.retrieve(batch.id)).processing_status != "ended":
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        counts = done.request_counts
+        assert (counts.succeeded, counts.errored, counts.processing) == (6, 3, 0)
+        results = list(messages.messages.batches.results(batch.id))
+        assert [one.custom_id for one in results] == [f"m{n}" for n in range(9)]
+        for n, one in enumerate(results):
+            assert one.result.type == ("errored" if n % 3 == 2 else "succeeded")
+            if one.result.type == "succeeded":
+                assert one.result.message.content[0].type == "text"
+                assert one.result.message.usage.output_tokens
+            elif one.result.type == "errored":
+                assert one.result.error.error.message
+        assert [one.id for one in messages.messages.batches.list(limit=1)][:1] == [batch.id]
+        assert batch.id not in [one.id for one in client.batches.list()]
+        with pytest.raises(openai.NotFoundError):
+            client.batches.retrieve(batch.id)
+        with pytest.raises(anthropic.BadRequestError, match="custom_id"):
+            messages.messages.batches.create(requests=[requests[0], requests[0]])
+        gateway.faults(at("anthropic", "slow_head", ms=300))
+        many: Any = [{**requests[0], "custom_id": f"c{n}"} for n in range(30)]
+        cut = messages.messages.batches.create(requests=many)
+        assert messages.messages.batches.cancel(cut.id).processing_status in ("canceling", "ended")
+        while (done := messages.messages.batches.retrieve(cut.id)).processing_status != "ended":
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        assert done.request_counts.canceled > 0
+        assert len(list(messages.messages.batches.results(cut.id))) == 30
+        assert messages.messages.batches.delete(cut.id).type == "message_batch_deleted"
+        with pytest.raises(anthropic.NotFoundError):
+            messages.messages.batches.retrieve(cut.id)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from tests.behaviours.gateway import CHAT, MODELS, SECRETS, Answer, Gateway, at, chat, running_gateway
@@ -69,11 +70,8 @@ def left(gateway: Gateway, body: dict[str, Any], **headers: str) -> str:
     answer = gateway.post(body, CHAT, {**ASYNC, **headers})
     assert answer.status == 202, answer.body
     job = answer.json()
-    assert (job["object"], job["status"], answer.headers["location"]) == (
-        "job",
-        "queued",
-        f"/v1/jobs/{job['id']}",
-    )
+    assert (job["object"], answer.headers["location"]) == ("job", f"/v1/jobs/{job['id']}")
+    assert job["status"] == "queued"
     return job["id"]
 
 
@@ -184,6 +182,61 @@ def test_nothing_is_posted_to_a_host_that_was_not_named(gateway: Gateway, url: s
     assert answer.status == 400
     assert answer.error["param"] == "x-penstock-webhook"
     assert len(gateway.get("/v1/jobs?limit=100", ALICE).json()["data"]) == before
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=SECRETS["CALLER_KEY"], max_retries=0) as made:
+        yield made
+
+
+def made(client: openai.OpenAI, name: str) -> Any:
+    until_s = time.monotonic() + 15
+    while (response := client.responses.retrieve(name)).status in ("queued", "in_progress"):
+        assert time.monotonic() < until_s, response
+        time.sleep(0.02)
+    return response
+
+
+@pytest.mark.parametrize("model", [MODELS["openai"], MODELS["anthropic"]])
+def test_a_response_is_made_in_the_background(gateway: Gateway, client: openai.OpenAI, model: str):
+    """Queued at once, looked at by its id, and the conversation goes on from it."""
+    first = client.responses.create(model=model, input="say one", background=True, metadata={"a": "b"})
+    assert (first.status, first.background, first.output, first.metadata) == ("queued", True, [], {"a": "b"})
+    response = made(client, first.id)
+    assert (response.status, response.id, response.background) == ("completed", first.id, True)
+    assert response.output_text
+    assert response.usage is not None
+    assert [item.type for item in client.responses.input_items.list(first.id)] == ["message"]
+    after = client.responses.create(model=model, input="and two", previous_response_id=first.id)
+    assert after.output_text
+    assert "say one" in json.dumps(gateway.sent())
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+
+
+def test_a_response_in_the_background_is_cancelled_or_fails(gateway: Gateway, client: openai.OpenAI):
+    """Each is said in the Response itself; one that is over is not cancelled."""
+    gateway.faults(at("openai", "slow_head", ms=20_000))
+    first = client.responses.create(model=MODELS["openai"], input="hi", background=True)
+    until_s = time.monotonic() + 10
+    while not gateway.sim.requests:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    assert client.responses.cancel(first.id).status == "cancelled"
+    assert made(client, first.id).status == "cancelled"
+    gateway.faults(at("openai", "status", status=500))
+    failed = made(client, client.responses.create(model=MODELS["openai"], input="hi", background=True).id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    gateway.fresh()
+    plain = client.responses.create(model=MODELS["openai"], input="hi")
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        client.responses.cancel(plain.id)
+    for refused in ({"stream": True}, {"store": False}):
+        with pytest.raises(openai.BadRequestError):
+            client.responses.create(model=MODELS["openai"], input="hi", background=True, **refused)
 
 
 def test_a_key_keeps_so_many_jobs_and_no_more(gateway: Gateway):

@@ -21,6 +21,10 @@ from tests.behaviours.gateway import THREE_DIALECTS, Gateway, at, running_gatewa
 CONFIG = (
     THREE_DIALECTS
     + """
+  responses:
+    dialect: responses
+    keys: [{value: env.OPENAI_KEY}]
+    network: {base_url: "{sim}/p/responses/v1", retry: {max_retries: 0}}
 server: {hold_back_ms: 200}
 prices:
   - {model: anthropic/claude-haiku-4-5, usd_per_million: {input: "3", output: "15"}}
@@ -43,9 +47,10 @@ THINKING = {
     "anthropic": "anthropic/claude-haiku-4-5",
     "gemini": "gemini/gemini-2.5-flash",
     "gemini-3": "gemini/gemini-3-flash",
+    "responses": "responses/gpt-5-mini",
     "reasoner": "backup/some-reasoner",
 }
-"""A model of each way to think; the last one shows its thoughts unsigned."""
+"""A model of each way to think: hidden, signed, signed by Google (2.5 and 3), encrypted, and shown without any proof."""
 OLD = {"anthropic-version": "2023-06-01"}
 BUDGET: Any = {"type": "enabled", "budget_tokens": 1024}
 WEATHER: Any = {
@@ -265,6 +270,7 @@ def test_thinking_is_shown_and_survives_a_tool_loop(
     body = gateway.sim.requests[-1].body.decode()
     assert "penstock." not in body
     assert (SIGNATURE in body) == door.startswith("gemini")
+    assert ('"encrypted_content"' in body) == (door == "responses")
 
 
 @each_thinker
@@ -606,12 +612,12 @@ def test_a_conversation_goes_from_provider_to_provider(client: anthropic.Anthrop
         "gemini-3",
         "anthropic",
         "openai",
+        "responses",
         "gemini-3",
         "reasoner",
         "anthropic",
+        "responses",
         "gemini",
-        "anthropic",
-        "openai",
     ]
     history: list[Any] = []
     for turn, (door, following) in enumerate(zip(doors, [*doors[1:], "gemini-3"], strict=True)):

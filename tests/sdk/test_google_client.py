@@ -691,3 +691,36 @@ def test_models_are_listed_for_googles_clients(gateway: Gateway, client: genai.C
     made.close()
     plain = gateway.get("/v1/models", {"authorization": f"Bearer {KEY}"}).json()
     assert plain["object"] == "list"
+
+
+# Embeddings.
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["openai/text-embedding-3-small", "gemini/gemini-embedding-001", "vertex-east/text-embedding-005"],
+)
+def test_embeddings(gateway: Gateway, either_mode: genai.Client, model: str) -> None:
+    """A vector for each content, in their order: by the verb that the client's mode and the model's name choose."""
+    texts = ["a heron at the weir", "the sluice is open", "a heron at the weir"]
+    found = either_mode.models.embed_content(
+        model=model, contents=texts, config={"output_dimensionality": 16}
+    )
+    vectors = [one.values or [] for one in found.embeddings or []]
+    assert [len(one) for one in vectors] == [16, 16, 16]
+    assert vectors[0] == vectors[2] != vectors[1]
+    sent = gateway.sim.requests[-1].body.decode()
+    assert "heron" in sent
+    assert "16" in sent
+
+
+def test_a_task_is_googles_own_word(gateway: Gateway, client: genai.Client) -> None:
+    """It arrives at Google, and is told as dropped where nobody knows it."""
+    config: Any = {"task_type": "RETRIEVAL_QUERY"}
+    client.models.embed_content(model="gemini/gemini-embedding-001", contents="a weir", config=config)
+    assert "RETRIEVAL_QUERY" in gateway.sim.requests[-1].body.decode()
+    told = client.models.embed_content(
+        model="openai/text-embedding-3-small", contents="a weir", config=config
+    )
+    assert told.sdk_http_response is not None
+    assert "task" in (told.sdk_http_response.headers or {})["x-penstock-adjusted"]

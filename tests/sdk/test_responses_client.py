@@ -6,6 +6,7 @@ Four doors: OpenAI's chat, OpenAI's own Responses (passed through), Anthropic an
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -320,6 +321,25 @@ def test_what_cannot_be_served_names_its_field(
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(**{"model": DOORS["openai"], "input": "hi", **more})
     assert refused.value.param == param
+
+
+def test_an_answer_that_is_fetched_later_is_kept_like_any_other(client: openai.OpenAI) -> None:
+    """``x-penstock-async`` in background's place: the job's result is a response that one may go on from."""
+    first = client.responses.create(model=DOORS["openai"], input="one")
+    asked = {"model": DOORS["anthropic"], "input": "ECHO later", "previous_response_id": first.id}
+    job: Any = client.post(
+        "/responses", cast_to=object, body=asked, options={"headers": {"x-penstock-async": "true"}}
+    )
+    until_s = time.monotonic() + 20
+    while job["status"] not in ("completed", "failed"):
+        assert time.monotonic() < until_s, job
+        time.sleep(0.05)
+        job = client.get(f"/jobs/{job['id']}", cast_to=object)
+    made = job["result"]["body"]
+    assert made["status"] == "completed"
+    assert client.responses.retrieve(made["id"]).output_text == "later"
+    again = client.responses.create(model=DOORS["gemini"], input="ECHO on", previous_response_id=made["id"])
+    assert len(client.responses.input_items.list(again.id).data) == 5
 
 
 def test_hosted_tools_go_to_openais_own(client: openai.OpenAI, gateway: Gateway) -> None:

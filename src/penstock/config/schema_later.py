@@ -30,10 +30,6 @@ class BatchesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Positive, _doc("Batches that each process of the gateway runs at once; further ones wait.")
     ] = 4
     max_lines: Annotated[Positive, _doc("Lines of one batch.")] = 50_000
-    native: Annotated[
-        tuple[str, ...],
-        _doc("Providers whose own batch service is used, at its price, where all lines go to one of them."),
-    ] = ("openai",)
 
 
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
+from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
@@ -183,7 +183,7 @@ class ChatCall:
             facts.adjusted = sent.adjusted + outcome.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
-        except NeverSent:
+        except (NeverSent, BadRequest):  # what a dialogue finds in a mask, it finds before it sends
             outcome.sent = False
             raise
         except UpstreamError as error:

@@ -121,7 +121,7 @@ class ResponseCall(ChatCall):
             raise BadRequest(
                 "Responses are not made in the background here.",
                 param="background",
-                hint="Leave background out.",
+                hint="Send the header x-penstock-async: true, and fetch the answer at /v1/jobs.",
             )
         if ask.previous:
             most = house.config.server.max_body_bytes
@@ -152,6 +152,15 @@ def call_of(
     if isinstance(inbound.caller, ResponsesCaller):
         return ResponseCall(house, inbound, reply, facts, partial(tell, "response.unkept"))
     return ChatCall(house, inbound, reply, facts)
+
+
+def in_background(inbound: Inbound) -> ResponsesAsk | None:
+    """The ask, where it is for a Response that is made in the background. Raises BadRequest."""
+    if not isinstance(inbound.caller, ResponsesCaller) or b'"background"' not in inbound.body:
+        return None
+    inbound.caller.read_request(inbound.body)
+    ask = inbound.caller.ask
+    return ask if ask is not None and ask.background else None
 
 
 def _not_found(asked: str, missing: str) -> BadRequest:

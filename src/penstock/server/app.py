@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
+from penstock.dialects.openai_responses.envelope import ResponsesAsk
 from penstock.gateway.call import ChatCall
-from penstock.gateway.conversation import call_of
+from penstock.gateway.conversation import call_of, in_background
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
@@ -49,6 +50,12 @@ class TakesJobs(Protocol):
 
     async def accept(self, request: Request, reply: HttpReply, request_id: str) -> None:
         """Keep it, and answer 202."""
+        ...
+
+    async def accept_background(
+        self, ask: ResponsesAsk, request: Request, reply: HttpReply, request_id: str
+    ) -> None:
+        """The same of a Response that is made in the background, which is answered as it is then."""
         ...
 
 
@@ -239,6 +246,10 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
+                behind = None if self.jobs is None else in_background(inbound)
+                if behind is not None and self.jobs is not None:
+                    await self.jobs.accept_background(behind, request, reply, request_id)
+                    return
                 call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:

@@ -1,6 +1,6 @@
 """``/v1/batches``: made, looked at, listed, cancelled, in OpenAI's shape (API reference, batch; read 2026-11).
 
-What runs them is server.batch_work, or a provider's own service (server.batch_native).
+What runs them is server.batch_work.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.base.errors import BadRequest, NotFound
+from penstock.objects.keeper import Keeper
 from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
-from penstock.server.batch_lines import Line, LineFault, packed, read_lines
+from penstock.server.batch_lines import Line, LineFault, Shape, packed, read_lines
 from penstock.server.batch_work import KEPT_MS, KIND
 from penstock.server.files_pages import KIND as FILE
 from penstock.server.files_pages import PREFIXES, Who, json, no_file, page_of
@@ -185,8 +186,7 @@ class _Batches:
         owner = self._who(request).name
         after, limit = page_of(request.query_params, most=MOST_LISTED, default=LISTED)
         keeper = self._app.house.keeper
-        found = await keeper.listed(KIND, owner, after=after, limit=limit + 1)
-        found = [one for one in found if one.meta.get("shape", "openai") == "openai"]
+        found = await of_shape(keeper, owner, "openai", after, limit + 1)
         shown = [batch_view(one, await self._counts(one)) for one in found[:limit]]
         return json(
             {
@@ -206,12 +206,24 @@ class _Batches:
 
     async def _view(self, name: str, owner: str) -> dict[str, Any]:
         stored = await self._app.house.keeper.get(KIND, name, owner)
-        if stored is None:
+        if stored is None or stored.meta["shape"] != "openai":
             raise no_batch(name)
         return batch_view(stored, await self._counts(stored))
 
     async def _counts(self, stored: Stored) -> dict[str, int]:
         return await self._app.house.keeper.counts(stored) if stored.meta["status"] in _OPEN else {}
+
+
+async def of_shape(keeper: Keeper, owner: str, shape: Shape, after: str, count: int) -> list[Stored]:
+    """A key's batches of one vendor's shape, newest first."""
+    found: list[Stored] = []
+    while len(found) < count:
+        some = await keeper.listed(KIND, owner, after=after, limit=100)
+        found += [one for one in some if one.meta["shape"] == shape]
+        if len(some) < 100:
+            break
+        after = some[-1].id
+    return found[:count]
 
 
 async def cancel(app: App, later: Later, name: str, owner: str) -> None:

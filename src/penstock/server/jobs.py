@@ -23,16 +23,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.base.errors import BadRequest, NotFound, RateLimited
+from penstock.dialects.openai_responses.envelope import ResponsesAsk
+from penstock.dialects.openai_responses.kept import KIND as RESPONSE
+from penstock.dialects.openai_responses.kept import read_turn
+from penstock.gateway.conversation import no_response
 from penstock.gateway.ports import Known, Reply
 from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.background import answered, become, check, ended, in_front, keep_queued, queued
 from penstock.server.completions import allowed_address, completion_of, keep_completion
 from penstock.server.files_pages import Who, json, page_of
 from penstock.server.inner import Gathered, Inner, remembered, serve_inside
-from penstock.server.later import Held, Later
+from penstock.server.later import Held, Later, insist
 from penstock.server.reading import Request
+from penstock.server.responses_pages import PREFIXES as RESPONSES_PREFIXES
 from penstock.wire.http import header_block
 
 KIND = "job"
@@ -56,10 +62,46 @@ class Jobs:
 
     async def accept(self, request: Request, reply: Reply, request_id: str) -> None:
         """Keep the request, and answer 202."""
-        house, told = self._app.house, request.told
-        owner = house.doors.admit(told, Known(), house.clock.unix_s()).name
+        told = request.told
+        owner = self._owner(told)
         if told[b"x-penstock-async"].strip().lower() != b"true":
             raise BadRequest("The header x-penstock-async is not true.", param="x-penstock-async")
+        await self._check(owner, told)
+        name = new_id("job_")
+        stored = await self._keep(request, name, owner, request.body, {})
+        self._later.kick()
+        head = header_block(
+            [
+                (b"content-type", b"application/json"),
+                (b"x-request-id", request_id.encode()),
+                (b"location", b"/v1/jobs/" + name.encode()),
+                (b"retry-after", b"1"),
+            ]
+        )
+        reply.send(202, head, _encode(job_view(stored)))
+
+    async def accept_background(
+        self, ask: ResponsesAsk, request: Request, reply: Reply, request_id: str
+    ) -> None:
+        """Keep a Response that is made in the background, and show it as it is: queued."""
+        check(ask)
+        house, owner = self._app.house, self._owner(request.told)
+        await self._check(owner, request.told)
+        name, job = new_id("resp_"), new_id("job_")
+        response = queued(ask, name)
+        await keep_queued(house.keeper, ask, owner, response, job)
+        await self._keep(request, job, owner, in_front(request.body), {"response": name})
+        self._later.kick()
+        head = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
+        reply.send(200, header_block(head), response)
+
+    def _owner(self, told: dict[bytes, bytes]) -> str:
+        house = self._app.house
+        return house.doors.admit(told, Known(), house.clock.unix_s()).name
+
+    async def _check(self, owner: str, told: dict[bytes, bytes]) -> None:
+        """Raises what stands against one more job of this key."""
+        house = self._app.house
         webhook = told.get(b"x-penstock-webhook", b"").decode("latin-1").strip()
         if webhook:
             allowed_address(webhook, house.config.jobs)
@@ -70,28 +112,25 @@ class Jobs:
                 hint="Delete those that have ended.",
                 retry_after_s=60,
             )
+
+    async def _keep(
+        self, request: Request, name: str, owner: str, body: bytes, more: dict[str, Any]
+    ) -> Stored:
+        told = request.told
         path, _, query = request.url.partition(b"?")
-        name = new_id("job_")
         meta = {
             "status": "queued",
             "path": path.decode("latin-1"),
             "query": query.decode("latin-1"),
             "told": remembered(told),
-            "webhook": webhook,
+            "webhook": told.get(b"x-penstock-webhook", b"").decode("latin-1").strip(),
+            **more,
         }
-        await house.keeper.put(KIND, name, owner, meta=meta, body=request.body, due_ms=unix_ms())
-        self._later.kick()
-        stored = await house.keeper.get(KIND, name, owner)
-        body = _encode(job_view(stored)) if stored is not None else b"{}"
-        head = header_block(
-            [
-                (b"content-type", b"application/json"),
-                (b"x-request-id", request_id.encode()),
-                (b"location", b"/v1/jobs/" + name.encode()),
-                (b"retry-after", b"1"),
-            ]
-        )
-        reply.send(202, head, body)
+        now_ms = unix_ms()
+        await self._app.house.keeper.put(KIND, name, owner, meta=meta, body=body, due_ms=now_ms)
+        return Stored(
+            kind=KIND, id=name, owner=owner, created_ms=now_ms, expires_ms=None, due_ms=now_ms, version=1, meta=meta, size=len(body)
+        )  # fmt: skip
 
     def routes(self, who: Who) -> list[Route]:
         """Below every prefix."""
@@ -106,6 +145,9 @@ class Jobs:
                 Route(f"{path}/{{id}}/result", pages.result, methods=["GET"]),
                 Route(f"{path}/{{id}}/cancel", pages.cancel, methods=["POST"]),
             ]
+        for prefix in RESPONSES_PREFIXES:
+            path = f"{prefix}/responses/{{id}}/cancel"
+            found.append(Route(path, pages.cancel_response, methods=["POST"]))
         return found
 
 
@@ -179,19 +221,42 @@ class _Pages:
     async def cancel(self, request: PageRequest) -> Response:
         """At once, also in the middle of it; one that has ended stays as it is."""
         name, owner = request.path_params["id"], self._who(request).name
+        stored = await self._cancelled(name, owner)
+        if stored is None:
+            raise _no_job(name)
+        return json(job_view(stored))
+
+    async def cancel_response(self, request: PageRequest) -> Response:
+        """A Response that is made in the background; any other is over."""
+        name, owner, keeper = request.path_params["id"], self._who(request).name, self._app.house.keeper
+        stored = await keeper.get(RESPONSE, name, owner)
+        if stored is None:
+            raise no_response(name)
+        job = stored.meta.get("job")
+        if job is None:
+            raise BadRequest("Cannot cancel a synchronous response.", param="response_id")
+        cancelled = await self._cancelled(job, owner)
+        if cancelled is not None and cancelled.meta["status"] != "completed":
+            await ended(keeper, name, owner, "cancelled", None)
+        body = await keeper.body(RESPONSE, name, owner)
+        if body is None:
+            raise no_response(name)
+        return Response(bytes(read_turn(body).response), media_type="application/json")
+
+    async def _cancelled(self, name: str, owner: str) -> Stored | None:
         keeper = self._app.house.keeper
         while True:
-            stored = await self._job(request)
+            stored = await keeper.get(KIND, name, owner)
+            if stored is None or stored.meta["status"] in ENDED:
+                return stored
             meta = stored.meta
-            if meta["status"] in ENDED:
-                return json(job_view(stored))
             if meta["status"] == "queued":
-                ended = {**meta, "cancel": True, "status": "cancelled", "completed_at": unix_ms() // 1000}
+                over = {**meta, "cancel": True, "status": "cancelled", "completed_at": unix_ms() // 1000}
                 done = await keeper.change(
                     KIND,
                     name,
                     owner,
-                    ended,
+                    over,
                     version=stored.version,
                     due_ms=None,
                     expires_ms=self._expires_ms(),
@@ -203,7 +268,7 @@ class _Pages:
                 )
             if done:
                 self._later.poke(KIND, name, owner)
-                return json(job_view(await self._job(request)))
+                return await keeper.get(KIND, name, owner)
 
     async def delete(self, request: PageRequest) -> Response:
         """Gone, with its answer; what runs is cancelled."""
@@ -220,8 +285,12 @@ class _Pages:
         name, owner = request.path_params["id"], self._who(request).name
         stored = await self._app.house.keeper.get(KIND, name, owner)
         if stored is None:
-            raise NotFound(f"There is no job {name!r} of this key.", param="id")
+            raise _no_job(name)
         return stored
+
+
+def _no_job(name: str) -> NotFound:
+    return NotFound(f"There is no job {name!r} of this key.", param="id")
 
 
 class JobWorker:
@@ -249,6 +318,8 @@ class JobWorker:
         one, meta = held.stored, held.meta
         body = await held.keeper.body(one.kind, one.id, one.owner) or b""
         await held.change(lambda now: {**now, "status": "in_progress", "started_at": unix_ms() // 1000})
+        if meta.get("response"):
+            await become(held.keeper, meta["response"], one.owner, {"status": "in_progress"})
         asked = Inner(
             meta["path"].encode("latin-1"),
             meta["query"].encode("latin-1"),
@@ -292,6 +363,11 @@ class JobWorker:
         if got is not None:
             headers = {name: value for name, value in got.headers.items() if name not in _UNSAFE}
             more |= {"http_status": got.status, "headers": headers, "request_id": got.request_id}
+        response = held.meta.get("response")
+        if response and got is not None and status == "completed":
+            await insist(lambda: answered(held.keeper, response, held.stored.owner, got.body))
+        elif response:
+            await insist(lambda: ended(held.keeper, response, held.stored.owner, status, error))
         if held.meta.get("webhook"):
             await keep_completion(held.keeper, completion_of(held.stored))
         keep_ms = self._app.house.config.jobs.keep_hours * 3_600_000

@@ -10,6 +10,7 @@ from penstock.server.completions import CompletionWorker
 from penstock.server.files_pages import Who, files_routes
 from penstock.server.jobs import Jobs, JobWorker
 from penstock.server.later import Later
+from penstock.server.message_batches import message_batch_routes
 
 
 class LaterDesk:
@@ -46,4 +47,9 @@ class LaterDesk:
 
 def left_routes(app: App, later: Later, jobs: Jobs, who: Who) -> list[Route]:
     """All pages of what is left here."""
-    return [*files_routes(lambda: app.house, who), *batches_routes(app, later, who), *jobs.routes(who)]
+    return [
+        *files_routes(lambda: app.house, who),
+        *batches_routes(app, later, who),
+        *message_batch_routes(app, later, who),
+        *jobs.routes(who),
+    ]

@@ -124,7 +124,7 @@ class Blocks:
 
     def _think(self, event: ThinkingDelta) -> bytes:
         if event.redacted:
-            data = write_carried(event.redacted, event.format, self.id_of(event.tool_id))
+            data = write_carried(event.redacted, event.format, event.tool_id)
             return self._begin("redacted", {"type": "redacted_thinking", "data": data}) + self._close()
         text = "" if self._exclude else event.text
         if not text and not event.signature:

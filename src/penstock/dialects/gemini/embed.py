@@ -6,8 +6,6 @@ Rules
 - ``taskType`` goes on in Google's words; who has none of it reports that.
 """
 
-from array import array
-from sys import byteorder
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +21,7 @@ from penstock.dialects.gemini.envelope import top_level
 from penstock.dialects.gemini.failure import write_error
 from penstock.dialects.gemini.fields import Json, Reader, loose, wrong
 from penstock.dialects.gemini.turns import Turns
+from penstock.wire.floats import floats
 from penstock.wire.ports import Identity, ReplyWriter
 from penstock.wire.unreadable import unreadable
 
@@ -182,7 +181,7 @@ class _EmbedWriter:
         """The body, its vectors in the order of the inputs."""
         made = sorted((event for event in events if isinstance(event, VectorMade)), key=lambda one: one.index)
         usage = next((event.usage for event in reversed(events) if isinstance(event, UsageSeen)), None)
-        vectors = [_floats(one.vector) for one in made]
+        vectors = [floats(one.vector) for one in made]
         body: Json
         if self._verb == "predict":
             tokens = None if usage is None else usage.prompt_tokens // max(1, len(vectors))
@@ -203,11 +202,3 @@ class _EmbedWriter:
 
 def _counts(usage: Usage) -> Json:
     return {"promptTokenCount": usage.prompt_tokens, "totalTokenCount": usage.prompt_tokens}
-
-
-def _floats(vector: bytes) -> list[float]:
-    """float32, little-endian, as numbers."""
-    numbers = array("f", vector)
-    if byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, field
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import Medium, medium_bytes
-from penstock.dialects.gemini.fields import Json, Reader, first, members, wrong
+from penstock.dialects.gemini.fields import Json, Reader, first, named, wrong
 from penstock.wire.unreadable import unreadable
 
 Framing = Literal["whole", "sse", "array"]
@@ -66,6 +66,7 @@ class _Content(Struct, gc=False):
 _CONTENTS: msgspec.json.Decoder[list[_Content | str] | _Content | str] = msgspec.json.Decoder(
     list[_Content | str] | _Content | str
 )
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _FUNCTIONS = re.compile(rb'"function_?[dD]eclarations"')
 _MEDIA = re.compile(rb'"(?:inline_?[dD]ata|file_?[dD]ata)"')
 
@@ -107,7 +108,7 @@ def _is_empty(contents: Raw) -> bool:
 def top_level(body: bytes) -> dict[str, Raw]:
     """The body's fields by camelCase name. Raises BadRequest."""
     try:
-        return members(msgspec.json.decode(body, type=Raw), "")
+        return named(_FIELDS.decode(body), "")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(error, body) from None
 

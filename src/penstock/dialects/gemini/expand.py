@@ -56,8 +56,7 @@ def expand(ask: GeminiAsk) -> ChatRequest:
 
 def _expand(ask: GeminiAsk) -> ChatRequest:
     reader = Reader()
-    top_level(ask.body)  # its sentence for what is no JSON is the better one
-    body = reader.message("Request", json.decode(ask.body, type=Raw), "")
+    body = reader.read("Request", top_level(ask.body), "")
     for name, why in _HELD_ELSEWHERE.items():
         if name in body:
             raise BadRequest(
@@ -78,7 +77,7 @@ def _expand(ask: GeminiAsk) -> ChatRequest:
     _note_config(config, extras)
     tools = _tools(body.get("tools", []), extras)
     choice = _choice(body.get("toolConfig", {}), extras)
-    for name in ("safetySettings", "modelArmorConfig", "outputConfig"):
+    for name in ("safetySettings", "modelArmorConfig", "outputConfig", "labels"):
         if name in body:
             extras[name] = json.decode(body[name])
     extras |= dict.fromkeys((*(f"contents.{name}" for name in turns.lost), *map(_plain_name, reader.unknown)))

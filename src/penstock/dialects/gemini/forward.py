@@ -82,9 +82,12 @@ def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool
     verb = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
     if ask.counting:
         verb, out = "countTokens", count_body(members(json.decode(out, type=Raw), ""), target, vertex)
+    path = path_of(target, vertex, verb)
+    if vertex and ask.version == "v1beta1":  # it has fields that v1 refuses
+        path = path.replace(b"/v1/", b"/v1beta1/", 1)
     return WireRequest(
         b"POST",
-        path_of(target, vertex, verb),
+        path,
         request_headers(credential, vertex, stream=ask.stream),
         out,
         tuple(dict.fromkeys(adjusted)),

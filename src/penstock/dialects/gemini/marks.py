@@ -22,7 +22,6 @@ from penstock.base.events import ThinkingDelta
 
 _MARK = b"penstock:"
 PREFIX = base64.b64encode(_MARK)
-_URL_SAFE = str.maketrans("-_", "+/")
 MAX_MARK_BYTES = 4 * 1024 * 1024
 
 
@@ -43,7 +42,7 @@ _BLOCKS = msgspec.json.Decoder(list[_Block])
 def standard(data: str) -> str:
     """Base64 in the alphabet that all providers read, padded. google-genai sends the URL-safe one."""
     if "-" in data or "_" in data:
-        data = data.translate(_URL_SAFE)
+        data = data.replace("-", "+").replace("_", "/")  # str.translate takes seconds for a film
     lacking = -len(data) % 4
     return data + "=" * lacking if lacking else data
 

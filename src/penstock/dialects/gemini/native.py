@@ -29,6 +29,7 @@ _MUST_STUDIO = frozenset({"tools.fileSearch", "tools.mcpServers"})
 _PLACED = frozenset(
     {
         "safetySettings",
+        "labels",
         "modelArmorConfig",
         "outputConfig",
         "toolConfig.retrievalConfig",

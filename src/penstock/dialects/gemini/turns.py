@@ -10,7 +10,6 @@ Reasoning stands in parts with ``thought`` and in signatures: Google's go back t
 (``marks``).
 """
 
-import re
 from hashlib import blake2b
 
 from msgspec import Raw
@@ -45,7 +44,6 @@ from penstock.dialects.gemini.marks import standard, unmark
 
 _QUOTE, _OBJECT = b'"'[0], b"{"[0]
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac", "mp4": "m4a"}
-_BLANK = re.compile(r"\s")
 _DETAIL = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 """Parts that only Google's own tools make."""
@@ -293,7 +291,7 @@ def _is_film(part: Json) -> bool:
 
 def _joined(data: str) -> str:
     """Base64 without line breaks; as it is where there are none: it may be the size of a film."""
-    return "".join(data.split()) if _BLANK.search(data) else data
+    return "".join(data.split()) if any(blank in data for blank in " \n\r\t") else data
 
 
 def _stretch(part: Json) -> tuple[float | None, float | None, float | None]:

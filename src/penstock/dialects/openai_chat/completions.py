@@ -168,7 +168,7 @@ class CompletionWriter:
         self._echoed = ask.echoed if isinstance(ask, CompletionsAsk) else ""
         self._usage: Usage | None = None
         self._facts: dict[str, Any] = {
-            "id": f"cmpl-{identity.id.removeprefix('gen-')}",
+            "id": f"cmpl-{identity.id.removeprefix('gen-').removeprefix('cmpl-')}",
             "object": "text_completion",
             "created": identity.created_s,
             "model": identity.model,

@@ -4,9 +4,13 @@ Rules: a lifecycle event, or one that opens an item, is not content; a stream is
 ``response.incomplete``, and is cut without them; an error inside a 200 is an error.
 """
 
+from typing import Any
+
+import msgspec
 from msgspec import Raw, Struct, field
 
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.events import Event, UsageSeen
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.openai_chat.ends import Page, is_page
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
@@ -25,7 +29,8 @@ from penstock.dialects.openai_responses.reading import (
 )
 from penstock.dialects.openai_responses.reply import read_whole
 from penstock.dialects.openai_responses.shapes import Item, kind_of
-from penstock.wire.sse import Mould, SseEvent, SseReader, completed
+from penstock.dialects.openai_responses.writer import write_usage
+from penstock.wire.sse import Mould, SseEvent, SseReader, completed, sse
 
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 
@@ -104,6 +109,54 @@ class StreamRelay(_Reading):
     _failed: UpstreamError | None = None
     _spoken: set[int] = field(default_factory=set[int])
     """Items of which deltas have come."""
+    _snapshot: bytes = b""
+    """The Response as it began."""
+    _items: dict[int, Raw] = field(default_factory=dict[int, Raw])
+    """Items as they were opened, or, once they are whole, as they ended."""
+    _texts: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    """What open items have said."""
+    _refusals: set[int] = field(default_factory=set[int])
+
+    def end_early(self, events: list[Event]) -> bytes:
+        """The end that we give a stream before its model did: ``response.incomplete``, with what was there."""
+        response: dict[str, Any] = msgspec.json.decode(self._snapshot) if self._snapshot else {}
+        usage = next((event.usage for event in events if isinstance(event, UsageSeen)), None)
+        response |= {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [self._cut_item(place) for place in sorted(self._items)],
+            "usage": None if usage is None else write_usage(usage),
+        }
+        self.ask.sequence += 1
+        self.ask.final = msgspec.json.encode(response)
+        self.finished = True
+        facts = b'{"type":"response.incomplete","sequence_number":%d,"response":%b}'
+        return sse(facts % (self.ask.sequence, self.ask.final), b"response.incomplete")
+
+    def _cut_item(self, place: int) -> dict[str, Any]:
+        item: dict[str, Any] = msgspec.json.decode(self._items[place])
+        text = "".join(self._texts.get(place, ()))
+        if not text:
+            return item
+        match item.get("type"):
+            case "message":
+                part: dict[str, Any] = {
+                    "type": "output_text",
+                    "text": text,
+                    "annotations": [],
+                    "logprobs": [],
+                }
+                if place in self._refusals:
+                    part = {"type": "refusal", "refusal": text}
+                return {**item, "status": "incomplete", "content": [part]}
+            case "function_call":
+                return {**item, "status": "incomplete", "arguments": text}
+            case "custom_tool_call":
+                return {**item, "input": text}
+            case "reasoning":
+                return {**item, "summary": [{"type": "summary_text", "text": text}]}
+            case _:
+                return item
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -156,7 +209,11 @@ class StreamRelay(_Reading):
             self.ask.sequence = happening.sequence_number
         if isinstance(happening.delta, str):
             self._say(happening.delta)
-            self._spoken.add(happening.output_index or 0)
+            place = happening.output_index or 0
+            self._spoken.add(place)
+            self._texts.setdefault(place, []).append(happening.delta)
+            if kind == "response.refusal.delta":
+                self._refusals.add(place)
         elif present(happening.item):
             self._see_item(happening, kind)
         elif present(happening.response):
@@ -165,7 +222,10 @@ class StreamRelay(_Reading):
             raise error_of(happening, data)
 
     def _see_item(self, happening: Happening, kind: str) -> None:
-        item = read_item(happening.item)
+        item, place = read_item(happening.item), happening.output_index or 0
+        self._items[place] = happening.item
+        if kind == "response.output_item.done":
+            self._texts.pop(place, None)
         if item is None:
             return
         if kind == "response.output_item.added" and kind_of(item) in _CALLS:
@@ -182,4 +242,5 @@ class StreamRelay(_Reading):
                 raise failed
             self._end(whole, "stream", bytes(raw))
         elif not self.upstream_id:
+            self._snapshot = bytes(raw)
             self.model, self.upstream_id = whole.model or "", whole.id or ""
