@@ -21,10 +21,14 @@ $(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 
+# The Node.js clients of tests/sdk/test_node.py; without npm those tests are skipped, and say so.
+tests/node/node_modules/.ready: tests/node/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund && touch node_modules/.ready; fi
+
 demo: $(BIN)/penstock
 	$(BIN)/penstock demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test tests/node/node_modules/.ready
 	@scripts/install_servers.sh
 	$(BIN)/python -m pytest
 
@@ -45,4 +49,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benches.gateway
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis tests/node/node_modules
