@@ -13,7 +13,6 @@ from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
-from penstock.gateway.dialogue import Conversation
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
@@ -212,8 +211,8 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                # A dialogue has nothing to send while it waits; its deadlines are its own.
-                idle_s=inf if isinstance(sent.exchange, Conversation) else provider.stream.idle_s,
+                # Whoever draws has nothing to say meanwhile; the exchange's own deadlines hold.
+                idle_s=inf if facts.ask.operation == "images" else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,
                 cut=lambda: (
