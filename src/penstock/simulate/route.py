@@ -17,7 +17,12 @@ _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _BATCHES = re.compile(r"^.*/(?:files|batches)(?:/[^/]+(?:/(?:content|cancel))?)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
-_PROVIDERS = {"responses": "openai", "openai_batches": "openai", "anthropic_batches": "anthropic"}
+_PROVIDERS = {
+    "responses": "openai",
+    "openai_audio": "openai",
+    "openai_batches": "openai",
+    "anthropic_batches": "anthropic",
+}
 """Whose dialect it is, where that is not its name."""
 
 
@@ -84,6 +89,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "openai_batches", ""
     if path.endswith(("/images/generations", "/images/edits")):
         return "openai_images", ""
+    if path.endswith(("/audio/transcriptions", "/audio/translations", "/audio/speech")):
+        return "openai_audio", ""
     if path.startswith("/v1/predictions") or path.endswith("/predictions"):
         return "replicate", ""
     if _FAL.match(path):
