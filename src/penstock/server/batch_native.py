@@ -10,7 +10,6 @@ asked for its newest batches first. OpenAI's carry our name; Anthropic's are kno
 Rules
 - Native is taken whole: one line that cannot go sends all lines to our own runner, with the reason shown.
 - Once the provider has said that it has the batch, nothing is ever sent a second time, whatever happens.
-- A line's ledger entry is stored before the line's result is kept: a kill between the two writes the same entry again.
 """
 
 import asyncio
@@ -22,16 +21,15 @@ import msgspec
 from penstock.base.decisions import Rejected
 from penstock.base.errors import OurFault, PenstockError, UpstreamError
 from penstock.gateway.native_desk import NativeDesk, is_no, service_of
-from penstock.gateway.native_lines import Lines, Read, line_id
+from penstock.gateway.native_lines import line_id
 from penstock.gateway.purse import Hold
-from penstock.objects.names import new_id
-from penstock.objects.store import Item
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
 from penstock.server.batch_choice import Choice, Ready, Way, way_of
-from penstock.server.batch_lines import Line, answered, lines_of, unanswered
+from penstock.server.batch_lines import Line
+from penstock.server.batch_results import Results
 from penstock.server.later import Held
-from penstock.wire.batches import BatchState, ItemResult
+from penstock.wire.batches import BatchState
 
 Outcome = Literal["own", "done", "stopped"]
 FIRST_POLL_S, LAST_POLL_S = 0.25, 60.0
@@ -41,7 +39,6 @@ HOLD_AGAIN_S = 300.0
 TRIES = 5
 CLOCKS_APART_S = 120
 """A provider's clock may be so far from ours."""
-_ENTRIES_AT_ONCE = 200
 
 
 class NativeRun:
@@ -53,6 +50,7 @@ class NativeRun:
         self._lines = lines
         self._choice = Choice(app, held, lines)
         self._holds = self._choice.holds
+        self._results = Results(app, held, lines, self._choice)
         self._held_at_s = time.monotonic()
 
     async def run(self) -> Outcome:
@@ -105,14 +103,14 @@ class NativeRun:
             return "stopped"
         if isinstance(state, BatchState) and state.status == "failed":
             if self._held.cancelled.is_set():
-                await self._rest("cancelled")
+                await self._results.rest("cancelled")
                 return "done"
             return await self._own(f"{self._way.provider} refused the batch: {state.why}")
         if isinstance(state, BatchState):
             if not await self._taken_in(state):
                 return "stopped"
         else:
-            await self._rest("expired")
+            await self._results.rest("expired")
         return "done"
 
     async def _again(self) -> Ready | str:
@@ -131,7 +129,7 @@ class NativeRun:
             if self._app.draining:
                 return "stopped"
             if not maybe_sent and self._held.cancelled.is_set():
-                await self._rest("cancelled")
+                await self._results.rest("cancelled")
                 return "done"
             try:
                 if maybe_sent:
@@ -148,7 +146,7 @@ class NativeRun:
                     return None
             except OurFault as error:
                 await self._troubled(error)
-                await self._rest("")
+                await self._results.rest("")
                 return "done"
             except UpstreamError as error:
                 failures += 1
@@ -276,8 +274,8 @@ class NativeRun:
             body = await self._fetched(path)
             if body is None:
                 return False
-            await self._take(body)
-        await self._rest(state.missing or ("cancelled" if self._way.cancel_sent else ""))
+            await self._results.take(body, self._desk().service, self._way)
+        await self._results.rest(state.missing or ("cancelled" if self._way.cancel_sent else ""))
         return True
 
     async def _fetched(self, path: str) -> bytes | None:
@@ -291,77 +289,6 @@ class NativeRun:
             await self._pause(wait_s)
             wait_s = min(wait_s * 2, LAST_POLL_S)
         return None
-
-    async def _take(self, body: bytes) -> None:
-        service, shape = self._desk().service, self._held.meta.get("shape", "openai")
-        done = set(await self._held.keeper.numbers(self._held.stored))
-        places = {line_id(self._held.stored.id, n): n for n in range(len(self._lines))}
-        lines, items = self._choice.reader(), list[Item]()
-        for raw in lines_of(body):
-            result = service.read_line(raw)
-            n = places.get(result.name)
-            if n is None or n in done:
-                continue
-            done.add(n)
-            if result.kind != "answered":
-                self._let_go(n)
-                gone = unanswered(shape, new_id("batch_req_"), self._lines[n].custom_id, result.kind)
-                items.append(Item(n, result.kind, gone))
-            else:
-                items.append(self._item(n, self._read(lines, n, result)))
-            if len(items) >= _ENTRIES_AT_ONCE:
-                await self._kept(items)
-                items = []
-            if n % 20 == 19:
-                await asyncio.sleep(0)
-        await self._kept(items)
-
-    def _read(self, lines: Lines, n: int, result: ItemResult) -> Read:
-        way, line = self._way, self._lines[n]
-        name = line_id(self._held.stored.id, n)
-        model = lines.facts_of(name, line.body).ask
-        known = way.known["" if model is None else model.model]
-        answer = (result.status, result.body)
-        return lines.read(
-            name, line.body, known, way.at_ms, answer, hold=self._holds.pop(n, None), key=way.key
-        )
-
-    def _item(self, n: int, read: Read) -> Item:
-        shape, line = self._held.meta.get("shape", "openai"), self._lines[n]
-        text = answered(shape, new_id("batch_req_"), line.custom_id, read.status, read.request_id, read.body)
-        return Item(n, "ok" if read.status == 200 else "error", text)
-
-    async def _kept(self, items: list[Item]) -> None:
-        """The ledger first: what is kept as a result is never priced again."""
-        house = self._app.house
-        house.books.flush()
-        while not await asyncio.to_thread(house.journal.flush, 30.0):
-            self._app.log.once(
-                "batch ledger", "The ledger does not take the entries of a batch; they are waited for."
-            )
-        await self._held.tell(items)
-
-    async def _rest(self, why: Literal["", "expired", "cancelled"]) -> None:
-        """Lines without a result."""
-        shape, held = self._held.meta.get("shape", "openai"), self._held
-        done = set(await held.keeper.numbers(held.stored))
-        items: list[Item] = []
-        for n in range(len(self._lines)):
-            if n in done:
-                continue
-            self._let_go(n)
-            name, own = line_id(held.stored.id, n), self._lines[n].custom_id
-            if why:
-                items.append(Item(n, why, unanswered(shape, new_id("batch_req_"), own, why)))
-            else:
-                said = b'{"error":{"message":"The provider gave no result for this line.","code":"batch_no_result"}}'
-                items.append(Item(n, "error", answered(shape, new_id("batch_req_"), own, 502, name, said)))
-        await held.tell(items)
-
-    def _let_go(self, n: int) -> None:
-        hold = self._holds.pop(n, None)
-        if hold is not None:
-            hold.settle(0)
 
     # What it stands on.
 

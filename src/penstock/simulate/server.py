@@ -93,7 +93,9 @@ class Simulator:
             "fal": Fal(),
             "replicate": Replicate(),
         }
-        batches = Batches(self.scenario.batch_delay_s, self._clock.monotonic_s, self._line)
+        batches = Batches(
+            self.scenario.batch_delay_s, self._clock.monotonic_s, lambda call: _line(self, call)
+        )
         self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
         self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
         self._server: asyncio.Server | None = None
@@ -209,7 +211,7 @@ class Simulator:
         faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
         if faults:
             return self._fail(faults, call, request, received)
-        reply = self._answer(call, self._speakers[call.dialect])
+        reply = _answered(call, self._speakers[call.dialect], self.scenario)
         if call.profile.ttft_ms or call.profile.tokens_per_s:
             return self._steps(reply, (), call, request, received)
         performance = _at_once(reply, received, request)
@@ -226,7 +228,7 @@ class Simulator:
         last = instead(faults[-1], call, speaker)
         if isinstance(last, Op):
             return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-        return self._steps(last or self._answer(call, speaker), faults, call, request, received)
+        return self._steps(last or _answered(call, speaker, self.scenario), faults, call, request, received)
 
     def _steps(
         self, reply: Reply, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
@@ -240,11 +242,12 @@ class Simulator:
 
     def _line(self, call: Call) -> Reply:
         """One line of a batch."""
-        route = self._router.route(call.path, call.headers)
-        dialect = "anthropic" if call.dialect == "anthropic_batches" else route.dialect
+        dialect = (
+            "anthropic" if call.dialect == "anthropic_batches" else self._router.route(call.path, []).dialect
+        )
         call = msgspec.structs.replace(call, dialect=dialect, serial=next(self._serials))
         call.profile = self.scenario.profile(call.provider, call.model)
-        return self._answer(call, self._speakers[dialect])
+        return _answered(call, self._speakers[dialect], self.scenario)
 
     def _call(self, request: RawRequest, started_s: float) -> Call:
         route = self._router.route(request.target, request.headers)
@@ -288,12 +291,13 @@ class Simulator:
         """For Vertex: a token given at ``/token``, or any key that the scenario lists for the provider."""
         return self._tokens.knows(token) or any(token in keys for keys in self.scenario.keys.values())
 
-    def _answer(self, call: Call, speaker: Speaker) -> Reply:
-        try:
-            _check(call, self.scenario.keys.get(call.provider))
-            return speaker.answer(call)
-        except Refused as refused:
-            return speaker.refuse(refused, call)
+
+def _answered(call: Call, speaker: Speaker, scenario: Scenario) -> Reply:
+    try:
+        _check(call, scenario.keys.get(call.provider))
+        return speaker.answer(call)
+    except Refused as refused:
+        return speaker.refuse(refused, call)
 
 
 def _check(call: Call, keys: list[str] | None) -> None:
