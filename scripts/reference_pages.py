@@ -196,6 +196,8 @@ def api_paths() -> dict[str, list[str]]:
         "POST /v1/responses": [f"{prefix}/responses" for prefix in RESPONSES_PREFIXES],
         "POST /v1/messages": ["/v1/messages", "/anthropic/v1/messages"],
     }
+    for verb in ("generations", "edits"):
+        served[f"POST /v1/images/{verb}"] = [f"{prefix}/images/{verb}" for prefix in RESPONSES_PREFIXES]
     for verb in ("generateContent", "streamGenerateContent", "batchEmbedContents"):
         served[f"POST /v1beta/models/{{model}}:{verb}"] = [f"{path}:{verb}" for path in _GEMINI_MODELS]
     pages = build_pages(cast("Any", None), cast("Any", None), "admin", None, cast("Any", None))

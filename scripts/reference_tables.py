@@ -76,6 +76,9 @@ API_PATHS: dict[str, str] = {
         "OpenAI's Responses API over any provider, streamed or not; `previous_response_id` is served from the gateway's own "
         "store. See [use the Responses API](../how-to/use-the-responses-api.md)."
     ),
+    "POST /v1/images/generations": "Pictures, as JSON; `stream` for previews and the picture as events. See [make pictures](../how-to/make-images.md).",
+    "POST /v1/images/edits": "Pictures made of pictures: a form with `image` (or `image[]`, up to 16) and `mask`, or JSON `images`.",
+    "GET /v1/images/content/{id}": "A picture that was asked for with `response_format: url`. The link is its own key, and ends.",
     "GET /v1/responses/{id}": "A kept response, for the key that made it; `store: false` keeps none, and after 30 days it is gone.",
     "DELETE /v1/responses/{id}": "Deletes it, and with it the beginning of what was said after it.",
     "GET /v1/responses/{id}/input_items": (

@@ -9,11 +9,10 @@ from functools import partial
 from math import inf
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import CallerGone, OurFault, PenstockError, UpstreamError
+from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
-from penstock.gateway.dialogue import Conversation
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
@@ -177,7 +176,7 @@ class ChatCall:
             facts.adjusted = sent.adjusted + outcome.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
-        except NeverSent:
+        except (NeverSent, BadRequest):  # what a dialogue finds in a mask, it finds before it sends
             outcome.sent = False
             raise
         except UpstreamError as error:
@@ -206,8 +205,8 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                # A dialogue has nothing to send while it waits; its deadlines are its own.
-                idle_s=inf if isinstance(sent.exchange, Conversation) else provider.stream.idle_s,
+                # Whoever draws has nothing to say meanwhile; the exchange's own deadlines hold.
+                idle_s=inf if facts.ask.operation == "images" else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,
                 cut=lambda: (

@@ -109,10 +109,19 @@ class Provider:
 
     def deadlines(self, left_s: float, *, stream: bool) -> Deadlines:
         """The four deadlines of one attempt, its total cut to what is left of the call."""
-        base = self.stream if stream else self.whole
-        if left_s >= base.total_s:
-            return base
-        return Deadlines(base.connect_s, base.first_byte_s, base.idle_s, left_s)
+        return _cut(self.stream if stream else self.whole, left_s)
+
+    def drawing(self, left_s: float) -> Deadlines:
+        """The same for a picture, streamed or not: a provider is silent for as long as it draws."""
+        base = self.whole
+        idle_s = max(base.idle_s, base.first_byte_s)
+        return _cut(Deadlines(base.connect_s, base.first_byte_s, idle_s, base.total_s), left_s)
+
+
+def _cut(base: Deadlines, left_s: float) -> Deadlines:
+    if left_s >= base.total_s:
+        return base
+    return Deadlines(base.connect_s, base.first_byte_s, base.idle_s, left_s)
 
 
 def _deadlines(network: NetworkConfig, first_byte_default_s: float) -> Deadlines:

@@ -182,6 +182,7 @@ class Attempted(Struct):
     exchange: Exchange | None
     error: BaseException | None
     """None: the reply's status is the error."""
+    operation: Operation = "chat"
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -191,7 +192,7 @@ class Attempted(Struct):
         """What went wrong. What is nobody upstream's fault is raised."""
         if self.error is None:
             assert self.exchange is not None
-            return await refusal(provider, self.exchange)
+            return await refusal(provider, self.exchange, self.operation)
         if not isinstance(self.error, UpstreamError):
             raise self.error
         return self.error
@@ -256,7 +257,12 @@ class Remote:
                 await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
             )
         sent_s = time.monotonic()
-        exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
+        deadlines = (
+            provider.drawing(left_s)
+            if self._ask.operation == "images"
+            else provider.deadlines(left_s, stream=self._ask.stream)
+        )
+        exchange = await provider.transport.send(request, deadlines)
         head_s = time.monotonic()
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
@@ -274,7 +280,7 @@ class Remote:
             provider,
             dialogue,
             told,
-            provider.deadlines(left_s, stream=False),
+            provider.drawing(left_s),
             self._finishing(dialogue.finish),
         )
         conversation.hear(relay.feed)

@@ -1,0 +1,1 @@
+"""Pictures: dialects, dialogues, masks, forms, and the fetcher of what replies point at."""
