@@ -85,5 +85,7 @@ def ask(gateway: Gateway, inlet: str, model: str, body: dict[str, Any], *, strea
     """One call, as that inlet's client would make it."""
     if inlet != "gemini":
         body = {"model": model, **body, **({"stream": True} if stream else {})}
+    if inlet == "openrouter":  # whose names of models are served by whoever has them
+        body = {**body, "provider": {"only": [model.partition("/")[0]]}}
     headers = {"anthropic-version": "2023-06-01"} if inlet == "anthropic" else None
     return gateway.post(json.dumps(body).encode(), path_of(inlet, model, stream=stream), headers)
