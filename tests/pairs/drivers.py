@@ -253,4 +253,10 @@ class Contents:
         return Turn(text, calls)
 
 
-DRIVERS = {"openai": Chat, "openrouter": Chat, "responses": Responses, "anthropic": Messages, "gemini": Contents}
+DRIVERS = {
+    "openai": Chat,
+    "openrouter": Chat,
+    "responses": Responses,
+    "anthropic": Messages,
+    "gemini": Contents,
+}

@@ -4,34 +4,41 @@ A feature's ``marks`` are values that must be found in what the provider receive
 ``beside`` is the feature from which what the provider received must differ, for what has no value of its own to look for.
 """
 
-import base64
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tests.behaviours.test_bedrock_and_cohere import PNG as PICTURE
-
-Mark = tuple[str | float, ...]
-"""One value in its spellings."""
-Body = dict[str, Any]
-
-PIXEL = PICTURE.partition(",")[2]
-PDF = base64.b64encode(b"%PDF-1.4\nmatrix of pairs\n%%EOF\n").decode()
-NOTE = "The quokka note."
-NOTE_DATA = base64.b64encode(NOTE.encode()).decode()
-SOUND = base64.b64encode(b"RIFF\x24\x00\x00\x00WAVEfmt pairs").decode()
-FILM = base64.b64encode(b"\x00\x00\x00\x18ftypmp42pairs").decode()
-PICTURE_URL = "https://media.invalid/pairs.png"
-PDF_URL = "https://media.invalid/pairs.pdf"
-FILM_URL = "https://media.invalid/pairs.mp4"
-SCHEMA: Body = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-CLOSED: Body = {**SCHEMA, "additionalProperties": False}
-FORM: Body = {
-    "type": "object",
-    "properties": {"verdict": {"type": "string"}},
-    "required": ["verdict"],
-    "additionalProperties": False,
-}
-NAMES = ("weather", "tide")
-LOOK = "Look closely."
+from tests.pairs.wording import (
+    ASKED,
+    CACHED,
+    CHAT_PICTURE,
+    CLAUDE_PICTURE,
+    FILM,
+    FILM_URL,
+    NOTE,
+    NOTE_DATA,
+    PDF,
+    PDF_URL,
+    PICTURE,
+    PICTURE_URL,
+    PIXEL,
+    SOUND,
+    TEXT_OF,
+    UNCACHED,
+    WITH_PICTURE,
+    WORDS,
+    Body,
+    Mark,
+    also,
+    both,
+    form,
+    history,
+    long_system,
+    messages,
+    results,
+    tooled,
+    tools_of,
+    user,
+    with_part,
+)
 
 
 class Feature(NamedTuple):
@@ -47,245 +54,17 @@ class Feature(NamedTuple):
     """What must not be received: the provider's own default stands for what was asked."""
 
 
-def _both(body: Body) -> dict[str, Body]:
-    return {"openai": body, "openrouter": body}
-
-
-def _messages(*messages: Body) -> Body:
-    return {"messages": list(messages)}
-
-
-def _user(content: Any) -> Body:
-    return {"role": "user", "content": content}
-
-
-_TEXT: dict[str, Body] = {
-    **_both(_messages(_user("Hello quokka"))),
-    "responses": {"input": "Hello quokka"},
-    "completions": {"prompt": "Hello quokka"},
-    "anthropic": {"max_tokens": 4000, "messages": [_user("Hello quokka")]},
-    "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hello quokka"}]}]},
-}
-
-
-def _with(
-    *,
-    chat: Body | None = None,
-    responses: Body | None = None,
-    anthropic: Body | None = None,
-    gemini: Body | None = None,
-    config: Body | None = None,
-    completions: Body | None = None,
-) -> dict[str, Body]:
-    """The text, with these fields added in each format."""
-    if config is not None:
-        gemini = {**(gemini or {}), "generationConfig": config}
-    added = {
-        "openai": chat,
-        "openrouter": chat,
-        "responses": responses,
-        "completions": completions,
-        "anthropic": anthropic,
-        "gemini": gemini,
-    }
-    return {inlet: {**_TEXT[inlet], **more} for inlet, more in added.items() if more is not None}
-
-
-def _part(
-    chat: Body | None = None,
-    responses: Body | None = None,
-    anthropic: Body | None = None,
-    gemini: Body | None = None,
-) -> dict[str, Body]:
-    """One more part of the user's message."""
-    found: dict[str, Body] = {}
-    if chat is not None:
-        found |= _both(_messages(_user([{"type": "text", "text": LOOK}, chat])))
-    if responses is not None:
-        found["responses"] = {"input": [_user([{"type": "input_text", "text": LOOK}, responses])]}
-    if anthropic is not None:
-        found["anthropic"] = {
-            "max_tokens": 4000,
-            "messages": [_user([{"type": "text", "text": LOOK}, anthropic])],
-        }
-    if gemini is not None:
-        found["gemini"] = {"contents": [{"role": "user", "parts": [{"text": LOOK}, gemini]}]}
-    return found
-
-
-def _tools(strict: bool | None = None) -> dict[str, Body]:
-    """Two tools in each format."""
-    told = "Tells it for a city."
-    strictly = {} if strict is None else {"strict": strict}
-    schema = CLOSED if strict else SCHEMA
-    chat = [
-        {
-            "type": "function",
-            "function": {"name": name, "description": told, "parameters": schema, **strictly},
-        }
-        for name in NAMES
-    ]
-    flat = [
-        {
-            "type": "function",
-            "name": name,
-            "description": told,
-            "parameters": schema,
-            "strict": bool(strict),
-        }
-        for name in NAMES
-    ]
-    blocks = [{"name": name, "description": told, "input_schema": schema, **strictly} for name in NAMES]
-    declared = [{"name": name, "description": told, "parameters": SCHEMA} for name in NAMES]
-    found: dict[str, Body] = {
-        **_both({"tools": chat}),
-        "responses": {"tools": flat},
-        "anthropic": {"tools": blocks},
-    }
-    return found if strict else found | {"gemini": {"tools": [{"functionDeclarations": declared}]}}
-
-
-def _tooled(added: dict[str, Body]) -> dict[str, Body]:
-    """The text with two tools and these fields."""
-    tools = _tools()
-    return {inlet: {**_TEXT[inlet], **tools[inlet], **more} for inlet, more in added.items()}
-
-
-def _history(
-    results: dict[str, list[Any]], *, calls: int = 1, anthropic: Body | None = None
-) -> dict[str, Body]:
-    """Calls that were made, with their results in each format."""
-    found: dict[str, Body] = {}
-    numbers = range(calls)
-    tools = _tools()
-    for inlet, said in results.items():
-        match inlet:
-            case "openai" | "openrouter":
-                made = [
-                    {
-                        "id": f"call_{n}",
-                        "type": "function",
-                        "function": {"name": NAMES[n], "arguments": '{"city":"Bremen"}'},
-                    }
-                    for n in numbers
-                ]
-                answers = [
-                    {"role": "tool", "tool_call_id": f"call_{n}", "content": said[n]} for n in numbers
-                ]
-                history = [_user("Hello quokka"), {"role": "assistant", "tool_calls": made}, *answers]
-                found[inlet] = {"messages": history, **tools[inlet]}
-            case "responses":
-                made = [
-                    {
-                        "type": "function_call",
-                        "call_id": f"call_{n}",
-                        "name": NAMES[n],
-                        "arguments": '{"city":"Bremen"}',
-                    }
-                    for n in numbers
-                ]
-                answers = [
-                    {"type": "function_call_output", "call_id": f"call_{n}", "output": said[n]}
-                    for n in numbers
-                ]
-                found[inlet] = {"input": [_user("Hello quokka"), *made, *answers], **tools[inlet]}
-            case "anthropic":
-                made = [
-                    {"type": "tool_use", "id": f"toolu_{n}", "name": NAMES[n], "input": {"city": "Bremen"}}
-                    for n in numbers
-                ]
-                answers = [
-                    {
-                        "type": "tool_result",
-                        "tool_use_id": f"toolu_{n}",
-                        "content": said[n],
-                        **(anthropic or {}),
-                    }
-                    for n in numbers
-                ]
-                turns = [
-                    _user("Hello quokka"),
-                    {"role": "assistant", "content": made},
-                    {"role": "user", "content": answers},
-                ]
-                found[inlet] = {"max_tokens": 4000, "messages": turns, **tools[inlet]}
-            case _:
-                made = [{"functionCall": {"name": NAMES[n], "args": {"city": "Bremen"}}} for n in numbers]
-                answers = [{"functionResponse": {"name": NAMES[n], **said[n]}} for n in numbers]
-                turns = [
-                    {"role": "user", "parts": [{"text": "Hello quokka"}]},
-                    {"role": "model", "parts": made},
-                    {"role": "user", "parts": answers},
-                ]
-                found[inlet] = {"contents": turns, **tools[inlet]}
-    return found
-
-
-def _results(*words: str) -> dict[str, list[Any]]:
-    answers: list[Any] = list(words)
-    spoken = [{"response": {"output": word}} for word in words]
-    return {
-        "openai": answers,
-        "openrouter": answers,
-        "responses": answers,
-        "anthropic": answers,
-        "gemini": spoken,
-    }
-
-
-_CLAUDE_PICTURE: Body = {
-    "type": "image",
-    "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},
-}
-_CHAT_PICTURE: Body = {"type": "image_url", "image_url": {"url": PICTURE}}
-_WORDS = "sunny 4711"
-_WITH_PICTURE: dict[str, list[Any]] = {
-    "openai": [[{"type": "text", "text": _WORDS}, _CHAT_PICTURE]],
-    "openrouter": [[{"type": "text", "text": _WORDS}, _CHAT_PICTURE]],
-    "responses": [[{"type": "input_text", "text": _WORDS}, {"type": "input_image", "image_url": PICTURE}]],
-    "anthropic": [[{"type": "text", "text": _WORDS}, _CLAUDE_PICTURE]],
-    "gemini": [
-        {
-            "response": {"output": _WORDS},
-            "parts": [{"inlineData": {"mimeType": "image/png", "data": PIXEL}}],
-        }
-    ],
-}
-
-
-def _form(strict: bool) -> dict[str, Body]:
-    named = {"name": "verdict", "schema": FORM, "strict": strict}
-    return _with(
-        chat={"response_format": {"type": "json_schema", "json_schema": named}},
-        responses={"text": {"format": {"type": "json_schema", **named}}},
-        anthropic={"output_config": {"format": {"type": "json_schema", "schema": FORM}}} if strict else None,
-        config={"responseMimeType": "application/json", "responseJsonSchema": FORM} if strict else None,
-    )
-
-
-_CACHED: Body = {"type": "text", "text": "Stay brief. " * 400, "cache_control": {"type": "ephemeral"}}
-_UNCACHED: Body = {"type": "text", "text": "Stay brief. " * 400}
-_ASKED = _user("Hello quokka")
-
-
-def _long_system(part: Body) -> dict[str, Body]:
-    return {
-        **_both(_messages({"role": "system", "content": [part]}, _ASKED)),
-        "anthropic": {"max_tokens": 4000, "system": [part], "messages": [_ASKED]},
-    }
-
-
 _CONVERSING: tuple[Feature, ...] = (
-    Feature("text", _TEXT, (("Hello quokka",),), beside=""),
-    Feature("text, streamed", _TEXT, (("Hello quokka",),), beside="", stream=True),
+    Feature("text", TEXT_OF, (("Hello quokka",),), beside=""),
+    Feature("text, streamed", TEXT_OF, (("Hello quokka",),), beside="", stream=True),
     Feature(
         "system prompt",
         {
-            **_both(_messages({"role": "system", "content": "Speak like a miller."}, _ASKED)),
+            **both(messages({"role": "system", "content": "Speak like a miller."}, ASKED)),
             "responses": {"instructions": "Speak like a miller.", "input": "Hello quokka"},
-            "anthropic": {"max_tokens": 4000, "system": "Speak like a miller.", "messages": [_ASKED]},
+            "anthropic": {"max_tokens": 4000, "system": "Speak like a miller.", "messages": [ASKED]},
             "gemini": {
-                **_TEXT["gemini"],
+                **TEXT_OF["gemini"],
                 "systemInstruction": {"parts": [{"text": "Speak like a miller."}]},
             },
         },
@@ -294,20 +73,20 @@ _CONVERSING: tuple[Feature, ...] = (
     Feature(
         "several system messages",
         {
-            **_both(
-                _messages(
+            **both(
+                messages(
                     {"role": "system", "content": "Speak like a miller."},
-                    _ASKED,
+                    ASKED,
                     {"role": "system", "content": "Now like a baker."},
-                    _user("And now?"),
+                    user("And now?"),
                 )
             ),
             "responses": {
                 "input": [
                     {"role": "system", "content": "Speak like a miller."},
-                    _ASKED,
+                    ASKED,
                     {"role": "developer", "content": "Now like a baker."},
-                    _user("And now?"),
+                    user("And now?"),
                 ]
             },
             "anthropic": {
@@ -316,10 +95,10 @@ _CONVERSING: tuple[Feature, ...] = (
                     {"type": "text", "text": "Speak like a miller."},
                     {"type": "text", "text": "Now like a baker."},
                 ],
-                "messages": [_ASKED],
+                "messages": [ASKED],
             },
             "gemini": {
-                **_TEXT["gemini"],
+                **TEXT_OF["gemini"],
                 "systemInstruction": {
                     "parts": [{"text": "Speak like a miller."}, {"text": "Now like a baker."}]
                 },
@@ -329,22 +108,22 @@ _CONVERSING: tuple[Feature, ...] = (
     ),
     Feature(
         "names of participants",
-        _both(_messages({**_ASKED, "name": "Marlene"})),
+        both(messages({**ASKED, "name": "Marlene"})),
         (("Marlene",),),
     ),
     Feature(
         "image as data",
-        _part(
-            _CHAT_PICTURE,
+        with_part(
+            CHAT_PICTURE,
             {"type": "input_image", "image_url": PICTURE},
-            _CLAUDE_PICTURE,
+            CLAUDE_PICTURE,
             {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
         ),
         ((PIXEL,),),
     ),
     Feature(
         "image by URL",
-        _part(
+        with_part(
             {"type": "image_url", "image_url": {"url": PICTURE_URL}},
             {"type": "input_image", "image_url": PICTURE_URL},
             {"type": "image", "source": {"type": "url", "url": PICTURE_URL}},
@@ -354,7 +133,7 @@ _CONVERSING: tuple[Feature, ...] = (
     ),
     Feature(
         "audio as data",
-        _part(
+        with_part(
             {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}},
             {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}},
             None,
@@ -363,16 +142,16 @@ _CONVERSING: tuple[Feature, ...] = (
         ((SOUND,),),
     ),
     Feature(
-        "video as data", _part(gemini={"inlineData": {"mimeType": "video/mp4", "data": FILM}}), ((FILM,),)
+        "video as data", with_part(gemini={"inlineData": {"mimeType": "video/mp4", "data": FILM}}), ((FILM,),)
     ),
     Feature(
         "video by URL",
-        _part(gemini={"fileData": {"mimeType": "video/mp4", "fileUri": FILM_URL}}),
+        with_part(gemini={"fileData": {"mimeType": "video/mp4", "fileUri": FILM_URL}}),
         ((FILM_URL,),),
     ),
     Feature(
         "PDF as data",
-        _part(
+        with_part(
             {
                 "type": "file",
                 "file": {"filename": "pairs.pdf", "file_data": f"data:application/pdf;base64,{PDF}"},
@@ -392,7 +171,7 @@ _CONVERSING: tuple[Feature, ...] = (
     ),
     Feature(
         "PDF by URL",
-        _part(
+        with_part(
             {"type": "file", "file": {"filename": "pairs.pdf", "file_data": PDF_URL}},
             {"type": "input_file", "file_url": PDF_URL},
             {"type": "document", "source": {"type": "url", "url": PDF_URL}},
@@ -402,7 +181,7 @@ _CONVERSING: tuple[Feature, ...] = (
     ),
     Feature(
         "text document",
-        _part(
+        with_part(
             {
                 "type": "file",
                 "file": {"filename": "note.txt", "file_data": f"data:text/plain;base64,{NOTE_DATA}"},
@@ -420,18 +199,18 @@ _CONVERSING: tuple[Feature, ...] = (
 )
 
 _TOOLS: tuple[Feature, ...] = (
-    Feature("tools", _tooled({inlet: {} for inlet in _tools()}), (("weather",), ("tide",), ("city",))),
+    Feature("tools", tooled({inlet: {} for inlet in tools_of()}), (("weather",), ("tide",), ("city",))),
     Feature(
         "strict tools",
-        {inlet: {**_TEXT[inlet], **body} for inlet, body in _tools(strict=True).items()},
+        {inlet: {**TEXT_OF[inlet], **body} for inlet, body in tools_of(strict=True).items()},
         (("weather",),),
         beside="tools",
     ),
     Feature(
         "one forced tool",
-        _tooled(
+        tooled(
             {
-                **_both({"tool_choice": {"type": "function", "function": {"name": "tide"}}}),
+                **both({"tool_choice": {"type": "function", "function": {"name": "tide"}}}),
                 "responses": {"tool_choice": {"type": "function", "name": "tide"}},
                 "anthropic": {"tool_choice": {"type": "tool", "name": "tide"}},
                 "gemini": {
@@ -444,9 +223,9 @@ _TOOLS: tuple[Feature, ...] = (
     ),
     Feature(
         "any tool forced",
-        _tooled(
+        tooled(
             {
-                **_both({"tool_choice": "required"}),
+                **both({"tool_choice": "required"}),
                 "responses": {"tool_choice": "required"},
                 "anthropic": {"tool_choice": {"type": "any"}},
                 "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}},
@@ -456,9 +235,9 @@ _TOOLS: tuple[Feature, ...] = (
     ),
     Feature(
         "tools forbidden",
-        _tooled(
+        tooled(
             {
-                **_both({"tool_choice": "none"}),
+                **both({"tool_choice": "none"}),
                 "responses": {"tool_choice": "none"},
                 "anthropic": {"tool_choice": {"type": "none"}},
                 "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}},
@@ -468,29 +247,27 @@ _TOOLS: tuple[Feature, ...] = (
     ),
     Feature(
         "parallel tool calls off",
-        _tooled(
+        tooled(
             {
-                **_both({"parallel_tool_calls": False}),
+                **both({"parallel_tool_calls": False}),
                 "responses": {"parallel_tool_calls": False},
                 "anthropic": {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
             }
         ),
         beside="tools",
     ),
-    Feature("tool result", _history(_results(_WORDS)), ((_WORDS,), ("Bremen",))),
+    Feature("tool result", history(results(WORDS)), ((WORDS,), ("Bremen",))),
     Feature(
         "results of parallel tools",
-        _history(_results(_WORDS, "high 4712"), calls=2),
-        ((_WORDS,), ("high 4712",)),
+        history(results(WORDS, "high 4712"), calls=2),
+        ((WORDS,), ("high 4712",)),
     ),
-    Feature(
-        "tool result with an image", _history(_WITH_PICTURE), ((_WORDS,), (PIXEL,)), beside="tool result"
-    ),
+    Feature("tool result with an image", history(WITH_PICTURE), ((WORDS,), (PIXEL,)), beside="tool result"),
     Feature(
         "tool result is an error",
-        _history({"anthropic": [_WORDS]}, anthropic={"is_error": True})
-        | _history({"gemini": [{"response": {"error": _WORDS}}]}),
-        ((_WORDS,),),
+        history({"anthropic": [WORDS]}, anthropic={"is_error": True})
+        | history({"gemini": [{"response": {"error": WORDS}}]}),
+        ((WORDS,),),
         beside="tool result",
     ),
 )
@@ -499,15 +276,15 @@ _STEERING: tuple[Feature, ...] = (
     Feature(
         "thinking effort",
         {
-            "openai": {**_TEXT["openai"], "reasoning_effort": "low", "max_completion_tokens": 3000},
-            "openrouter": {**_TEXT["openrouter"], "reasoning": {"effort": "low"}, "max_tokens": 3000},
-            "responses": {**_TEXT["responses"], "reasoning": {"effort": "low"}, "max_output_tokens": 3000},
+            "openai": {**TEXT_OF["openai"], "reasoning_effort": "low", "max_completion_tokens": 3000},
+            "openrouter": {**TEXT_OF["openrouter"], "reasoning": {"effort": "low"}, "max_tokens": 3000},
+            "responses": {**TEXT_OF["responses"], "reasoning": {"effort": "low"}, "max_output_tokens": 3000},
             "anthropic": {
-                **_TEXT["anthropic"],
+                **TEXT_OF["anthropic"],
                 "thinking": {"type": "adaptive"},
                 "output_config": {"effort": "low"},
             },
-            "gemini": {**_TEXT["gemini"], "generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}},
+            "gemini": {**TEXT_OF["gemini"], "generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}},
         },
         beside="max_tokens",
         thinks=True,
@@ -515,10 +292,10 @@ _STEERING: tuple[Feature, ...] = (
     Feature(
         "thinking budget",
         {
-            **_both({**_TEXT["openai"], "reasoning": {"max_tokens": 1537}, "max_completion_tokens": 3000}),
-            "anthropic": {**_TEXT["anthropic"], "thinking": {"type": "enabled", "budget_tokens": 1537}},
+            **both({**TEXT_OF["openai"], "reasoning": {"max_tokens": 1537}, "max_completion_tokens": 3000}),
+            "anthropic": {**TEXT_OF["anthropic"], "thinking": {"type": "enabled", "budget_tokens": 1537}},
             "gemini": {
-                **_TEXT["gemini"],
+                **TEXT_OF["gemini"],
                 "generationConfig": {"maxOutputTokens": 3000, "thinkingConfig": {"thinkingBudget": 1537}},
             },
         },
@@ -529,27 +306,27 @@ _STEERING: tuple[Feature, ...] = (
     Feature(
         "thinking off",
         {
-            **_both({**_TEXT["openai"], "reasoning": {"enabled": False}}),
-            "responses": {**_TEXT["responses"], "reasoning": {"effort": "none"}},
-            "anthropic": {**_TEXT["anthropic"], "thinking": {"type": "disabled"}},
-            "gemini": {**_TEXT["gemini"], "generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
+            **both({**TEXT_OF["openai"], "reasoning": {"enabled": False}}),
+            "responses": {**TEXT_OF["responses"], "reasoning": {"effort": "none"}},
+            "anthropic": {**TEXT_OF["anthropic"], "thinking": {"type": "disabled"}},
+            "gemini": {**TEXT_OF["gemini"], "generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
         },
         beside="thinking effort",
         thinks=True,
     ),
     Feature(
         "JSON, any",
-        _with(
-            chat={"response_format": {"type": "json_object"}, **_messages(_user("Hello quokka, as JSON"))},
+        also(
+            chat={"response_format": {"type": "json_object"}, **messages(user("Hello quokka, as JSON"))},
             responses={"text": {"format": {"type": "json_object"}}, "input": "Hello quokka, as JSON"},
             config={"responseMimeType": "application/json"},
         ),
     ),
-    Feature("JSON by a strict schema", _form(strict=True), (("verdict",),)),
-    Feature("JSON by a lax schema", _form(strict=False), (("verdict",),)),
+    Feature("JSON by a strict schema", form(strict=True), (("verdict",),)),
+    Feature("JSON by a lax schema", form(strict=False), (("verdict",),)),
     Feature(
         "stop sequences",
-        _with(
+        also(
             chat={"stop": ["HALT-7"]},
             anthropic={"stop_sequences": ["HALT-7"]},
             config={"stopSequences": ["HALT-7"]},
@@ -557,12 +334,10 @@ _STEERING: tuple[Feature, ...] = (
         ),
         (("HALT-7",),),
     ),
-    Feature(
-        "seed", _with(chat={"seed": 7117}, config={"seed": 7117}, completions={"seed": 7117}), ((7117,),)
-    ),
+    Feature("seed", also(chat={"seed": 7117}, config={"seed": 7117}, completions={"seed": 7117}), ((7117,),)),
     Feature(
         "temperature",
-        _with(
+        also(
             chat={"temperature": 0.37},
             responses={"temperature": 0.37},
             anthropic={"temperature": 0.37},
@@ -573,7 +348,7 @@ _STEERING: tuple[Feature, ...] = (
     ),
     Feature(
         "top_p",
-        _with(
+        also(
             chat={"top_p": 0.83},
             responses={"top_p": 0.83},
             anthropic={"top_p": 0.83},
@@ -582,10 +357,10 @@ _STEERING: tuple[Feature, ...] = (
         ),
         ((0.83,),),
     ),
-    Feature("top_k", _with(chat={"top_k": 23}, anthropic={"top_k": 23}, config={"topK": 23}), ((23,),)),
+    Feature("top_k", also(chat={"top_k": 23}, anthropic={"top_k": 23}, config={"topK": 23}), ((23,),)),
     Feature(
         "penalties",
-        _with(
+        also(
             chat={"presence_penalty": 0.31, "frequency_penalty": 0.53},
             config={"presencePenalty": 0.31, "frequencyPenalty": 0.53},
             completions={"presence_penalty": 0.31, "frequency_penalty": 0.53},
@@ -594,7 +369,7 @@ _STEERING: tuple[Feature, ...] = (
     ),
     Feature(
         "logprobs",
-        _with(
+        also(
             chat={"logprobs": True, "top_logprobs": 3},
             responses={"top_logprobs": 3, "include": ["message.output_text.logprobs"]},
             config={"responseLogprobs": True, "logprobs": 3},
@@ -603,12 +378,12 @@ _STEERING: tuple[Feature, ...] = (
     ),
     Feature(
         "several answers (n)",
-        _with(chat={"n": 2}, config={"candidateCount": 2}, completions={"n": 2}),
+        also(chat={"n": 2}, config={"candidateCount": 2}, completions={"n": 2}),
         ((2,),),
     ),
     Feature(
         "max_tokens",
-        _with(
+        also(
             chat={"max_completion_tokens": 3000},
             responses={"max_output_tokens": 3000},
             anthropic={"max_tokens": 3000},
@@ -621,11 +396,11 @@ _STEERING: tuple[Feature, ...] = (
 )
 
 _SERVICE: tuple[Feature, ...] = (
-    Feature("long system prompt", _long_system(_UNCACHED), (("Stay brief.",),)),
-    Feature("cache breakpoint", _long_system(_CACHED), beside="long system prompt"),
+    Feature("long system prompt", long_system(UNCACHED), (("Stay brief.",),)),
+    Feature("cache breakpoint", long_system(CACHED), beside="long system prompt"),
     Feature(
         "user",
-        _with(
+        also(
             chat={"user": "person-7"},
             responses={"user": "person-7"},
             anthropic={"metadata": {"user_id": "person-7"}},
@@ -635,7 +410,7 @@ _SERVICE: tuple[Feature, ...] = (
     ),
     Feature(
         "metadata",
-        _with(
+        also(
             chat={"metadata": {"ticket": "T-77"}},
             responses={"metadata": {"ticket": "T-77"}},
             gemini={"labels": {"ticket": "T-77"}},
@@ -644,7 +419,7 @@ _SERVICE: tuple[Feature, ...] = (
     ),
     Feature(
         "service tier",
-        _with(
+        also(
             chat={"service_tier": "flex"},
             responses={"service_tier": "flex"},
             gemini={"serviceTier": "FLEX"},
@@ -652,7 +427,7 @@ _SERVICE: tuple[Feature, ...] = (
     ),
     Feature(
         "the standard service tier",
-        _with(
+        also(
             chat={"service_tier": "default"},
             responses={"service_tier": "default"},
             anthropic={"service_tier": "standard_only"},
@@ -661,10 +436,10 @@ _SERVICE: tuple[Feature, ...] = (
         beside="",
         never=("flex", "priority"),
     ),
-    Feature("verbosity", _with(chat={"verbosity": "low"}, responses={"text": {"verbosity": "low"}})),
+    Feature("verbosity", also(chat={"verbosity": "low"}, responses={"text": {"verbosity": "low"}})),
     Feature(
         "a field nobody knows",
-        _with(
+        also(
             chat={"some_new_field": 1},
             responses={"some_new_field": 1},
             anthropic={"some_new_field": 1},
@@ -674,7 +449,5 @@ _SERVICE: tuple[Feature, ...] = (
     ),
 )
 
-FEATURES: dict[str, Feature] = {
-    one.name: one for one in (*_CONVERSING, *_TOOLS, *_STEERING, *_SERVICE)
-}
+FEATURES: dict[str, Feature] = {one.name: one for one in (*_CONVERSING, *_TOOLS, *_STEERING, *_SERVICE)}
 """All rows, in the page's order."""

@@ -7,6 +7,7 @@ A cell is lossless (nothing said, and what was asked for was received), approxim
 """
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.pairs.world import INLETS, PLAIN, THINKERS, ask, world
 GOLDEN = Path(__file__).parent.parent / "golden" / "pairs.json"
 LOST = "LOST"
 _OK = 200
+_DATE = re.compile(r" of \d{4}-\d\d-\d\d")
+"""Of the catalogue: a newer one with the same facts changes nothing here."""
 Cell = dict[str, Any]
 
 
@@ -34,13 +37,14 @@ class Matrix:
 
     def all(self) -> dict[str, dict[str, dict[str, Cell]]]:
         """Inlet -> feature -> upstream dialect -> cell."""
+        return {inlet: self.rows(inlet) for inlet in INLETS}
+
+    def rows(self, inlet: str) -> dict[str, dict[str, Cell]]:
+        """One inlet's."""
         return {
-            inlet: {
-                name: {door: self.cell(feature, inlet, door) for door in PLAIN}
-                for name, feature in FEATURES.items()
-                if inlet in feature.said
-            }
-            for inlet in INLETS
+            name: {door: self.cell(feature, inlet, door) for door in PLAIN}
+            for name, feature in FEATURES.items()
+            if inlet in feature.said
         }
 
     def cell(self, feature: Feature, inlet: str, door: str) -> Cell:
@@ -79,9 +83,11 @@ class Matrix:
 
     def _refused(self, answer: Answer, sent: Any, door: str) -> Cell:
         by = "provider" if sent is not None else "gateway"
-        codes = [code for _, code in self._gateway.refused(answer.request_id)]
+        refused = self._gateway.refused(answer.request_id)
+        codes = [code for target, code in refused if target in (PLAIN[door], THINKERS[door])]
         error = answer.json()["error"]
-        reason = str(error["message"]).replace(PLAIN[door], "MODEL").replace(THINKERS[door], "MODEL")
+        reason = _DATE.sub("", str(error["message"]))
+        reason = reason.replace(PLAIN[door], "MODEL").replace(THINKERS[door], "MODEL")
         code = codes[0] if codes else str(self._gateway.ledger(answer.request_id).call.error_code)
         return {"verdict": "refused", "by": by, "code": code, "reason": reason}
 

@@ -14,7 +14,9 @@ class Exchange(NamedTuple):
 def nodes(value: Any) -> Iterator[Any]:
     """Every value inside a JSON value, in order."""
     yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    ):
         yield from nodes(inner)
 
 

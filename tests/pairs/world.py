@@ -69,9 +69,7 @@ def world(folder: Path) -> Generator[Gateway]:
 def path_of(inlet: str, model: str, *, stream: bool = False) -> str:
     """Where an inlet is asked for a model."""
     if inlet == "gemini":
-        return f"/v1beta/models/{model}:" + (
-            "streamGenerateContent?alt=sse" if stream else "generateContent"
-        )
+        return f"/v1beta/models/{model}:" + ("streamGenerateContent?alt=sse" if stream else "generateContent")
     return {
         "openai": "/v1/chat/completions",
         "openrouter": "/api/v1/chat/completions",

@@ -28,7 +28,13 @@ from penstock.base.chat import (
 )
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
-from penstock.dialects.openai_chat.rules import JSON_WORD, effort_of, has_breakpoints, headers, wants_json_word
+from penstock.dialects.openai_chat.rules import (
+    JSON_WORD,
+    effort_of,
+    has_breakpoints,
+    headers,
+    wants_json_word,
+)
 from penstock.dialects.openai_responses.proof import FORMAT
 from penstock.wire.http import WireRequest
 
