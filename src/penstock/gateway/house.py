@@ -17,6 +17,7 @@ from penstock.config.slugs import Drift
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
+from penstock.gateway.reasoning_memory import ReasoningMemory
 from penstock.ledger.budgets import Refused
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
@@ -197,6 +198,7 @@ class House:
         "observed",
         "plans",
         "providers",
+        "reasoning",
         "rng",
         "version",
         "watcher",
@@ -223,6 +225,7 @@ class House:
         observed: Observed | None = None,
         drift: Drift | None = None,
         listing: Listing | None = None,
+        reasoning: ReasoningMemory | None = None,
     ) -> None:
         self.observed = Observed() if observed is None else observed
         """What was seen of each target lately."""
@@ -230,6 +233,8 @@ class House:
         """Whether another model answered than was asked for."""
         self.listing = Listing() if listing is None else listing
         """The models that OpenRouter's callers list."""
+        self.reasoning = ReasoningMemory() if reasoning is None else reasoning
+        """The reasoning behind tool calls, as it was kept lately."""
         self.config = config
         self.version = version
         self.names = names
