@@ -93,9 +93,7 @@ class Simulator:
             "fal": Fal(),
             "replicate": Replicate(),
         }
-        batches = Batches(
-            self.scenario.batch_delay_s, self._clock.monotonic_s, lambda call: _line(self, call)
-        )
+        batches = Batches(self.scenario.batch_delay_s, self._clock.monotonic_s, self._line)
         self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
         self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
         self._server: asyncio.Server | None = None
