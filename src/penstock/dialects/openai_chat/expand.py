@@ -31,7 +31,7 @@ from penstock.base.events import ThinkingDelta
 from penstock.dialects.openai_chat import turns
 from penstock.dialects.openai_chat.details import Formats, read_detail
 from penstock.dialects.openai_chat.envelope import GATEWAY_FIELDS, unreadable
-from penstock.dialects.openai_chat.forward import provider_losses
+from penstock.wire.preferences import provider_losses
 
 MAX_STOPS = 4
 # Read by the gateway itself, or without effect: nothing is lost with them.
