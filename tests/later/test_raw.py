@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -281,6 +282,24 @@ def test_a_reply_that_is_packed_arrives_readable(gateway: Gateway, echo: Echo):
     assert answer.json() == {"a": 1}
     assert "content-encoding" not in answer.headers
     assert echo.seen[-1][2]["accept-encoding"] == "identity"
+
+
+def test_a_reply_without_a_body_ends_where_it_ends(gateway: Gateway, echo: Echo):
+    """HEAD and 204: the connection is good for the next request."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    head = b"host: x\r\nauthorization: " + ALICE["authorization"].encode() + b"\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as sock, sock.makefile("rb") as answers:
+        for method, status in ((b"HEAD", 200), (b"DELETE", 204), (b"HEAD", 404), (b"GET", 200)):
+            echo.status, echo.body = status, b"" if status == 204 else None
+            sock.sendall(method + b" /raw/openai/files HTTP/1.1\r\n" + head)
+            assert answers.readline().split()[1] == str(status).encode()
+            length = 0
+            while (line := answers.readline()) != b"\r\n":
+                assert not (line.lower().startswith(b"transfer-encoding") and method == b"HEAD")
+                length = int(line.split()[1]) if line.lower().startswith(b"content-length") else length
+            assert method == b"GET" or length == 0
+        size = int(answers.readline(), 16)
+        assert json.loads(answers.read(size)) == {"ok": True}
 
 
 def test_fine_tuning_has_its_place(gateway: Gateway, echo: Echo):

@@ -15,7 +15,6 @@ Rules
 
 import asyncio
 import time
-from typing import Any
 
 import msgspec
 
@@ -57,6 +56,7 @@ from penstock.gateway.settle import CallFacts, Outcome, begin_facts, settle
 from penstock.gateway.waiting import Place, place_now
 from penstock.ledger.budgets import Refused
 from penstock.ledger.prices import price_lines, row_at
+from penstock.net.exchange import Exchange
 from penstock.routing.allow import allowed
 from penstock.wire.http import Headers, WireRequest, header, header_block
 from penstock.wire.ports import ReplyReader
@@ -65,6 +65,7 @@ from penstock.wire.sse import Mould
 MAX_READ_BYTES = 64 * 1024 * 1024
 """Of a reply that is read for its usage; a longer one goes through, and its cost is not known."""
 _FAILED = 400
+_BODYLESS = frozenset({204, 304})
 
 
 class RawRelay:
@@ -271,14 +272,16 @@ class RawCall:
             outcome.status, outcome.content_s = exchange.status, time.monotonic()
             facts.waited_s += outcome.content_s - now_s
             try:
-                await self._deliver(provider, exchange, outcome, asked)
+                await self._deliver(provider, exchange, outcome, asked, bodyless=request.method == b"HEAD")
             finally:
                 exchange.abort()
         except UpstreamError as error:
             hide_secrets(error, provider, secret)
             raise
 
-    async def _deliver(self, provider: Provider, exchange: Any, outcome: Outcome, asked: RawAsked) -> None:
+    async def _deliver(
+        self, provider: Provider, exchange: Exchange, outcome: Outcome, asked: RawAsked, *, bodyless: bool
+    ) -> None:
         facts, reply = self.facts, self._reply
         kind = header(exchange.headers, b"content-type") or b""
         stream = kind.startswith(b"text/event-stream")
@@ -295,6 +298,12 @@ class RawCall:
                 (b"x-penstock-provider", provider.name.encode("latin-1", "replace")),
             ]
         )
+        if bodyless or exchange.status in _BODYLESS:
+            outcome.delivered = good
+            await exchange.read(0)
+            self._end(None if good else provider.dialect.read_error(exchange.status, exchange.headers, b""))
+            reply.send(exchange.status, head, b"")
+            return
         reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
         refusal = bytearray()
 

@@ -59,7 +59,7 @@ class BatchWorker:
         """Run what is left of it, and write its files."""
         one = held.stored
         body = await held.keeper.body(one.kind, one.id, one.owner)
-        lines = unpacked(body or b"")
+        lines = await asyncio.to_thread(unpacked, body or b"")
         await held.change(lambda meta: {"in_progress_at": _now_s(), **meta, "status": _running(meta)})
         if held.meta.get("output_to") is None:
             await _Run(self._app, held, lines, self._rng).run()

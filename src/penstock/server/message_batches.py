@@ -117,7 +117,8 @@ class _Pages:
             "status": "in_progress",
             "told": remembered(told),
         }
-        await self._app.house.keeper.put(KIND, name, owner, meta=meta, body=packed(lines), due_ms=now_ms)
+        text = await asyncio.to_thread(packed, lines)
+        await self._app.house.keeper.put(KIND, name, owner, meta=meta, body=text, due_ms=now_ms)
         self._later.kick()
         return json(await self._shown(request, name, owner))
 
