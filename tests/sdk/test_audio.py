@@ -21,6 +21,8 @@ from openai.types.audio import (
     TranslationVerbose,
 )
 
+from penstock.gateway.ports import end_failed
+from penstock.server.inner import Gathered
 from penstock.simulate.sound import pcm, sound, wav
 from penstock.wire.sounds import listen
 from tests.behaviours.gateway import THREE_DIALECTS, Gateway, running_gateway
@@ -40,6 +42,7 @@ fallbacks:
   - {primary: openai/tts-1, secondary: gemini/gemini-3.8-flash-tts}
 virtual_keys:
   - {name: caller, key: env.CALLER_KEY}
+  - {name: thrifty, key: env.OTHER_CALLER_KEY, budgets: [{limit_usd: "0.0008", period: day}]}
 
 """
 )
@@ -249,8 +252,9 @@ BAD_FORMS: list[tuple[dict[str, Any], str]] = [
 def test_wrong_forms_name_the_field(
     client: openai.OpenAI, gateway: Gateway, fields: dict[str, Any], param: str
 ):
+    create: Any = client.audio.transcriptions.create
     with pytest.raises(openai.BadRequestError) as caught:
-        client.audio.transcriptions.create(**{"model": WHISPER, "file": RECORDING, **fields})
+        create(**{"model": WHISPER, "file": RECORDING, **fields})
     assert caught.value.param == param  # pyright: ignore[reportUnknownMemberType]
     assert not gateway.sim.requests
 
@@ -306,8 +310,7 @@ def test_words_are_spoken(client: openai.OpenAI, gateway: Gateway, form: Any):
         model="openai/tts-1", input=WORDS, voice="alloy", response_format=form
     )
     assert raw.content == sound(form, len(WORDS) / 15)
-    types = {"mp3": "audio/mpeg", "opus": "audio/ogg"}
-    assert raw.headers["content-type"] == types.get(form, f"audio/{form}")
+    assert raw.headers["content-type"] == {"mp3": "audio/mpeg"}.get(form, f"audio/{form}")
     entry = gateway.entry(raw.headers["x-request-id"])
     assert [(line.unit, line.quantity) for line in entry.lines] == [("character_input", len(WORDS))]
     assert entry.cost_nusd == len(WORDS) * 15_000
@@ -398,8 +401,9 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
 def test_wrong_bodies_name_the_field(
     client: openai.OpenAI, gateway: Gateway, fields: dict[str, Any], param: str
 ):
+    create: Any = client.audio.speech.create
     with pytest.raises(openai.BadRequestError) as caught:
-        client.audio.speech.create(**{"model": "openai/tts-1", "input": WORDS, "voice": "alloy", **fields})
+        create(**{"model": "openai/tts-1", "input": WORDS, "voice": "alloy", **fields})
     assert caught.value.param == param  # pyright: ignore[reportUnknownMemberType]
     assert not gateway.sim.requests
 
@@ -429,6 +433,31 @@ def test_a_caller_hangs_up(client: openai.OpenAI, gateway: Gateway):
     assert [(line.unit, line.quantity) for line in record.entries[0].lines] == [
         ("character_input", len(WORDS))
     ]
+
+
+def test_a_budget_holds_what_a_call_will_cost(gateway: Gateway):
+    """Seven seconds and 58 characters are known before: who cannot pay them is refused before the call."""
+    with openai.OpenAI(
+        base_url=f"{gateway.url}/v1", api_key="vk-other-000000000007", max_retries=0
+    ) as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.audio.speech.create(model="openai/tts-1", input=WORDS, voice="alloy")
+        assert caught.value.status_code == 402
+        assert not gateway.sim.requests
+        assert text_of(client, WHISPER)
+        with pytest.raises(openai.APIStatusError) as caught:
+            text_of(client, WHISPER)
+        assert caught.value.status_code == 402
+    assert len(gateway.sim.requests) == 1
+
+
+def test_a_job_whose_sound_broke_off_has_failed():
+    """It is kept, not sent: there is no connection to cut."""
+    gathered = Gathered()
+    gathered.start(200, b"content-type: audio/pcm\r\n", b"half a sound")
+    end_failed(gathered, b"")
+    assert (gathered.status, gathered.ended) == (502, True)
+    assert b"broke off" in gathered.body
 
 
 def test_what_is_heard_is_what_the_recording_says():

@@ -23,7 +23,7 @@ MOST_CHARACTERS = 4_096
 SLOWEST, FASTEST = 0.25, 4.0
 TYPES: dict[str, bytes] = {
     "mp3": b"audio/mpeg",
-    "opus": b"audio/ogg",
+    "opus": b"audio/opus",
     "aac": b"audio/aac",
     "flac": b"audio/flac",
     "wav": b"audio/wav",
