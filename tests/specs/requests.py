@@ -91,7 +91,9 @@ TOOLS = st.sampled_from(
 )
 REASONING = st.one_of(
     st.none(),
-    st.builds(Reasoning, effort=st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+    st.builds(
+        Reasoning, effort=st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+    ),
     st.builds(Reasoning, max_tokens=st.sampled_from([-1, 0, 1, 2000, 500_000]), exclude=st.booleans()),
     st.builds(Reasoning, enabled=st.sampled_from([None, True, False]), exclude=st.booleans()),
 )

@@ -51,7 +51,16 @@ GOOGLE: dict[str, Any] = {
     "toolConfig": google.ToolConfig,
     "safetySettings": google.SafetySetting,
 }
-FREE = {"args", "response", "responseJsonSchema", "parametersJsonSchema", "properties", "default", "enum", "labels"}
+FREE = {
+    "args",
+    "response",
+    "responseJsonSchema",
+    "parametersJsonSchema",
+    "properties",
+    "default",
+    "enum",
+    "labels",
+}
 """Below these the names are the caller's."""
 
 
@@ -168,10 +177,17 @@ def test_golden_requests_are_of_the_vendors_types(dialect: str, case: Any) -> No
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "openai": ({"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "txt": "x"}]}]}, "txt"),
+    "openai": (
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "txt": "x"}]}]},
+        "txt",
+    ),
     "responses": ({"model": "m", "input": [{"type": "function_call_output", "id": "x"}]}, "output"),
     "anthropic": (
-        {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]},
+        {
+            "model": "m",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}],
+        },
         "no str",
     ),
     "cohere": ({"model": "m", "messages": [{"role": "user", "content": "x"}], "top_p": 1}, "top_p"),

@@ -39,7 +39,9 @@ def faults(value: Any, kind: Any, at: str = "") -> list[str]:
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             return [f"{at}: {value!r} is no object"]
-        return [one for name, item in value.items() for one in faults(item, get_args(kind)[1], f"{at}.{name}")]
+        return [
+            one for name, item in value.items() for one in faults(item, get_args(kind)[1], f"{at}.{name}")
+        ]
     if origin in _LISTS or getattr(origin, "__name__", "") == "SequenceNotStr":
         if not isinstance(value, list):
             return [f"{at}: {value!r} is no list"]
@@ -67,7 +69,9 @@ def _any_of(value: Any, kind: Any, at: str) -> list[str]:
     """The faults by the choice that comes nearest; an open choice beside named ones ("or whatever comes") says nothing."""
     choices = [one for one in get_args(kind) if one not in _OPEN] or list(get_args(kind))
     if any(typing_extensions.is_typeddict(one) for one in choices):
-        choices = [one for one in choices if not _is_model(one)]  # what a reply is read into may be given back, as an object
+        choices = [
+            one for one in choices if not _is_model(one)
+        ]  # what a reply is read into may be given back, as an object
     wanted = value.get("type", value.get("role")) if isinstance(value, dict) else None
     if wanted is not None and any(_says(one, wanted) for one in choices):
         choices = [one for one in choices if _says(one, wanted) or get_origin(one) in (dict, Mapping)]
@@ -120,7 +124,10 @@ def _fields(value: Any, kind: Any, at: str) -> list[str]:
     found = [f"{at}.{name}: unknown to {kind.__name__}" for name in value if name not in hints]
     found += [f"{at}.{name}: missing in {kind.__name__}" for name in sorted(needed - set(value))]
     return found + [
-        one for name, item in value.items() if name in hints for one in faults(item, hints[name], f"{at}.{name}")
+        one
+        for name, item in value.items()
+        if name in hints
+        for one in faults(item, hints[name], f"{at}.{name}")
     ]
 
 
