@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests, a file each at a time.
+WORKERS := 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all demo test check fix docs bench clean
@@ -21,6 +23,12 @@ $(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 
+# Frameworks whose pins collide with the tests' own: the tests run them as programs of their own.
+.venv-frameworks/.ready: constraints-frameworks.txt
+	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/pip install --quiet --constraint constraints-frameworks.txt langchain-openai litellm 'pydantic-ai-slim[openai]'
+	touch $@
+
 # The Node.js clients of tests/sdk/test_node.py; without npm those tests are skipped, and say so.
 tests/node/node_modules/.ready: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund && touch node_modules/.ready; fi
@@ -28,9 +36,9 @@ tests/node/node_modules/.ready: tests/node/package-lock.json
 demo: $(BIN)/penstock
 	$(BIN)/penstock demo
 
-test: $(VENV)/.test tests/node/node_modules/.ready
+test: $(VENV)/.test .venv-frameworks/.ready tests/node/node_modules/.ready
 	@scripts/install_servers.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -49,4 +57,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benches.gateway
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis tests/node/node_modules
+	rm -rf $(VENV) .venv-frameworks .pytest_cache .ruff_cache .hypothesis tests/node/node_modules

@@ -38,6 +38,10 @@ providers:
   replicate:
     keys: [{value: env.ANTHROPIC_KEY}]
     network: {base_url: "{sim}/p/replicate/v1", retry: {max_retries: 0}}
+  hasty:
+    dialect: fal
+    keys: [{value: env.BACKUP_KEY}]
+    network: {base_url: "{sim}/p/hasty", total_timeout_ms: 700, retry: {max_retries: 0}}
 prices:
   - {model: replicate/black-forest-labs/flux-dev, usd_per_million: {second: "1000"}}
 """
@@ -300,6 +304,14 @@ def test_whoever_hangs_up_cancels_the_job(gateway: Gateway, provider: str, strea
     record = gateway.last_record()
     assert record.call.status == 499
     assert record.entries[0].error_code == "caller_gone"
+
+
+def test_a_job_that_takes_too_long_is_stopped(gateway: Gateway, client: openai.OpenAI):
+    """The deadline is the call's; the queue is told, and another provider may still make the picture."""
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.images.generate(model="hasty/fal-ai/flux/dev", prompt="SLOW_JOB")
+    assert (caught.value.status_code, caught.value.code) == (504, "upstream_timeout_total")
+    gateway.sim.wait_for(lambda one: one.path.endswith("/cancel"))
 
 
 @pytest.mark.parametrize("provider", ["gemini", "stability", "fal", "replicate"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from penstock.base.events import Event, Lawful
 from penstock.base.images import ImagesRequest
 from penstock.base.models import ModelFacts, PriceRow, Target
-from penstock.base.money import Price
+from penstock.base.money import price_from_usd_text
 from penstock.dialects import OPERATIONS
 from penstock.wire.ports import Dialogue, Send
 from penstock.wire.strands import Answer
@@ -22,7 +22,7 @@ MODELS = {
 
 def target(dialect: str, model: str = "", **prices: str) -> Target:
     """A target of this dialect; ``prices`` are dollars a unit."""
-    units = {unit: Price(int(float(usd) * 10**12)) for unit, usd in prices.items()}
+    units = {unit: price_from_usd_text(usd) for unit, usd in prices.items()}
     row = PriceRow("v", units) if units else None
     facts = ModelFacts("p", model or MODELS[dialect], "image_generation", price=row)
     return Target(

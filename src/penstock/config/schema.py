@@ -11,7 +11,9 @@ from msgspec import Meta, Struct, field
 from penstock.config.schema_aws import AwsConfig
 from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
+from penstock.config.schema_kept import LedgerConfig, StateConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+from penstock.config.schema_media import ReasoningStoreConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -310,22 +312,6 @@ class AlertsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = ()
 
 
-class StateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What several nodes share: budgets, limits, key cool-downs."""
-
-    url: Annotated[
-        str | None,
-        _doc("redis://host:6379/0 (Valkey too); with a password: env.NAME or file:PATH for the whole URL."),
-    ] = None
-    prefix: Annotated[str, _doc("Of every name in the shared store.")] = "penstock"
-    limits_fail_mode: Annotated[
-        Literal["local", "closed"],
-        _doc(
-            "Rate limits while the shared store is gone: each node its own, or refuse. Hard budgets always refuse."
-        ),
-    ] = "local"
-
-
 class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The gateway's own door."""
 
@@ -358,22 +344,6 @@ class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "runs: see `ulimit -n`."
         ),
     ] = 10_000
-
-
-class LedgerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The record of every attempt."""
-
-    path: Annotated[str, _doc("SQLite file; --db overrides it.")] = "penstock.db"
-    url: Annotated[
-        str | None,
-        _doc(
-            "postgresql://host/database instead of a file; with a password: env.NAME or file:PATH for the whole URL."
-        ),
-    ] = None
-    flush_ms: Annotated[int, Meta(ge=1, le=1000), _doc("Longest wait before a batch is written.")] = 20
-    max_queue: Annotated[Positive, _doc("Entries waiting to be written before new calls are refused.")] = (
-        200_000
-    )
 
 
 class CurrencyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -452,6 +422,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
+    reasoning_store: Annotated[ReasoningStoreConfig, _doc("The reasoning behind tool calls.")] = (
+        ReasoningStoreConfig()
+    )
     currencies: Annotated[dict[str, CurrencyConfig], _doc("Other currencies, by their code.")] = field(
         default_factory=dict[str, CurrencyConfig]
     )
@@ -482,6 +455,7 @@ __all__ = [
     "ProviderConfig",
     "QueueConfig",
     "RateLimitConfig",
+    "ReasoningStoreConfig",
     "RetryConfig",
     "RouteConfig",
     "SemanticCacheConfig",

@@ -162,12 +162,20 @@ def _body(request: ImagesRequest, target: Target) -> tuple[dict[str, Any], tuple
     gpt = _GPT.match(target.model) is not None
     body: dict[str, Any] = {"prompt": request.prompt, "num_images": request.n}
     shaped, finish = _shape(request, target.model, body)
-    coded = encoding(request, ("png", "jpeg", "webp") if gpt else ("png", "jpeg"))
+    coded = encoding(request, ("png", "jpeg", "webp") if gpt else ("png", "jpeg"), finish)
     body["output_format"] = coded.format
     names = ["partial_images", "input_fidelity", "style", "negative_prompt", "user"]
     adjusted: list[str] = [*shaped, *coded.adjusted]
-    for name, said in (("seed", "seed"), ("guidance", "guidance_scale"), ("steps", "num_inference_steps")):
-        if (value := getattr(request, name)) is not None:
+    diffuses = not (gpt or _BY_RATIO.search(target.model))
+    for name, said, takes in (
+        ("seed", "seed", not gpt),
+        ("guidance", "guidance_scale", diffuses),
+        ("steps", "num_inference_steps", diffuses),
+    ):
+        value = getattr(request, name)
+        if not takes:
+            names.append(name)
+        elif value is not None:
             body[said] = value
     if request.quality is not None:
         if gpt:

@@ -147,7 +147,7 @@ def _input(request: ImagesRequest, model: str) -> tuple[dict[str, Any], tuple[st
         shape = shape_by_ratio(request, RATIOS, "1:1")
         given["aspect_ratio"], finish = shape.ratio, shape.finish
         adjusted += shape.adjusted
-    coded = encoding(request, ("png", "webp", "jpeg"), compresses=True)
+    coded = encoding(request, ("png", "webp", "jpeg"), finish, compresses=True)
     given["output_format"] = _FORMATS[coded.format]
     adjusted += coded.adjusted
     if request.output_compression is not None and coded.format != "png" and coded.finish.idle:

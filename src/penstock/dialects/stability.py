@@ -148,7 +148,7 @@ class Stability(Conversing):
         assert end is not None, "refused before"
         ratio = end.shape and not (request.images and end is _SD3)
         shape = shape_by_ratio(request, RATIOS) if ratio else Shape("", dropped_shape(request))
-        coded = encoding(request, end.formats)
+        coded = encoding(request, end.formats, shape.finish)
         makers = [
             partial(_strand, request, target, credential, end, (shape, coded), at) for at in range(request.n)
         ]

@@ -13,7 +13,6 @@ from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError
 from penstock.gateway.attempt import begin, begin_funded, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
-from penstock.gateway.dialogue import Conversation
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
@@ -21,7 +20,9 @@ from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
 from penstock.gateway.planning import Planned, plan_call
 from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.preparing import Preparing
 from penstock.gateway.principal import user_of
+from penstock.gateway.reasoning import remembering
 from penstock.gateway.remote import (
     MAX_REPLY_BYTES,
     Attempted,
@@ -43,7 +44,7 @@ from penstock.wire.ports import Identity
 class ChatCall:
     """The life of one request. ``run`` once; a PenstockError leaves it only while nothing was sent yet."""
 
-    __slots__ = ("facts", "house", "inbound", "remote", "reply", "translator")
+    __slots__ = ("facts", "house", "inbound", "preparing", "remote", "reply", "translator")
 
     def __init__(self, house: House, inbound: Inbound, reply: Reply, facts: CallFacts) -> None:
         self.house = house
@@ -91,6 +92,7 @@ class ChatCall:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
         assert ask is not None
         self.translator = Translator(inbound.caller, ask)
+        self.preparing = Preparing(house, facts, self.translator)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         story = wants_story(inbound.told)
         self.remote = Remote(
@@ -100,6 +102,7 @@ class ChatCall:
             self.translator,
             partial(finishing, house, facts),
             lambda target: identity_of(house, facts, identity, target, story=story),
+            remembering(house, facts.principal.name),
         )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = Schedule(
@@ -126,6 +129,8 @@ class ChatCall:
             match schedule.next(now_s):
                 case Try() as attempt:
                     provider = self.house.providers[attempt.step.target.provider]
+                    await self.preparing.prepare(attempt.step, provider)
+                    now_s = time.monotonic()
                     place = place_now(facts, provider, now_s) or await wait_for_place(
                         self.house, facts, attempt, self.translator, now_s, deadline_s
                     )
@@ -206,8 +211,8 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                # A dialogue has nothing to send while it waits; its deadlines are its own.
-                idle_s=inf if isinstance(sent.exchange, Conversation) else provider.stream.idle_s,
+                # Whoever draws has nothing to say meanwhile; the exchange's own deadlines hold.
+                idle_s=inf if facts.ask.operation == "images" else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,
                 cut=lambda: (

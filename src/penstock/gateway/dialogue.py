@@ -39,8 +39,8 @@ _stopping: set[asyncio.Task[None]] = set()
 """What tells providers to stop, until it has."""
 
 Finishing = Callable[[MediaMade], Awaitable[MediaMade]]
-Answered = tuple[str, int, Headers, bytes] | tuple[str, UpstreamError] | None
-"""An answer by its tag, a failure by its tag, or the end of a wait."""
+Answered = tuple[str, int, Headers, bytes] | tuple[str, UpstreamError] | BaseException | None
+"""An answer by its tag, a failure by its tag, a bug of ours, or the end of a wait."""
 
 
 class Told:
@@ -145,7 +145,16 @@ class Conversation:
             ) from None
         self._over = True
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What is nobody upstream's fault ends the whole: nobody would wait for its answer in vain."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._queue.put_nowait(error)
+
     def _next(self, came: Answered) -> Moves:
+        if isinstance(came, BaseException):
+            raise came
         if came is None:
             self._timer = None
             return self._dialogue.woke()
@@ -158,7 +167,7 @@ class Conversation:
         for send in moves.sends:
             task = asyncio.get_running_loop().create_task(self._exchange(send))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
         if moves.wait_s > 0:
             self._wait(moves.wait_s)
         if moves.done:

@@ -17,6 +17,7 @@ from penstock.config.slugs import Drift
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
+from penstock.gateway.reasoning_memory import ReasoningMemory
 from penstock.ledger.budgets import Refused
 from penstock.ledger.entry import Record
 from penstock.ledger.journal import Journal
@@ -109,10 +110,19 @@ class Provider:
 
     def deadlines(self, left_s: float, *, stream: bool) -> Deadlines:
         """The four deadlines of one attempt, its total cut to what is left of the call."""
-        base = self.stream if stream else self.whole
-        if left_s >= base.total_s:
-            return base
-        return Deadlines(base.connect_s, base.first_byte_s, base.idle_s, left_s)
+        return _cut(self.stream if stream else self.whole, left_s)
+
+    def drawing(self, left_s: float) -> Deadlines:
+        """The same for a picture, streamed or not: a provider is silent for as long as it draws."""
+        base = self.whole
+        idle_s = max(base.idle_s, base.first_byte_s)
+        return _cut(Deadlines(base.connect_s, base.first_byte_s, idle_s, base.total_s), left_s)
+
+
+def _cut(base: Deadlines, left_s: float) -> Deadlines:
+    if left_s >= base.total_s:
+        return base
+    return Deadlines(base.connect_s, base.first_byte_s, base.idle_s, left_s)
 
 
 def _deadlines(network: NetworkConfig, first_byte_default_s: float) -> Deadlines:
@@ -188,6 +198,7 @@ class House:
         "observed",
         "plans",
         "providers",
+        "reasoning",
         "rng",
         "version",
         "watcher",
@@ -214,6 +225,7 @@ class House:
         observed: Observed | None = None,
         drift: Drift | None = None,
         listing: Listing | None = None,
+        reasoning: ReasoningMemory | None = None,
     ) -> None:
         self.observed = Observed() if observed is None else observed
         """What was seen of each target lately."""
@@ -221,6 +233,8 @@ class House:
         """Whether another model answered than was asked for."""
         self.listing = Listing() if listing is None else listing
         """The models that OpenRouter's callers list."""
+        self.reasoning = ReasoningMemory() if reasoning is None else reasoning
+        """The reasoning behind tool calls, as it was kept lately."""
         self.config = config
         self.version = version
         self.names = names

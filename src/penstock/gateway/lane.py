@@ -20,18 +20,29 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, UpstreamError
+from penstock.base.models import Target
 from penstock.gateway.attempt import charged
 from penstock.gateway.heads import reply_head, told_by_caller, told_user
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, remembered
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.principal import user_of
-from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted
+from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted, Translator
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
+from penstock.gateway.translate import Translation
 from penstock.net.transport import Exchange
-from penstock.wire.ports import PassThroughDialect, Relay
+from penstock.wire.http import WireRequest
+from penstock.wire.ports import (
+    CallerDialect,
+    Identity,
+    NeutralRequest,
+    PassThroughDialect,
+    Relay,
+    UpstreamDialect,
+)
 
 _OK = 200
 _REDIRECT = 300
@@ -154,8 +165,39 @@ class LaneCall(Struct, eq=False):
         """The rest is not for the lane: ``error`` went wrong, or None: the provider's status says what."""
         self.gone = True
         self._leave()
-        made = Attempted(self.planned, self.outcome, self.secret, self.exchange, error)
+        operation = "chat" if self.facts.ask is None else self.facts.ask.operation
+        made = Attempted(self.planned, self.outcome, self.secret, self.exchange, error, operation)
         self.task = self.host.carry_on(self, made)
+
+
+class Written(Struct):
+    """A call that is translated, as far as nothing is needed for it but its own two dialects."""
+
+    neutral: NeutralRequest
+    dialect: UpstreamDialect
+
+    @staticmethod
+    def of(caller: CallerDialect, ask: Ask, provider: Provider, target: Target) -> "Written | None":
+        """None: the long way knows more (dialogues, signatures, replies that are dressed, refusals)."""
+        dialect = provider.spoken.get(ask.operation)
+        if dialect is None or provider.sign is not None or provider.detokenize is not None:
+            return None
+        if hasattr(dialect, "converse") or hasattr(caller, "dress"):
+            return None
+        translator = Translator(caller, ask)
+        if translator.refuse(provider, target) is not None:
+            return None
+        return Written(translator.request(provider, target), dialect)
+
+    def out(
+        self, caller: CallerDialect, ask: Ask, target: Target, secret: str, identity: Identity
+    ) -> tuple[WireRequest, Relay]:
+        """What leaves, and what reads the answer."""
+        request = self.dialect.write_request(self.neutral, target, secret)
+        if isinstance(self.neutral, ChatRequest) and self.neutral.adjusted:
+            request.adjusted = tuple(dict.fromkeys(self.neutral.adjusted + request.adjusted))
+        reader, writer = self.dialect.reader(target, stream=False), caller.writer(ask, identity)
+        return request, Translation(reader, writer, stream=False)
 
 
 def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall | None:
@@ -178,21 +220,28 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     target = step.target
     provider = house.providers[target.provider]
     keys, transport = provider.keys, provider.transport
-    if not (step.pass_through and transport.direct) or provider.tokens is not None or keys.troubled:
+    if not transport.direct or provider.tokens is not None or keys.troubled:
+        return None
+    written = None if step.pass_through else Written.of(inbound.caller, ask, provider, target)
+    if written is None and not step.pass_through:
         return None
     now_s = time.monotonic()
     choice = keys.choose(target.model, now_s, house.rng, allowed=principal.keys_of(target.provider))
     connection = None if isinstance(choice, Rejected) else transport.borrow(now_s)
     if isinstance(choice, Rejected) or connection is None:
         return None
-    secret, dialect = choice.key.secret, cast("PassThroughDialect", provider.dialect)
+    secret = choice.key.secret
     try:
-        request = dialect.splice_request(ask, target, secret)
-        relay = dialect.relay(ask, stream=False)
         facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
+        if written is None:
+            dialect = cast("PassThroughDialect", provider.spoken[ask.operation])
+            request, relay = dialect.splice_request(ask, target, secret), dialect.relay(ask, stream=False)
+        else:
+            identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
+            request, relay = written.out(inbound.caller, ask, target, secret, identity)
         facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
         told_by_caller(facts, inbound.told, ask)
-        outcome = Outcome(target, choice.key.name, 1, True, True, now_s, True)
+        outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
         if not _enter(

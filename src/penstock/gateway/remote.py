@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from penstock.base.chat import Ask, ChatRequest
+from penstock.base.chat import Ask, ChatRequest, Message
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
@@ -36,6 +36,7 @@ from penstock.wire.ports import (
     NeutralRequest,
     PassThroughDialect,
     Relay,
+    ReplyReader,
 )
 
 MAX_ERROR_BYTES = 1024 * 1024
@@ -53,18 +54,41 @@ _REDIRECT = 300
 class Translator:
     """The neutral form of one ask, made at most once, however many targets need it."""
 
-    __slots__ = ("_ask", "_caller", "_neutral")
+    __slots__ = ("_ask", "_caller", "_neutral", "_no", "_ready")
 
     def __init__(self, caller: CallerDialect, ask: Ask) -> None:
         self._caller = caller
         self._ask = ask
         self._neutral: NeutralRequest | None = None
+        self._ready: dict[str, tuple[tuple[Message, ...], tuple[str, ...]]] = {}
+        self._no: dict[str, Rejected] = {}
+
+    def neutral(self) -> NeutralRequest:
+        """As the caller sent it, for no target in particular. Raises BadRequest."""
+        if self._neutral is None:
+            self._neutral = self._caller.expand(self._ask)
+        return self._neutral
+
+    def prepared(self, target: str, messages: tuple[Message, ...], words: tuple[str, ...]) -> None:
+        """What ``target`` gets instead of the caller's own messages, and the words that tell of it."""
+        self._ready[target] = (messages, words)
+
+    def prevented(self, target: str, no: Rejected) -> None:
+        """``target`` cannot be given what it needs."""
+        self._no[target] = no
+
+    def is_prepared(self, target: str) -> bool:
+        """It was looked after."""
+        return target in self._ready or target in self._no
 
     def request(self, provider: Provider, target: Target) -> NeutralRequest:
         """The neutral request with the target's overrides in place. Raises BadRequest."""
-        if self._neutral is None:
-            self._neutral = self._caller.expand(self._ask)
-        neutral = self._neutral
+        neutral = self.neutral()
+        if self._ready and isinstance(neutral, ChatRequest) and target.name in self._ready:
+            messages, words = self._ready[target.name]
+            neutral = msgspec.structs.replace(
+                neutral, messages=messages, adjusted=(*neutral.adjusted, *words)
+            )
         if isinstance(neutral, EmbeddingsRequest) and provider.detokenize is not None:
             neutral = in_words(neutral, provider.detokenize)
         if not target.overrides:
@@ -83,6 +107,8 @@ class Translator:
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
         """Why the target's dialect cannot take this ask, or None."""
+        if target.name in self._no:
+            return self._no[target.name]
         try:
             request = self.request(provider, target)
         except BadRequest as error:
@@ -182,6 +208,7 @@ class Attempted(Struct):
     exchange: Exchange | None
     error: BaseException | None
     """None: the reply's status is the error."""
+    operation: Operation = "chat"
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -191,7 +218,7 @@ class Attempted(Struct):
         """What went wrong. What is nobody upstream's fault is raised."""
         if self.error is None:
             assert self.exchange is not None
-            return await refusal(provider, self.exchange)
+            return await refusal(provider, self.exchange, self.operation)
         if not isinstance(self.error, UpstreamError):
             raise self.error
         return self.error
@@ -200,7 +227,7 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_translator")
+    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_keep", "_translator")
 
     def __init__(
         self,
@@ -210,10 +237,12 @@ class Remote:
         translator: Translator,
         finishing: Callable[[Finish], Finishing | None],
         identify: Callable[[Target], Identity] | None = None,
+        keep: Callable[[ReplyReader], ReplyReader] | None = None,
     ) -> None:
-        """``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        """``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
         is, to callers who are told more."""
         self._finishing = finishing
+        self._keep = keep
         self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
@@ -239,6 +268,8 @@ class Remote:
         if isinstance(neutral, ChatRequest) and neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(neutral.adjusted + request.adjusted))
         reader = dialect.reader(target, stream=ask.stream)
+        if self._keep is not None:
+            reader = self._keep(reader)
         identity = self._identity if self._identify is None else self._identify(target)
         writer = self._caller.writer(ask, identity)
         return request, Translation(reader, writer, stream=ask.stream)
@@ -256,7 +287,12 @@ class Remote:
                 await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
             )
         sent_s = time.monotonic()
-        exchange = await provider.transport.send(request, provider.deadlines(left_s, stream=self._ask.stream))
+        deadlines = (
+            provider.drawing(left_s)
+            if self._ask.operation == "images"
+            else provider.deadlines(left_s, stream=self._ask.stream)
+        )
+        exchange = await provider.transport.send(request, deadlines)
         head_s = time.monotonic()
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
@@ -274,7 +310,7 @@ class Remote:
             provider,
             dialogue,
             told,
-            provider.deadlines(left_s, stream=False),
+            provider.drawing(left_s),
             self._finishing(dialogue.finish),
         )
         conversation.hear(relay.feed)

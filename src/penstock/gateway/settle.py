@@ -22,6 +22,7 @@ from penstock.base.errors import (
     UpstreamTruncated,
     UpstreamUnreachable,
 )
+from penstock.base.media_size import MEDIA
 from penstock.base.models import PriceRow, Target
 from penstock.base.usage import Usage
 from penstock.gateway.house import House, Provider
@@ -188,7 +189,9 @@ def _price(outcome: Outcome, ask: Ask | None, estimator: TokenEstimator) -> None
     relay, model = outcome.relay, outcome.target.model
     input_bytes = 0 if ask is None else ask.input_bytes
     usage = relay.usage if relay is not None else None
-    if usage is not None and input_bytes and usage.prompt_tokens:
+    # Media are tokens of another kind: what they count for here is a guess, and would spoil what words have taught.
+    wordy = ask is not None and not ask.needs & MEDIA
+    if usage is not None and input_bytes and usage.prompt_tokens and wordy:
         estimator.learn(model, input_bytes, usage.prompt_tokens)
     if outcome.refused:
         usage = None

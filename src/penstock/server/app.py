@@ -30,7 +30,7 @@ from penstock.server.http1 import HttpConnection, HttpReply
 from penstock.server.raw import is_raw, serve_raw
 from penstock.server.reading import Request
 from penstock.server.respond import echoed, last_words, respond
-from penstock.server.routes import CHAT_ROUTES, caller_of, route
+from penstock.server.routes import CHAT_ROUTES, caller_of, quick_caller, route
 from penstock.state.workers import Seat
 from penstock.wire.http import Headers, header_block
 from penstock.wire.ports import CallerDialect
@@ -148,8 +148,13 @@ class App:
 
     def quick(self, request: Request, reply: HttpReply) -> Cancels | None:
         """Serve one request here and now, without a task; None where it takes one (``handle``)."""
-        caller = CHAT_ROUTES.get(request.url)
-        if caller is None or request.method != b"POST" or b"x-penstock-async" in request.told:
+        if request.method != b"POST" or b"x-penstock-async" in request.told:
+            return None
+        try:
+            caller = CHAT_ROUTES.get(request.url) or quick_caller(request.url, request.told)
+        except PenstockError:
+            return None
+        if caller is None:
             return None
         inbound = request.inbound = Inbound(
             caller, request.told, request.body, request.received_s, reply.known

@@ -78,6 +78,8 @@ def learn(app: ExpressHost, call: LaneCall) -> None:
     reply = call.reply
     if app.take is None or not isinstance(reply, HttpReply) or call.house is not app.house:
         return
+    if not call.outcome.passed_through:
+        return
     connection = reply.connection
     like = connection.reader.head_like(call.inbound.told)
     if like is None or connection.learned >= MAX_LEARNED:

@@ -127,6 +127,20 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
 ]
 """Tried in order; the first that matches the whole path counts."""
 
+QUICK: dict[bytes, Maker] = {
+    b"/v1/messages": _messages,
+    b"/anthropic/v1/messages": _messages,
+    b"/v1/embeddings": always(CALLERS["embeddings"]),
+}
+"""Paths whose calls may take the short lane, beside CHAT_ROUTES: all that they need is read of headers and body."""
+
+
+def quick_caller(url: bytes, told: Mapping[bytes, bytes]) -> CallerDialect | None:
+    """Who asks, where the call may be short; None: the long way finds it."""
+    maker = QUICK.get(url)
+    return CHAT_ROUTES.get(url) if maker is None else maker(Asked({}, told, b""))
+
+
 SHAPES: list[tuple[re.Pattern[bytes], CallerDialect]] = [
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), CALLERS["rerank"]),
     (re.compile(rb"/api/v1(?:/.*)?"), _OPENROUTER),

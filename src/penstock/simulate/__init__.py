@@ -1,6 +1,6 @@
 """Providers that speak the real wire formats over real sockets, and fail on request.
 
-Owns: what OpenAI, Anthropic, Gemini, Vertex and Stability put on the wire, and the ways in which they break.
+Owns: what OpenAI, Anthropic, Gemini, Vertex, Stability, fal and Replicate put on the wire, and the ways in which they break.
 Does not own: our dialects; it imports ``base`` and ``wire`` only, so that it cannot share their misunderstandings.
 """
 

@@ -144,12 +144,18 @@ class Encoding(Struct, frozen=True):
     finish: Finish = Finish()
 
 
-def encoding(request: ImagesRequest, formats: tuple[str, ...], *, compresses: bool = False) -> Encoding:
-    """``output_format`` and ``output_compression`` for a provider that makes ``formats``, the first by itself."""
+def encoding(
+    request: ImagesRequest, formats: tuple[str, ...], resized: Finish, *, compresses: bool = False
+) -> Encoding:
+    """``output_format`` and ``output_compression`` for a provider that makes ``formats``, the first by itself.
+
+    ``resized``: what is done for the size; a picture that is changed here is encoded here, once.
+    """
     wanted, quality = request.output_format, request.output_compression
     asked = wanted if wanted in formats else formats[0]
     lossy = (wanted or formats[0]) in ("jpeg", "webp")
-    if wanted in (None, asked) and (quality is None or compresses or not lossy):
+    here = CONVERTS and lossy and not resized.idle
+    if wanted in (None, asked) and not here and (quality is None or compresses or not lossy):
         return Encoding(asked, ("output_compression-dropped",) if quality is not None and not lossy else ())
     if not CONVERTS:
         words = () if wanted in (None, asked) else ("output_format-dropped",)

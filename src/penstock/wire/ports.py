@@ -194,6 +194,14 @@ class UpstreamDialect(Protocol):
         ...
 
 
+class ReasoningDialect(UpstreamDialect, Protocol):
+    """One that takes back the proof of its models' reasoning."""
+
+    def proof_of(self, target: Target) -> str:
+        """Whose reasoning goes back to ``target``: a ``Thinking.format``; "" none."""
+        ...
+
+
 class PassThroughDialect(Protocol):
     """An upstream dialect whose bytes may go through from a caller of the same dialect."""
 

@@ -31,6 +31,7 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
+from penstock.gateway.reasoning_memory import ReasoningMemory
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.gateway.watcher import Watcher
 from penstock.gateway.webhooks import Address, Webhooks
@@ -70,6 +71,7 @@ class Shared:
         self.books = Books(journal, self.metrics, log, self.observed)
         self.health = Health()
         self.estimator = TokenEstimator()
+        self.reasoning = ReasoningMemory()
         self.clock: Clock = SystemClock()
         self.rng = random.Random(seed)
         self.transports: dict[TransportSettings, Transport] = {}
@@ -130,6 +132,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         keeper=shared.keeper,
         observed=shared.observed,
         drift=Drift(catalogue.facts),
+        reasoning=shared.reasoning,
         listing=Listing(partial(sellers.offered, names), sellers.find),
     )
     _queues(config, providers, shared)

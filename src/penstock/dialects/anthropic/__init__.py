@@ -31,6 +31,7 @@ from penstock.dialects.anthropic.forward import splice_request
 from penstock.dialects.anthropic.relay import StreamRelay, WholeRelay
 from penstock.dialects.anthropic.reply import StreamReader, WholeReader
 from penstock.dialects.anthropic.request import refuse, write_request
+from penstock.dialects.anthropic.shapes import FORMAT
 from penstock.dialects.anthropic.writer import PING, MessagesWriter
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay, ReplyReader, ReplyWriter
@@ -46,6 +47,11 @@ class Anthropic:
 
     name = "anthropic"
     default_base_url = "https://api.anthropic.com"
+
+    def proof_of(self, target: Target) -> str:
+        """Whose reasoning goes back to it."""
+        del target
+        return FORMAT
 
     def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
         """Why this target cannot take the request as it stands, or None."""

@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.base.media_size import Medium, medium_bytes
 from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable
 
@@ -19,8 +20,6 @@ OLD_VERSION, NEW_VERSION = "2023-06-01", "2026-10-21"
 VERSIONS = ("", OLD_VERSION, NEW_VERSION)
 GATEWAY_FIELDS = ("models", "fallbacks", "provider", "penstock")
 """Fields that Anthropic does not know: they never go on."""
-IMAGE_BYTES = 1000
-"""What a picture counts for in ``input_bytes``: its base64 is not what the model reads."""
 SAMPLING = ("temperature", "top_p", "top_k")
 
 _NONE = Raw(b"")
@@ -88,6 +87,7 @@ class _Envelope(Struct, gc=False):
 
 class _Source(Struct, gc=False):
     type: str = ""
+    media_type: str = ""
     data: Raw = _NONE  # not copied: it may be a whole book of scans
 
 
@@ -109,7 +109,7 @@ _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _NOTHING = (b"", b"null", b"[]", b"{}", b"false")
 _LONGEST_NOTHING = 5
 _SURELY_NOT_EMPTY = 24
-_MEDIA = {"image": "image", "document": "document"}
+_MEDIA: dict[str, Medium] = {"image": "image", "document": "document"}
 REMEDIES = {
     "model": 'Send a string such as "anthropic/claude-haiku-4-5".',
     "max_tokens": "Send a whole number of at least 1.",
@@ -275,7 +275,8 @@ def _count(ask: MessagesAsk, part: _Part, needs: set[str]) -> None:
     if need == "image" or source.type not in ("text", "content"):
         needs.add(need)
     if source.type == "base64":
-        ask.input_bytes += IMAGE_BYTES - len(source.data)
+        size = len(source.data)
+        ask.input_bytes += medium_bytes(need, size, source.media_type) - size
 
 
 def _check_part(part: _Part, role: str, place: str) -> None:

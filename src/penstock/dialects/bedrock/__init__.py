@@ -9,7 +9,8 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.dialects.bedrock.errors import read_error
-from penstock.dialects.bedrock.reply import StreamReader, WholeReader
+from penstock.dialects.bedrock.models import rules_for
+from penstock.dialects.bedrock.reply import CLAUDE_FORMAT, FORMAT, StreamReader, WholeReader
 from penstock.dialects.bedrock.request import is_key_pair, refuse, write_request
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import ReplyReader
@@ -28,6 +29,10 @@ class Bedrock:
 
     name = "bedrock"
     default_base_url = bedrock_base_url("us-east-1")
+
+    def proof_of(self, target: Target) -> str:
+        """Whose reasoning goes back to it: its models are of several makers."""
+        return CLAUDE_FORMAT if rules_for(target).family == "claude" else FORMAT
 
     def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
         """Why this target cannot take the request as it stands, or None."""

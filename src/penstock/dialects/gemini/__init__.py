@@ -21,6 +21,7 @@ from penstock.dialects.gemini.caller import GEMINI_CALLER, GeminiCall, GeminiCou
 from penstock.dialects.gemini.embed import EmbedVerb, GeminiEmbed
 from penstock.dialects.gemini.envelope import Framing, GeminiAsk
 from penstock.dialects.gemini.forward import splice_request
+from penstock.dialects.gemini.history import FORMAT
 from penstock.dialects.gemini.images import GEMINI_IMAGES, VERTEX_IMAGES
 from penstock.dialects.gemini.relay import StreamRelay, WholeRelay
 from penstock.dialects.gemini.reply import GeminiReader
@@ -61,6 +62,11 @@ class Gemini:
         self.default_base_url = default_base_url
         self._label = label
         self._vertex = vertex
+
+    def proof_of(self, target: Target) -> str:
+        """Whose reasoning goes back to it."""
+        del target
+        return FORMAT
 
     def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
         """Why this target cannot take the request as it stands, or None."""

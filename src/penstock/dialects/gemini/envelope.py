@@ -11,14 +11,11 @@ from msgspec import Raw, Struct, field
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.base.media_size import Medium, medium_bytes
 from penstock.dialects.gemini.fields import Json, Reader, first, named, wrong
 from penstock.wire.unreadable import unreadable
 
 Framing = Literal["whole", "sse", "array"]
-IMAGE_BYTES = 1000
-"""What a picture counts for in ``input_bytes``: its base64 is not what the model reads."""
-_BYTES_PER_READ = 200
-"""A sound or a document: base64 bytes for each byte that it counts for (32 tokens a second, 258 a page)."""
 _EFFORT: dict[str, Effort] = {
     "MINIMAL": "minimal",
     "LOW": "low",
@@ -43,6 +40,8 @@ class GeminiAsk(Ask):
     begun: bool = False
     counting: bool = False
     """Its tokens are asked for, not an answer."""
+    documents: tuple[tuple[str, str, int], ...] = ()
+    """Its documents: where each stands, its type, and how many characters of base64 it has."""
 
 
 class _Blob(Struct, gc=False):
@@ -175,9 +174,9 @@ def _read_media(ask: GeminiAsk, contents: Raw) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return  # a shape that we do not know: expand() names it if we must translate, else Google judges
     needs: set[str] = set()
-    for content in found if isinstance(found, list) else [found]:
+    for index, content in enumerate(found if isinstance(found, list) else [found]):
         parts = content.parts if isinstance(content, _Content) else None
-        for part in parts if isinstance(parts, list) else [parts]:
+        for number, part in enumerate(parts if isinstance(parts, list) else [parts]):
             if not isinstance(part, _Part):
                 continue
             for blob in (part.inline_data, part.inline, part.file_data, part.file):
@@ -187,18 +186,20 @@ def _read_media(ask: GeminiAsk, contents: Raw) -> None:
                 need = need_of(mime) if mime else kind_of_address(blob.file_uri or blob.uri or "")
                 needs.add(need)
                 size = len(blob.data)
-                counted = IMAGE_BYTES if need == "image" else size // _BYTES_PER_READ
-                ask.input_bytes += min(counted - size, 0)
+                ask.input_bytes += medium_bytes(need, size, mime or "") - size
+                if need == "document":
+                    place = f"contents[{index}].parts[{number}]"
+                    ask.documents += ((place, (mime or "").partition(";")[0].strip().lower(), size),)
     ask.needs |= needs
 
 
-def need_of(mime: str) -> str:
+def need_of(mime: str) -> Medium:
     """Which sense a medium needs: image, audio, video or document."""
     kind = mime.partition("/")[0].strip().lower()
     return kind if kind in ("image", "audio", "video") else "document"
 
 
-def kind_of_address(url: str) -> str:
+def kind_of_address(url: str) -> Medium:
     """What a fileUri without a type is: a film on YouTube, a picture by its ending, else a document."""
     if "youtube.com/" in url or "youtu.be/" in url:
         return "video"

@@ -23,6 +23,7 @@ from penstock.dialects.gemini.envelope import GeminiAsk
 from penstock.dialects.gemini.fields import camel, elements, first, is_null, members
 from penstock.dialects.gemini.history import DUMMY_SIGNATURE
 from penstock.dialects.gemini.marks import PREFIX
+from penstock.dialects.gemini.media import document_fault
 from penstock.dialects.gemini.models import rules
 from penstock.dialects.gemini.request import path_of, request_headers
 from penstock.wire.http import WireRequest
@@ -48,7 +49,10 @@ _IGNORED = frozenset({"model", "messages", "stream", "stream_options"})
 
 
 def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool) -> WireRequest:
-    """The call to ``target``. Raises BadRequest for a body with a repeated key."""
+    """The call to ``target``. Raises BadRequest for a body with a repeated key, or with a document that Google takes nowhere."""
+    for place, mime, chars in ask.documents:
+        if (fault := document_fault(mime, chars, vertex)) is not None:
+            raise BadRequest(fault.reason, param=place, code=fault.code)
     body, adjusted = ask.body, list[str]()
     found = ask.spans
     if found is None:

@@ -68,7 +68,8 @@ class GeminiImages(Conversing):
 
     def converse(self, request: ImagesRequest, target: Target, credential: str) -> Dialogue:
         """n calls for n pictures."""
-        shape, coded = shape_by_ratio(request, RATIOS), encoding(request, ("png",))
+        shape = shape_by_ratio(request, RATIOS)
+        coded = encoding(request, ("png",), shape.finish)
         words = dropped(
             request,
             "quality",

@@ -15,6 +15,10 @@ from penstock.base.decisions import Accepted, Rejected
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
 _IMAGES_AND_GIF = _IMAGES | {"image/gif"}
 _DOCUMENTS = frozenset({"application/pdf", "text/plain"})
+_MEBIBYTE = 1024 * 1024
+_MOST_DOCUMENT_BYTES = 50 * _MEBIBYTE
+_MOST_TEXT_BYTES_VERTEX = 7 * _MEBIBYTE
+"""Google's limits for one file (Vertex "Document understanding": PDF 50 MB, text 7 MB; AI Studio "Files": PDF 50 MB; 2026-11)."""
 _MIME_OF_ENDING = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -80,11 +84,34 @@ def media_part(part: Image | Document | Audio | Video, vertex: bool) -> Accepted
             return _no(kind, "a file that was uploaded to another provider; send its data")
         url = part.file_id
     mime = _mime(part, url)
+    if isinstance(part, Document) and (fault := document_fault(mime, len(part.data), vertex)) is not None:
+        return fault
     if mime and mime not in allowed:
         return _no(kind, f"{kind}s of type {mime}; send {', '.join(sorted(allowed))}")
     if part.data:
         return Accepted(_inline(mime, part.data)) if mime else _no(kind, f"{kind} data without a type")
     return _by_address(kind, url, mime, vertex)
+
+
+def document_fault(mime: str, chars: int, vertex: bool) -> Rejected | None:
+    """Why a document of this type ("" unknown) and so many characters of base64 is refused, or None."""
+    if mime and mime not in _DOCUMENTS:
+        return Rejected(
+            "document-type",
+            f"Gemini takes documents of the types application/pdf and text/plain only, not {mime[:80]}. "
+            "Convert it to PDF, or send its text.",
+            caller_fault=True,
+        )
+    most = _MOST_TEXT_BYTES_VERTEX if vertex and mime == "text/plain" else _MOST_DOCUMENT_BYTES
+    size = chars * 3 // 4
+    if size <= most + 2:  # base64 pads up to two bytes
+        return None
+    return Rejected(
+        "document-too-large",
+        f"Gemini takes {'text' if most != _MOST_DOCUMENT_BYTES else 'documents'} of at most {most // _MEBIBYTE} MB; "
+        f"this one has {size / _MEBIBYTE:.1f} MB. Split it.",
+        caller_fault=True,
+    )
 
 
 def _video(video: Video, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
@@ -114,9 +141,11 @@ def _video(video: Video, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
 def _by_address(kind: str, url: str, mime: str, vertex: bool) -> Accepted[dict[str, Any]] | Rejected:
     schemes = ("https://", "gs://") if vertex else ("https://", "http://", "gs://")
     if not url.startswith(schemes):
-        return _no(kind, f"this {kind} address; it must begin with {' or '.join(schemes)}")
+        return _no(kind, f"this {kind} address; it must begin with {' or '.join(schemes)}", f"{kind}-url")
     if not mime and vertex:
-        return _no(kind, f"an {kind} address whose type its name does not tell; send the data instead")
+        return _no(
+            kind, f"an {kind} address whose type its name does not tell; send the data instead", f"{kind}-url"
+        )
     return Accepted({"fileData": {"mimeType": mime, "fileUri": url} if mime else {"fileUri": url}})
 
 
@@ -137,5 +166,5 @@ def _inline(mime: str, data: str) -> dict[str, Any]:
     return {"inlineData": {"mimeType": mime, "data": data}}
 
 
-def _no(kind: str, what: str) -> Rejected:
-    return Rejected(f"{kind}-unsupported", f"Gemini does not take {what}.", caller_fault=True)
+def _no(kind: str, what: str, code: str = "") -> Rejected:
+    return Rejected(code or f"{kind}-unsupported", f"Gemini does not take {what}.", caller_fault=True)

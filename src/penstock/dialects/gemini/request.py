@@ -25,6 +25,7 @@ from penstock.base.chat import (
     Tool,
     ToolCall,
     ToolResult,
+    Video,
 )
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
@@ -108,8 +109,8 @@ def _refuse_messages(messages: tuple[Message, ...], own: Rules) -> Rejected | No
         for place, part in enumerate(message.parts):
             param = f"messages[{index}].content[{place}]"
             match part:
-                case Image() | Document() | Audio():
-                    pictures: tuple[Image | Document | Audio, ...] = (part,)
+                case Image() | Document() | Audio() | Video():
+                    pictures: tuple[Image | Document | Audio | Video, ...] = (part,)
                 case ToolResult(id=call_id, name=name, images=images):
                     if not name and call_id not in called:
                         return _fault(

@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.base.media_size import data_url_bytes, medium_bytes
 from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable as _unreadable
 
@@ -35,8 +36,6 @@ GATEWAY_FIELDS = (
 """Fields that OpenAI does not know: they go on only where the upstream is said to know them."""
 
 MAX_METADATA = 16
-IMAGE_BYTES = 1000
-"""What a picture counts for in ``input_bytes``: its base64 is not what the model reads."""
 
 _NONE = Raw(b"")
 _LEAST_BUDGET = -1
@@ -116,6 +115,7 @@ class _Part(Struct, gc=False):
     image_url: _Url | str | None = None
     input_audio: _Data | None = None
     file: _File | None = None
+    video_url: _Url | str | None = None
 
 
 class _Turn(Struct, gc=False):
@@ -203,7 +203,10 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
     # find, not "in": for that, CPython first takes the needle for an int and words an error about it.
     find = body.find
     if find(b'"type"') >= 0 and (
-        find(b'"image_url"') >= 0 or find(b'"input_audio"') >= 0 or find(b'"file"') >= 0
+        find(b'"image_url"') >= 0
+        or find(b'"input_audio"') >= 0
+        or find(b'"file"') >= 0
+        or find(b'"video_url"') >= 0
     ):
         _read_media(ask, messages)
     return ask
@@ -312,15 +315,30 @@ def _read_media(ask: Ask, messages: Raw) -> None:
         for part in turn.content:
             if part.type == "image_url":
                 needs.add("image")
-                url = part.image_url if isinstance(part.image_url, str) else (part.image_url or _Url()).url
-                if url.startswith("data:"):
-                    ask.input_bytes += IMAGE_BYTES - len(url)
+                ask.input_bytes += data_url_bytes("image", _address(part.image_url))
             elif part.type == "input_audio":
                 needs.add("audio")
+                size = len((part.input_audio or _Data()).data)
+                ask.input_bytes += medium_bytes("audio", size) - size
             elif part.type == "file":
                 needs.add("document")
+                ask.input_bytes += _file_bytes((part.file or _File()).file_data)
+            elif part.type == "video_url":
+                needs.add("video")
+                ask.input_bytes += data_url_bytes("video", _address(part.video_url))
     if needs:
         ask.needs |= needs
+
+
+def _address(given: _Url | str | None) -> str:
+    return given if isinstance(given, str) else (given or _Url()).url
+
+
+def _file_bytes(data: str) -> int:
+    """A file's bytes come as a data URL or, from some clients, as base64 alone."""
+    if data.startswith("data:"):
+        return data_url_bytes("document", data)
+    return medium_bytes("document", len(data)) - len(data)
 
 
 def _kind(raw: Raw) -> str:

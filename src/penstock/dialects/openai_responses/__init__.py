@@ -23,6 +23,7 @@ from penstock.dialects.openai_chat.errors import read_error, write_error
 from penstock.dialects.openai_responses.envelope import NAME, ResponsesAsk, read_envelope
 from penstock.dialects.openai_responses.expand import expand
 from penstock.dialects.openai_responses.forward import splice_request
+from penstock.dialects.openai_responses.proof import FORMAT
 from penstock.dialects.openai_responses.relay import StreamRelay, WholeRelay
 from penstock.dialects.openai_responses.reply import StreamReader, WholeReader
 from penstock.dialects.openai_responses.request import refuse, write_request
@@ -80,6 +81,11 @@ class Responses:
 
     name = NAME
     default_base_url = "https://api.openai.com/v1"
+
+    def proof_of(self, target: Target) -> str:
+        """Whose reasoning goes back to it."""
+        del target
+        return FORMAT
 
     def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
         """Why the request cannot be translated for ``target``, or None."""

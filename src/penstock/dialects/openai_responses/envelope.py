@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
+from penstock.base.media_size import data_url_bytes, medium_bytes
 from penstock.dialects.openai_chat import OPENAI
-from penstock.dialects.openai_chat.envelope import IMAGE_BYTES
 from penstock.dialects.openai_responses.shapes import NONE, Item, Part, ToolDef
 from penstock.wire.unreadable import unreadable
 
@@ -252,10 +252,13 @@ def _see_media(ask: ResponsesAsk, items: bytes) -> None:
 def _see_part(ask: ResponsesAsk, part: Part, needs: set[str]) -> None:
     if part.type == "input_image":
         needs.add("image")
-        url = part.image_url or ""
-        if url.startswith("data:"):
-            ask.input_bytes += IMAGE_BYTES - len(url)
+        ask.input_bytes += data_url_bytes("image", part.image_url or "")
     elif part.type == "input_audio":
         needs.add("audio")
+        if part.input_audio is not None:
+            size = len(part.input_audio.data)
+            ask.input_bytes += medium_bytes("audio", size) - size
     elif part.type == "input_file":
         needs.add("document")
+        data = part.file_data or ""
+        ask.input_bytes += data_url_bytes("document", data) or medium_bytes("document", len(data)) - len(data)

@@ -1,0 +1,71 @@
+"""Before an attempt: what must be looked for elsewhere so that this target can take the call.
+
+A dialect decides, and has no sockets. What it cannot take as it stands may be fetched (gateway.media), what its maker wants
+back may be in our store (gateway.reasoning). Both change the neutral request for one target, and are told.
+"""
+
+import msgspec
+
+from penstock.base.chat import ChatRequest, Message, ToolCall
+from penstock.base.errors import BadRequest
+from penstock.gateway.house import House, Provider
+from penstock.gateway.reasoning import restored
+from penstock.gateway.remote import Translator
+from penstock.gateway.settle import CallFacts
+from penstock.routing.plan import Step
+from penstock.wire.ports import ReasoningDialect
+
+RESTORED = "reasoning-restored"
+
+
+class Preparing:
+    """Of one call."""
+
+    __slots__ = ("_facts", "_house", "_translator")
+
+    def __init__(self, house: House, facts: CallFacts, translator: Translator) -> None:
+        self._house = house
+        self._facts = facts
+        self._translator = translator
+
+    async def prepare(self, step: Step, provider: Provider) -> None:
+        """The translator knows afterwards what this target gets, or why it gets nothing."""
+        ask = self._facts.ask
+        if step.pass_through or ask is None or ask.operation != "chat":
+            return
+        name = step.target.name
+        if self._translator.is_prepared(name):
+            return
+        try:
+            request = self._translator.neutral()
+        except BadRequest:
+            return  # who asks the translator next is told
+        if not isinstance(request, ChatRequest):
+            return
+        ready, words = request, list[str]()
+        messages = await self._restored(ready.messages, step, provider)
+        if messages is not None:
+            ready = msgspec.structs.replace(ready, messages=messages)
+            words.append(RESTORED)
+        self._translator.prepared(name, ready.messages, tuple(words))
+
+    async def _restored(
+        self, messages: tuple[Message, ...], step: Step, provider: Provider
+    ) -> tuple[Message, ...] | None:
+        dialect = provider.spoken["chat"]
+        if not hasattr(dialect, "proof_of") or not _calls(messages):
+            return None
+        wanting: ReasoningDialect = dialect  # type: ignore[assignment] - it has it
+        made_by = wanting.proof_of(step.target)
+        if not made_by:
+            return None
+        found = await restored(self._house, self._facts.principal.name, messages, made_by)
+        if found is not None:
+            self._facts.note(
+                "restored", target=step.target.name, reason="the reasoning behind its tool calls"
+            )
+        return found
+
+
+def _calls(messages: tuple[Message, ...]) -> bool:
+    return any(isinstance(part, ToolCall) for message in messages for part in message.parts)
