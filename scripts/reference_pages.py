@@ -20,6 +20,7 @@ from penstock.server.pages import PREFIXES, build_pages
 from penstock.server.responses_pages import PREFIXES as RESPONSES_PREFIXES
 from reference_coverage import coverage
 from reference_knobs import SAME, SHARED, sections
+from reference_pairs import pairs
 from reference_source import adjustments, raised_codes, refusals
 from reference_tables import ADJUSTMENT_WORDS, API_PATHS, CLASSES, REQUEST_HEADERS, RESPONSE_HEADERS
 
@@ -342,6 +343,7 @@ def pages() -> dict[str, str]:
         "errors.md": error_page(),
         "headers.md": headers(),
         "metrics.md": metrics(),
+        "pairs.md": _page("Pairs of dialects", pairs(_table)),
     }
 
 

@@ -54,6 +54,10 @@ TORCHLESS = {
 LONERS = "dialects"
 """Files of this room do not know their neighbours (a sub-package is one dialect)."""
 KIN: dict[str, tuple[str, ...]] = {
+    "penstock.dialects.openai_audio": (
+        "penstock.dialects.openai_chat",
+        "the same vendor: errors are read and written by the same words in both APIs",
+    ),
     "penstock.dialects.openai_images": (
         "penstock.dialects.openai_chat",
         "the same vendor: errors are read and written by the same words in both APIs",

@@ -163,7 +163,8 @@ def test_a_file_in_a_folder_that_may_not_be_written(tmp_path):
     journal = Journal(path)
     journal.add(record("r1"))
     journal.close()
-    folders = {folder: folder.stat().st_mode for folder in (tmp_path, *tmp_path.parents[:2])}
+    mine = [folder for folder in (tmp_path, *tmp_path.parents) if "pytest-of" in str(folder)]
+    folders = {folder: folder.stat().st_mode for folder in mine}
     for folder in folders:
         os.chmod(folder, 0o555)
     out, into = os.pipe()

@@ -188,12 +188,13 @@ def test_sigterm_drains(tmp_path, sim):
 def test_sigterm_lets_a_slow_reader_have_its_whole_reply(tmp_path, sim):
     """What was written to a caller's socket and not yet read is part of a running call."""
     sim.set_faults([{"kind": "huge_event", "bytes": 8 * 1024 * 1024}])
-    with GatewayProcess(tmp_path, config_of(sim), KEYS) as gateway:
+    config = config_of(sim).replace("drain_timeout_ms: 5000", "drain_timeout_ms: 45000")
+    with GatewayProcess(tmp_path, config, KEYS) as gateway:
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             host, port = gateway.url.removeprefix("http://").split(":")
             sock.connect((host, int(port)))
-            sock.settimeout(10)
+            sock.settimeout(40)
             body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
             sock.sendall(request_bytes("POST", "/v1/chat/completions", json.dumps(body).encode()))
             sim.wait_for(lambda one: one.complete)

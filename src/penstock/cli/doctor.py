@@ -130,7 +130,8 @@ def _drift(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
     try:
         found = drifts(place, catalogue.facts, since_ms)
     except PenstockError as error:
-        return [Check("model drift", False, error.public())]
+        # How it stands with a server's ledger has been said: it may be away, or have no tables yet.
+        return [] if is_postgres(place) else [Check("model drift", False, error.public())]
     said = "; ".join(str(one) for one in found[:MOST_DRIFTS]) or f"none in {DAYS} days"
     return [Check("model drift", True, said)]
 

@@ -9,6 +9,25 @@ def _doc(text: str) -> Meta:
     return Meta(description=text)
 
 
+class MediaConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Pictures, documents and sounds that callers name by their address."""
+
+    fetch: Annotated[bool, _doc("Fetch what the provider cannot fetch itself.")] = True
+    max_bytes: Annotated[int, Meta(ge=1, le=1_073_741_824), _doc("The largest file that is fetched.")] = (
+        20_971_520
+    )
+    timeout_ms: Annotated[int, Meta(ge=1, le=600_000), _doc("How long one file may take.")] = 10_000
+    allow_hosts: Annotated[
+        tuple[str, ...],
+        _doc(
+            "Hosts that are fetched from even inside a private network; * stands for any characters. Wins over deny_hosts."
+        ),
+    ] = ()
+    deny_hosts: Annotated[
+        tuple[str, ...], _doc('Hosts that are never fetched from; ["*"] leaves those of allow_hosts.')
+    ] = ()
+
+
 class ReasoningStoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The reasoning behind tool calls, for callers whose library drops it."""
 

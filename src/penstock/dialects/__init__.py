@@ -12,7 +12,10 @@ from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
 from penstock.dialects.fal import FAL
 from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTEX, VERTEX_IMAGES
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
+from penstock.dialects.gemini.hearing import GEMINI_HEARING, VERTEX_HEARING
+from penstock.dialects.gemini.speaking import GEMINI_SPEAKING, VERTEX_SPEAKING
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
+from penstock.dialects.openai_audio import HEARING, SPEAKING
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
@@ -66,8 +69,8 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
         "replicate": REPLICATE,
         "kserve": KSERVE_IMAGES,
     },
-    "speech": {},
-    "transcriptions": {},
+    "speech": {"openai": SPEAKING, "gemini": GEMINI_SPEAKING, "vertex": VERTEX_SPEAKING},
+    "transcriptions": {"openai": HEARING, "gemini": GEMINI_HEARING, "vertex": VERTEX_HEARING},
     "moderations": {"openai": MODERATIONS, "kserve": KSERVE_MODERATIONS},
     "rerank": {"openai": OPENAI_RERANK, "cohere": COHERE_RERANK, "jina": JINA_RERANK},
 }

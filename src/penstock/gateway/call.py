@@ -19,7 +19,7 @@ from penstock.gateway.identity import identity_of
 from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
 from penstock.gateway.planning import Planned, plan_call
-from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.ports import Inbound, Reply, end_failed
 from penstock.gateway.preparing import Preparing
 from penstock.gateway.principal import user_of
 from penstock.gateway.reasoning import remembering
@@ -68,7 +68,7 @@ class ChatCall:
             settle(self.house, self.facts, error)
             if not self.reply.started:
                 raise
-            self.reply.end(self.inbound.caller.write_stream_error(error, self.facts.request_id))
+            end_failed(self.reply, self.inbound.caller.write_stream_error(error, self.facts.request_id))
         except Exception:
             # A bug: what was consumed until then is still owed, and probes and limits are given back.
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))

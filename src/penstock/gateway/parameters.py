@@ -26,8 +26,8 @@ def losses_of(house: House, caller: CallerDialect, ask: Ask) -> Callable[[Target
             adjusted = passing.splice_request(ask, target, "").adjusted
         else:
             no = translator.refuse(provider, target)
-            if no is not None:
-                return no
+            if no is not None and not (house.config.media.fetch and no.code.endswith("-url")):
+                return no  # an address that the provider does not take is fetched (gateway.media)
             neutral = translator.request(provider, target)
             adjusted = dialect.write_request(neutral, target, "").adjusted
             if isinstance(neutral, ChatRequest):

@@ -1,7 +1,7 @@
 """What the gateway needs from its door: one inbound call, and a reply to write it to."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from msgspec import Struct
 
@@ -106,3 +106,12 @@ class Reply(Protocol):
     def end(self, last: bytes = b"") -> None:
         """The stream's proper end."""
         ...
+
+
+def end_failed(reply: Reply, last: bytes) -> None:
+    """End a stream that failed. A format without a word for that (``last`` is empty) is cut off: a proper end would be a lie."""
+    abort = cast("Callable[[], None] | None", getattr(reply, "abort", None))
+    if last or abort is None:
+        reply.end(last)
+    else:
+        abort()

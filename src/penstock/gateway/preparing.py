@@ -7,8 +7,11 @@ back may be in our store (gateway.reasoning). Both change the neutral request fo
 import msgspec
 
 from penstock.base.chat import ChatRequest, Message, ToolCall
+from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
+from penstock.base.media_size import MEDIA
 from penstock.gateway.house import House, Provider
+from penstock.gateway.media import Media
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts
@@ -16,17 +19,19 @@ from penstock.routing.plan import Step
 from penstock.wire.ports import ReasoningDialect
 
 RESTORED = "reasoning-restored"
+FETCHED = "image-fetched"
 
 
 class Preparing:
     """Of one call."""
 
-    __slots__ = ("_facts", "_house", "_translator")
+    __slots__ = ("_facts", "_house", "_media", "_translator")
 
     def __init__(self, house: House, facts: CallFacts, translator: Translator) -> None:
         self._house = house
         self._facts = facts
         self._translator = translator
+        self._media: Media | None = None
 
     async def prepare(self, step: Step, provider: Provider) -> None:
         """The translator knows afterwards what this target gets, or why it gets nothing."""
@@ -43,11 +48,31 @@ class Preparing:
         if not isinstance(request, ChatRequest):
             return
         ready, words = request, list[str]()
+        if ask.needs & MEDIA:
+            found = await self._fetched(request, step, provider)
+            if isinstance(found, Rejected):
+                self._translator.prevented(name, found)
+                return
+            if found is not None:
+                ready = found
+                words.append(FETCHED)
         messages = await self._restored(ready.messages, step, provider)
         if messages is not None:
             ready = msgspec.structs.replace(ready, messages=messages)
             words.append(RESTORED)
         self._translator.prepared(name, ready.messages, tuple(words))
+
+    async def _fetched(
+        self, request: ChatRequest, step: Step, provider: Provider
+    ) -> ChatRequest | Rejected | None:
+        if self._media is None:
+            self._media = Media(self._house.config.media)
+        found = await self._media.fetched(request, step.target, provider.spoken["chat"])
+        if isinstance(found, ChatRequest):
+            self._facts.note(
+                "fetched", target=step.target.name, reason="what the provider cannot fetch itself"
+            )
+        return found
 
     async def _restored(
         self, messages: tuple[Message, ...], step: Step, provider: Provider

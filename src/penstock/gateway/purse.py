@@ -215,8 +215,9 @@ def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Reje
         for unit, quantity in ask.units
         if (kinds := _kinds(units, unit))
     ]
-    # A picture is charged by itself or by its pixels, never by both: two names for one thing.
-    amount_nusd = max(counted, default=0) if ask.operation == "images" else sum(counted)
+    # A picture is charged by itself or by its pixels, speech by its characters or seconds: names for one thing, never both.
+    named_twice = ask.operation in ("images", "speech", "transcriptions")
+    amount_nusd = max(counted, default=0) if named_twice else sum(counted)
     read = [units[unit] for unit in ("input", "input_image", "input_audio") if unit in units]
     if not counted and not read:
         return Rejected(

@@ -264,6 +264,8 @@ class Delivery:
         """The connection broke off or fell silent: was all of the reply here? Then it is delivered."""
         if not isinstance(error, UpstreamTruncated | UpstreamTimeout):
             return False
+        if getattr(self._relay, "unframed", False):  # bare sound: nothing in it says that all of it is here
+            return False
         try:
             out = self._relay.close()
         except UpstreamError:

@@ -7,8 +7,9 @@ up here, every address it stands for is looked at, and the connection goes to on
 changes between the look and the connection changes nothing. A redirect is another address, looked at like the first.
 
 Rules
-- https only, and no address that is private, loopback, link-local, shared, multicast or reserved, in IPv4 or in any of the
-  ways in which IPv6 spells IPv4; unless the fetcher is told to trust its neighbours (a provider that is one itself).
+- https only (http too where the fetcher is ``plain``), and no address that is private, loopback, link-local, shared, multicast or reserved, in IPv4 or in any of the
+  ways in which IPv6 spells IPv4; unless the fetcher is told to trust its neighbours (a provider that is one itself), or
+  this host (``trusted``). A cloud's own services are no part of the open internet, whatever their addresses look like.
 - No credential, no cookie, nothing of the caller's goes along.
 - A body longer than ``most_bytes`` is not read to its end.
 - Behind a proxy it is the proxy that looks names up: then only an address written as digits can be judged here.
@@ -16,7 +17,8 @@ Rules
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
@@ -31,6 +33,12 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = "64:ff9b::"
+_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+"""RFC 8215: not in Python's own list before 3.12.4."""
+_CLOUDS_OWN = frozenset({IPv4Address("168.63.129.16")})
+"""Azure's wire server, the one metadata address that is not link-local, shared or private by its number."""
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+Hosts = Callable[[str], bool]
 _HEADERS: Headers = [(b"accept", b"*/*"), (b"accept-encoding", b"identity"), (b"user-agent", b"penstock")]
 
 
@@ -44,7 +52,10 @@ class Fetched(Struct, frozen=True):
 
 
 class Fetcher:
-    """Fetches from hosts that others name. ``trusts_neighbours``: plain http and private addresses are allowed."""
+    """Fetches from hosts that others name. ``trusts_neighbours``: plain http and private addresses are allowed.
+
+    ``trusted`` says so of single hosts; ``denied`` of those that are never asked. ``resolve`` looks names up.
+    """
 
     def __init__(
         self,
@@ -53,8 +64,16 @@ class Fetcher:
         proxy: str | None = None,
         ca_file: str | None = None,
         most_bytes: int = MOST_BYTES,
+        plain: bool = False,
+        trusted: Hosts | None = None,
+        denied: Hosts | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         self._trusts = trusts_neighbours
+        self._plain = plain or trusts_neighbours
+        self._trusted = trusted
+        self._denied = denied
+        self._resolve = _looked_up if resolve is None else resolve
         self._proxy = proxy
         self._ca_file = ca_file
         self._most_bytes = most_bytes
@@ -90,33 +109,39 @@ class Fetcher:
             parts = urlsplit(url)
             if parts.username is not None or parts.password is not None:
                 return Rejected("url-credentials", "it holds a user or a password")
-            if parts.scheme != "https" and not (self._trusts and parts.scheme == "http"):
-                return Rejected("url-scheme", "it is not https")
-            return parse_hook_url(parts._replace(fragment="").geturl())
+            if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
+                return Rejected("url-scheme", f"it is not {'http or ' if self._plain else ''}https")
+            place = parse_hook_url(parts._replace(fragment="").geturl())
         except ValueError:
             return Rejected("url-unreadable", "it cannot be read")
+        if self._denied is not None and self._denied(place[0].host):
+            return Rejected("url-denied", f"{place[0].host} is not asked by this gateway")
+        return place
 
     async def _address(self, endpoint: Endpoint) -> str | Rejected:
         """The address to connect to; "" where a proxy looks names up."""
-        try:
-            literal = ip_address(endpoint.host)
-        except ValueError:
-            literal = None
+        literal = _literal(endpoint.host)
         if literal is not None:
-            return str(literal) if self._trusts or is_public(literal) else _private(endpoint.host)
+            return (
+                str(literal)
+                if self._trusts_host(endpoint.host) or is_public(literal)
+                else _private(endpoint.host)
+            )
         if self._proxy is not None:
             return ""
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            found = await self._resolve(endpoint.host, endpoint.port)
         except (OSError, UnicodeError):
             raise UpstreamUnreachable(f"The name {endpoint.host} is not known.") from None
-        addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        addresses = [ip_address(entry.partition("%")[0]) for entry in found]
         if not addresses:
             raise UpstreamUnreachable(f"The name {endpoint.host} is not known.")
-        if not self._trusts and not all(is_public(address) for address in addresses):
+        if not self._trusts_host(endpoint.host) and not all(is_public(address) for address in addresses):
             return _private(endpoint.host)
         return str(addresses[0])
+
+    def _trusts_host(self, host: str) -> bool:
+        return self._trusts or (self._trusted is not None and self._trusted(host))
 
     async def _get(
         self,
@@ -142,6 +167,23 @@ class Fetcher:
             await transport.aclose()
 
 
+def _literal(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is by itself, also in the short, decimal, octal and hexadecimal ways that resolvers read."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+async def _looked_up(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
 def _private(host: str) -> Rejected:
     return Rejected("url-private", f"{host} is in a private network")
 
@@ -160,4 +202,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
+        if address in _LOCAL_NAT64 or address.is_site_local:
+            return False
+    elif address in _CLOUDS_OWN:
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved

@@ -25,7 +25,7 @@ from penstock.routing.wishes import against
 
 _ESTIMATE_SLACK = 0.8
 """Token estimates may be a fifth too high; a context is only too small beyond that."""
-_MODALITIES = {"image": "messages", "audio": "messages", "document": "messages"}
+_MODALITIES = {"image": "messages", "audio": "messages", "video": "messages", "document": "messages"}
 _CAPABILITIES = {"tools": "tools", "json_schema": "response_format"}
 
 Refuse = Callable[[Target], Rejected | None]

@@ -25,6 +25,11 @@ _FORGOTTEN = CREDENTIALS | {
     b"origin", b"expect", b"content-length", b"upgrade", b"x-penstock-async", b"x-penstock-webhook",
 }  # fmt: skip
 
+_BROKE_OFF = (
+    b'{"error":{"message":"The provider\'s reply broke off.","type":"server_error","param":null,'
+    b'"code":"upstream_truncated"}}'
+)
+
 
 class Gathered:
     """An answer (gateway.ports.Reply) that is kept: ``status``, header lines, body; ``error`` is why it is none of 200."""
@@ -78,6 +83,11 @@ class Gathered:
     def end(self, last: bytes = b"") -> None:
         """Its end."""
         self._pieces.append(last)
+        self.ended = True
+
+    def abort(self) -> None:
+        """It broke off where its format has no word for that (bare sound): what came so far is no answer."""
+        self.status, self.head, self._pieces = 502, b"content-type: application/json\r\n", [_BROKE_OFF]
         self.ended = True
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from penstock.base.errors import PenstockError, UpstreamRateLimited
 from penstock.gateway.heads import also_named
-from penstock.gateway.ports import Reply
+from penstock.gateway.ports import Reply, end_failed
 from penstock.routing.keys import QUOTA_FIRST_S, RATE_FIRST_S
 from penstock.wire.http import Headers, header, header_block
 from penstock.wire.ports import CallerDialect
@@ -38,7 +38,7 @@ def respond(
     if reply.ended:
         return
     if reply.started:
-        reply.end(caller.write_stream_error(error, request_id))
+        end_failed(reply, caller.write_stream_error(error, request_id))
         return
     headers = _headers(error, request_id) + also_named(caller.name, request_id)
     if extra:

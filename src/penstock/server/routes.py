@@ -22,6 +22,7 @@ from msgspec import Struct
 from penstock.dialects import CALLERS
 from penstock.dialects.anthropic import anthropic_caller
 from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed, model_of
+from penstock.dialects.openai_audio import HearingCaller, SpeakingCaller
 from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.dialects.openai_responses import ResponsesCaller
 from penstock.wire.ports import CallerDialect
@@ -103,6 +104,12 @@ def _images(asked: Asked) -> CallerDialect:
     return ImagesCaller(kind, told.get(b"content-type", b""), f"{scheme}://{host}" if host else "")
 
 
+def _hearing(asked: Asked) -> CallerDialect:
+    """A recording: the form's boundary stands in a header."""
+    translate = asked.groups["verb"] == b"translations"
+    return HearingCaller("translate" if translate else "transcribe", asked.told.get(b"content-type", b""))
+
+
 def _gemini_embeds(asked: Asked) -> CallerDialect:
     groups = {name: value.decode("latin-1") for name, value in asked.groups.items()}
     _key_in_query(asked)
@@ -115,6 +122,8 @@ ROUTES: list[tuple[re.Pattern[bytes], Maker]] = [
     (re.compile(OPENAI_PREFIX + rb"/moderations"), always(CALLERS["moderations"])),
     (re.compile(rb"(?:/openai|/api)?(?:/v[12])?/rerank"), always(CALLERS["rerank"])),
     (re.compile(rb"(?:%b|/api/v1)/images/(?P<verb>generations|edits)" % OPENAI_PREFIX), _images),
+    (re.compile(rb"%b/audio/(?P<verb>transcriptions|translations)" % OPENAI_PREFIX), _hearing),
+    (re.compile(rb"%b/audio/speech" % OPENAI_PREFIX), lambda _asked: SpeakingCaller()),
     (re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>generateContent|streamGenerateContent)"), _gemini),
     (
         re.compile(b"/" + _GEMINI_MODEL + b":(?P<verb>embedContent|batchEmbedContents|predict)"),

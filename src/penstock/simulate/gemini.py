@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.base.usage import Usage
 from penstock.simulate import gemini_rules as rules
+from penstock.simulate import gemini_sounds as sounds
 from penstock.simulate import vectors
 from penstock.simulate.content import Answer, Asked, ToolSpec, answer_to, grouped, tokens_in
 from penstock.simulate.gemini_fields import read_request
@@ -83,9 +84,13 @@ class Gemini:
         )
         rules.check(request, call.model, vertex=self._vertex)
         thoughts_shown = as_object(_config(request).get("thinkingConfig")).get("includeThoughts") is True
-        answer = drawn(answer_to(_asked(request, call), call), _config(request))
+        sounds.check(_config(request), call.model)
+        asked = _asked(request, call)
+        answer = drawn(answer_to(asked, call), _config(request))
+        answer, made = sounds.spoken(answer, asked.prompt, _config(request))
         writer = _Writer(answer, call, vertex=self._vertex, thoughts_shown=thoughts_shown)
         writer.picture = picture_of(_config(request), call)
+        writer.sounds = made
         writer.candidates = as_int(_config(request).get("candidateCount")) or 1
         if call.stream and call.query.get("alt") == "sse":
             return Reply(200, _headers(b"text/event-stream"), frames=_as_events(writer.chunks()))
@@ -292,6 +297,7 @@ class _Writer:
         self.answer = answer
         self.candidates = 1
         self.picture: dict[str, Any] = picture_of({}, call)
+        self.sounds: list[dict[str, Any]] = []
         self._call = call
         self._vertex = vertex
         self._thoughts_shown = thoughts_shown
@@ -327,6 +333,8 @@ class _Writer:
             yield self._frame(Kind.CONTENT, self._call_parts(number), 4)
         if self.answer.image:
             yield self._frame(Kind.CONTENT, [self.picture], IMAGE_TOKENS)
+        for sound in self.sounds:
+            yield self._frame(Kind.CONTENT, [sound], 4)
         yield from self._last()
 
     def _last(self) -> Frames:
@@ -356,7 +364,7 @@ class _Writer:
             parts += self._call_parts(number)
         if self.answer.image:
             parts.append(self.picture)
-        return parts
+        return parts + self.sounds
 
     def _thought_parts(self, thought: str) -> list[dict[str, Any]]:
         return [{"text": thought, "thought": True}] if thought and self._thoughts_shown else []
@@ -412,13 +420,13 @@ class _Writer:
             shown["cacheTokensDetails"] = _modalities(usage.cache_read, 0, 0)
         if usage.reasoning:
             shown["thoughtsTokenCount"] = usage.reasoning
-        if usage.output_image:
-            made = usage.output * self.candidates + usage.output_image
-            shown["candidatesTokenCount"] = made
+        media = usage.output_image + usage.output_audio
+        if media:
+            shown["candidatesTokenCount"] = usage.output * self.candidates + media
             shown["candidatesTokensDetails"] = _modalities(
-                usage.output * self.candidates, usage.output_image, 0
+                usage.output * self.candidates, usage.output_image, usage.output_audio
             )
-        total = usage.prompt_tokens + usage.output * self.candidates + usage.reasoning + usage.output_image
+        total = usage.prompt_tokens + usage.output * self.candidates + usage.reasoning + media
         shown["totalTokenCount"] = total + (1000 if self._call.quirks.usage == "inconsistent" else 0)
         if self._call.quirks.usage == "zero":
             shown |= {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}

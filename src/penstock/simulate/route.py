@@ -16,7 +16,7 @@ _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/statu
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
-_PROVIDERS = {"responses": "openai"}
+_PROVIDERS = {"responses": "openai", "openai_audio": "openai"}
 """Whose dialect it is, where that is not its name."""
 
 
@@ -79,6 +79,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "vectors", ""
     if path.endswith(("/images/generations", "/images/edits")):
         return "openai_images", ""
+    if path.endswith(("/audio/transcriptions", "/audio/translations", "/audio/speech")):
+        return "openai_audio", ""
     if path.startswith("/v1/predictions") or path.endswith("/predictions"):
         return "replicate", ""
     if _FAL.match(path):

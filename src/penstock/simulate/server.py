@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.clock import Clock, SystemClock
+from penstock.simulate import openai_audio
 from penstock.simulate.anthropic import ANTHROPIC
 from penstock.simulate.bedrock import BEDROCK
 from penstock.simulate.cohere import COHERE
@@ -32,6 +33,7 @@ from penstock.simulate.log import Received, RequestLog
 from penstock.simulate.memory import FIRST_SERIAL, Memory, Rendered
 from penstock.simulate.oauth import TokenDesk
 from penstock.simulate.openai import OPENAI
+from penstock.simulate.openai_audio import OPENAI_AUDIO
 from penstock.simulate.openai_images import OPENAI_IMAGES, fields_of
 from penstock.simulate.replicate import Replicate
 from penstock.simulate.reply import NO_QUIRKS, Call, Refused, Reply, Speaker, make_pace
@@ -44,6 +46,7 @@ from penstock.simulate.vectors import COHERE as COHERE_VECTORS
 _SPEAKERS: dict[str, Speaker] = {
     "openai": OPENAI,
     "openai_images": OPENAI_IMAGES,
+    "openai_audio": OPENAI_AUDIO,
     "responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
@@ -234,6 +237,8 @@ class Simulator:
         parsed: Any = None
         if route.dialect == "openai_images":
             parsed = fields_of(request.headers, request.body)
+        elif route.dialect == "openai_audio":
+            parsed = openai_audio.fields_of(request.headers, request.body)
         elif request.body and route.dialect not in ("oauth", "stability"):
             try:
                 parsed = _decode(request.body)

@@ -66,6 +66,7 @@ class _Body(Struct, gc=False):
     provider: Any | UnsetType = UNSET
 
 
+_KNOWN = frozenset(_Body.__struct_fields__)
 _decode = msgspec.json.Decoder(_Body).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -125,7 +126,8 @@ class CompletionsCaller:
             adjusted.append("logprobs-dropped")
         if body.echo:
             adjusted.append("echo-approximated")
-        extras = {"logit_bias": body.logit_bias} if body.logit_bias else {}
+        extras: dict[str, Any] = {"logit_bias": body.logit_bias} if body.logit_bias else {}
+        extras |= _unknown(ask.body)
         return ChatRequest(
             model=ask.model,
             messages=(Message("user", (Text(_only(body.prompt)),)),),
@@ -256,6 +258,15 @@ def _only(prompt: str | list[Any] | None) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0] if isinstance(prompt[0], str) else None
     return prompt if isinstance(prompt, str) else ""
+
+
+def _unknown(body: bytes) -> dict[str, Any]:
+    """Fields that no one here reads: for who knows them, and said to be dropped by who does not."""
+    return {
+        name: msgspec.json.decode(raw)
+        for name, raw in _decode_fields(body).items()
+        if name not in _KNOWN and bytes(raw) != b"null"
+    }
 
 
 def _refuse_old(body: _Body) -> None:

@@ -30,12 +30,15 @@ from penstock.base.models import Target
 from penstock.dialects.openai_chat.details import write_detail
 from penstock.dialects.openai_chat.envelope import GATEWAY_FIELDS
 from penstock.dialects.openai_chat.rules import (
+    JSON_WORD,
     PATH,
     cap_name,
     effort_of,
+    has_breakpoints,
     headers,
     is_openai_own,
     known_fields,
+    wants_json_word,
 )
 from penstock.wire.http import WireRequest
 
@@ -109,6 +112,11 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
         body["stop"] = list(request.stop)
     if request.response_format is not None:
         body["response_format"] = _response_format(request.response_format)
+    if is_openai_own(target) and wants_json_word(request):
+        body["messages"].insert(0, {"role": "system", "content": JSON_WORD})
+        adjusted.append("json-word-added")
+    if "cache_control" not in known and has_breakpoints(request):
+        adjusted.append("cache_control-dropped")
     if request.reasoning is not None:
         _reasoning(body, request.reasoning, target, known, adjusted)
     for name, value in request.extras.get("openai", {}).items():

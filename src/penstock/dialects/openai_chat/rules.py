@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from penstock.base.chat import Ask, Effort, Reasoning
+from penstock.base.chat import Ask, ChatRequest, Document, Effort, Image, Reasoning, Text
 from penstock.base.models import CapName, Target
 from penstock.wire.http import Headers
 
@@ -18,6 +18,8 @@ _NEW_CAP = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 
 # Models of OpenAI's own from before reasoning: reasoning_effort is a 400 there (reference wire.md, 4.1).
 _NO_REASONING = re.compile(r"(?:ft:)?(?:gpt-[34]|chatgpt-4)")
+
+JSON_WORD = "Answer in JSON."
 
 # Gemini 2.5's published numbers, read backwards: the nearest effort of a budget.
 _EFFORT_OF_BUDGET: tuple[tuple[int, Effort], ...] = ((1024, "low"), (8192, "medium"), (24_576, "high"))
@@ -63,6 +65,29 @@ def known_fields(target: Target) -> frozenset[str]:
     """Gateway fields that this upstream understands itself, as configured."""
     text = target.options.get("passthrough_fields")
     return frozenset(name.strip() for name in text.split(",")) if text else frozenset()
+
+
+def has_breakpoints(request: ChatRequest) -> bool:
+    """The caller marked what shall be cached. OpenAI caches on its own, and takes no such marks."""
+    return any(tool.cache for tool in request.tools) or any(
+        isinstance(part, Text | Image | Document) and part.cache
+        for message in request.messages
+        for part in message.parts
+    )
+
+
+def wants_json_word(request: ChatRequest) -> bool:
+    """``json_object`` is a 400 at OpenAI where no message says the word JSON ("'messages' must contain the word 'json'")."""
+    form = request.response_format
+    return (
+        form is not None
+        and form.kind == "json_object"
+        and not any(
+            isinstance(part, Text) and "json" in part.text.lower()
+            for message in request.messages
+            for part in message.parts
+        )
+    )
 
 
 def _cannot_reason(target: Target) -> bool:

@@ -28,7 +28,13 @@ from penstock.base.chat import (
 )
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
-from penstock.dialects.openai_chat.rules import effort_of, headers
+from penstock.dialects.openai_chat.rules import (
+    JSON_WORD,
+    effort_of,
+    has_breakpoints,
+    headers,
+    wants_json_word,
+)
 from penstock.dialects.openai_responses.proof import FORMAT
 from penstock.wire.http import WireRequest
 
@@ -101,8 +107,13 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
             adjusted.append(f"{name}-dropped")
     if request.store:
         adjusted.append("store-dropped")
+    if has_breakpoints(request):
+        adjusted.append("cache_control-dropped")
     if request.response_format is not None:
         body["text"] = {"format": _format(request.response_format)}
+        if wants_json_word(request):
+            body["input"].insert(0, {"role": "system", "content": JSON_WORD})
+            adjusted.append("json-word-added")
     _reasoning(body, request.reasoning, target, adjusted)
     _extras(body, request, adjusted)
     if request.stream:
