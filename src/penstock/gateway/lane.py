@@ -30,7 +30,7 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, remembered
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.principal import user_of
-from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted, Translator
+from penstock.gateway.remote import ASIDE_BYTES, MAX_REPLY_BYTES, Attempted, Translator
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
 from penstock.gateway.translate import Translation
 from penstock.net.transport import Exchange
@@ -208,7 +208,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     unix_s = house.clock.unix_s()
     principal = house.doors.admit(inbound.told, inbound.known, unix_s)
     ask = inbound.ask = inbound.caller.read_request(inbound.body)
-    if ask.stream or house.books.full:
+    if ask.stream or house.books.full or len(inbound.body) > ASIDE_BYTES:
         return None
     if principal.users is not None:
         principal = user_of(principal, told_user(inbound.told, ask))
