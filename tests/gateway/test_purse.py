@@ -16,6 +16,7 @@ from penstock.base.models import ModelFacts, PriceRow, Target
 from penstock.base.money import price_from_usd_text
 from penstock.base.usage import Usage
 from penstock.dialects import CALLERS
+from penstock.gateway.beyond import reaches
 from penstock.gateway.purse import DEFAULT_MOST_TOKENS, Purse, Quote
 from penstock.gateway.treasury import MemoryStore, Treasury
 from penstock.ledger.budgets import Budget, Node
@@ -171,3 +172,20 @@ def test_no_two_of_many_calls_take_the_same_money():
         await treasury.aclose()
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"tools":[{"type":"web_search_20250305","name":"web_search"}]}', True),
+        (b'{"tools": [{"google_search": {}}]}', True),
+        (b'{"type" : "mcp"}', True),
+        (b'{"\\u0067oogleSearch":{}}', True),
+        (b'{"tools":[{"type":"function","function":{"name":"web_search"}}]}', False),
+        (b'{"name":"mcp__github__search"}', False),
+        (b'{"content":"write \\"googleSearch\\": {} into it, or \\\\u0067"}', False),
+    ],
+)
+def test_what_reaches_beyond_the_body_is_seen_by_its_fields(body: bytes, found: bool):
+    """Not by text, and not by a tool that is the caller's own and only called so."""
+    assert reaches(body) is found

@@ -218,7 +218,10 @@ def _create(model: str, credential: str, given: dict[str, Any]) -> WireRequest:
     bare, _, version = model.removeprefix("replicate/").partition(":")
     if version:
         return WireRequest(
-            b"POST", b"/predictions", headers, msgspec.json.encode({"version": version, "input": given})
+            b"POST",
+            b"/predictions",
+            headers,
+            msgspec.json.encode({"version": f"{bare}:{version}", "input": given}),
         )
     place = "deployments" if bare.startswith("deployments/") else "models"
     path = f"/{place}/{quote(bare.removeprefix('deployments/'), safe='/-._~')}/predictions"

@@ -121,6 +121,16 @@ def begin(
     return rejected
 
 
+async def begin_either(
+    house: House, facts: CallFacts, translator: Translator, attempt: Try, provider: Provider, now_s: float
+) -> Ready | Rejected:
+    """The attempt, or what says no; for a call with budgets or without."""
+    allowance = facts.principal.allowance
+    if allowance is None or allowance.purse is None:
+        return begin(house, facts, translator, attempt, provider, now_s)
+    return await begin_funded(house, facts, allowance.purse, translator, attempt, provider)
+
+
 async def begin_funded(
     house: House, facts: CallFacts, purse: Purse, translator: Translator, attempt: Try, provider: Provider
 ) -> Ready | Rejected:

@@ -86,7 +86,8 @@ def plan_call(
     planned = plan(
         chain,
         needs=ask.needs,
-        input_tokens=tokens,
+        # Of the other operations a body is no prompt: a context bounds each text of a list, and no bytes of a picture.
+        input_tokens=tokens if ask.operation == "chat" else 0,
         max_tokens=ask.max_tokens,
         caller_family=family,
         patterns=patterns,

@@ -19,6 +19,7 @@ from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.base.models import PriceRow, Target
 from penstock.base.money import Price
+from penstock.gateway.beyond import fees_nusd, reaches
 from penstock.gateway.treasury import Treasury
 from penstock.ledger.budgets import Path, Refused, Reservation
 from penstock.ledger.ceilings import Ceiling, ceiling_of
@@ -130,8 +131,11 @@ class Purse:
             row = row_at(row, int(unix_s * 1000))
         if ask.operation != "chat":
             return _quote_units(ask, target, row)
-        plain = not (ask.needs or target.overrides)
+        beyond = reaches(ask.body)
+        plain = not (ask.needs or target.overrides or beyond)
         prompt = len(ask.body) if plain else _prompt_tokens(ask, target)
+        if beyond:
+            prompt = max(prompt, facts.context_tokens or CONTEXT_TOKENS)
         if plain and row is self._row and row is not None and not _asks_for_more(ask, row):
             ceiling = self._ceiling
         else:
@@ -145,6 +149,8 @@ class Purse:
         most = cap if cap is not None else facts.max_output_tokens
         read, written = ceiling.input, ceiling.output
         input_nusd = -(-prompt * read.pico_usd // (read.per * 1000)) + ceiling.call_nusd
+        if beyond and row is not None:
+            input_nusd += fees_nusd(ask.body, row)
         if ask.stream and ask.n == 1 and _shows_all(ask, target):
             who = (ask.model, target.model, self._name)
             tokens = self.treasury.sizes.expect(who, most, PRIOR_TOKENS)
@@ -177,6 +183,8 @@ class Purse:
         quote = self.quote(ask, target, unix_s)
         row = target.facts.price
         if isinstance(quote, Rejected) or quote.unsent or row is None or row.tiers or row.later or ask.needs:
+            return None
+        if reaches(ask.body):
             return None
         prompt = _prompt_tokens(ask, target)
         ceiling = self._look_up(row, ask, target, prompt, plain=not target.overrides)
@@ -228,11 +236,12 @@ def _quote_units(ask: Ask, target: Target, row: PriceRow | None) -> Quote | Reje
         dearest = max(read, key=lambda price: price.pico_usd / price.per)
         amount_nusd += most_nusd(max(ask.input_bytes, 1), dearest)
     written = [units[unit] for unit in ("output", "output_image", "output_audio") if unit in units]
-    if not written:
-        return Quote(amount_nusd, Price(0, text="0"), 0, 0, False, False)
-    dearest = max(written, key=lambda price: price.pico_usd / price.per)
-    most = (target.facts.max_output_tokens or DEFAULT_MOST_TOKENS) * ask.n
-    return Quote(amount_nusd, dearest, most, most, False, False)
+    if written:
+        # Held whole: only a chat call can be told to write less.
+        dearest = max(written, key=lambda price: price.pico_usd / price.per)
+        most = (target.facts.max_output_tokens or DEFAULT_MOST_TOKENS) * ask.n
+        amount_nusd += most_nusd(most, dearest)
+    return Quote(amount_nusd, Price(0, text="0"), 0, 0, False, False)
 
 
 def _kinds(units: Mapping[str, Price], unit: str) -> list[Price]:

@@ -33,6 +33,9 @@ _MAX_NAMED = 16
 MAX_NAME_CHARS = 512
 """Names are remembered in many tables (breakers, keys, metrics, the ledger); no provider has longer ones."""
 
+_OF_SEGMENTS = frozenset({"", ".", ".."})
+"""Between slashes, these are no part of a model's name."""
+
 MakeTarget = Callable[[str, str, dict[str, Any]], Target | None]
 
 
@@ -166,9 +169,13 @@ class Names:
                 _remember(self._memo, key, known)
         return known
 
+    def _given(self, name: str) -> bool:
+        """The configuration gives it."""
+        return name in self._routes or name in self._aliases or name in self._primaries
+
     def owns(self, name: str) -> bool:
         """The operator gave this name, colon and all, or a provider of his stands in front of it."""
-        if name in self._routes or name in self._aliases or name in self._primaries:
+        if self._given(name):
             return True
         provider, slash, _ = name.partition("/")
         return bool(slash) and provider in self._providers and not (self._endpoints and self._endpoints(name))
@@ -198,6 +205,14 @@ class Names:
                 return Rejected(
                     "unknown-model",
                     f"There is no model {name[:100]!r}... of {len(name)} characters.",
+                    param=param,
+                    caller_fault=True,
+                )
+            if not self._given(name) and not _OF_SEGMENTS.isdisjoint(name.split("/")):
+                # A path is made of it, and what another server takes it for is not what allow-lists were asked about.
+                return Rejected(
+                    "unknown-model",
+                    f"There is no model {name[:100]!r}: a name has no empty and no dotted segments.",
                     param=param,
                     caller_fault=True,
                 )

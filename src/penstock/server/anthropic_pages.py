@@ -104,7 +104,7 @@ def listed(request: Request, house: House, names: Sequence[str]) -> dict[str, An
 def _limit(text: str | None) -> int:
     if text is None:
         return _PAGE
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_MODELS:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MOST_MODELS:
         raise BadRequest(
             f"limit: {text[:20]!r} is no number of models.",
             param="limit",

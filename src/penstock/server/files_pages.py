@@ -29,6 +29,7 @@ PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MAX_NAME_CHARS = 512
 MOST_LISTED = 10_000
 _MIN_KEPT_S, _MAX_KEPT_S = 3600, 30 * 86_400
+_MAX_DIGITS = 9
 _MAX_FIELD_BYTES = 64 * 1024
 _encode = msgspec.json.Encoder().encode
 Who = Callable[[Request], Principal]
@@ -76,10 +77,15 @@ def json(value: Any, status: int = 200) -> Response:
     return Response(_encode(value), status_code=status, media_type="application/json")
 
 
+def within(text: str) -> bool:
+    """A whole number of no more digits than any limit here has."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+
+
 def page_of(query: Any, *, most: int, default: int) -> tuple[str, int]:
     """``after`` and ``limit`` of a list."""
     text = query.get("limit", "")
-    if text and not (text.isdecimal() and 1 <= int(text[:9]) <= most):
+    if text and not (within(text) and 1 <= int(text) <= most):
         raise BadRequest(f"The limit {text!r} is not between 1 and {most}.", param="limit")
     return query.get("after", ""), int(text) if text else default
 
@@ -210,7 +216,7 @@ def _expiry(form: FormData) -> int | None:
         return None
     if anchor != "created_at":
         raise BadRequest("A file expires after created_at, and nothing else.", param="expires_after[anchor]")
-    if not isinstance(text, str) or not text.isdecimal() or not _MIN_KEPT_S <= int(text[:9]) <= _MAX_KEPT_S:
+    if not isinstance(text, str) or not within(text) or not _MIN_KEPT_S <= int(text) <= _MAX_KEPT_S:
         raise BadRequest(
             f"A file is kept from {_MIN_KEPT_S} to {_MAX_KEPT_S} seconds.", param="expires_after[seconds]"
         )

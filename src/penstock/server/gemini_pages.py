@@ -25,6 +25,7 @@ from penstock.gateway.settle import begin_facts
 MOST_MODELS = 1000
 """A page of models at most, as at Google."""
 _PAGE = 50
+_MAX_DIGITS = 9
 _VERSIONS = ("v1beta", "v1beta1", "v1alpha")
 _PATH = re.compile(
     r"(?P<project>projects/[^/]+/locations/[^/]+/)?(?:publishers/(?P<publisher>[^/]+)/)?models/(?P<model>.+)"
@@ -100,7 +101,7 @@ class GeminiPages:
         query = request.query_params
         size = _number(query.get("pageSize", query.get("page_size")), "pageSize", _PAGE)
         token = query.get("pageToken", query.get("page_token")) or "0"
-        if not (token.isascii() and token.isdigit()):
+        if not (token.isascii() and token.isdigit() and len(token) <= _MAX_DIGITS):
             raise BadRequest("The pageToken is none of ours.", param="pageToken")
         start = int(token)
         page = names[start : start + min(size, MOST_MODELS)]
@@ -157,7 +158,7 @@ def _published(row: dict[str, Any]) -> dict[str, Any]:
 def _number(text: str | None, name: str, default: int) -> int:
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS or int(text) < 1:
         raise BadRequest(f"{name} is {text[:20]!r}, no number of models.", param=name, hint="Send 1 to 1000.")
     return int(text)
 

@@ -22,7 +22,7 @@ from penstock.server.app import App
 from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
 from penstock.server.batch_work import KIND
 from penstock.server.batches_pages import cancel, of_shape
-from penstock.server.files_pages import Who, json
+from penstock.server.files_pages import Who, json, within
 from penstock.server.inner import remembered
 from penstock.server.later import Later
 
@@ -130,7 +130,7 @@ class _Pages:
         """The key's batches, newest first."""
         owner, query = self._who(request).name, request.query_params
         text = query.get("limit", str(LISTED))
-        if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_LISTED:
+        if not within(text) or not 1 <= int(text) <= MOST_LISTED:
             raise BadRequest(f"The limit {text!r} is not between 1 and {MOST_LISTED}.", param="limit")
         if query.get("before_id"):
             raise BadRequest("Batches are listed forwards only.", param="before_id", hint="Use after_id.")

@@ -17,6 +17,7 @@ from penstock.dialects.openai_responses.kept import KIND, Turn, conversation, re
 from penstock.gateway.conversation import fetch_chain, no_response
 from penstock.gateway.house import House
 from penstock.gateway.principal import Principal
+from penstock.server.files_pages import within
 
 PREFIXES = ("/v1", "/openai/v1", "/api/v1", "/openai", "")
 DEFAULT_ITEMS, MOST_ITEMS = 20, 100
@@ -129,7 +130,7 @@ def page(items: list[bytes], after: str, limit: int) -> dict[str, Any]:
 def _limit(text: str) -> int:
     if not text:
         return DEFAULT_ITEMS
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_ITEMS:
+    if not within(text) or not 1 <= int(text) <= MOST_ITEMS:
         raise BadRequest(f"The limit {text!r} is not between 1 and {MOST_ITEMS}.", param="limit")
     return int(text)
 

@@ -24,6 +24,8 @@ _encode = msgspec.json.Encoder().encode
 _JSON: Headers = [(b"content-type", b"application/json")]
 OPENAI_DIMENSIONS = 16
 """Few, so that bodies stay readable; as many as are asked for otherwise."""
+OPENAI_MOST_DIMENSIONS = 3072
+"""Of text-embedding-3-large."""
 _HARMS = ("harassment", "hate", "self-harm", "sexual", "violence")
 
 
@@ -67,6 +69,8 @@ def _embeddings(body: dict[str, Any]) -> Reply:
     if not inputs or any(not (isinstance(one, str) or is_list(one)) or not one for one in inputs):
         raise bad("'$.input' is invalid. Please check the API reference.", "input")
     wanted = as_int(body.get("dimensions")) or OPENAI_DIMENSIONS
+    if not 0 < wanted <= OPENAI_MOST_DIMENSIONS:
+        raise bad(f"Invalid value for 'dimensions' = {wanted}.", "dimensions")
     as_base64 = body.get("encoding_format") == "base64"
     rows: list[dict[str, Any]] = []
     tokens = 0

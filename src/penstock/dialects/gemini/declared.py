@@ -30,6 +30,7 @@ _SAME = frozenset(
     }
 )
 _MAX_DEPTH = 64
+_MAX_DIGITS = 20
 _NO_FORMATS = frozenset({"enum"})
 """Formats that say nothing in JSON Schema."""
 
@@ -76,7 +77,11 @@ def _convert(node: object, place: str, depth: int) -> Schema:
         elif name == "additionalProperties":
             made[name] = value if isinstance(value, bool) else _convert(value, here, depth + 1)
         elif name in _WHOLE:
-            made[name] = int(value) if isinstance(value, str) and value.isdecimal() else value
+            made[name] = (
+                int(value)
+                if isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS
+                else value
+            )
         elif name == "example":
             made["examples"] = [value]
         elif name == "format" and value in _NO_FORMATS:

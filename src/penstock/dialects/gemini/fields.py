@@ -160,6 +160,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
 }
 
+_MAX_DIGITS = 20
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 _LIST = msgspec.json.Decoder(list[Raw]).decode
@@ -266,7 +267,7 @@ def _scalar(kind: str, raw: Raw, place: str) -> Any:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return value
         case _:
-            if isinstance(value, str) and value.removeprefix("-").isdecimal():
+            if isinstance(value, str) and len(value) <= _MAX_DIGITS and value.removeprefix("-").isdecimal():
                 return int(value)
             if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
                 return int(value)

@@ -45,6 +45,9 @@ _REMEDIES = {
     "documents": "Send a list of strings, or of objects with a text.",
     "top_n": "Send a whole number of at least 1.",
 }
+_PIECE_TOKENS, _PIECES_PER_SEARCH = 500, 100
+"""Cohere's pricing page, "search unit" (read 2026-11); no token is shorter than a byte."""
+_LEAST_PIECE_TOKENS = 100
 _SECRET = re.compile(r"\b(?:sk|jina|co|key)[-_][A-Za-z0-9_\-]{8,}|(?<=[Bb]earer )\S+|\b[A-Za-z0-9]{32,}\b")
 
 
@@ -56,6 +59,16 @@ class _Body(Struct, gc=False):
     return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
     rank_fields: tuple[str, ...] | None = None
+
+
+def _searches(read: _Body) -> int:
+    """The most searches that Cohere may bill: one for up to 100 pieces of documents, of 500 tokens with the query."""
+    room = max(_PIECE_TOKENS - len((read.query or "").encode()), _LEAST_PIECE_TOKENS)
+    pieces = 0
+    for one in read.documents or ():
+        size = len(one.encode()) if isinstance(one, str) else len(_encode(one))
+        pieces += max(1, -(-size // room))
+    return max(1, -(-pieces // _PIECES_PER_SEARCH))
 
 
 class _Tokens(Struct, gc=False):
@@ -153,7 +166,12 @@ class RerankCaller:
             if not given:
                 raise BadRequest(f"The field {name} is missing.", param=name, hint=_REMEDIES[name])
         return Ask(
-            self.name, body, read.model, input_bytes=len(body), operation="rerank", units=(("query", 1),)
+            self.name,
+            body,
+            read.model,
+            input_bytes=len(body),
+            operation="rerank",
+            units=(("query", _searches(read)),),
         )
 
     def _read(self, body: bytes) -> _Body:
