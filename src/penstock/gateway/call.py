@@ -127,8 +127,6 @@ class ChatCall:
             match schedule.next(now_s):
                 case Try() as attempt:
                     provider = self.house.providers[attempt.step.target.provider]
-                    if not attempt.step.pass_through:
-                        await self.translator.aside()
                     await self.preparing.prepare(attempt.step, provider)
                     now_s = time.monotonic()
                     place = place_now(facts, provider, now_s) or await wait_for_place(

@@ -208,7 +208,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     unix_s = house.clock.unix_s()
     principal = house.doors.admit(inbound.told, inbound.known, unix_s)
     ask = inbound.ask = inbound.caller.read_request(inbound.body)
-    if ask.stream or house.books.full or len(inbound.body) > ASIDE_BYTES:
+    if ask.stream or house.books.full:
         return None
     if principal.users is not None:
         principal = user_of(principal, told_user(inbound.told, ask))
@@ -222,7 +222,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     keys, transport = provider.keys, provider.transport
     if not transport.direct or provider.tokens is not None or keys.troubled:
         return None
-    written = None if step.pass_through else Written.of(inbound.caller, ask, provider, target)
+    aside = step.pass_through or len(inbound.body) > ASIDE_BYTES  # translated beside the loop, the long way
+    written = None if aside else Written.of(inbound.caller, ask, provider, target)
     if written is None and not step.pass_through:
         return None
     now_s = time.monotonic()
