@@ -126,6 +126,12 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
         ),
     ] = None
+    batches: Annotated[
+        Literal["native", "own"] | None,
+        _doc(
+            "Whether it has a batch service of its dialect's kind; default: native for openai and anthropic, own for others."
+        ),
+    ] = None
     raw: Annotated[
         bool,
         _doc(

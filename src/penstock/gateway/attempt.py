@@ -190,7 +190,11 @@ async def _fund(house: House, facts: CallFacts, purse: Purse, attempt: Try) -> t
                 house.watcher.refused(held)
             raise no_money(held, fault)
         return Rejected(held.code, held.reason, retry_after_s=held.retry_after_s)
-    if held.quote.unsent:
-        target = with_cap(step.target, ask, _a_choice(facts, held))
-        step = msgspec.structs.replace(step, target=target)
-    return step, held
+    return capped(step, facts, held) if held.quote.unsent else step, held
+
+
+def capped(step: Step, facts: CallFacts, held: Hold) -> Step:
+    """The step with the maximum that is held for it."""
+    assert facts.ask is not None
+    target = with_cap(step.target, facts.ask, _a_choice(facts, held))
+    return msgspec.structs.replace(step, target=target)

@@ -19,7 +19,7 @@ from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
 from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
 from penstock.wire.http import WireRequest
-from penstock.wire.preferences import UNDERSTOOD
+from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
 
 _LARGE_BYTES = 1024 * 1024
@@ -309,11 +309,3 @@ def _edit_reasoning(edits: _Edits, ask: Ask, target: Target, overrides: dict[str
     edits.adjusted.extend(adjusted)
     if effort is not None:
         edits.put("reasoning_effort", msgspec.json.encode(effort))
-
-
-def provider_losses(value: bytes) -> list[str]:
-    """Wishes in ``provider{}`` that no chat routing of ours reads (options ...), to be said."""
-    if value == b"null":
-        return []
-    names = msgspec.json.decode(value, type=dict[str, Raw])
-    return [f"provider.{name}-dropped" for name in names if name not in UNDERSTOOD]
