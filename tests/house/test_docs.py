@@ -43,7 +43,13 @@ OUR_HEADERS = (
     "server/http1.py",
 )
 """Files that write a reply's headers."""
-READ_HEADERS = ("gateway/principal.py", "gateway/heads.py", "server/admin.py", "server/jobs.py")
+READ_HEADERS = (
+    "gateway/principal.py",
+    "gateway/heads.py",
+    "server/admin.py",
+    "server/jobs.py",
+    "server/batches_pages.py",
+)
 """Files that read a caller's."""
 
 
