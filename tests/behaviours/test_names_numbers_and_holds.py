@@ -195,3 +195,22 @@ def test_a_context_bounds_each_text_of_a_list_and_not_their_sum(
     """Forty pages are a usual batch: OpenAI takes 8,191 tokens for each text of a call."""
     answer = gateway.post(body, path, WIDE)
     assert answer.status == 200, answer.body[:200]
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [("/v1/files", ("error", "message")), ("/v1beta/models?pageSize=3", ("error", "status"))],
+)
+def test_a_fault_of_ours_on_a_page_has_the_callers_shape(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, path: str, where: tuple[str, str]
+):
+    """No plain text of a framework: a client reads what it was promised."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("penstock.server.files_pages.page_of", broken)
+    monkeypatch.setattr("penstock.server.gemini_pages._number", broken)
+    answer = gateway.get(path, WIDE)
+    assert answer.status == 500
+    assert answer.json()[where[0]][where[1]]

@@ -7,6 +7,7 @@ Rules
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -137,6 +138,13 @@ def forwarded(headers: Headers) -> Headers:
 def returned(headers: Headers) -> Headers:
     """The provider's headers that come back."""
     return [(name, value) for name, value in headers if name not in _BACK]
+
+
+def masked(data: bytes, secrets: Sequence[str]) -> bytes:
+    """The same without our credentials, where a provider quotes one."""
+    for secret in secrets:
+        data = data.replace(secret.encode(), b"***")
+    return data
 
 
 def credential(dialect: str, secret: str) -> Headers | Rejected:

@@ -139,7 +139,10 @@ def is_error(data: bytes, name: bytes) -> bool:
     """
     if name == b"error":
         return True
-    body = as_object(_decode_any(data))
+    try:
+        body = as_object(_decode_any(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # a number beyond all numbers, say: the reply has been looked at for its choices only
     return body.get("object") == "error" or "detail" in body or "message" in body
 
 
