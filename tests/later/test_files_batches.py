@@ -26,7 +26,7 @@ providers:
 virtual_keys:
   - {name: alice, key: env.CALLER_KEY}
   - {name: bob, key: env.OTHER_CALLER_KEY}
-batches: {max_concurrent: 4, max_lines: 60}
+batches: {max_concurrent: 4, max_lines: 60, native: never}
 files: {max_file_bytes: 200000, max_total_bytes: 500000}
 """
 CHAT = "/v1/chat/completions"

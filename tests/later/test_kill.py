@@ -18,7 +18,7 @@ providers:
   openai:
     keys: [{value: env.OPENAI_KEY}]
     network: {base_url: "%s/p/openai/v1", retry: {max_retries: 0}}
-batches: {max_concurrent: 4}
+batches: {max_concurrent: 4, native: never}
 jobs: {max_concurrent: 1}
 %s
 """

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "teams": ("penstock.cli.teams", "Make, change and remove teams."),
     "organisations": ("penstock.cli.organisations", "Make, change and remove organisations."),
     "budgets": ("penstock.cli.budgets", "Show every budget, and set those made at run time."),
+    "batches": ("penstock.cli.batches", "Show a key's batches: progress, and who runs them."),
     "audit": ("penstock.cli.audit", "Show who changed keys, teams and budgets."),
     "simulate": ("penstock.cli.simulate", "Run simulated providers."),
     "demo": ("penstock.cli.demo", "Gateway, simulated providers and an outage, live."),

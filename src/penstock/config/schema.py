@@ -13,7 +13,7 @@ from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_kept import LedgerConfig, StateConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
-from penstock.config.schema_media import MediaConfig, ReasoningStoreConfig
+from penstock.config.schema_media import MediaConfig, ReasoningStoreConfig, StructuredOutputConfig
 from penstock.config.schema_offer import DataPolicyConfig
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -124,6 +124,12 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         str | None,
         _doc(
             "tokenizer.json, from the configuration's folder: turns arrays of tokens into words before they are embedded."
+        ),
+    ] = None
+    batches: Annotated[
+        Literal["native", "own"] | None,
+        _doc(
+            "Whether it has a batch service of its dialect's kind; default: native for openai and anthropic, own for others."
         ),
     ] = None
     raw: Annotated[
@@ -422,6 +428,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
+    structured_output: Annotated[StructuredOutputConfig, _doc("Answers in a strict schema.")] = (
+        StructuredOutputConfig()
+    )
     media: Annotated[MediaConfig, _doc("What callers name by its address.")] = MediaConfig()
     reasoning_store: Annotated[ReasoningStoreConfig, _doc("The reasoning behind tool calls.")] = (
         ReasoningStoreConfig()

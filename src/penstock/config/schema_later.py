@@ -1,6 +1,6 @@
 """Knobs of what callers leave with the gateway: files, batches, jobs. Part of ``config.schema``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -30,6 +30,12 @@ class BatchesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Positive, _doc("Batches that each process of the gateway runs at once; further ones wait.")
     ] = 4
     max_lines: Annotated[Positive, _doc("Lines of one batch.")] = 50_000
+    native: Annotated[
+        Literal["auto", "never"],
+        _doc(
+            "auto: a batch that one provider's own batch service can take goes there, at its price; never: none does."
+        ),
+    ] = "auto"
 
 
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,6 +6,7 @@ literal: a new dialect is one file and one line.
 
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
+from penstock.dialects.anthropic_batches import ANTHROPIC_BATCHES
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
@@ -16,6 +17,7 @@ from penstock.dialects.gemini.hearing import GEMINI_HEARING, VERTEX_HEARING
 from penstock.dialects.gemini.speaking import GEMINI_SPEAKING, VERTEX_SPEAKING
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_audio import HEARING, SPEAKING
+from penstock.dialects.openai_batches import OPENAI_BATCHES
 from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
@@ -25,6 +27,7 @@ from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
 from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, RERANK
 from penstock.dialects.stability import STABILITY
+from penstock.wire.batches import NativeBatches
 from penstock.wire.ports import CallerDialect, UpstreamDialect
 
 CALLERS: dict[str, CallerDialect] = {
@@ -75,6 +78,9 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
     "rerank": {"openai": OPENAI_RERANK, "cohere": COHERE_RERANK, "jina": JINA_RERANK},
 }
 """Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
+
+NATIVE_BATCHES: dict[str, NativeBatches] = {"openai": OPENAI_BATCHES, "anthropic": ANTHROPIC_BATCHES}
+"""Batch services of providers, by their dialect."""
 
 
 def spoken(dialect: str) -> dict[Operation, UpstreamDialect]:

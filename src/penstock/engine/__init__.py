@@ -16,5 +16,14 @@ __all__ = ["profile"]
 def __getattr__(name: str) -> _typing.Any:
     """``penstock.engine.profile`` is loaded when it is first named: ``import penstock.engine`` stays free of torch."""
     if name == "profile":
-        return _importlib.import_module("penstock.engine.lab.session").profile
+        try:
+            return _importlib.import_module("penstock.engine.lab.session").profile
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "numpy", "psutil"):
+                raise
+            raise ModuleNotFoundError(
+                f"penstock.engine.profile runs models, and {error.name} is not installed: "
+                "pip install 'penstock[engine]'. A trace file needs none of it: penstock profile trace.json.gz.",
+                name=error.name,
+            ) from error
     raise AttributeError(f"module 'penstock.engine' has no attribute {name!r}")

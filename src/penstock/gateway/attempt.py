@@ -121,6 +121,16 @@ def begin(
     return rejected
 
 
+async def begin_either(
+    house: House, facts: CallFacts, translator: Translator, attempt: Try, provider: Provider, now_s: float
+) -> Ready | Rejected:
+    """The attempt, or what says no; for a call with budgets or without."""
+    allowance = facts.principal.allowance
+    if allowance is None or allowance.purse is None:
+        return begin(house, facts, translator, attempt, provider, now_s)
+    return await begin_funded(house, facts, allowance.purse, translator, attempt, provider)
+
+
 async def begin_funded(
     house: House, facts: CallFacts, purse: Purse, translator: Translator, attempt: Try, provider: Provider
 ) -> Ready | Rejected:
@@ -180,7 +190,11 @@ async def _fund(house: House, facts: CallFacts, purse: Purse, attempt: Try) -> t
                 house.watcher.refused(held)
             raise no_money(held, fault)
         return Rejected(held.code, held.reason, retry_after_s=held.retry_after_s)
-    if held.quote.unsent:
-        target = with_cap(step.target, ask, _a_choice(facts, held))
-        step = msgspec.structs.replace(step, target=target)
-    return step, held
+    return capped(step, facts, held) if held.quote.unsent else step, held
+
+
+def capped(step: Step, facts: CallFacts, held: Hold) -> Step:
+    """The step with the maximum that is held for it."""
+    assert facts.ask is not None
+    target = with_cap(step.target, facts.ask, _a_choice(facts, held))
+    return msgspec.structs.replace(step, target=target)

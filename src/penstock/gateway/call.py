@@ -10,7 +10,7 @@ from math import inf
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError, UpstreamError
-from penstock.gateway.attempt import begin, begin_funded, enter
+from penstock.gateway.attempt import begin_either, enter
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
@@ -83,10 +83,9 @@ class ChatCall:
         if facts.principal.users is not None:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
-        now_s = time.monotonic()
         wishes = ask.provider
         losses = losses_of(house, inbound.caller, ask) if wishes and wishes.require_parameters else None
-        return plan_call(house, ask, facts, inbound.caller.family, now_s, losses=losses)
+        return plan_call(house, ask, facts, inbound.caller.family, time.monotonic(), losses=losses)
 
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
@@ -94,15 +93,15 @@ class ChatCall:
         self.translator = Translator(inbound.caller, ask)
         self.preparing = Preparing(house, facts, self.translator)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
-        story = wants_story(inbound.told)
         self.remote = Remote(
             inbound.caller,
             ask,
             identity,
             self.translator,
             partial(finishing, house, facts),
-            lambda target: identity_of(house, facts, identity, target, story=story),
+            lambda target: identity_of(house, facts, identity, target, story=wants_story(inbound.told)),
             remembering(house, facts.principal.name),
+            judge=self.preparing.judge,
         )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = Schedule(
@@ -122,8 +121,7 @@ class ChatCall:
         await self._attempts(schedule, deadline_s)
 
     async def _attempts(self, schedule: Schedule, deadline_s: float) -> None:
-        facts, allowance = self.facts, self.facts.principal.allowance
-        purse = None if allowance is None else allowance.purse
+        facts = self.facts
         while True:
             now_s = time.monotonic()
             match schedule.next(now_s):
@@ -138,18 +136,11 @@ class ChatCall:
                         schedule.unavailable(place, time.monotonic())
                         continue
                     with place:
-                        ready = (
-                            begin(self.house, facts, self.translator, attempt, provider, place.at_s)
-                            if purse is None
-                            else await begin_funded(
-                                self.house, facts, purse, self.translator, attempt, provider
-                            )
-                        )
-                        if isinstance(ready, Rejected):
-                            schedule.unavailable(ready, place.at_s)
+                        made = await self._once(attempt, provider, place.at_s, deadline_s)
+                        if isinstance(made, Rejected):
+                            schedule.unavailable(made, place.at_s)
                             continue
-                        step, outcome, secret = ready
-                        error = await self._try(step, provider, outcome, secret, deadline_s)
+                        outcome, error = made
                     if error is None:
                         return
                     schedule.failed(outcome.key, error, time.monotonic())
@@ -161,6 +152,21 @@ class ChatCall:
                 case Stop(error=error, reason=reason):
                     facts.note("stop", reason=reason, code=error.code)
                     raise error
+
+    async def _once(
+        self, attempt: Try, provider: Provider, now_s: float, deadline_s: float
+    ) -> tuple[Outcome, UpstreamError | None] | Rejected:
+        """One attempt and its error, or why there was none. An answer that can be repaired makes two of it."""
+        ready = await begin_either(self.house, self.facts, self.translator, attempt, provider, now_s)
+        if isinstance(ready, Rejected):
+            return ready
+        step, outcome, secret = ready
+        error = await self._try(step, provider, outcome, secret, deadline_s)
+        again = None if error is None else self.preparing.repair(attempt, provider, error)
+        if again is None:
+            return outcome, error
+        made = await self._once(again, provider, time.monotonic(), deadline_s)
+        return (outcome, error) if isinstance(made, Rejected) else made
 
     async def _try(
         self, step: Step, provider: Provider, outcome: Outcome, secret: str, deadline_s: float
@@ -187,7 +193,7 @@ class ChatCall:
             raise
         except UpstreamError as error:
             attempt_failed(self.house, facts, provider, outcome, error, credential, deadline_s)
-            if self.reply.started:
+            if self.reply.started and not self.preparing.repairable(error):
                 raise
             return error
         finally:

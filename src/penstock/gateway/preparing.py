@@ -6,32 +6,69 @@ back may be in our store (gateway.reasoning). Both change the neutral request fo
 
 import msgspec
 
-from penstock.base.chat import ChatRequest, Message, ToolCall
+from penstock.base.chat import ChatRequest, Message, Text, ToolCall
 from penstock.base.decisions import Rejected
-from penstock.base.errors import BadRequest
+from penstock.base.errors import BadRequest, UpstreamError
 from penstock.base.media_size import MEDIA
 from penstock.gateway.house import House, Provider
 from penstock.gateway.media import Media
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts
+from penstock.gateway.structured import CODE, Judge, judge_of, repairing
 from penstock.routing.plan import Step
-from penstock.wire.ports import ReasoningDialect
+from penstock.routing.schedule import Try
+from penstock.wire.ports import NeutralRequest, ReasoningDialect
 
 RESTORED = "reasoning-restored"
 FETCHED = "image-fetched"
+REPAIRED = "output-repaired"
 
 
 class Preparing:
     """Of one call."""
 
-    __slots__ = ("_facts", "_house", "_media", "_translator")
+    __slots__ = ("_facts", "_house", "_judge", "_media", "_repaired", "_translator")
 
     def __init__(self, house: House, facts: CallFacts, translator: Translator) -> None:
         self._house = house
         self._facts = facts
         self._translator = translator
         self._media: Media | None = None
+        self._judge: Judge | None = None
+        self._repaired = False
+
+    def judge(self, request: NeutralRequest) -> Judge | None:
+        """Who judges the next attempt's answer, where it was asked for in a strict schema."""
+        settings, ask = self._house.config.structured_output, self._facts.ask
+        if not settings.validate or ask is None or not isinstance(request, ChatRequest):
+            return None
+        self._judge = judge_of(request.response_format, ask.dialect, hold=settings.repair)
+        return self._judge
+
+    @property
+    def _may_repair(self) -> bool:
+        return self._house.config.structured_output.repair and not self._repaired
+
+    def repairable(self, error: UpstreamError) -> bool:
+        """A second attempt may tell the model of its fault: nothing of the answer has left."""
+        return error.code == CODE and self._may_repair and self._judge is not None
+
+    def repair(self, attempt: Try, provider: Provider, error: UpstreamError) -> Try | None:
+        """The next attempt at this target, which names the fault, once a call. None: there is none to make."""
+        judge, step = self._judge, attempt.step
+        if judge is None or not self.repairable(error):
+            return None
+        request = self._translator.request(provider, step.target)
+        if not isinstance(request, ChatRequest):
+            return None
+        self._repaired = True
+        said = Message("assistant", (Text(judge.text),))
+        told = Message("user", (Text(repairing(error)),))
+        words = tuple(word for word in (RESTORED, FETCHED) if word in request.adjusted)
+        self._translator.prepared(step.target.name, (*request.messages, said, told), (*words, REPAIRED))
+        self._facts.note("repair", target=step.target.name, reason=error.message, code=error.code)
+        return msgspec.structs.replace(attempt, attempt=attempt.attempt + 1, reason="repair")
 
     async def prepare(self, step: Step, provider: Provider) -> None:
         """The translator knows afterwards what this target gets, or why it gets nothing."""

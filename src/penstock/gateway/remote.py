@@ -22,6 +22,7 @@ from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
+from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
@@ -227,7 +228,7 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_keep", "_translator")
+    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_judge", "_keep", "_translator")
 
     def __init__(
         self,
@@ -238,11 +239,14 @@ class Remote:
         finishing: Callable[[Finish], Finishing | None],
         identify: Callable[[Target], Identity] | None = None,
         keep: Callable[[ReplyReader], ReplyReader] | None = None,
+        *,
+        judge: Callable[[NeutralRequest], Judge | None] | None = None,
     ) -> None:
-        """``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        """``judge``: who judges an answer. ``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
         is, to callers who are told more."""
         self._finishing = finishing
         self._keep = keep
+        self._judge = judge
         self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
@@ -272,7 +276,8 @@ class Remote:
             reader = self._keep(reader)
         identity = self._identity if self._identify is None else self._identify(target)
         writer = self._caller.writer(ask, identity)
-        return request, Translation(reader, writer, stream=ask.stream)
+        judge = None if self._judge is None else self._judge(neutral)
+        return request, Translation(reader, writer, stream=ask.stream, judge=judge)
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
         """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""

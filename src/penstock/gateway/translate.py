@@ -4,7 +4,7 @@ Rule: a model that ends its reply in an error has failed, although its provider'
 that another target may answer; where words have left already, what came with the end goes out before the error.
 """
 
-from penstock.base.errors import UpstreamFault
+from penstock.base.errors import UpstreamError, UpstreamFault
 from penstock.base.events import (
     Event,
     Finished,
@@ -20,6 +20,7 @@ from penstock.base.events import (
     is_content,
 )
 from penstock.base.usage import Usage
+from penstock.gateway.structured import Judge
 from penstock.wire.ports import ReplyReader, ReplyWriter
 from penstock.wire.sse import Mould
 
@@ -30,6 +31,7 @@ class Translation:
     __slots__ = (
         "_events",
         "_failure",
+        "_judge",
         "_law",
         "_reader",
         "_stream",
@@ -45,13 +47,17 @@ class Translation:
         "usage",
     )
 
-    def __init__(self, reader: ReplyReader, writer: ReplyWriter, *, stream: bool) -> None:
+    def __init__(
+        self, reader: ReplyReader, writer: ReplyWriter, *, stream: bool, judge: Judge | None = None
+    ) -> None:
+        """``judge``: says at the end whether the answer is one (gateway.structured)."""
+        self._judge = judge
         self._reader = reader
         self._writer = writer
         self._stream = stream
         self._law = Lawful()
         self._events: list[Event] = []
-        self._failure: UpstreamFault | None = None
+        self._failure: UpstreamError | None = None
         self.content_seen = False
         self.content_bytes = 0
         self.mould: Mould | None = None  # no event goes through as it came
@@ -92,14 +98,32 @@ class Translation:
             self._note(event)
         if self.stopped == "error":
             return self._fail(events, committed=committed)
+        if self._judge is not None:
+            return self._judged(self._judge, events, committed=committed)
         if self._stream:
             return self._writer.write(events) if events else b""
         self._events += events
         return b""
 
-    def _fail(self, events: list[Event], *, committed: bool) -> bytes:
+    def _judged(self, judge: Judge, events: list[Event], *, committed: bool) -> bytes:
+        """The same, with somebody who may say no at the end; what he holds leaves at once, or never."""
+        for event in events:
+            judge.see(event)
+        self._events += events
+        hold = judge.hold and self._stream
+        if self.finished and (no := judge.verdict()) is not None:
+            return self._fail(events, committed=committed and not hold, failure=no)
+        if hold and not self.finished:
+            self.content_seen = False  # 200 may not be sent before the verdict
+            return b""
+        if hold:
+            self.content_seen = any(is_content(event) for event in self._events)
+            return self._writer.write(self._events)
+        return self._writer.write(events) if self._stream and events else b""
+
+    def _fail(self, events: list[Event], *, committed: bool, failure: UpstreamError | None = None) -> bytes:
         reason = f" ({self.native_stop})" if self.native_stop else ""
-        self._failure = UpstreamFault(
+        self._failure = failure or UpstreamFault(
             f"The model ended its reply in an error{reason}.", code="model_output_error"
         )
         self.finished = False

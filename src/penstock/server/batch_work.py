@@ -30,6 +30,7 @@ from penstock.objects.store import PIECE_BYTES, Item
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
 from penstock.server.batch_lines import Line, answered, unanswered, unpacked, usage_of
+from penstock.server.batch_native import NativeRun, Outcome
 from penstock.server.files_pages import KIND as FILE
 from penstock.server.inner import Gathered, Inner, serve_inside
 from penstock.server.later import Held
@@ -49,11 +50,13 @@ class BatchWorker:
     def __init__(self, app: App) -> None:
         self._app = app
         self._rng = random.Random()
+        self._elsewhere = 0
+        """Batches that a provider's own service has: they wait, and take no place."""
 
     @property
     def most(self) -> int:
         """As configured now."""
-        return self._app.house.config.batches.max_running
+        return self._app.house.config.batches.max_running + self._elsewhere
 
     async def work(self, held: Held) -> None:
         """Run what is left of it, and write its files."""
@@ -62,11 +65,25 @@ class BatchWorker:
         lines = await asyncio.to_thread(unpacked, body or b"")
         await held.change(lambda meta: {"in_progress_at": _now_s(), **meta, "status": _running(meta)})
         if held.meta.get("output_to") is None:
+            went = await self._natively(held, lines)
+            if went == "stopped":
+                await held.release()
+                return
+            if went == "done":
+                await finish(held, len(lines))
+                return
             await _Run(self._app, held, lines, self._rng).run()
             if self._app.draining:
                 await held.release()
                 return
         await finish(held, len(lines))
+
+    async def _natively(self, held: Held, lines: list[Line]) -> Outcome:
+        self._elsewhere += 1
+        try:
+            return await NativeRun(self._app, held, lines).run()
+        finally:
+            self._elsewhere -= 1
 
 
 class _Run:

@@ -19,6 +19,7 @@ from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_choice import road_view, seen_counts
 from penstock.server.batch_lines import Line, LineFault, Shape, packed, read_lines
 from penstock.server.batch_work import KEPT_MS, KIND
 from penstock.server.files_pages import KIND as FILE
@@ -78,8 +79,9 @@ def batches_routes(app: App, later: Later, who: Who) -> list[Route]:
 def batch_view(stored: Stored, counts: Mapping[str, int]) -> dict[str, Any]:
     """OpenAI's Batch."""
     meta = stored.meta
-    counts = meta.get("counts") or counts
+    counts = meta.get("counts") or counts or seen_counts(meta)
     return {
+        **road_view(meta),
         "id": stored.id,
         "object": "batch",
         "endpoint": meta["endpoint"],
@@ -157,6 +159,7 @@ class _Batches:
             else asked.output_expires_after.seconds,
             "total": len(lines),
             "status": "validating",
+            "wish": wish_of(told),
             "told": remembered({key: value for key, value in told.items() if key == b"x-penstock-user"}),
         }
         if faults:
@@ -243,6 +246,17 @@ async def cancel(app: App, later: Later, name: str, owner: str) -> None:
             later.poke(KIND, name, owner)
             later.kick()
             return
+
+
+def wish_of(told: Mapping[bytes, bytes]) -> str | None:
+    """Who shall run it, as ``x-penstock-batch`` says. Raises BadRequest."""
+    said = told.get(b"x-penstock-batch")
+    if said is None:
+        return None
+    wish = said.decode("latin-1").strip().lower()
+    if wish not in ("own", "native"):
+        raise BadRequest("The header x-penstock-batch is neither own nor native.", param="x-penstock-batch")
+    return wish
 
 
 def no_batch(name: str) -> NotFound:

@@ -19,9 +19,10 @@ from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_choice import road_view, seen_counts
 from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
 from penstock.server.batch_work import KIND
-from penstock.server.batches_pages import cancel, of_shape
+from penstock.server.batches_pages import cancel, of_shape, wish_of
 from penstock.server.files_pages import Who, json, within
 from penstock.server.inner import remembered
 from penstock.server.later import Later
@@ -73,10 +74,11 @@ def message_batch(stored: Stored, counts: dict[str, int], base: str) -> dict[str
     meta = stored.meta
     status = meta["status"]
     over = status not in (*_RUNNING, "cancelling")
-    counts = meta.get("counts") or counts
+    counts = meta.get("counts") or counts or seen_counts(meta)
     ended_s = next((meta[name] for name in _ENDED_AT if meta.get(name)), None)
     cancelled_s = meta.get("cancelling_at")
     return {
+        **road_view(meta),
         "id": stored.id,
         "type": "message_batch",
         "processing_status": "ended" if over else "canceling" if status == "cancelling" else "in_progress",
@@ -115,6 +117,7 @@ class _Pages:
             "window_ends_ms": now_ms + WINDOW_MS,
             "total": len(lines),
             "status": "in_progress",
+            "wish": wish_of(dict(reversed(request.scope["headers"]))),
             "told": remembered(told),
         }
         text = await asyncio.to_thread(packed, lines)

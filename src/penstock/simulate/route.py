@@ -14,9 +14,15 @@ _VERTEX = re.compile(
 _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+))?$")
 _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/status|/cancel)?$")
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
+_BATCHES = re.compile(r"^.*/(?:files|batches)(?:/[^/]+(?:/(?:content|cancel))?)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
-_PROVIDERS = {"responses": "openai", "openai_audio": "openai"}
+_PROVIDERS = {
+    "responses": "openai",
+    "openai_audio": "openai",
+    "openai_batches": "openai",
+    "anthropic_batches": "anthropic",
+}
 """Whose dialect it is, where that is not its name."""
 
 
@@ -67,6 +73,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "responses", ""
     if path == "/token":
         return "oauth", ""
+    if path.startswith("/v1/messages/batches"):
+        return "anthropic_batches", ""
     if path.startswith("/v1/messages"):
         return "anthropic", ""
     if path == "/v2/chat":
@@ -77,6 +85,8 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "stability", ""
     if path in ("/v2/rerank", "/v2/embed") or (path.startswith("/v2/models/") and path.endswith("/infer")):
         return "vectors", ""
+    if _BATCHES.match(path):
+        return "openai_batches", ""
     if path.endswith(("/images/generations", "/images/edits")):
         return "openai_images", ""
     if path.endswith(("/audio/transcriptions", "/audio/translations", "/audio/speech")):
@@ -103,6 +113,7 @@ def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
     """The credential, from where the dialect's vendor looks for it."""
     if dialect == "bedrock":
         return access_key_of(headers)
+    dialect = "anthropic" if dialect == "anthropic_batches" else dialect
     names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
     for name in names.get(dialect, (b"authorization",)):
         value = header(headers, name)

@@ -67,7 +67,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything. ``keys``: provider -> accepted keys; a provider that is not named accepts any.
 
     ``profiles``: model glob -> behaviour, first match wins; a provider's own profiles come before these.
-    ``keep_requests`` and ``keep_body_bytes`` bound the log.
+    ``keep_requests`` and ``keep_body_bytes`` bound the log. ``batch_delay_s``: how long a batch takes.
     """
 
     seed: int = 0
@@ -78,6 +78,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     keep_requests: int = 10_000
     keep_body_bytes: int = 256 * 1024 * 1024
     token_lifetime_s: int = 3599
+    batch_delay_s: float = 0.0
 
     def profile(self, provider: str, model: str) -> Profile:
         """The first profile whose glob matches: the provider's, then everyone's, then the default."""

@@ -21,6 +21,7 @@ import msgspec
 from penstock.base.clock import Clock, SystemClock
 from penstock.simulate import openai_audio
 from penstock.simulate.anthropic import ANTHROPIC
+from penstock.simulate.batches import AnthropicBatches, Batches, OpenAIBatches
 from penstock.simulate.bedrock import BEDROCK
 from penstock.simulate.cohere import COHERE
 from penstock.simulate.control import control
@@ -58,6 +59,8 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 _OWN_KEYS = frozenset({"vertex", "bedrock"})
 """Dialects that check their credentials themselves."""
+_OWN_BODIES = frozenset({"oauth", "stability", "openai_batches", "anthropic_batches"})
+"""Dialects that read their bodies themselves."""
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
 _BROKEN_JSON = object()
@@ -90,6 +93,9 @@ class Simulator:
             "fal": Fal(),
             "replicate": Replicate(),
         }
+        batches = Batches(self.scenario.batch_delay_s, self._clock.monotonic_s, self._line)
+        self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
+        self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -203,7 +209,7 @@ class Simulator:
         faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
         if faults:
             return self._fail(faults, call, request, received)
-        reply = self._answer(call, self._speakers[call.dialect])
+        reply = _answered(call, self._speakers[call.dialect], self.scenario)
         if call.profile.ttft_ms or call.profile.tokens_per_s:
             return self._steps(reply, (), call, request, received)
         performance = _at_once(reply, received, request)
@@ -220,7 +226,7 @@ class Simulator:
         last = instead(faults[-1], call, speaker)
         if isinstance(last, Op):
             return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-        return self._steps(last or self._answer(call, speaker), faults, call, request, received)
+        return self._steps(last or _answered(call, speaker, self.scenario), faults, call, request, received)
 
     def _steps(
         self, reply: Reply, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
@@ -232,6 +238,15 @@ class Simulator:
         steps = steps_of(reply, faults, call, speaker, pace, keep_alive=keep_alive, chunked=chunked)
         return Performance(received, steps=steps, chunked=chunked, keep_alive=keep_alive)
 
+    def _line(self, call: Call) -> Reply:
+        """One line of a batch."""
+        dialect = (
+            "anthropic" if call.dialect == "anthropic_batches" else self._router.route(call.path, []).dialect
+        )
+        call = msgspec.structs.replace(call, dialect=dialect, serial=next(self._serials))
+        call.profile = self.scenario.profile(call.provider, call.model)
+        return _answered(call, self._speakers[dialect], self.scenario)
+
     def _call(self, request: RawRequest, started_s: float) -> Call:
         route = self._router.route(request.target, request.headers)
         parsed: Any = None
@@ -239,7 +254,7 @@ class Simulator:
             parsed = fields_of(request.headers, request.body)
         elif route.dialect == "openai_audio":
             parsed = openai_audio.fields_of(request.headers, request.body)
-        elif request.body and route.dialect not in ("oauth", "stability"):
+        elif request.body and route.dialect not in _OWN_BODIES:
             try:
                 parsed = _decode(request.body)
             except msgspec.DecodeError:
@@ -274,12 +289,13 @@ class Simulator:
         """For Vertex: a token given at ``/token``, or any key that the scenario lists for the provider."""
         return self._tokens.knows(token) or any(token in keys for keys in self.scenario.keys.values())
 
-    def _answer(self, call: Call, speaker: Speaker) -> Reply:
-        try:
-            _check(call, self.scenario.keys.get(call.provider))
-            return speaker.answer(call)
-        except Refused as refused:
-            return speaker.refuse(refused, call)
+
+def _answered(call: Call, speaker: Speaker, scenario: Scenario) -> Reply:
+    try:
+        _check(call, scenario.keys.get(call.provider))
+        return speaker.answer(call)
+    except Refused as refused:
+        return speaker.refuse(refused, call)
 
 
 def _check(call: Call, keys: list[str] | None) -> None:

@@ -1,0 +1,76 @@
+"""The way to one provider's own batch service: its port's requests, with our key, one after the other.
+
+Rule: who creates does not know whether a request that failed on its way has arrived. ``Unclear`` says so; only an answer of
+the provider's (4xx, but no time-out) is a "no".
+"""
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import OurFault, UpstreamError
+from penstock.dialects import NATIVE_BATCHES
+from penstock.gateway.house import House, Provider
+from penstock.gateway.raw_rules import credential
+from penstock.gateway.remote import MAX_REPLY_BYTES, hide_secrets, refusal
+from penstock.wire.batches import BatchState, NativeBatches
+from penstock.wire.http import WireRequest
+
+_NAMES = frozenset({"openai", "anthropic"})
+"""Providers that have such a service; of others the configuration says so."""
+_UNSURE = frozenset({408, 409, 425, 429})
+
+
+def service_of(house: House, name: str) -> NativeBatches | Rejected:
+    """The batch service of a provider, or why there is none."""
+    provider, config = house.providers[name], house.config.providers[name]
+    service = NATIVE_BATCHES.get(provider.dialect.name)
+    said = config.batches or ("native" if name in _NAMES else "own")
+    if service is None or said != "native" or provider.tokens is not None or provider.sign is not None:
+        return Rejected("batch-no-service", f"{name} has no batch service that is used.")
+    return service
+
+
+def is_no(error: UpstreamError) -> bool:
+    """The provider has understood, and will not: what was asked was not done."""
+    status = error.upstream_status
+    return status is not None and 400 <= status < 500 and status not in _UNSURE
+
+
+class NativeDesk:
+    """One provider's service, asked with one of its keys."""
+
+    def __init__(self, house: House, provider: Provider, service: NativeBatches, key: str) -> None:
+        self._provider = provider
+        self.service = service
+        self._secret = self._secret_of(key)
+
+    def _secret_of(self, key: str) -> str:
+        keys = self._provider.keys.keys
+        found = next((one for one in keys if one.name == key), None)
+        if found is None:
+            raise OurFault(
+                f"The key {key!r} of {self._provider.name}, which made this batch, is gone from the configuration.",
+                code="batch_key_gone",
+            )
+        return found.secret
+
+    async def ask(self, request: WireRequest) -> bytes:
+        """The body of a 2xx. Raises UpstreamError."""
+        provider = self._provider
+        ours = credential(provider.dialect.name, self._secret)
+        assert not isinstance(ours, Rejected), "a service of a dialect that takes keys"
+        sent = WireRequest(request.method, request.path, [*request.headers, *ours], request.body)
+        try:
+            exchange = await provider.transport.send(sent, provider.whole)
+            try:
+                if not 200 <= exchange.status < 300:
+                    raise await refusal(provider, exchange, next(iter(provider.spoken)))
+                return await exchange.read(MAX_REPLY_BYTES)
+            finally:
+                exchange.abort()
+        except UpstreamError as error:
+            hide_secrets(error, provider, self._secret)
+            error.provider = provider.name
+            raise
+
+    async def state(self, request: WireRequest) -> BatchState:
+        """The batch that a request answers with."""
+        return self.service.read(await self.ask(request))
