@@ -44,6 +44,7 @@ from penstock.gateway.principal import user_of
 from penstock.gateway.purse import Hold
 from penstock.gateway.raw_rules import (
     FREE_METHODS,
+    Masking,
     RawAsked,
     credential,
     forwarded,
@@ -65,7 +66,6 @@ from penstock.wire.sse import Mould
 
 MAX_READ_BYTES = 64 * 1024 * 1024
 """Of a reply that is read for its usage; a longer one goes through, and its cost is not known."""
-MAX_REFUSAL_BYTES = 64 * 1024
 _FAILED = 400
 _BODYLESS = frozenset({204, 304})
 
@@ -316,35 +316,26 @@ class RawCall:
             reply.send(exchange.status, head, b"")
             return
         reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
-        refusal, held = bytearray(), not good
-
-        def let_go() -> None:
-            nonlocal held
-            held = False
-            reply.write(masked(bytes(refusal), secrets))
+        masking = Masking(secrets, hold=not good)
 
         def piece(data: bytes) -> None:
-            if held and len(refusal) + len(data) <= MAX_REFUSAL_BYTES:
-                refusal.extend(data)  # whole: a key that it quotes may stand in two pieces
-                return
-            if held:
-                let_go()
-            reply.write(masked(relay.feed(data), secrets))
+            if data:
+                reply.write(data)
 
         try:
             reply.start(exchange.status, head, b"")
             try:
-                await exchange.pump(piece)
+                await exchange.pump(lambda data: piece(masking.feed(relay.feed(data))))
             finally:
-                if held and not reply.ended:
-                    let_go()
+                if not reply.ended:
+                    piece(masking.close())
             relay.close()
         finally:
             reply.on_pause = reply.on_resume = None
         outcome.delivered = good
         error: PenstockError | None = None
         if not good:
-            error = provider.dialect.read_error(exchange.status, exchange.headers, bytes(refusal))
+            error = provider.dialect.read_error(exchange.status, exchange.headers, bytes(masking.refusal))
             hide_secrets(error, provider, secret)
         self._end(error)
         reply.end()

@@ -62,6 +62,9 @@ _OPERATIONS: tuple[tuple[re.Pattern[bytes], Operation], ...] = (
 )
 
 
+MAX_REFUSAL_BYTES = 64 * 1024
+
+
 class RawBody(Struct):
     """What a JSON body may say that concerns us."""
 
@@ -145,6 +148,32 @@ def masked(data: bytes, secrets: Sequence[str]) -> bytes:
     for secret in secrets:
         data = data.replace(secret.encode(), b"***")
     return data
+
+
+class Masking:
+    """The same of a reply that comes in pieces. ``hold``: until it is whole, as a key that it quotes may stand in two of
+    them; beyond ``MAX_REFUSAL_BYTES`` it goes on piece by piece, as what is no refusal does from the start."""
+
+    def __init__(self, secrets: Sequence[str], *, hold: bool) -> None:
+        self.refusal = bytearray()
+        self._secrets = secrets
+        self._hold = hold
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on now."""
+        if self._hold and len(self.refusal) + len(data) <= MAX_REFUSAL_BYTES:
+            self.refusal += data
+            return b""
+        return masked(self._let_go() + data, self._secrets)
+
+    def close(self) -> bytes:
+        """The rest."""
+        return masked(self._let_go(), self._secrets)
+
+    def _let_go(self) -> bytes:
+        """What was held, once."""
+        held, self._hold = self._hold, False
+        return bytes(self.refusal) if held else b""
 
 
 def credential(dialect: str, secret: str) -> Headers | Rejected:
