@@ -1,6 +1,6 @@
 """The gateway's own cost, beside the upstream alone and nginx as a plain reverse proxy, alternating in one run.
 
-``python -m benches.gateway [--rounds 5] [--seconds 4] [--only whole,streams,memory,start,soak,peers] [--soak 2000000]``
+``python -m benches.gateway [--rounds 5] [--seconds 4] [--only whole,streams,memory,start,translated,large,soak,peers] [--soak 2000000]``
 Needs wrk and nginx (Debian packages). Loopback only.
 """
 
@@ -22,7 +22,9 @@ from typing import Any
 import uvloop
 
 from benches import houses, streams
+from benches.large import large
 from benches.machine import identity, write
+from benches.translated import CHAT, translated
 
 LUA = """
 wrk.method = "POST"
@@ -71,11 +73,11 @@ LATENCY = re.compile(r"^\s+(50|75|90|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
 UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
-def wrk(port: int, lua: Path, connections: int, seconds: float) -> dict[str, float]:
+def wrk(port: int, lua: Path, connections: int, seconds: float, path: str = CHAT) -> dict[str, float]:
     """One run of wrk: requests/s and latency percentiles in microseconds; any error is an exception."""
     words = [
         "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(lua),
-        f"http://127.0.0.1:{port}/v1/chat/completions",
+        f"http://127.0.0.1:{port}{path}",
     ]  # fmt: skip
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
@@ -316,6 +318,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--soak", type=int, default=2_000_000)
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the bodies of --only large; 0.01 for a try"
+    )
     parser.add_argument("--only", default="whole,streams,memory,start")
     args = parser.parse_args()
     for tool in ("wrk", "nginx"):
@@ -330,6 +335,8 @@ def main() -> None:
             "memory": lambda: memory(folder),
             "peers": lambda: peers(folder, min(args.rounds, 3), args.seconds),
             "start": lambda: start(folder, args.rounds),
+            "translated": lambda: translated(folder, args.rounds, args.seconds, wrk, script),
+            "large": lambda: large(folder, min(args.rounds, 3), args.seconds, args.scale),
             "soak": lambda: soak(folder, args.soak),
         }
         for part in wanted:

@@ -83,11 +83,11 @@ def wait_for(port: int, path: str = "", timeout_s: float = 60.0) -> float:
 
 
 @contextmanager
-def nginx(folder: Path, name: str, upstream: int | None = None):
-    """nginx as a static 1 KB upstream, or as a plain reverse proxy to ``upstream``."""
+def nginx(folder: Path, name: str, upstream: int | None = None, body: bytes = WHOLE):
+    """nginx as a static 1 KB upstream that says ``body``, or as a plain reverse proxy to ``upstream``."""
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
     port = free_port()
-    location = STATIC.format(body=WHOLE.decode()) if upstream is None else PROXY
+    location = STATIC.format(body=body.decode()) if upstream is None else PROXY
     config = folder / f"{name}.conf"
     config.write_text(
         NGINX.format(

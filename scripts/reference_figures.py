@@ -12,6 +12,8 @@ THEMES = (
     "gateway-memory",
     "gateway-start",
     "gateway-soak",
+    "gateway-translated",
+    "gateway-large",
     "governance-cost",
 )
 NONE = "No run has been recorded yet: `make bench` records one."
@@ -69,6 +71,8 @@ def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
         "gateway-memory": _memory,
         "gateway-start": _start,
         "gateway-soak": _soak,
+        "gateway-translated": _translated,
+        "gateway-large": _large,
         "governance-cost": _governance,
     }[theme](said)
 
@@ -123,6 +127,38 @@ def _soak(said: dict[str, Any]) -> list[tuple[str, str]]:
     if slope is None or calls is None:
         return []
     return [(f"growth of resident memory over {calls:,} calls", f"{slope:g} MiB per million calls")]
+
+
+def _translated(said: dict[str, Any]) -> list[tuple[str, str]]:
+    share, unlike = said.get("share_of_pass_through"), said.get("share_of_pass_through_unlike")
+    if share is None or unlike is None:
+        return []
+    return [
+        (
+            "translated calls per second (Anthropic in, OpenAI out), of passed-through ones, 32 connections",
+            f"{share * 100:.0f} % (bodies unlike each other: {unlike * 100:.0f} %)",
+        )
+    ]
+
+
+def _large(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each case by its name, with blanks for its underscores."""
+
+    def each(figure: str, unit: str) -> str:
+        found = said.get(figure, {})
+        return ", ".join(
+            f"{name.replace('_', ' ')} {value:,.1f}{unit}"
+            for name, value in found.items()
+            if value is not None
+        )
+
+    return [
+        (
+            "peak memory of a large call (50 MB PDF, 1M tokens) over rest, in bodies",
+            each("rise_times_body", " ×"),
+        ),
+        ("small calls' p99 beside large calls, more than without", each("added_p99_ms", " ms")),
+    ]
 
 
 def _governance(said: dict[str, Any]) -> list[tuple[str, str]]:

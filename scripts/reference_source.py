@@ -95,7 +95,9 @@ def refusals() -> list[Refusal]:
 def adjustments() -> dict[str, list[str]]:
     """Words of ``x-penstock-adjusted`` -> dialects that say them; … stands for a field's or a part's name."""
     found: dict[str, set[str]] = {}
-    for path in sorted((SRC / "dialects").rglob("*.py")):
+    shared = SRC / "wire" / "preferences.py"
+    for path in (*sorted((SRC / "dialects").rglob("*.py")), shared):
+        speaker = "every chat caller's" if path == shared else path.relative_to(SRC / "dialects").parts[0]
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         inside = {
@@ -106,7 +108,7 @@ def adjustments() -> dict[str, list[str]]:
                 continue
             word = _text(node) if isinstance(node, ast.Constant | ast.JoinedStr) else ""
             if _WORD.fullmatch(word):
-                found.setdefault(word, set()).add(path.relative_to(SRC / "dialects").parts[0])
+                found.setdefault(word, set()).add(speaker)
     return {word: sorted(found[word]) for word in sorted(found)}
 
 

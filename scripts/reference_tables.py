@@ -15,6 +15,7 @@ REQUEST_HEADERS: dict[str, str] = {
     ),
     "x-openrouter-metadata": "`enabled`: below `/api/v1` the reply says in `openrouter_metadata` how it was routed.",
     "x-penstock-trace": "A trace id that ties several calls together. Default: the id in `traceparent`, else the request id.",
+    "x-penstock-batch": "At a batch's creation. `own`: the gateway runs it; `native`: to the provider's service also where no batch price is known.",
     "x-penstock-stage": "The name of the pipeline stage that makes the call.",
     "x-penstock-priority": (
         "`batch`: this call may wait behind interactive ones where a provider has a queue. `interactive` is the default, and "

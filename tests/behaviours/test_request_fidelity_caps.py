@@ -299,10 +299,12 @@ def test_behaviour_23_such_a_start_exits_with_1(tmp_path):
     assert "budget" in gateway.wait_for("config.fault")["fault"]
 
 
-def test_behaviour_23_a_route_whose_targets_cannot_be_built_says_so(tmp_path):
-    """503: the name is right, the operator's configuration is not; not a 404 for the caller to puzzle over."""
-    config = "providers: {stability: {keys: [{value: env.OPENAI_KEY}]}}\nroutes: [{id: r, primary: stability/core}]\n"
+def test_behaviour_23_a_route_whose_targets_cannot_chat_is_the_callers_mistake(tmp_path):
+    """400 with the reason: such a target is in order, and makes pictures."""
+    network = 'network: {base_url: "{sim}/p/stability"}'
+    config = f"providers: {{stability: {{keys: [{{value: env.OPENAI_KEY}}], {network}}}}}\nroutes: [{{id: r, primary: stability/stable-image-core}}]\n"
     with running_gateway(tmp_path, config) as gateway:
         answer = gateway.post({"model": "r", "messages": HELLO})
-        assert answer.status == 503
-        assert answer.error["code"] == "no_target_left"
+        assert (answer.status, answer.error["param"]) == (400, "model")
+        assert "stability (stability) has no chat" in answer.error["message"]
+        assert gateway.sim.requests == []

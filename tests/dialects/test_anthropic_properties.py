@@ -309,10 +309,14 @@ SAMPLES: dict[str, list[Any]] = {
 }
 
 
+THE_GATEWAYS = {"adjusted", "only_at"}
+"""Facts about the request, not parts of it: gateway.remote acts on them, whatever the dialect."""
+
+
 def test_every_field_of_a_request_is_known_here() -> None:
     """So that a new field cannot be forgotten by this dialect."""
     fields = {info.name for info in msgspec.structs.fields(ChatRequest)}
-    assert fields == {*SAMPLES, "model", "messages"}
+    assert fields == {*SAMPLES, *THE_GATEWAYS, "model", "messages"}
 
 
 @pytest.mark.parametrize("model", MODELS)

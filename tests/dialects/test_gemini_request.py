@@ -289,7 +289,7 @@ def test_response_formats():
         ({"n": 2}, "n"),
         ({"n": 9}, "n"),
         ({"stop": tuple("abcdef")}, "stop"),
-        ({"reasoning": Reasoning(max_tokens=24_577, param="reasoning.max_tokens")}, "reasoning.max_tokens"),
+        ({"reasoning": Reasoning(max_tokens=-2, param="reasoning.max_tokens")}, "reasoning.max_tokens"),
         ({"tools": (TOOL, Tool("1st"))}, "tools[1].function.name"),
         ({"tools": (TOOL,), "tool_choice": ToolChoice("named", ("f", "g"))}, "tool_choice"),
         ({"messages": ()}, "messages"),
@@ -327,7 +327,7 @@ def test_vertex_without_project_is_the_operators_fault():
 def test_unchecked_requests_still_do_not_lie():
     """write_request without refuse(): an impossible budget is a BadRequest, not a silent drop."""
     with pytest.raises(BadRequest, match="24576"):
-        GEMINI.write_request(ask(reasoning=Reasoning(max_tokens=99_999)), target(), "K")
+        GEMINI.write_request(ask(reasoning=Reasoning(max_tokens=-2)), target(), "K")
 
 
 # -- media

@@ -56,29 +56,36 @@ def test_off_is_zero_and_impossible_on_pro(off):
 
 
 @pytest.mark.parametrize(
-    ("model", "allowed", "refused"),
+    ("model", "allowed", "clamped"),
     [
-        (FLASH, [-1, 1, 511, 24576], [-2, 24577, 10**9]),
-        (LITE, [-1, 512, 24576], [-2, 1, 511, 24577]),
-        (PRO, [-1, 128, 32768], [-2, 1, 127, 32769]),
+        (FLASH, [-1, 1, 511, 24576], {24577: 24576, 10**9: 24576}),
+        (LITE, [-1, 512, 24576], {1: 512, 511: 512, 24577: 24576}),
+        (PRO, [-1, 128, 32768], {1: 128, 127: 128, 32769: 32768}),
     ],
 )
-def test_budget_range_is_checked_before_the_call(model, allowed, refused):
-    """Google's table for 2.5; the refusal names the caller's field and the range."""
+def test_a_budget_is_kept_within_the_models_range_and_it_is_said(model, allowed, clamped):
+    """Google's table for 2.5. What is no budget at all is refused, with the caller's field and the range."""
     for tokens in allowed:
         assert sent(model, Reasoning(max_tokens=tokens)) == budget(tokens)
-    for tokens in refused:
-        verdict = sent(model, Reasoning(max_tokens=tokens, param="reasoning.max_tokens"))
-        assert (verdict.code, verdict.param) == ("reasoning-budget-out-of-range", "reasoning.max_tokens")
-        assert verdict.caller_fault
-        assert str(tokens) in verdict.reason
-        assert " to " in verdict.reason
+    for tokens, nearest in clamped.items():
+        assert sent(model, Reasoning(max_tokens=tokens)) == (
+            budget(nearest)[0],
+            ("reasoning.max_tokens-clamped",),
+        )
+    verdict = sent(model, Reasoning(max_tokens=-2, param="reasoning.max_tokens"))
+    assert (verdict.code, verdict.param) == ("reasoning-budget-out-of-range", "reasoning.max_tokens")
+    assert verdict.caller_fault
+    assert "-2" in verdict.reason
+    assert " to " in verdict.reason
 
 
 def test_the_catalogues_range_wins_over_the_name():
     facts = ModelFacts("gemini", FLASH, budget=BudgetRange(100, 2000, dynamic=False), source="here")
     assert sent(FLASH, Reasoning(max_tokens=2000), facts) == budget(2000)
-    assert isinstance(sent(FLASH, Reasoning(max_tokens=2001), facts), Rejected)
+    assert sent(FLASH, Reasoning(max_tokens=2001), facts) == (
+        budget(2000)[0],
+        ("reasoning.max_tokens-clamped",),
+    )
     assert isinstance(sent(FLASH, Reasoning(max_tokens=-1), facts), Rejected)
     clamped, adjusted = sent(FLASH, Reasoning(effort="high"), facts)
     assert clamped == {"thinkingBudget": 2000, "includeThoughts": True}

@@ -192,6 +192,39 @@ def test_behaviour_16_what_was_sent_comes_back_as_it_was_thought() -> None:
         assert thoughts == fold([Started(), *THOUGHTS]).thinking
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_what_the_sdk_joined_comes_back_as_it_was_thought(everywhere: bool) -> None:
+    """It joins the strings of one index. ``everywhere``: others say the format with every fragment, so it is joined, too."""
+    joined: dict[int, dict[str, Any]] = {}
+    formats: dict[int, str] = {}
+    for delta in deltas(THOUGHTS):
+        for detail in delta["reasoning_details"]:
+            known = joined.setdefault(detail["index"], {})
+            assert ("format" in detail) is not bool(known)
+            formats.setdefault(detail["index"], detail.get("format", ""))
+            if everywhere:
+                detail["format"] = formats[detail["index"]]
+            for name, value in detail.items():
+                plain = name in ("index", "type") or name not in known
+                known[name] = value if plain else known[name] + value
+    assert ("anthropic-claude-v1" * 3 if everywhere else "anthropic-claude-v1") == joined[0]["format"]
+    turn = {"role": "assistant", "content": "x", "reasoning_details": [joined[at] for at in sorted(joined)]}
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}, turn]}
+    parts = OPENAI.expand(OPENAI.read_request(json.dumps(body).encode())).messages[1].parts[:-1]
+    assert [(part.text, part.signature, part.format) for part in parts] == [  # type: ignore[union-attr]
+        (part.text, part.signature, part.format) for part in fold([Started(), *THOUGHTS]).thinking
+    ]
+
+
+def test_another_providers_thoughts_are_another_block() -> None:
+    """A block has one format, which its first fragment says."""
+    said = deltas(
+        [ThinkingDelta("a", format="f-1"), ThinkingDelta("b", format="f-2"), ThinkingDelta("c", format="f-2")]
+    )
+    details = [delta["reasoning_details"][0] for delta in said]
+    assert [(one["index"], one.get("format")) for one in details] == [(0, "f-1"), (1, "f-2"), (1, None)]
+
+
 def test_excluded_reasoning_is_not_returned() -> None:
     assert deltas(THOUGHTS, exclude=True) == []
     assert not {"reasoning", "reasoning_details"} & set(message(THOUGHTS, exclude=True))

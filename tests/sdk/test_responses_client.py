@@ -301,7 +301,6 @@ def test_input_items_come_in_pages(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("more", "param"),
     [
-        ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
@@ -324,7 +323,7 @@ def test_what_cannot_be_served_names_its_field(
 
 
 def test_an_answer_that_is_fetched_later_is_kept_like_any_other(client: openai.OpenAI) -> None:
-    """``x-penstock-async`` in background's place: the job's result is a response that one may go on from."""
+    """``x-penstock-async`` works here, too: the job's result is a response that one may go on from."""
     first = client.responses.create(model=DOORS["openai"], input="one")
     asked = {"model": DOORS["anthropic"], "input": "ECHO later", "previous_response_id": first.id}
     job: Any = client.post(
@@ -455,4 +454,5 @@ def test_chat_callers_reach_openais_responses(gateway: Gateway, stream: bool) ->
     thoughts = [item for item in gateway.sent()["input"] if item.get("type") == "reasoning"]
     assert [thought["id"][:3] for thought in thoughts] == ["rs_"]
     assert thoughts[0]["encrypted_content"].startswith("gAAAAsimulated.")
+    assert [part["text"] for part in thoughts[0]["summary"]] == [message["reasoning"]]
     assert gateway.sent()["store"] is False

@@ -127,11 +127,11 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = None
     batches: Annotated[
-        Literal["native", "own"] | None,
+        Literal["auto", "native", "own"],
         _doc(
-            "Whether it has a batch service of its dialect's kind; default: native for openai and anthropic, own for others."
+            "native: it has a batch service of its dialect's kind, own: it has none; auto: openai and anthropic have one."
         ),
-    ] = None
+    ] = "auto"
     raw: Annotated[
         bool,
         _doc(

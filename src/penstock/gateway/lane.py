@@ -30,7 +30,7 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned, remembered
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.principal import user_of
-from penstock.gateway.remote import MAX_REPLY_BYTES, Attempted, Translator
+from penstock.gateway.remote import ASIDE_BYTES, MAX_REPLY_BYTES, Attempted, Translator
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
 from penstock.gateway.translate import Translation
 from penstock.net.transport import Exchange
@@ -222,7 +222,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     keys, transport = provider.keys, provider.transport
     if not transport.direct or provider.tokens is not None or keys.troubled:
         return None
-    written = None if step.pass_through else Written.of(inbound.caller, ask, provider, target)
+    aside = step.pass_through or len(inbound.body) > ASIDE_BYTES  # translated beside the loop, the long way
+    written = None if aside else Written.of(inbound.caller, ask, provider, target)
     if written is None and not step.pass_through:
         return None
     now_s = time.monotonic()

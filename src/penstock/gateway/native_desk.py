@@ -22,7 +22,7 @@ def service_of(house: House, name: str) -> NativeBatches | Rejected:
     """The batch service of a provider, or why there is none."""
     provider, config = house.providers[name], house.config.providers[name]
     service = NATIVE_BATCHES.get(provider.dialect.name)
-    said = config.batches or ("native" if name in _NAMES else "own")
+    said = config.batches if config.batches != "auto" else "native" if name in _NAMES else "own"
     if service is None or said != "native" or provider.tokens is not None or provider.sign is not None:
         return Rejected("batch-no-service", f"{name} has no batch service that is used.")
     return service

@@ -78,6 +78,7 @@ class Preparing:
         name = step.target.name
         if self._translator.is_prepared(name):
             return
+        await self._translator.aside()
         try:
             request = self._translator.neutral()
         except BadRequest:

@@ -6,6 +6,7 @@ Does not own: which target, which key, whether to try again.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,6 +47,8 @@ _SAME_S = 1e-6
 """A call's first attempt begins after the call: where both may take equally long, it is the call's time that runs out."""
 SIGNED_ASIDE_BYTES = 1024 * 1024
 """A signature covers a hash of the body (some 3 ms a megabyte): a larger one is hashed beside the loop, which holds up nobody."""
+ASIDE_BYTES = 1024 * 1024
+"""A larger body is translated or spliced beside the loop: each decoding, copy or encoding of it takes some ms a megabyte."""
 MIN_SECRET_CHARS = 8
 """Shorter ones are words that local servers take for a key ("ollama", "EMPTY"), and may stand in any sentence."""
 _OK = 200
@@ -69,6 +72,12 @@ class Translator:
         if self._neutral is None:
             self._neutral = self._caller.expand(self._ask)
         return self._neutral
+
+    async def aside(self) -> None:
+        """Expand a large ask beside the loop, which gets its turns between the steps; what is wrong with it is found later."""
+        if self._neutral is None and len(self._ask.body) > ASIDE_BYTES:
+            with suppress(BadRequest):
+                self._neutral = await asyncio.to_thread(self._caller.expand, self._ask)
 
     def prepared(self, target: str, messages: tuple[Message, ...], words: tuple[str, ...]) -> None:
         """What ``target`` gets instead of the caller's own messages, and the words that tell of it."""
@@ -284,7 +293,11 @@ class Remote:
         dialect = provider.spoken[self._ask.operation]
         if not step.pass_through and hasattr(dialect, "converse"):
             return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
-        request, relay = self.write(provider, step, credential)
+        request, relay = (
+            await asyncio.to_thread(self.write, provider, step, credential)
+            if len(self._ask.body) > ASIDE_BYTES
+            else self.write(provider, step, credential)
+        )
         if provider.sign is not None:
             aside = len(request.body) > SIGNED_ASIDE_BYTES
             sign = provider.sign

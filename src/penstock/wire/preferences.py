@@ -1,4 +1,5 @@
-"""``provider{}`` of a request, as OpenRouter writes it, into ProviderPreferences: for every dialect whose callers may send it.
+"""What a caller of any dialect may ask of a gateway in the body: ``models`` and ``fallbacks``, names of ours; and ``provider{}``,
+as OpenRouter writes it, into ProviderPreferences.
 
 Sources: OpenRouter's openapi.yaml (ProviderPreferences) and provider-selection.mdx, 2026-11 (wire.md 1.3). Prices may be
 strings or numbers; bounds may be numbers (of the median) or objects of percentiles; ``sort`` a word or an object.
@@ -6,13 +7,16 @@ strings or numbers; bounds may be numbers (of the median) or objects of percenti
 Rule: what is read here decides where a prompt goes. So a value that cannot be read is refused, with its field.
 """
 
+from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Raw, Struct
 
-from penstock.base.chat import ProviderPreferences, Sort
+from penstock.base.chat import Ask, ProviderPreferences, Sort
 from penstock.base.errors import BadRequest
+from penstock.wire.unreadable import unreadable
 
 UNDERSTOOD = frozenset(
     {
@@ -71,6 +75,49 @@ class ProviderField(Struct, gc=False):
     max_price: dict[str, Any] | None = None
     preferred_min_throughput: Any = None
     preferred_max_latency: Any = None
+
+
+_Name = Annotated[str, Meta(min_length=1)]
+
+
+class _Fallback(Struct, gc=False, forbid_unknown_fields=True):
+    model: _Name
+
+
+class _Chain(Struct, gc=False):
+    models: tuple[_Name, ...] | None = None
+    fallbacks: tuple[_Name | _Fallback, ...] | None = None
+    provider: ProviderField | None = None
+
+
+_chain = msgspec.json.Decoder(_Chain).decode
+CHAIN = _Chain.__struct_fields__
+_REMEDIES = {
+    "models": "Send a list of model names.",
+    "fallbacks": 'Send a list of model names, or of objects {"model": "..."}.',
+    "provider": 'Send an object such as {"order": ["openai"], "allow_fallbacks": true}.',
+}
+
+
+def read_chain(ask: Ask, fields: Mapping[str, Raw]) -> None:
+    """Those of a body's fields that say where it may go, into its ask. Raises BadRequest with the field's path."""
+    body = msgspec.json.encode({name: fields[name] for name in CHAIN if name in fields})
+    try:
+        chain = _chain(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise unreadable(error, body, _REMEDIES) from None
+    ask.models = chain.models or ()
+    ask.fallbacks = tuple(one if isinstance(one, str) else one.model for one in chain.fallbacks or ())
+    if chain.provider is not None:
+        ask.provider = read_preferences(chain.provider)
+
+
+def provider_losses(value: bytes) -> list[str]:
+    """Wishes in ``provider{}`` that no routing of ours reads (options ...), to be said."""
+    if value == b"null":
+        return []
+    names = msgspec.json.decode(value, type=dict[str, Raw])
+    return [f"provider.{name}-dropped" for name in names if name not in UNDERSTOOD]
 
 
 def read_preferences(wish: ProviderField) -> ProviderPreferences:

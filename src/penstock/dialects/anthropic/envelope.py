@@ -8,7 +8,7 @@ gets the older one, which takes all of it.
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
@@ -79,9 +79,10 @@ class _Envelope(Struct, gc=False):
     temperature: Raw = _NONE
     top_p: Raw = _NONE
     top_k: Raw = _NONE
-    models: tuple[_Name, ...] | None = None
-    fallbacks: tuple[_Name | _Fallback, ...] | None = None
-    provider: ProviderField | None = None
+    # UNSET, for Anthropic must not get a null of ours either.
+    models: tuple[_Name, ...] | UnsetType | None = UNSET
+    fallbacks: tuple[_Name | _Fallback, ...] | UnsetType | None = UNSET
+    provider: ProviderField | UnsetType | None = UNSET
     penstock: Raw = _NONE
 
 
@@ -192,17 +193,19 @@ def _check_required(envelope: _Envelope, *, counting: bool) -> None:
 
 def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
     wish = envelope.provider
-    given = (envelope.models, envelope.fallbacks, wish, envelope.penstock or None)
-    if given == (None, None, None, None):
-        return
+    given = (envelope.models, envelope.fallbacks, wish, envelope.penstock)
     ask.gateway_fields = tuple(
-        name for name, value in zip(GATEWAY_FIELDS, given, strict=True) if value is not None
+        name
+        for name, value in zip(GATEWAY_FIELDS, given, strict=True)
+        if value is not UNSET and value is not _NONE
     )
+    if not ask.gateway_fields:
+        return
     ask.models = envelope.models or ()
     ask.fallbacks = tuple(
         entry if isinstance(entry, str) else entry.model for entry in envelope.fallbacks or ()
     )
-    if wish is not None:
+    if wish:
         ask.provider = read_preferences(wish)
 
 

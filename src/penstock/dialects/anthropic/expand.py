@@ -30,6 +30,7 @@ from penstock.dialects.anthropic.carried import read_carried
 from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS, REMEDIES, MessagesAsk, begins, is_nothing
 from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.turns import Block, Body, CacheControl, Choice, Format, Source, ToolDef, Turn
+from penstock.wire.preferences import provider_losses
 from penstock.wire.unreadable import unreadable
 
 BETAS = "anthropic-beta"
@@ -92,6 +93,9 @@ def _extras(ask: MessagesAsk, fields: dict[str, Raw], notes: Notes) -> dict[str,
         for name in _fields.decode(fields["metadata"]):
             if name != "user_id":
                 notes.add(f"metadata.{name}-dropped")
+    if "provider" in fields:
+        for word in provider_losses(bytes(fields["provider"])):
+            notes.add(word)
     if "output_config" in fields and fields["output_config"] != _NULL:
         given = _fields.decode(fields["output_config"])
         for name in given:

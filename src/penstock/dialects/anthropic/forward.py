@@ -24,6 +24,7 @@ from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.models import rules_for
 from penstock.dialects.anthropic.thinking import plan_thinking
 from penstock.wire.http import Headers, WireRequest
+from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
 
 PATH = b"/v1/messages"
@@ -101,6 +102,10 @@ def splice_request(ask: MessagesAsk, target: Target, credential: str) -> WireReq
         edits.put("model", target.model)
         for name in (*ask.gateway_fields, *(NOT_COUNTED if ask.counting else ())):
             edits.drop(name)
+            if name == "provider" and name in found:
+                _, start, end = found[name]
+                for word in provider_losses(body[start:end]):
+                    edits.notes.add(word)
         if marked:
             _strip(ask, edits)
         if _override(ask, target, edits) and "api_version" not in target.options:

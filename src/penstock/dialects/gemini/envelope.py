@@ -13,9 +13,12 @@ from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import Medium, medium_bytes
 from penstock.dialects.gemini.fields import Json, Reader, first, named, wrong
+from penstock.wire.preferences import read_chain
 from penstock.wire.unreadable import unreadable
 
 Framing = Literal["whole", "sse", "array"]
+GATEWAY_FIELDS = ("models", "fallbacks", "provider", "penstock")
+"""Fields that Google does not know: they never go on."""
 _EFFORT: dict[str, Effort] = {
     "MINIMAL": "minimal",
     "LOW": "low",
@@ -93,6 +96,9 @@ def read_envelope(
     tools = fields.get("tools")
     if tools is not None and _FUNCTIONS.search(memoryview(tools)) is not None:
         ask.needs |= {"tools"}
+    ask.gateway_fields = tuple(name for name in GATEWAY_FIELDS if name in fields)
+    if ask.gateway_fields:
+        read_chain(ask, fields)
     if "labels" in fields:
         _read_labels(ask, fields["labels"])
     if _MEDIA.search(memoryview(contents)) is not None:

@@ -13,9 +13,10 @@ from msgspec import Raw, json
 from penstock.base.chat import ChatRequest, OnlyAt, ResponseFormat, Tool, ToolChoice
 from penstock.base.errors import BadRequest
 from penstock.dialects.gemini.declared import from_openapi, json_schema
-from penstock.dialects.gemini.envelope import GeminiAsk, top_level
+from penstock.dialects.gemini.envelope import GATEWAY_FIELDS, GeminiAsk, top_level
 from penstock.dialects.gemini.fields import Json, Reader, wrong
 from penstock.dialects.gemini.turns import Turns
+from penstock.wire.preferences import provider_losses
 from penstock.wire.unreadable import unreadable
 
 _HELD_ELSEWHERE = {
@@ -56,7 +57,11 @@ def expand(ask: GeminiAsk) -> ChatRequest:
 
 def _expand(ask: GeminiAsk) -> ChatRequest:
     reader = Reader()
-    body = reader.read("Request", top_level(ask.body), "")
+    given = top_level(ask.body)
+    losses = provider_losses(bytes(given.get("provider", b"null")))
+    body = reader.read(
+        "Request", {name: raw for name, raw in given.items() if name not in GATEWAY_FIELDS}, ""
+    )
     for name, why in _HELD_ELSEWHERE.items():
         if name in body:
             raise BadRequest(
@@ -94,6 +99,7 @@ def _expand(ask: GeminiAsk) -> ChatRequest:
         service_tier=None if tier is None or tier in _NO_TIER else tier.removeprefix("SERVICE_TIER_").lower(),
         store=body.get("store"),
         extras={"gemini": extras} if extras else {},
+        adjusted=tuple(losses),
         only_at=_only_at(extras),
         **fields,
     )

@@ -19,7 +19,7 @@ from penstock.base.errors import BadRequest
 from penstock.base.models import Target
 from penstock.dialects.gemini import thinking
 from penstock.dialects.gemini.counting import count_body
-from penstock.dialects.gemini.envelope import GeminiAsk
+from penstock.dialects.gemini.envelope import GATEWAY_FIELDS, GeminiAsk
 from penstock.dialects.gemini.fields import camel, elements, first, is_null, members
 from penstock.dialects.gemini.history import DUMMY_SIGNATURE
 from penstock.dialects.gemini.marks import PREFIX
@@ -27,6 +27,7 @@ from penstock.dialects.gemini.media import document_fault
 from penstock.dialects.gemini.models import rules
 from penstock.dialects.gemini.request import path_of, request_headers
 from penstock.wire.http import WireRequest
+from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
 
 _QUOTE = b'"'[0]
@@ -60,7 +61,9 @@ def splice_request(ask: GeminiAsk, target: Target, credential: str, vertex: bool
     names = {camel(name): name for name in found}
     replace: dict[str, bytes] = {}
     add: dict[str, bytes] = {}
-    remove = {names["model"]} if "model" in names else set[str]()
+    remove = {names[name] for name in ("model", *GATEWAY_FIELDS) if name in names}
+    if "provider" in names:
+        adjusted += provider_losses(_value(body, found, names["provider"]))
     if vertex:
         for name in ("store", "serviceTier"):
             if name in names:

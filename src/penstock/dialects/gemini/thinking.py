@@ -4,7 +4,8 @@ Theory
 ------
 Gemini 2.5 counts (``thinkingBudget``), Gemini 3 and later grade (``thinkingLevel``); both together are a 400, so is a
 budget outside the model's range, and a budget outside ``thinkingConfig`` is silently ignored. None asked = nothing
-sent, on every inlet.
+sent, on every inlet. A budget is a measure that each maker bounds elsewhere (Anthropic's callers ask for 60,000 tokens):
+one above or below the range becomes its nearest end, and it is said.
 
     effort            none     minimal   low      medium   high     xhigh, max
     2.5 (budget)      0 *      1024      1024     8192     24576    24576          Google's own numbers
@@ -125,15 +126,18 @@ def _contradiction(asked: Reasoning) -> Rejected | None:
 def _budget_asked(
     budget: int, asked: Reasoning, allowed: BudgetRange, model: str
 ) -> Accepted[Plan] | Rejected:
-    inside = allowed.minimum <= budget <= allowed.maximum or (budget == -1 and allowed.dynamic)
-    if not inside:
+    if budget == -1 and allowed.dynamic:
+        return Accepted(Plan(_with_thoughts({"thinkingBudget": budget}, asked)))
+    if budget < 0:
         return Rejected(
             "reasoning-budget-out-of-range",
             f"{model} takes a thinking budget of {_in_words(allowed)}; {budget} was asked.",
             param=asked.param,
             caller_fault=True,
         )
-    return Accepted(Plan(_with_thoughts({"thinkingBudget": budget}, asked)))
+    near = min(max(budget, allowed.minimum), allowed.maximum)
+    adjusted = () if near == budget else ("reasoning.max_tokens-clamped",)
+    return Accepted(Plan(_with_thoughts({"thinkingBudget": near}, asked), adjusted))
 
 
 def _effort_as_budget(

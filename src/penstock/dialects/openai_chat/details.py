@@ -5,6 +5,8 @@ What is whose (reference wire.md, 1.6 and 6.5)
 - ``reasoning.encrypted`` carries opaque data: a redacted block, or for Gemini a thought signature, tied by ``id`` to
   its tool call.
 - ``index`` tells blocks apart; fragments of one block share it.
+- ``format`` stands in the first fragment of a block only: the openai SDK joins the strings of one index, whatever they
+  are (openai-python, lib/streaming/_deltas.py: all but ``index`` and ``type``), and sends back what it joined.
 """
 
 from typing import Any
@@ -15,6 +17,7 @@ from msgspec import Raw, Struct
 from penstock.base.events import ThinkingDelta
 
 GEMINI = "google-gemini-v1"
+UNKNOWN = "unknown"
 
 
 class Detail(Struct, gc=False):
@@ -33,7 +36,29 @@ class Detail(Struct, gc=False):
 _DETAILS: msgspec.json.Decoder[list[Detail] | None] = msgspec.json.Decoder(list[Detail] | None)
 
 
-def read_details(raw: Raw) -> list[ThinkingDelta]:
+class Formats:
+    """Whose state a detail is, where only the first fragment of a block says it."""
+
+    __slots__ = ("_index", "_name")
+
+    def __init__(self) -> None:
+        self._index: int | None = None
+        self._name = UNKNOWN
+
+    def of(self, detail: Detail) -> str:
+        """Its format, once, however often a client joined it to itself; that of its block where it has none."""
+        if detail.format:
+            self._index, self._name = detail.index, once(detail.format)
+            return self._name
+        return self._name if detail.index is not None and detail.index == self._index else UNKNOWN
+
+
+def once(name: str) -> str:
+    """``vv`` -> ``v``. No format is a word said several times."""
+    return name[: (name + name).find(name, 1)]
+
+
+def read_details(raw: Raw, formats: Formats) -> list[ThinkingDelta]:
     """The thinking in a delta's or message's ``reasoning_details``; what cannot be read is left out."""
     if len(raw) <= len("[]"):
         return []
@@ -41,12 +66,11 @@ def read_details(raw: Raw) -> list[ThinkingDelta]:
         details = _DETAILS.decode(raw) or []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    return [delta for detail in details if (delta := read_detail(detail)) is not None]
+    return [delta for detail in details if (delta := read_detail(detail, formats.of(detail))) is not None]
 
 
-def read_detail(detail: Detail) -> ThinkingDelta | None:
-    """One detail, or None if there is nothing in it."""
-    name = detail.format or "unknown"
+def read_detail(detail: Detail, name: str) -> ThinkingDelta | None:
+    """One detail of the format ``name``, or None if there is nothing in it."""
     if detail.type == "reasoning.encrypted":
         if not detail.data:
             return None
@@ -59,8 +83,8 @@ def read_detail(detail: Detail) -> ThinkingDelta | None:
     return ThinkingDelta(text=text, signature=detail.signature or "", format=name)
 
 
-def write_detail(delta: ThinkingDelta, index: int) -> dict[str, Any]:
-    """One detail for a client, which must send it back unchanged."""
+def write_detail(delta: ThinkingDelta, index: int, *, first: bool = True) -> dict[str, Any]:
+    """One detail for a client, which must send it back unchanged. ``first``: it begins its block."""
     detail: dict[str, Any]
     if delta.redacted or (delta.format == GEMINI and delta.signature and not delta.text):
         detail = {"type": "reasoning.encrypted", "data": delta.redacted or delta.signature}
@@ -72,6 +96,7 @@ def write_detail(delta: ThinkingDelta, index: int) -> dict[str, Any]:
             detail["text"] = delta.text
         if delta.signature:
             detail["signature"] = delta.signature
-    detail["format"] = delta.format
+    if first:
+        detail["format"] = delta.format
     detail["index"] = index
     return detail

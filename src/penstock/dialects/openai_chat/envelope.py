@@ -8,6 +8,7 @@ bytes are they looked at, because a capability must not be asked of a target for
 References: OpenAI's chat completions request; OpenRouter's ``models``, ``provider`` and ``reasoning``.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -107,7 +108,7 @@ class _Data(Struct, gc=False):
 
 
 class _File(Struct, gc=False):
-    file_data: str = ""
+    file_data: Raw = _NONE  # a view: documents are large, and only their length and their head count
 
 
 class _Part(Struct, gc=False):
@@ -130,6 +131,8 @@ _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _OPENING_BRACKET = ord("[")
+_QUOTE = ord('"')
+_URL_HEAD_CHARS = 128
 _SURELY_NOT_EMPTY = 24
 _TOOLS: frozenset[str] = frozenset({"tools"})
 _JSON_SCHEMA: frozenset[str] = frozenset({"json_schema"})
@@ -154,6 +157,11 @@ _REMEDIES = {
     "response_format": 'Send an object such as {"type": "json_object"}.',
     "messages": 'Send a list of messages such as [{"role": "user", "content": "Hello"}].',
 }
+
+
+_LARGE_BYTES = 1024 * 1024
+_MEDIUM = re.compile(rb'"(?:image_url|input_audio|file|video_url)"')
+"""One search, which ends at the first: a large body is mostly one medium, and is not gone through for every kind."""
 
 
 def read_envelope(body: bytes, dialect: str) -> Ask:
@@ -202,7 +210,10 @@ def read_envelope(body: bytes, dialect: str) -> Ask:
         ask.needs |= _JSON_SCHEMA
     # find, not "in": for that, CPython first takes the needle for an int and words an error about it.
     find = body.find
-    if find(b'"type"') >= 0 and (
+    if len(body) > _LARGE_BYTES:
+        if _MEDIUM.search(body) is not None:
+            _read_media(ask, messages)
+    elif find(b'"type"') >= 0 and (
         find(b'"image_url"') >= 0
         or find(b'"input_audio"') >= 0
         or find(b'"file"') >= 0
@@ -334,11 +345,16 @@ def _address(given: _Url | str | None) -> str:
     return given if isinstance(given, str) else (given or _Url()).url
 
 
-def _file_bytes(data: str) -> int:
+def _file_bytes(data: Raw) -> int:
     """A file's bytes come as a data URL or, from some clients, as base64 alone."""
-    if data.startswith("data:"):
-        return data_url_bytes("document", data)
-    return medium_bytes("document", len(data)) - len(data)
+    view = memoryview(data)
+    if len(view) < len(b'""') or view[0] != _QUOTE:
+        return 0
+    chars, mime = len(view) - len(b'""'), ""
+    head = bytes(view[1 : 1 + _URL_HEAD_CHARS]).replace(b"\\/", b"/").decode("latin-1")
+    if head.startswith("data:"):
+        mime = head[5:].partition(";")[0].partition(",")[0]
+    return medium_bytes("document", chars, mime) - chars
 
 
 def _kind(raw: Raw) -> str:

@@ -29,9 +29,9 @@ from penstock.base.chat import (
 from penstock.base.errors import BadRequest
 from penstock.base.events import ThinkingDelta
 from penstock.dialects.openai_chat import turns
-from penstock.dialects.openai_chat.details import read_detail
+from penstock.dialects.openai_chat.details import Formats, read_detail
 from penstock.dialects.openai_chat.envelope import GATEWAY_FIELDS, unreadable
-from penstock.dialects.openai_chat.forward import provider_losses
+from penstock.wire.preferences import provider_losses
 
 MAX_STOPS = 4
 # Read by the gateway itself, or without effect: nothing is lost with them.
@@ -191,8 +191,9 @@ def _thinking(turn: turns.AssistantTurn) -> list[Thinking]:
     """Thoughts echoed back. Fragments of one block, as a stream sent them, become one block again."""
     blocks: list[Thinking] = []
     indices: list[int | None] = []
+    formats = Formats()
     for detail in turn.reasoning_details or ():
-        delta = read_detail(detail)
+        delta = read_detail(detail, formats.of(detail))
         if delta is None:
             continue
         if blocks and indices[-1] == detail.index and _continues(blocks[-1], delta):

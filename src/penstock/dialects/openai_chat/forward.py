@@ -19,9 +19,12 @@ from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
 from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
 from penstock.wire.http import WireRequest
-from penstock.wire.preferences import UNDERSTOOD
+from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
 
+_LARGE_BYTES = 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+"""Below what the allocator asks the system for: fresh pages cost more than the copy (some 3 ms a megabyte, measured)."""
 _USAGE_WANTED = b'{"include_usage":true}'
 _ALSO_USAGE_WANTED = b',"stream_options":' + _USAGE_WANTED
 
@@ -125,7 +128,9 @@ def _at_once(ask: Ask, target: Target) -> bytes | None:
         at += end - start
     for old, new in _model_edits(ask.model, target.model, want_usage):
         if body.startswith(old, at):
-            return b"".join((body[:at], new, body[at + len(old) :]))
+            # Of a large body every copy is memory and time: a view of it is none.
+            whole = memoryview(body) if len(body) > _LARGE_BYTES else body
+            return b"".join((whole[:at], new, whole[at + len(old) :]))
     return None
 
 
@@ -162,7 +167,18 @@ def _conversation(ask: Ask) -> int:
     start = at + len(b'"messages":')
     if body[start : start + 1] == b" ":
         start += 1
-    return start if Raw(body[start : start + len(ask.messages)]) == ask.messages else -1
+    size = len(ask.messages)
+    if size > _LARGE_BYTES:
+        return start if _alike(memoryview(body)[start : start + size], memoryview(ask.messages)) else -1
+    return start if Raw(body[start : start + size]) == ask.messages else -1
+
+
+def _alike(one: memoryview, other: memoryview) -> bool:
+    """The same bytes, compared in pieces: whole, they would be copied, and views are compared byte by byte."""
+    return len(one) == len(other) and all(
+        bytes(one[at : at + _PIECE_BYTES]) == bytes(other[at : at + _PIECE_BYTES])
+        for at in range(0, len(one), _PIECE_BYTES)
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -293,11 +309,3 @@ def _edit_reasoning(edits: _Edits, ask: Ask, target: Target, overrides: dict[str
     edits.adjusted.extend(adjusted)
     if effort is not None:
         edits.put("reasoning_effort", msgspec.json.encode(effort))
-
-
-def provider_losses(value: bytes) -> list[str]:
-    """Wishes in ``provider{}`` that no chat routing of ours reads (options ...), to be said."""
-    if value == b"null":
-        return []
-    names = msgspec.json.decode(value, type=dict[str, Raw])
-    return [f"provider.{name}-dropped" for name in names if name not in UNDERSTOOD]

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
 from penstock.base.usage import Usage, UsageSource
-from penstock.dialects.openai_chat.details import read_details
+from penstock.dialects.openai_chat.details import Formats, read_details
 from penstock.dialects.openai_chat.ends import (
     Page,
     check_choice,
@@ -79,7 +79,7 @@ class _Reading(Struct, eq=False):
         if present(piece.images):
             self.content_seen = True
         if present(piece.reasoning_details) and not (piece.reasoning or piece.reasoning_content):
-            for thought in read_details(piece.reasoning_details):
+            for thought in read_details(piece.reasoning_details, Formats()):
                 if thought.text or thought.redacted:
                     self._say(thought.text)
 

@@ -25,7 +25,7 @@ from penstock.base.events import (
     is_content,
 )
 from penstock.base.usage import UsageSource
-from penstock.dialects.openai_chat.details import read_details
+from penstock.dialects.openai_chat.details import Formats, read_details
 from penstock.dialects.openai_chat.ends import (
     Page,
     check_choice,
@@ -66,7 +66,17 @@ class _Call(Struct):
 class _Making:
     """Chunks -> events of the first choice."""
 
-    __slots__ = ("_by_index", "_calls", "_cites", "_served", "_source", "_started", "_usage", "stopped")
+    __slots__ = (
+        "_by_index",
+        "_calls",
+        "_cites",
+        "_formats",
+        "_served",
+        "_source",
+        "_started",
+        "_usage",
+        "stopped",
+    )
 
     def __init__(self, source: UsageSource) -> None:
         self._source: UsageSource = source
@@ -74,6 +84,7 @@ class _Making:
         self._served: str | None = None
         self._usage: UsageField | None = None
         self._cites = False
+        self._formats = Formats()
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self.stopped = False
@@ -132,7 +143,7 @@ class _Making:
     def _content(self, piece: Piece, *, whole: bool) -> list[Event]:
         events: list[Event] = []
         thought = piece.reasoning or piece.reasoning_content
-        details = read_details(piece.reasoning_details)
+        details = read_details(piece.reasoning_details, self._formats)
         if thought and not any(delta.text for delta in details):
             events.append(ThinkingDelta(thought))
         events.extend(details)

@@ -142,7 +142,7 @@ def is_error(data: bytes, name: bytes) -> bool:
     try:
         body = as_object(_decode_any(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # a number beyond all numbers, say: the reply has been looked at for its choices only
+        return True  # what a chunk does not look into is no JSON: a damaged event, and no word of the model
     return body.get("object") == "error" or "detail" in body or "message" in body
 
 

@@ -97,7 +97,8 @@ def read_inputs(raw: Raw) -> tuple[EmbeddingsInput, ...]:
         return (given,)
     if given and all(isinstance(one, int) for one in given):
         return (tuple(one for one in given if isinstance(one, int)),)
-    if any(isinstance(one, int) for one in given):
+    tokens = any(isinstance(one, list) for one in given) and not all(isinstance(one, list) for one in given)
+    if tokens or any(isinstance(one, int) for one in given):
         raise BadRequest(
             "The field input mixes tokens with other things.", param="input", hint=_REMEDIES["input"]
         )

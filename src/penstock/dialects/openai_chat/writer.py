@@ -45,6 +45,7 @@ class ChatWriter:
 
     __slots__ = (
         "_argless",
+        "_detail_format",
         "_detail_index",
         "_exclude",
         "_failed",
@@ -70,6 +71,7 @@ class ChatWriter:
         self._served = ""
         self._argless: list[int] = []
         self._detail_index = 0
+        self._detail_format: str = ""
         self._joins = False
         self._images = 0
         self._failed = False
@@ -151,9 +153,11 @@ class ChatWriter:
 
     def _thinking(self, event: ThinkingDelta) -> bytes:
         alone = bool(event.redacted or event.tool_id)
-        if alone and self._joins:
+        if self._joins and (alone or event.format != self._detail_format):
             self._detail_index += 1
-        detail = _encode(write_detail(event, self._detail_index))
+            self._joins = False
+        detail = _encode(write_detail(event, self._detail_index, first=not self._joins))
+        self._detail_format = event.format
         # A signature, a redacted block or a tool's signature ends its block; the next detail begins another.
         ends = alone or bool(event.signature)
         self._joins = not ends

@@ -37,6 +37,8 @@ _PLAIN = (
     "style",
     "user",
 )
+_NOT_IN_FORM = ("moderation", "style")
+"""The form of OpenAI's edits has no such fields (openai 3.52.0, ImageEditParams)."""
 _NONE = Raw(b"")
 _OK = range(200, 300)
 
@@ -73,11 +75,19 @@ def adjusted(request: ImagesRequest, target: Target) -> tuple[str, ...]:
     """What OpenAI's own models have no field for."""
     if not is_own(target.model):
         return ()
-    return tuple(f"{name}-dropped" for name in _DIFFUSION if getattr(request, name) is not None)
+    names = (*_DIFFUSION, *_NOT_IN_FORM) if _is_form(request) else _DIFFUSION
+    return tuple(f"{name}-dropped" for name in names if getattr(request, name) is not None)
+
+
+def _is_form(request: ImagesRequest) -> bool:
+    """An edit of bytes; an edit of addresses is JSON."""
+    return bool(request.images) and not any(image.url for image in request.images)
 
 
 def _fields(request: ImagesRequest, target: Target) -> dict[str, Any]:
     names = _PLAIN if is_own(target.model) else (*_PLAIN, *_DIFFUSION)
+    if is_own(target.model) and _is_form(request):
+        names = tuple(name for name in names if name not in _NOT_IN_FORM)
     fields: dict[str, Any] = {"model": target.model, "prompt": request.prompt, "n": request.n}
     fields |= {name: value for name in names if (value := getattr(request, name)) is not None}
     if not is_own(target.model):
@@ -95,7 +105,7 @@ def write(request: ImagesRequest, target: Target, credential: str) -> WireReques
             headers(credential, b"application/json", stream=False),
             msgspec.json.encode(fields),
         )
-    if any(image.url for image in request.images):
+    if not _is_form(request):
         fields["images"] = [{"image_url": _url(image)} for image in request.images]
         if request.mask is not None:
             fields["mask"] = {"image_url": _url(request.mask)}

@@ -19,6 +19,8 @@ from penstock.wire.unreadable import unreadable
 NAME = "responses"
 GATEWAY_FIELDS = ("models", "fallbacks", "provider", "route", "transforms", "plugins", "usage", "penstock")
 """Fields that OpenAI does not know: they are ours, or nobody's."""
+REPORTED = ("transforms", "plugins")
+"""Asked of a gateway, done by none of ours: taken out, and said."""
 
 
 class ResponsesAsk(Ask):

@@ -25,7 +25,13 @@ from penstock.base.chat import (
     ToolResult,
 )
 from penstock.base.errors import BadRequest
-from penstock.dialects.openai_responses.envelope import GATEWAY_FIELDS, ResponsesAsk, check_history, items_of
+from penstock.dialects.openai_responses.envelope import (
+    GATEWAY_FIELDS,
+    REPORTED,
+    ResponsesAsk,
+    check_history,
+    items_of,
+)
 from penstock.dialects.openai_responses.proof import unseal
 from penstock.dialects.openai_responses.shapes import (
     ChosenTool,
@@ -35,6 +41,7 @@ from penstock.dialects.openai_responses.shapes import (
     kind_of,
 )
 from penstock.dialects.openai_responses.shapes import Part as WirePart
+from penstock.wire.preferences import provider_losses
 from penstock.wire.unreadable import unreadable
 
 INPUT = "input"
@@ -86,6 +93,7 @@ class _Body(Struct, gc=False):
     truncation: str | None = None
 
 
+_NULL = Raw(b"null")
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -125,8 +133,14 @@ def expand(ask: ResponsesAsk) -> ChatRequest:
         user=ask.user or None,
         service_tier=body.service_tier,
         extras=extras,
-        adjusted=("tools.custom-approximated",) if ask.custom else (),
+        adjusted=_adjusted(ask, fields),
     )
+
+
+def _adjusted(ask: ResponsesAsk, fields: dict[str, Raw]) -> tuple[str, ...]:
+    words = ["tools.custom-approximated"] if ask.custom else []
+    words += [f"{name}-dropped" for name in REPORTED if bytes(fields.get(name, _NULL)) != b"null"]
+    return (*words, *provider_losses(bytes(fields.get("provider", _NULL))))
 
 
 def _extras(fields: dict[str, Raw], body: _Body) -> tuple[dict[str, Any], dict[str, Any]]:

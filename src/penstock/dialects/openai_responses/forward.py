@@ -13,16 +13,14 @@ from typing import Any
 import msgspec
 
 from penstock.base.models import Target
-from penstock.dialects.openai_chat.forward import provider_losses
 from penstock.dialects.openai_chat.rules import headers, known_fields
-from penstock.dialects.openai_responses.envelope import ResponsesAsk, check_history, first_byte
+from penstock.dialects.openai_responses.envelope import REPORTED, ResponsesAsk, check_history, first_byte
 from penstock.dialects.openai_responses.proof import MARK, is_sealed, opened
 from penstock.dialects.openai_responses.request import PATH
 from penstock.wire.http import WireRequest
+from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import edit, spans
 
-# Asked of a gateway, done by none of ours: taken out, and said.
-_REPORTED = frozenset({"transforms", "plugins"})
 _NAME_HERE = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
 # Overrides that would break what the gateway itself decides, and fields of chat that have no place here.
 _NOT_OVERRIDDEN = frozenset({"model", "messages", "stream", "stream_options"})
@@ -74,7 +72,7 @@ def _gateway_fields(
         if name in known:
             continue
         put[name] = None
-        if name in _REPORTED:
+        if name in REPORTED:
             adjusted.append(f"{name}-dropped")
         elif name == "provider" and ask.spans is not None:
             _, start, end = ask.spans[name]
