@@ -337,5 +337,5 @@ def test_a_body_with_a_number_beyond_all_numbers_is_the_providers_fault():
         Target("openai", "m", "openai", ModelFacts("openai", "m")), stream=False
     )
     reader.feed(b'{"results":[{"relevance_score":1e999}]}')
-    with pytest.raises(UpstreamMalformed):
+    with pytest.raises(UpstreamError):
         reader.close()
