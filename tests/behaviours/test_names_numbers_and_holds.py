@@ -1,5 +1,7 @@
 """What a caller can write that is taken for something else further on: names as paths, long numbers, costs nobody held."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -195,3 +197,43 @@ def test_a_context_bounds_each_text_of_a_list_and_not_their_sum(
     """Forty pages are a usual batch: OpenAI takes 8,191 tokens for each text of a call."""
     answer = gateway.post(body, path, WIDE)
     assert answer.status == 200, answer.body[:200]
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [("/v1/files", ("error", "message")), ("/v1beta/models?pageSize=3", ("error", "status"))],
+)
+def test_a_fault_of_ours_on_a_page_has_the_callers_shape(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, path: str, where: tuple[str, str]
+):
+    """No plain text of a framework: a client reads what it was promised."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("penstock.server.files_pages.page_of", broken)
+    monkeypatch.setattr("penstock.server.gemini_pages._number", broken)
+    answer = gateway.get(path, WIDE)
+    assert answer.status == 500
+    assert answer.json()[where[0]][where[1]]
+
+
+@pytest.mark.parametrize("word", ["key", "%6bey"])
+def test_a_key_in_the_query_is_not_kept_with_a_job(gateway: Gateway, word: str):
+    """Google's callers present it there; what is kept of a request opens no door."""
+    secret = SECRETS["ADMIN_KEY"]
+    path = f"/v1beta/models/openai%2Fgpt-4o-mini:generateContent?{word}={secret}&alt=json"
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    answer = gateway.post(body, path, {"x-penstock-async": "true"})
+    assert answer.status == 202
+    name = answer.json()["id"]
+    kept = gateway.inside(lambda: asyncio.ensure_future(gateway.house.keeper.get("job", name, "wide")))
+    while not kept.done():
+        time.sleep(0.01)
+    stored = kept.result()
+    assert stored is not None
+    assert stored.meta["query"] == "alt=json"
+    assert secret not in str(stored.meta)
+    while gateway.get(f"/v1/jobs/{name}", WIDE).json()["status"] not in ("completed", "failed"):
+        time.sleep(0.01)
+    assert gateway.get(f"/v1/jobs/{name}", WIDE).json()["status"] == "completed"

@@ -14,6 +14,8 @@ from penstock.base.errors import (
     UpstreamTruncated,
 )
 from penstock.base.events import Finished, Stopped, UsageSeen, fold, is_content
+from penstock.base.models import ModelFacts, Target
+from penstock.dialects import UPSTREAMS
 from penstock.wire.sse import SseReader, sse
 from tests.dialects.harness import Case, check_any_split, dump, play
 from tests.dialects.openai_kit import (
@@ -327,3 +329,13 @@ def test_usage_events_are_cumulative() -> None:
     events = play(reader(), [HELLO + chunk({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 1})])
     seen = [event.usage for event in events if isinstance(event, UsageSeen)]
     assert [usage.total_tokens for usage in seen] == [4]
+
+
+def test_a_body_with_a_number_beyond_all_numbers_is_the_providers_fault():
+    """Found by sending every reader what no provider says: msgspec refuses 1e999 wherever it stands."""
+    reader = UPSTREAMS["openai"].reader(
+        Target("openai", "m", "openai", ModelFacts("openai", "m")), stream=False
+    )
+    reader.feed(b'{"results":[{"relevance_score":1e999}]}')
+    with pytest.raises(UpstreamError):
+        reader.close()

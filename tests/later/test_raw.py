@@ -328,3 +328,22 @@ def test_limits_allow_lists_and_budgets_hold(gateway: Gateway, echo: Echo):
     assert paid.status == 200
     large = ask(gateway, "/raw/simulated/chat/completions", "POST", {**CHAT, "max_tokens": 100_000}, FRUGAL)
     assert (large.status, large.error["code"]) == (402, "budget-too-small")
+
+
+@pytest.mark.parametrize("status", [401, 200])
+def test_a_key_that_the_provider_quotes_does_not_come_back(gateway: Gateway, echo: Echo, status: int):
+    """Own servers quote what they refuse, and some say in a header what they were asked with."""
+    key = SECRETS["OPENAI_KEY"]
+    echo.status, echo.head = status, {"x-asked-with": f"Bearer {key}"}
+    echo.body = json.dumps({"error": {"message": f"Incorrect API key provided: {key}."}}).encode()
+    answer = ask(gateway, "/raw/openai/models")
+    assert answer.status == status
+    assert answer.json()["error"]["message"] == "Incorrect API key provided: ***."
+    assert answer.headers["x-asked-with"] == "Bearer ***"
+
+
+def test_a_long_refusal_comes_whole_and_in_order(gateway: Gateway, echo: Echo):
+    """More than is held back to be looked through."""
+    echo.status, echo.body = 400, b'{"error": "%b"}' % b"".join(b"%08d" % n for n in range(40_000))
+    answer = ask(gateway, "/raw/openai/models")
+    assert (answer.status, answer.body) == (400, echo.body)

@@ -44,14 +44,16 @@ from penstock.gateway.principal import user_of
 from penstock.gateway.purse import Hold
 from penstock.gateway.raw_rules import (
     FREE_METHODS,
+    Masking,
     RawAsked,
     credential,
     forwarded,
+    masked,
     raw_asked,
     raw_path,
     returned,
 )
-from penstock.gateway.remote import access_token, hide_secrets
+from penstock.gateway.remote import access_token, hide_secrets, secrets_of
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, settle
 from penstock.gateway.waiting import Place, place_now
 from penstock.ledger.budgets import Refused
@@ -272,7 +274,8 @@ class RawCall:
             outcome.status, outcome.content_s = exchange.status, time.monotonic()
             facts.waited_s += outcome.content_s - now_s
             try:
-                await self._deliver(provider, exchange, outcome, asked, bodyless=request.method == b"HEAD")
+                bare = request.method == b"HEAD"
+                await self._deliver(provider, exchange, outcome, asked, secret, bodyless=bare)
             finally:
                 exchange.abort()
         except UpstreamError as error:
@@ -280,7 +283,14 @@ class RawCall:
             raise
 
     async def _deliver(
-        self, provider: Provider, exchange: Exchange, outcome: Outcome, asked: RawAsked, *, bodyless: bool
+        self,
+        provider: Provider,
+        exchange: Exchange,
+        outcome: Outcome,
+        asked: RawAsked,
+        secret: str,
+        *,
+        bodyless: bool,
     ) -> None:
         facts, reply = self.facts, self._reply
         kind = header(exchange.headers, b"content-type") or b""
@@ -291,9 +301,10 @@ class RawCall:
         reader = dialect.reader(outcome.target, stream=stream) if dialect is not None and readable else None
         relay = RawRelay(reader, stream=stream)
         outcome.relay = relay
+        secrets = secrets_of(provider, secret)
         head = header_block(
             [
-                *returned(exchange.headers),
+                *((name, masked(value, secrets)) for name, value in returned(exchange.headers)),
                 (b"x-request-id", facts.request_id.encode()),
                 (b"x-penstock-provider", provider.name.encode("latin-1", "replace")),
             ]
@@ -305,24 +316,27 @@ class RawCall:
             reply.send(exchange.status, head, b"")
             return
         reply.on_pause, reply.on_resume = exchange.pause, exchange.resume
-        refusal = bytearray()
+        masking = Masking(secrets, hold=not good)
 
         def piece(data: bytes) -> None:
-            if not good and len(refusal) < 65_536:
-                refusal.extend(data)
-            reply.write(relay.feed(data))
+            if data:
+                reply.write(data)
 
         try:
             reply.start(exchange.status, head, b"")
-            await exchange.pump(piece)
+            try:
+                await exchange.pump(lambda data: piece(masking.feed(relay.feed(data))))
+            finally:
+                if not reply.ended:
+                    piece(masking.close())
             relay.close()
         finally:
             reply.on_pause = reply.on_resume = None
         outcome.delivered = good
         error: PenstockError | None = None
         if not good:
-            error = provider.dialect.read_error(exchange.status, exchange.headers, bytes(refusal))
-            hide_secrets(error, provider, "")
+            error = provider.dialect.read_error(exchange.status, exchange.headers, bytes(masking.refusal))
+            hide_secrets(error, provider, secret)
         self._end(error)
         reply.end()
 

@@ -7,6 +7,7 @@ Rules
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -59,6 +60,9 @@ _OPERATIONS: tuple[tuple[re.Pattern[bytes], Operation], ...] = (
     (re.compile(rb".*/moderations"), "moderations"),
     (re.compile(rb".*/rerank"), "rerank"),
 )
+
+
+MAX_REFUSAL_BYTES = 64 * 1024
 
 
 class RawBody(Struct):
@@ -137,6 +141,39 @@ def forwarded(headers: Headers) -> Headers:
 def returned(headers: Headers) -> Headers:
     """The provider's headers that come back."""
     return [(name, value) for name, value in headers if name not in _BACK]
+
+
+def masked(data: bytes, secrets: Sequence[str]) -> bytes:
+    """The same without our credentials, where a provider quotes one."""
+    for secret in secrets:
+        data = data.replace(secret.encode(), b"***")
+    return data
+
+
+class Masking:
+    """The same of a reply that comes in pieces. ``hold``: until it is whole, as a key that it quotes may stand in two of
+    them; beyond ``MAX_REFUSAL_BYTES`` it goes on piece by piece, as what is no refusal does from the start."""
+
+    def __init__(self, secrets: Sequence[str], *, hold: bool) -> None:
+        self.refusal = bytearray()
+        self._secrets = secrets
+        self._hold = hold
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on now."""
+        if self._hold and len(self.refusal) + len(data) <= MAX_REFUSAL_BYTES:
+            self.refusal += data
+            return b""
+        return masked(self._let_go() + data, self._secrets)
+
+    def close(self) -> bytes:
+        """The rest."""
+        return masked(self._let_go(), self._secrets)
+
+    def _let_go(self) -> bytes:
+        """What was held, once."""
+        held, self._hold = self._hold, False
+        return bytes(self.refusal) if held else b""
 
 
 def credential(dialect: str, secret: str) -> Headers | Rejected:

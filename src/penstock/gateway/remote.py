@@ -368,14 +368,17 @@ def attempt_failed(
     facts.note("failed", outcome, reason=error.message, code=error.code)
 
 
-def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
-    """Mask the provider's credentials where it quoted one: the dialects know keys by their shape only."""
+def secrets_of(provider: Provider, credential: str) -> list[str]:
+    """All that must not be quoted of a provider's credentials."""
     secrets = [credential, *(key.secret for key in provider.keys.keys)]
     # A credential may be a name and a secret with a colon between them: each may be quoted alone.
     secrets += [part for secret in secrets if ":" in secret for part in secret.split(":")]
-    for secret in secrets:
-        if len(secret) < MIN_SECRET_CHARS:
-            continue
+    return [secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS]
+
+
+def hide_secrets(error: UpstreamError, provider: Provider, credential: str) -> None:
+    """Mask the provider's credentials where it quoted one: the dialects know keys by their shape only."""
+    for secret in secrets_of(provider, credential):
         error.message = error.message.replace(secret, "***")
         error.code = error.code.replace(secret, "***")
         if error.param is not None:

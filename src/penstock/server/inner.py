@@ -6,6 +6,7 @@ Lines of batches and jobs go this way, so that keys, limits, budgets, fallbacks 
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
+from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
@@ -108,6 +109,11 @@ def remembered(told: Mapping[bytes, bytes]) -> dict[str, str]:
         for name, value in told.items()
         if name not in _FORGOTTEN
     }
+
+
+def without_key(query: str) -> str:
+    """A query without the key that Google's callers may present there (server.routes), however it is written."""
+    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) != "key")
 
 
 def holder(app: App, owner: str) -> Principal:

@@ -35,7 +35,7 @@ from penstock.server.app import App
 from penstock.server.background import answered, become, check, ended, in_front, keep_queued, queued
 from penstock.server.completions import allowed_address, completion_of, keep_completion
 from penstock.server.files_pages import Who, json, page_of
-from penstock.server.inner import Gathered, Inner, remembered, serve_inside
+from penstock.server.inner import Gathered, Inner, remembered, serve_inside, without_key
 from penstock.server.later import Held, Later, insist
 from penstock.server.reading import Request
 from penstock.server.responses_pages import PREFIXES as RESPONSES_PREFIXES
@@ -121,7 +121,7 @@ class Jobs:
         meta = {
             "status": "queued",
             "path": path.decode("latin-1"),
-            "query": query.decode("latin-1"),
+            "query": without_key(query.decode("latin-1")),
             "told": remembered(told),
             "webhook": told.get(b"x-penstock-webhook", b"").decode("latin-1").strip(),
             **more,

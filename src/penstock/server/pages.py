@@ -92,7 +92,8 @@ def build_pages(
             *admin_routes(office, pages.guard),
         ]
     return Starlette(
-        routes=routes, exception_handlers={PenstockError: _refused, HTTPException: _starlette_refused}
+        routes=routes,
+        exception_handlers={PenstockError: _refused, HTTPException: _starlette_refused, Exception: _failed},
     )
 
 
@@ -128,6 +129,18 @@ async def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, PenstockError):
         raise error
     return _error(request, error)
+
+
+async def _failed(request: Request, _error_of_ours: Exception) -> Response:
+    """In the caller's shape; Starlette raises it again, and the app writes it into the log."""
+    request_id = request.scope.get("penstock.request_id", "")
+    return _error(
+        request,
+        OurFault(
+            "The gateway failed to serve this request.",
+            hint=f"Tell its operator the request id {request_id}.",
+        ),
+    )
 
 
 async def _starlette_refused(request: Request, error: Exception) -> Response:
