@@ -34,6 +34,7 @@ virtual_keys:
     key: env.CALLER_KEY
     models: ["fal/fal-ai/flux/*", "replicate/black-forest-labs/*", "!fal/fal-ai/flux/pro"]
   - {name: poor, key: env.OTHER_CALLER_KEY, budgets: [{limit_usd: "0.005"}]}
+  - {name: paced, key: env.PACED_KEY, rate_limit: {requests_per_minute: 2, burst: 2}}
   - {name: wide, key: env.ADMIN_KEY}
 """
 NARROW = {"authorization": f"Bearer {SECRETS['CALLER_KEY']}"}
@@ -45,7 +46,8 @@ LONG = "000003600" + "9" * 5000
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("inlets"), CONFIG) as running:
+    secrets = {**SECRETS, "PACED_KEY": "vk-paced-000000000010"}
+    with running_gateway(tmp_path_factory.mktemp("inlets"), CONFIG, secrets=secrets) as running:
         yield running
 
 
@@ -237,3 +239,11 @@ def test_a_key_in_the_query_is_not_kept_with_a_job(gateway: Gateway, word: str):
     while gateway.get(f"/v1/jobs/{name}", WIDE).json()["status"] not in ("completed", "failed"):
         time.sleep(0.01)
     assert gateway.get(f"/v1/jobs/{name}", WIDE).json()["status"] == "completed"
+
+
+def test_counting_tokens_is_paced_like_any_call(gateway: Gateway):
+    """It is free, but a provider is asked: a key's rates hold for it."""
+    body = {"model": "anthropic/claude-haiku-4-5", "messages": HELLO}
+    paced = {"authorization": "Bearer vk-paced-000000000010"}
+    seen = [gateway.post(body, "/v1/messages/count_tokens", paced).status for _ in range(4)]
+    assert seen == [200, 200, 429, 429]

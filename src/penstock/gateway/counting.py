@@ -1,7 +1,7 @@
 """How many tokens is this prompt? The provider's own count where it has one, else our estimate; and which of them it is.
 
 Rules
-- Asked is the target that the call itself would try first, with one of its keys; there is no second try and no charge.
+- Asked is the target that the call itself would try first, with one of its keys; there is no second try and no charge. A key's rates and places hold.
 - A provider that refuses the request itself says why, and so do we. One that cannot be asked just now (busy, away, no key)
   is replaced by the estimate: a count is there to decide something by.
 """
@@ -15,6 +15,7 @@ from penstock.base.chat import Ask, ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.errors import UpstreamBadRequest, UpstreamError, UpstreamTooLarge
 from penstock.base.models import Target
+from penstock.gateway.attempt import enter
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import plan_call
 from penstock.gateway.remote import Translator, access_token, hide_secrets, refusal
@@ -43,10 +44,17 @@ async def count_tokens(house: House, caller: CallerDialect, ask: Ask, facts: Cal
     planned, estimate = plan_call(house, ask, facts, caller.family, time.monotonic())
     step = planned.steps[0]
     provider = house.providers[step.target.provider]
-    if hasattr(provider.dialect, "count_request"):
+    if not hasattr(provider.dialect, "count_request"):
+        return Counted(estimate, "estimate", step.target)
+    await enter(facts, 0)
+    try:
         tokens = await _ask_provider(house, provider, step, Translator(caller, ask), ask, facts)
-        if tokens is not None:
-            return Counted(tokens, "provider", step.target)
+    finally:
+        allowance = facts.principal.allowance
+        if facts.entered and allowance is not None:
+            allowance.leave(facts.request_id, 0, 0, time.monotonic())
+    if tokens is not None:
+        return Counted(tokens, "provider", step.target)
     return Counted(estimate, "estimate", step.target)
 
 
