@@ -85,7 +85,9 @@ def test_a_choice_of_provider(gateway: Gateway, inlet: Inlet) -> None:
     gateway.faults(at("openai", "status", status=500))
     wish = {"order": ["openai"], "allow_fallbacks": False}
     assert ask(gateway, inlet(OPENAI, provider=wish)).status >= 500
-    assert ask(gateway, inlet(OPENAI, provider={"order": ["openai"]})).headers["x-penstock-provider"] == "backup"
+    assert (
+        ask(gateway, inlet(OPENAI, provider={"order": ["openai"]})).headers["x-penstock-provider"] == "backup"
+    )
 
 
 @inlets
@@ -161,3 +163,48 @@ def test_googles_client_sends_them_as_its_extra_body(gateway: Gateway, vertexai:
         reply = client.models.generate_content(model=OPENAI, contents="hello", config=config)
     assert reply.text
     assert [one.provider for one in gateway.sim.requests] == ["openai", "anthropic"]
+
+
+@inlets
+def test_a_misspelt_wish_is_refused_by_name(gateway: Gateway, inlet: Inlet) -> None:
+    """Nobody would keep it, and who wrote it believes that somebody does."""
+    for wish, meant in (
+        ({"data_colection": "deny"}, "data_collection"),
+        ({"zdrr": True}, "zdr"),
+        ({"allowFallbacks": False}, "allow_fallbacks"),
+    ):
+        answer = gateway.post(*inlet(OPENAI, provider=wish))
+        assert answer.status == 400, answer.body
+        assert f"provider.{next(iter(wish))}".encode() in answer.body
+        assert f"Did you mean '{meant}'?".encode() in answer.body
+    assert gateway.sim.requests == []
+
+
+@inlets
+def test_a_provider_that_nobody_knows(gateway: Gateway, inlet: Inlet) -> None:
+    """A misspelt one is refused where it is to be used; what is not known at all is told."""
+    for field in ("only", "order"):
+        answer = gateway.post(*inlet(OPENAI, provider={field: ["opnai"]}))
+        assert answer.status == 400, answer.body
+        assert f"provider.{field}".encode() in answer.body
+        assert b"Did you mean 'openai'?" in answer.body
+    assert gateway.sim.requests == []
+    for wish, word in (
+        ({"ignore": ["opnai"]}, "provider.ignore.opnai-unknown"),
+        ({"order": ["quuxhost", "openai"]}, "provider.order.quuxhost-unknown"),
+    ):
+        answer = ask(gateway, inlet(OPENAI, provider=wish))
+        assert answer.status == 200, answer.body
+        assert word in answer.headers["x-penstock-adjusted"].split(",")
+
+
+def test_wishes_hold_for_every_operation(gateway: Gateway) -> None:
+    """A picture's and a voice's prompt goes nowhere against them either."""
+    wish = {"data_collection": "deny", "max_price": {"prompt": 0}}
+    speak = {"model": "openai/tts-1", "input": "hello", "voice": "alloy"}
+    draw = {"model": "openai/gpt-image-1", "prompt": "a weir"}
+    for body, path in ((speak, "/v1/audio/speech"), (draw, "/v1/images/generations")):
+        assert gateway.post({**body, "provider": wish}, path).status == 400
+        answer = gateway.post({**body, "provider": {"zdrr": True}}, path)
+        assert (answer.status, b"Did you mean 'zdr'?" in answer.body) == (400, True), answer.body
+    assert gateway.sim.requests == []

@@ -185,7 +185,7 @@ class ChatCall:
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, left_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
-            facts.adjusted = sent.adjusted + outcome.adjusted
+            facts.adjusted = facts.unheeded + sent.adjusted + outcome.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
         except (NeverSent, BadRequest):  # what a dialogue finds in a mask, it finds before it sends

@@ -197,6 +197,7 @@ class House:
         "names",
         "observed",
         "plans",
+        "provider_names",
         "providers",
         "reasoning",
         "rng",
@@ -226,7 +227,10 @@ class House:
         drift: Drift | None = None,
         listing: Listing | None = None,
         reasoning: ReasoningMemory | None = None,
+        provider_names: frozenset[str] = frozenset(),
     ) -> None:
+        self.provider_names = provider_names
+        """What callers may call a provider, configured or not, in lower case; empty: not known."""
         self.observed = Observed() if observed is None else observed
         """What was seen of each target lately."""
         self.drift = drift

@@ -168,7 +168,7 @@ class Lines:
         if isinstance(written[0], Rejected) or written[1] is None:
             raise UpstreamMalformed("The line cannot be read any more: its target has changed.")
         relay = outcome.relay = written[1]
-        facts.adjusted = written[0].adjusted
+        facts.adjusted = facts.unheeded + written[0].adjusted
         relay.feed(body)
         out = relay.close()
         outcome.delivered = True

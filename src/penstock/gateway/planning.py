@@ -21,6 +21,7 @@ from penstock.routing.allow import Patterns
 from penstock.routing.names import Chain, no_chain
 from penstock.routing.plan import Step, no_steps, plan
 from penstock.routing.suffixes import with_suffixes
+from penstock.routing.wishes import strangers
 
 MAX_KEPT = 1024
 
@@ -66,6 +67,11 @@ def plan_call(
     if kept is not None:
         facts.explain = kept[0].explain
         return kept
+    if ask.provider is not None and house.provider_names:
+        unheeded = strangers(ask.provider, house.provider_names)
+        if isinstance(unheeded, Rejected):
+            raise no_chain(unheeded)
+        facts.unheeded = unheeded
     spread = ask.operation == "chat" and (ask.dialect == "openrouter" or ask.provider is not None)
     preferences = ask.provider
     if spread:

@@ -128,6 +128,8 @@ class CallFacts(Struct):
     notes: list[Note] = []
     outcomes: list[Outcome] = []
     adjusted: tuple[str, ...] = ()
+    unheeded: tuple[str, ...] = ()
+    """Wishes about routing that mean nothing here, in the words of ``adjusted``."""
     user: str = ""
     estimated_tokens: int = 0
     entered: bool = False

@@ -3,8 +3,13 @@
 Rules
 - What is not known does not comply: a policy that nobody has stated, a price that nobody has, a number format.
 - A router that keeps such wishes itself (``Offer.obeys``) passes where it is told them: it gets ``provider`` with the call.
+- A name of a provider that is neither configured nor known: in ``only`` and ``order`` it is refused where it is surely a
+  misspelt one, elsewhere it is told. OpenRouter has more providers than any list of ours.
 - ``max_price`` looks at the price of the prompt's length (tiers); a unit that a known price has not is not charged.
 """
+
+import difflib
+import re
 
 from penstock.base.chat import ProviderPreferences
 from penstock.base.decisions import Rejected
@@ -19,6 +24,8 @@ PRICED: dict[str, tuple[str, ...]] = {
     "audio": ("input_audio",),
 }
 """OpenRouter's words for what has a price -> our units; the first that a row has."""
+_CLOSE = 0.8
+_SHOWN = re.compile(r"[a-z0-9][a-z0-9._/ -]{0,59}")
 _MUST = frozenset({"prompt", "completion"})
 """Without these two a price is not known."""
 
@@ -38,6 +45,24 @@ def against(target: Target, wishes: ProviderPreferences, input_tokens: int) -> R
             f"{' or '.join(wishes.quantizations)} (provider.quantizations).",
         )
     return _too_dear(target, wishes, input_tokens) if wishes.max_price else None
+
+
+def strangers(wishes: ProviderPreferences, known: frozenset[str]) -> tuple[str, ...] | Rejected:
+    """Names that mean no provider, as words to be told; Rejected for a misspelt one. ``known``: names in lower case."""
+    words: list[str] = []
+    for field in ("only", "order", "ignore"):
+        for name in getattr(wishes, field):
+            word = name.lower()
+            head = word.partition("/")[0]
+            if head in known or word in known:
+                continue
+            near = difflib.get_close_matches(head[:60], sorted(known), n=1, cutoff=_CLOSE)
+            if near and field != "ignore":
+                said = f"provider.{field}: There is no provider {name[:60]!r}. Did you mean {near[0]!r}?"
+                return Rejected("unknown-provider", said, param=f"provider.{field}", caller_fault=True)
+            shown = f".{word}" if _SHOWN.fullmatch(word) else ""
+            words.append(f"provider.{field}{shown}-unknown")
+    return tuple(words)
 
 
 def _data(offer: Offer, wishes: ProviderPreferences, name: str) -> Rejected | None:

@@ -4,10 +4,12 @@ as OpenRouter writes it, into ProviderPreferences.
 Sources: OpenRouter's openapi.yaml (ProviderPreferences) and provider-selection.mdx, 2026-11 (wire.md 1.3). Prices may be
 strings or numbers; bounds may be numbers (of the median) or objects of percentiles; ``sort`` a word or an object.
 
-Rule: what is read here decides where a prompt goes. So a value that cannot be read is refused, with its field.
+Rule: what is read here decides where a prompt goes. So a value that cannot be read is refused, with its field; and so is a
+name that is surely a misspelt one of ours, as nobody would keep the wish. Other names are told as dropped.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -56,6 +58,8 @@ _SORTS: tuple[Sort, ...] = get_args(Sort)
 _PER_MILLION = frozenset({"prompt", "completion", "audio"})
 _WHOLE = frozenset({"request", "image"})
 _PERCENTS = {"p50": 50, "p75": 75, "p90": 90, "p99": 99}
+_CLOSE = 0.8
+"""From here on a name is a misspelt one: ``zdrr`` and ``data_colection`` are, OpenRouter's own ``options`` is not."""
 _MOST_USD = Decimal(10**9)
 
 
@@ -77,6 +81,11 @@ class ProviderField(Struct, gc=False):
     preferred_max_latency: Any = None
 
 
+class _Wishes(Struct, gc=False):
+    provider: dict[str, Raw] | None = None
+
+
+_wishes = msgspec.json.Decoder(_Wishes).decode
 _Name = Annotated[str, Meta(min_length=1)]
 
 
@@ -109,7 +118,7 @@ def read_chain(ask: Ask, fields: Mapping[str, Raw]) -> None:
     ask.models = chain.models or ()
     ask.fallbacks = tuple(one if isinstance(one, str) else one.model for one in chain.fallbacks or ())
     if chain.provider is not None:
-        ask.provider = read_preferences(chain.provider)
+        ask.provider = read_preferences(chain.provider, body)
 
 
 def provider_losses(value: bytes) -> list[str]:
@@ -120,8 +129,22 @@ def provider_losses(value: bytes) -> list[str]:
     return [f"provider.{name}-dropped" for name in names if name not in UNDERSTOOD]
 
 
-def read_preferences(wish: ProviderField) -> ProviderPreferences:
-    """Raises BadRequest with the field's path."""
+def refuse_misspelt(names: Iterable[str]) -> None:
+    """Raises BadRequest for the first name in ``provider{}`` that is close to one of ours."""
+    for name in names:
+        if name in UNDERSTOOD:
+            continue
+        plain = name.lower().replace("-", "_")
+        spelt = {known.replace("_", ""): known for known in sorted(UNDERSTOOD)}
+        near = difflib.get_close_matches(plain[:40].replace("_", ""), spelt, n=1, cutoff=_CLOSE)
+        if near:
+            raise _wrong(name[:40], "There is no such field.", f"Did you mean {spelt[near[0]]!r}?")
+
+
+def read_preferences(wish: ProviderField, body: bytes) -> ProviderPreferences:
+    """``wish`` as it stands in ``body``, whose ``provider`` is looked through for misspelt names. Raises BadRequest with the field's path."""
+    if body:
+        refuse_misspelt(_wishes(body).provider or ())
     sort, partition = _sort(wish.sort)
     formats = wish.quantizations or ()
     for name in formats:

@@ -133,6 +133,11 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
         observed=shared.observed,
         drift=Drift(catalogue.facts),
         reasoning=shared.reasoning,
+        provider_names=frozenset(
+            word.lower()
+            for words in (config.providers, *((row.name, *row.aliases) for row in catalogue.providers()))
+            for word in words
+        ),
         listing=Listing(partial(sellers.offered, names), sellers.find),
     )
     _queues(config, providers, shared)

@@ -206,7 +206,7 @@ def _read_gateway_fields(ask: MessagesAsk, envelope: _Envelope) -> None:
         entry if isinstance(entry, str) else entry.model for entry in envelope.fallbacks or ()
     )
     if wish:
-        ask.provider = read_preferences(wish)
+        ask.provider = read_preferences(wish, ask.body)
 
 
 def read_reasoning(thinking: ThinkingWish | None, output: OutputConfig | None) -> Reasoning | None:

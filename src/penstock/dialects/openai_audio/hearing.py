@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Struct, field
 
 from penstock.base.audio import TranscriptionRequest
-from penstock.base.chat import Ask, ProviderPreferences
+from penstock.base.chat import Ask
 from penstock.base.errors import BadRequest
 from penstock.base.models import PriceRow
 from penstock.base.operations import Operation
 from penstock.base.sound_fees import HEARD
 from penstock.wire.multipart import FormPart, is_form, read_form
+from penstock.wire.preferences import ProviderField, read_preferences, refuse_misspelt
 from penstock.wire.sounds import listen
 from penstock.wire.unreadable import unreadable
 
@@ -64,14 +65,6 @@ _REMEDIES = {
 }
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class Fields(Struct):
     """What we read of a form."""
 
@@ -91,7 +84,7 @@ class Fields(Struct):
     known_speaker_references: tuple[str, ...] = ()
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
-    provider: _Provider | None = None
+    provider: ProviderField | None = None
 
 
 class HearingAsk(Ask):
@@ -135,7 +128,7 @@ def read_envelope(task: Task, content_type: bytes, body: bytes) -> HearingAsk:
         fields.stream is True and task == "transcribe",
         models=fields.models or (),
         fallbacks=fields.fallbacks or (),
-        provider=None if wish is None else _preferences(wish),
+        provider=None if wish is None else read_preferences(wish, b""),
         input_bytes=len((fields.prompt or "").encode()) + counted * PROMPT_BYTES_PER_S,
         gateway_fields=tuple(name for name in GATEWAY_FIELDS if getattr(fields, name) is not None),
         operation=operation,
@@ -146,16 +139,6 @@ def read_envelope(task: Task, content_type: bytes, body: bytes) -> HearingAsk:
         fields=fields,
         file_bytes=size,
         seconds=seconds,
-    )
-
-
-def _preferences(wish: _Provider) -> ProviderPreferences:
-    return ProviderPreferences(
-        order=wish.order or (),
-        only=wish.only or (),
-        ignore=wish.ignore or (),
-        allow_fallbacks=wish.allow_fallbacks is not False,
-        require_parameters=wish.require_parameters is True,
     )
 
 
@@ -177,9 +160,12 @@ def _of_form(form: list[FormPart]) -> Fields:
         elif text:
             given[name] = text
     try:
-        return msgspec.convert(given, Fields, strict=False)
+        fields = msgspec.convert(given, Fields, strict=False)
     except msgspec.ValidationError as error:
         raise unreadable(error, b"", _REMEDIES) from None
+    if fields.provider is not None:
+        refuse_misspelt(given["provider"])
+    return fields
 
 
 def _check(task: Task, fields: Fields, recording: FormPart | None) -> None:

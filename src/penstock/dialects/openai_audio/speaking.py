@@ -11,11 +11,12 @@ import msgspec
 from msgspec import Struct, field
 
 from penstock.base.audio import SpeechRequest
-from penstock.base.chat import Ask, ProviderPreferences
+from penstock.base.chat import Ask
 from penstock.base.errors import BadRequest
 from penstock.base.models import PriceRow
 from penstock.base.operations import Operation
 from penstock.base.sound_fees import CHARACTERS_PER_S, SPOKEN
+from penstock.wire.preferences import ProviderField, read_preferences
 from penstock.wire.unreadable import unreadable
 
 Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -45,14 +46,6 @@ class _Voice(Struct, gc=False):
     id: str
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class Fields(Struct):
     """What we read of the body."""
 
@@ -66,7 +59,7 @@ class Fields(Struct):
     user: str | None = None
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
-    provider: _Provider | None = None
+    provider: ProviderField | None = None
 
 
 _decode = msgspec.json.Decoder(Fields).decode
@@ -113,23 +106,13 @@ def read_envelope(body: bytes) -> SpeakingAsk:
         True,
         models=fields.models or (),
         fallbacks=fields.fallbacks or (),
-        provider=None if wish is None else _preferences(wish),
+        provider=None if wish is None else read_preferences(wish, body),
         input_bytes=len(words.encode()) + len((fields.instructions or "").encode()),
         gateway_fields=tuple(name for name in GATEWAY_FIELDS if getattr(fields, name) is not None),
         user=fields.user or "",
         operation=operation,
         units=(*((unit, len(words)) for unit in SPOKEN), ("second", seconds)),
         fields=fields,
-    )
-
-
-def _preferences(wish: _Provider) -> ProviderPreferences:
-    return ProviderPreferences(
-        order=wish.order or (),
-        only=wish.only or (),
-        ignore=wish.ignore or (),
-        allow_fallbacks=wish.allow_fallbacks is not False,
-        require_parameters=wish.require_parameters is True,
     )
 
 

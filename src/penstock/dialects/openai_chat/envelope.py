@@ -238,7 +238,7 @@ def _read_gateway_fields(ask: Ask, envelope: _Envelope) -> None:
         )
     wish = envelope.provider
     if wish:
-        ask.provider = read_preferences(wish)
+        ask.provider = read_preferences(wish, ask.body)
     ask.reasoning = _reasoning(envelope)
 
 

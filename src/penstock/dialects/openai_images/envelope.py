@@ -12,13 +12,14 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
-from penstock.base.chat import Ask, Image, ProviderPreferences
+from penstock.base.chat import Ask, Image
 from penstock.base.errors import BadRequest
 from penstock.base.images import ImagesRequest
 from penstock.base.models import PriceRow
 from penstock.base.operations import Operation
 from penstock.wire.multipart import FormPart, is_form, read_form
 from penstock.wire.pictures import look, size_of
+from penstock.wire.preferences import ProviderField, read_preferences, refuse_misspelt
 from penstock.wire.unreadable import unreadable
 
 Kind = Literal["generation", "edit"]
@@ -62,14 +63,6 @@ class Reference(Struct):
     file_id: str | None = None
 
 
-class _Provider(Struct, gc=False):
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-
-
 class Fields(Struct):
     """What we read of either body."""
 
@@ -101,7 +94,7 @@ class Fields(Struct):
     strength: float | None = None
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
-    provider: _Provider | None = None
+    provider: ProviderField | None = None
 
 
 KNOWN = frozenset(Fields.__struct_fields__) | {"image", "image[]"}
@@ -141,7 +134,7 @@ def read_envelope(kind: Kind, content_type: bytes, body: bytes, link_base: str) 
         fields.stream is True,
         models=fields.models or (),
         fallbacks=fields.fallbacks or (),
-        provider=None if wish is None else _preferences(wish),
+        provider=None if wish is None else read_preferences(wish, body if form is None else b""),
         n=n,
         input_bytes=len((fields.prompt or "").encode()) + pictures * PICTURE_BYTES,
         gateway_fields=tuple(name for name in GATEWAY_FIELDS if getattr(fields, name) is not None),
@@ -160,16 +153,6 @@ def _pixels(size: str | None) -> int:
     return AUTO_PIXELS if found is None else found[0] * found[1]
 
 
-def _preferences(wish: _Provider) -> ProviderPreferences:
-    return ProviderPreferences(
-        order=wish.order or (),
-        only=wish.only or (),
-        ignore=wish.ignore or (),
-        allow_fallbacks=wish.allow_fallbacks is not False,
-        require_parameters=wish.require_parameters is True,
-    )
-
-
 def _of_form(form: list[FormPart]) -> Fields:
     """The texts of a form. JSON where a field is a list or an object."""
     given: dict[str, Any] = {}
@@ -185,9 +168,12 @@ def _of_form(form: list[FormPart]) -> Fields:
         elif text:
             given[part.name] = text
     try:
-        return msgspec.convert(given, Fields, strict=False)
+        fields = msgspec.convert(given, Fields, strict=False)
     except msgspec.ValidationError as error:
         raise unreadable(error, b"", _REMEDIES) from None
+    if fields.provider is not None:
+        refuse_misspelt(given["provider"])
+    return fields
 
 
 def _check(kind: Kind, fields: Fields, form: list[FormPart] | None) -> int:
