@@ -306,5 +306,5 @@ def test_behaviour_23_a_route_whose_targets_cannot_chat_is_the_callers_mistake(t
     with running_gateway(tmp_path, config) as gateway:
         answer = gateway.post({"model": "r", "messages": HELLO})
         assert (answer.status, answer.error["param"]) == (400, "model")
-        assert "stability (stability) has no chat" in answer.error["message"]
+        assert "stability has no chat. No configured provider has." in answer.error["message"]
         assert gateway.sim.requests == []

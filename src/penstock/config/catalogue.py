@@ -317,11 +317,11 @@ class Catalogue:
         ]
         return [self.facts(provider, model) for _, _, provider, model in sorted(hits)]
 
-    def chat_models(self, provider: str) -> list[str]:
-        """Ids of all chat models that ``provider`` sells."""
+    def chat_models(self, provider: str, modes: frozenset[str] = frozenset({"chat"})) -> list[str]:
+        """Ids of all chat models that ``provider`` sells, or of those of other modes."""
         known = self._by_name.get(provider)
         rows = self._tables.models.get(known.name if known else provider, {})
-        return [model for model, row in rows.items() if row.mode == "chat"]
+        return [model for model, row in rows.items() if row.mode in modes]
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like ``name``, for the hint in an error: ``provider/model`` or bare, as asked."""

@@ -14,6 +14,7 @@ from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.config.schema import Config, NetworkConfig, RetryConfig
 from penstock.config.slugs import Drift
+from penstock.gateway.kinds import no_provider_for, unfit
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
@@ -34,17 +35,6 @@ from penstock.routing.observed import Observed
 from penstock.wire.http import WireRequest
 from penstock.wire.ports import UpstreamDialect
 
-_NO_CHAT = frozenset({"embedding", "rerank", "moderation"})
-"""The catalogue's modes of models that surely cannot chat."""
-_MODES: dict[Operation, frozenset[str]] = {
-    "embeddings": frozenset({"embedding"}),
-    "images": frozenset({"image_generation", "image_edit", "chat", "responses"}),
-    "speech": frozenset({"audio_speech", "chat"}),
-    "transcriptions": frozenset({"audio_transcription", "chat"}),
-    "moderations": frozenset({"moderation"}),
-    "rerank": frozenset({"rerank"}),
-}
-"""The catalogue's modes of models that may do it; a chat model may draw, speak or listen as its dialect knows."""
 STREAM_FIRST_BYTE_S = 60.0
 WHOLE_FIRST_BYTE_S = 600.0
 
@@ -284,23 +274,10 @@ class House:
 
     def cannot(self, operation: Operation, target: Target) -> Rejected | None:
         """Why this target cannot be asked for ``operation`` at all, or None. What is not known of a model refuses nothing."""
-        provider, facts = self.providers[target.provider], target.facts
-        if operation not in provider.spoken:
-            return Rejected(
-                "operation-unsupported",
-                f"{target.provider} ({target.dialect}) has no {operation}.",
-                param="model",
-                caller_fault=True,
-            )
-        allowed = facts.mode not in _NO_CHAT if operation == "chat" else facts.mode in _MODES[operation]
-        if facts.known and not allowed:
-            return Rejected(
-                "operation-unsupported",
-                f"{target.name} is a model for {facts.mode}, not for {operation}.",
-                param="model",
-                caller_fault=True,
-            )
-        return None
+        if operation not in self.providers[target.provider].spoken:
+            able = [name for name, provider in self.providers.items() if operation in provider.spoken]
+            return no_provider_for(operation, target, able)
+        return unfit(operation, target)
 
     def condition(self, now_s: float) -> dict[str, Any]:
         """Breakers, key cool-downs and connections as they stand: for the operator."""

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from penstock.base.chat import Ask
+from penstock.base.chat import Ask, ProviderPreferences
 from penstock.base.decisions import Rejected
+from penstock.base.errors import BadRequest, PenstockError
 from penstock.base.models import Target
 from penstock.gateway.house import House
+from penstock.gateway.kinds import part_of
 from penstock.gateway.record import Explain, tell
 from penstock.gateway.settle import CallFacts
 from penstock.routing.allow import Patterns
 from penstock.routing.names import Chain, no_chain
-from penstock.routing.plan import Step, no_steps, plan
+from penstock.routing.plan import Plan, Step, no_steps, plan
 from penstock.routing.suffixes import with_suffixes
 from penstock.routing.wishes import strangers
 
@@ -42,7 +44,7 @@ def remembered(house: House, ask: Ask, patterns: Patterns, family: str) -> tuple
     """The kept plan of a plain ask whose targets are all in order, and its estimated input tokens."""
     if not _plain(ask):
         return None
-    kept = cast("Planned | None", house.plans.get((ask.model, patterns, family, ask.operation)))
+    kept = cast("Planned | None", house.plans.get((ask.model, patterns, _spoken(ask, family), ask.operation)))
     if kept is None or not house.health.untroubled(kept.targets):
         return None
     tokens = house.estimator.tokens(kept.model, ask.input_bytes)
@@ -67,22 +69,7 @@ def plan_call(
     if kept is not None:
         facts.explain = kept[0].explain
         return kept
-    if ask.provider is not None and house.provider_names:
-        unheeded = strangers(ask.provider, house.provider_names)
-        if isinstance(unheeded, Rejected):
-            raise no_chain(unheeded)
-        facts.unheeded = unheeded
-    spread = ask.operation == "chat" and (ask.dialect == "openrouter" or ask.provider is not None)
-    preferences = ask.provider
-    if spread:
-        named = [name for name in (ask.model, *ask.models) if name and not house.names.owns(name)]
-        wished = with_suffixes(named, preferences)
-        if isinstance(wished, Rejected):
-            raise no_chain(wished)
-        preferences = wished.preferences
-    chain = house.names.chain(ask.model, models=ask.models, fallbacks=ask.fallbacks, spread=spread)
-    if isinstance(chain, Rejected):
-        raise no_chain(chain)
+    chain, preferences = _named(house, ask, facts)
 
     def refuse(target: Target) -> Rejected | None:
         no = house.cannot(ask.operation, target)
@@ -96,6 +83,7 @@ def plan_call(
         input_tokens=tokens if ask.operation == "chat" else 0,
         max_tokens=ask.max_tokens,
         caller_family=family,
+        caller_name=ask.dialect,
         patterns=patterns,
         preferences=preferences,
         refuse=refuse,
@@ -107,7 +95,7 @@ def plan_call(
     )
     facts.explain = tell(chain, planned)
     if not planned.steps:
-        raise no_steps(planned)
+        raise _placed(no_steps(planned), planned, ask)
     targets = tuple(target.name for target in chain.targets)
     made = Planned(
         planned.steps, chain.max_attempts, chain.targets[0].model, _small(chain), facts.explain, targets
@@ -115,8 +103,69 @@ def plan_call(
     if _plain(ask) and house.health.untroubled(targets) and tokens < made.small_tokens:
         if len(house.plans) >= MAX_KEPT:
             house.plans.clear()
-        house.plans[ask.model, patterns, family, ask.operation] = made
+        house.plans[ask.model, patterns, _spoken(ask, family), ask.operation] = made
     return made, tokens
+
+
+def _named(house: House, ask: Ask, facts: CallFacts) -> tuple[Chain, ProviderPreferences | None]:
+    """The chain that the ask names, and its wishes, with those of its suffixes. Raises NotFound or BadRequest."""
+    if ask.provider is not None and house.provider_names:
+        unheeded = strangers(ask.provider, house.provider_names)
+        if isinstance(unheeded, Rejected):
+            raise no_chain(unheeded)
+        facts.unheeded = unheeded
+    spread = ask.operation == "chat" and (ask.dialect == "openrouter" or ask.provider is not None)
+    preferences = ask.provider
+    if spread:
+        named = [name for name in (ask.model, *ask.models) if name and not house.names.owns(name)]
+        wished = with_suffixes(named, preferences)
+        if isinstance(wished, Rejected):
+            raise no_chain(wished)
+        preferences = wished.preferences
+    chain: Chain | Rejected = house.names.chain(
+        ask.model, models=ask.models, fallbacks=ask.fallbacks, spread=spread
+    )
+    if not spread and "/" in ask.model and not ask.models and not ask.fallbacks:
+        chain = _by_slug(house, ask, chain)
+    if isinstance(chain, Rejected):
+        raise no_chain(chain)
+    return chain, preferences
+
+
+def _by_slug(house: House, ask: Ask, chain: Chain | Rejected) -> Chain | Rejected:
+    """``author/model`` as OpenRouter writes it, where nothing of that name can serve: as a bare name, the first who sells it.
+
+    The rest of its sellers is only mentioned: outside ``/api/v1`` nobody asked for a draw.
+    """
+    if isinstance(chain, Chain) and any(
+        house.cannot(ask.operation, target) is None for target in chain.targets
+    ):
+        return chain
+    if ask.model.partition("/")[0] in house.providers or house.names.owns(ask.model):
+        return chain
+    sold = house.names.chain(ask.model, spread=True)
+    if isinstance(sold, Rejected):
+        return chain
+    able = [target for target in sold.targets if house.cannot(ask.operation, target) is None]
+    found = house.names.chain(able[0].name) if able else chain
+    if not able or isinstance(found, Rejected):
+        return chain
+    also = f"; also sold by {', '.join(target.name for target in able[1:])}" if able[1:] else ""
+    return structs.replace(found, reason=f"{able[0].provider} sells {ask.model}{also}")
+
+
+def _placed(error: PenstockError, planned: Plan, ask: Ask) -> PenstockError:
+    """The error, with the part of the conversation that the one target cannot take."""
+    if len(planned.refused) == 1 and isinstance(error, BadRequest):
+        code = planned.refused[0].rejected.code
+        place = part_of(ask, code.removeprefix("lacks-")) if code.startswith("lacks-") else None
+        error.param = place or error.param
+    return error
+
+
+def _spoken(ask: Ask, family: str) -> str:
+    """The caller's dialect; of one that is only translated its name, apart from a family of the same name."""
+    return family or f"{ask.dialect}, translated"
 
 
 def _plain(ask: Ask) -> bool:

@@ -27,6 +27,17 @@ _ESTIMATE_SLACK = 0.8
 """Token estimates may be a fifth too high; a context is only too small beyond that."""
 _MODALITIES = {"image": "messages", "audio": "messages", "video": "messages", "document": "messages"}
 _CAPABILITIES = {"tools": "tools", "json_schema": "response_format"}
+_REMEDIES = {
+    f"lacks-{need}": f"Name a model that takes {what}, or leave {it} out."
+    for need, what, it in (
+        ("image", "images", "it"),
+        ("audio", "audio", "it"),
+        ("video", "video", "it"),
+        ("document", "documents", "it"),
+        ("tools", "tools", "them"),
+        ("json_schema", "a schema for its answer", "it"),
+    )
+}
 
 Refuse = Callable[[Target], Rejected | None]
 
@@ -70,11 +81,13 @@ def plan(
     may_pass_through: Callable[[Target], str | None],
     observed: Observed | None = None,
     rng: Random | None = None,
+    caller_name: str = "",
 ) -> Plan:
     """The plan for one request.
 
     ``patterns`` are the virtual key's allow-list. ``refuse`` is the dialect's own refusal. ``may_pass_through`` is
-    asked only where the dialects are the same: None means yes, a sentence says what stands against it. ``observed`` and
+    asked only where the dialects are the same: None means yes, a sentence says what stands against it. ``caller_name`` is
+    told where a caller has no family. ``observed`` and
     ``rng`` are for models that have several endpoints.
     """
     targets = chain.targets
@@ -104,7 +117,7 @@ def plan(
         serving, reasons = _preferred(
             serving, preferences, refused, observed or Observed(), health, now_s, rng or Random(0)
         )
-    steps = _steps(serving, reasons, refused, health, now_s, caller_family, may_pass_through)
+    steps = _steps(serving, reasons, refused, health, now_s, caller_family, may_pass_through, caller_name)
     return Plan(chain.route, tuple(steps), tuple(refused))
 
 
@@ -116,6 +129,7 @@ def _steps(
     now_s: float,
     caller_family: str,
     may_pass_through: Callable[[Target], str | None],
+    caller_name: str,
 ) -> list[Step]:
     """What is healthy, in its order; the last of all in any case."""
     steps: list[Step] = []
@@ -134,7 +148,9 @@ def _steps(
         if reasons and reasons[place]:
             reason = f"{reason}; {reasons[place]}"
         if target.dialect != caller_family and caller_family != target.options.get("also"):
-            steps.append(Step(target, reason, False, _translated(caller_family, target.dialect)))
+            steps.append(
+                Step(target, reason, False, _translated(caller_family or caller_name, target.dialect))
+            )
         else:
             barred = may_pass_through(target)
             steps.append(Step(target, reason, barred is None, barred or "same dialect"))
@@ -155,7 +171,7 @@ def no_steps(made: Plan) -> PenstockError:
         # What the key may use cannot take the request; what could, the key may not use.
         first = theirs[0]
         if len(made.refused) == 1:
-            return BadRequest(first.reason, param=first.param)
+            return BadRequest(first.reason, param=first.param, hint=_REMEDIES.get(first.code))
         return BadRequest(_joined("No target of the chain can take this request.", lines), param=first.param)
     hints = [refusal.rejected.retry_after_s for refusal in made.refused]
     return NoTargetLeft(
@@ -272,7 +288,7 @@ def _words(target: Target, name: str) -> set[str]:
 
 
 def _translated(caller_family: str, dialect: str) -> str:
-    return f"translated from {caller_family} to {dialect}"
+    return f"translated from {caller_family} to {dialect}" if caller_family != dialect else "written anew"
 
 
 def _joined(head: str, lines: tuple[str, ...]) -> str:

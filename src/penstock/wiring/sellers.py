@@ -6,6 +6,8 @@ Rules
 - What nobody sells by its name, and what its author does not make, has no endpoints either.
 """
 
+from functools import partial
+
 from penstock.base.decisions import Rejected
 from penstock.config.catalogue import Catalogue
 from penstock.config.schema import Config
@@ -16,6 +18,9 @@ from penstock.routing.names import MakeTarget, Names
 _MAX_KEPT = 4096
 _VERTEX_SPEAKS = ("gemini", "gemma")
 """Vertex's dialect is Gemini's: what other makers sell there is spoken to otherwise."""
+
+_NAMED = frozenset({"chat", "embedding", "rerank"})
+"""The modes of models that callers name by ``author/slug``."""
 
 
 class Sellers:
@@ -28,7 +33,8 @@ class Sellers:
         self._built = built
         self._known = {name: catalogue.provider(name) for name in config.providers}
         self._slugs = Slugs(
-            catalogue.chat_models, [(row.name, row.authors, row.makes) for row in catalogue.providers()]
+            partial(catalogue.chat_models, modes=_NAMED),
+            [(row.name, row.authors, row.makes) for row in catalogue.providers()],
         )
         self._memo: dict[str, list[tuple[str, str]]] = {}
 
