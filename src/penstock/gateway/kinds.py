@@ -74,10 +74,13 @@ def unfit(operation: Operation, target: Target) -> Rejected | None:
     """Why this model is not one for ``operation``, or None."""
     if not target.facts.known or _fits(operation, target):
         return None
-    mode = target.facts.mode
-    known = _FOR.get(mode)
-    said = f"a model for {known[0]}: {known[1]}." if known else f"a model for {mode}, not for {operation}."
-    return Rejected("operation-unsupported", f"{target.name} is {said}", param="model", caller_fault=True)
+    kind, path = _FOR.get(target.facts.mode, (f"{target.facts.mode}, not for {operation}", ""))
+    return Rejected(
+        "operation-unsupported",
+        f"{target.name} is a model for {kind}{path and ': '}{path}.",
+        param="model",
+        caller_fault=True,
+    )
 
 
 def _fits(operation: Operation, target: Target) -> bool:

@@ -58,8 +58,12 @@ def strangers(wishes: ProviderPreferences, known: frozenset[str]) -> tuple[str, 
                 continue
             near = difflib.get_close_matches(head[:60], sorted(known), n=1, cutoff=_CLOSE)
             if near and field != "ignore":
-                said = f"provider.{field}: There is no provider {name[:60]!r}. Did you mean {near[0]!r}?"
-                return Rejected("unknown-provider", said, param=f"provider.{field}", caller_fault=True)
+                return Rejected(
+                    "unknown-provider",
+                    f"provider.{field}: There is no provider {name[:60]!r}. Did you mean {near[0]!r}?",
+                    param=f"provider.{field}",
+                    caller_fault=True,
+                )
             shown = f".{word}" if _SHOWN.fullmatch(word) else ""
             words.append(f"provider.{field}{shown}-unknown")
     return tuple(words)
