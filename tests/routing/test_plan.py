@@ -190,7 +190,7 @@ def test_the_dialects_own_refusal_counts():
         (
             {"order": ("azure",), "allow_fallbacks": False},
             [],
-            {name: "fallbacks-not-allowed" for name in ("openai/a", "anthropic/b", "gemini/c")},
+            dict.fromkeys(("openai/a", "anthropic/b", "gemini/c"), "fallbacks-not-allowed"),
         ),
     ],
 )
