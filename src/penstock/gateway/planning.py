@@ -6,13 +6,13 @@ Such plans are kept, so that the common call costs one look-up; anything else is
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from msgspec import Struct
 
 from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
+from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.gateway.house import House
 from penstock.gateway.record import Explain, tell
@@ -23,6 +23,14 @@ from penstock.routing.plan import Step, no_steps, plan
 from penstock.routing.suffixes import with_suffixes
 
 MAX_KEPT = 1024
+
+
+class WaryDialect(Protocol):
+    """A dialect whose provider does not take all that its callers write."""
+
+    def against_pass_through(self, ask: Ask, target: Target) -> str | None:
+        """Why the caller's own bytes cannot go to ``target``, or None."""
+        ...
 
 
 class Planned(Struct, frozen=True):
@@ -82,6 +90,14 @@ def plan_call(
         no = house.cannot(ask.operation, target)
         return losses(target) if no is None and losses is not None else no
 
+    def barred(target: Target) -> str | None:
+        no = house.against_pass_through(target, ask.operation)
+        dialect = house.providers[target.provider].spoken[ask.operation]
+        if no is not None or not ask.needs & MEDIA or not hasattr(dialect, "against_pass_through"):
+            return no
+        wary: WaryDialect = dialect  # type: ignore[assignment] - it has it
+        return wary.against_pass_through(ask, target)
+
     tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
     planned = plan(
         chain,
@@ -95,7 +111,7 @@ def plan_call(
         refuse=refuse,
         health=house.health,
         now_s=now_s,
-        may_pass_through=partial(house.against_pass_through, operation=ask.operation),
+        may_pass_through=barred,
         observed=house.observed,
         rng=house.rng,
     )

@@ -65,10 +65,8 @@ def lies_outside(path: str) -> bool:
         verb = _VERB.search(google["rest"])
         return verb is None or verb["verb"].lower() not in _VERBS
     verb = _VERB.search(path) if path.startswith(("/v1/models/", "/v1/publishers/")) else None
-    return (
-        (verb is not None
-        and verb["verb"].lower() not in _VERBS)
-        or path.endswith(("/responses/input_tokens", "/responses/compact"))
+    return (verb is not None and verb["verb"].lower() not in _VERBS) or path.endswith(
+        ("/responses/input_tokens", "/responses/compact")
     )
 
 
