@@ -6,6 +6,7 @@ Such plans are kept, so that the common call costs one look-up; anything else is
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from msgspec import Struct
@@ -90,14 +91,6 @@ def plan_call(
         no = house.cannot(ask.operation, target)
         return losses(target) if no is None and losses is not None else no
 
-    def barred(target: Target) -> str | None:
-        no = house.against_pass_through(target, ask.operation)
-        dialect = house.providers[target.provider].spoken[ask.operation]
-        if no is not None or not ask.needs & MEDIA or not hasattr(dialect, "against_pass_through"):
-            return no
-        wary: WaryDialect = dialect  # type: ignore[assignment] - it has it
-        return wary.against_pass_through(ask, target)
-
     tokens = house.estimator.tokens(chain.targets[0].model, ask.input_bytes)
     planned = plan(
         chain,
@@ -111,7 +104,7 @@ def plan_call(
         refuse=refuse,
         health=house.health,
         now_s=now_s,
-        may_pass_through=barred,
+        may_pass_through=partial(_barred, house, ask),
         observed=house.observed,
         rng=house.rng,
     )
@@ -127,6 +120,16 @@ def plan_call(
             house.plans.clear()
         house.plans[ask.model, patterns, family, ask.operation] = made
     return made, tokens
+
+
+def _barred(house: House, ask: Ask, target: Target) -> str | None:
+    """What stands against passing this ask's bytes through."""
+    no = house.against_pass_through(target, ask.operation)
+    dialect = house.providers[target.provider].spoken[ask.operation]
+    if no is not None or not ask.needs & MEDIA or not hasattr(dialect, "against_pass_through"):
+        return no
+    wary: WaryDialect = dialect  # type: ignore[assignment] - it has it
+    return wary.against_pass_through(ask, target)
 
 
 def _plain(ask: Ask) -> bool:
