@@ -7,13 +7,14 @@ Such plans are kept, so that the common call costs one look-up; anything else is
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from msgspec import Struct, structs
 
 from penstock.base.chat import Ask, ProviderPreferences
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, PenstockError
+from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.gateway.house import House
 from penstock.gateway.kinds import part_of
@@ -26,6 +27,14 @@ from penstock.routing.suffixes import with_suffixes
 from penstock.routing.wishes import strangers
 
 MAX_KEPT = 1024
+
+
+class WaryDialect(Protocol):
+    """A dialect whose provider does not take all that its callers write."""
+
+    def against_pass_through(self, ask: Ask, target: Target) -> str | None:
+        """Why the caller's own bytes cannot go to ``target``, or None."""
+        ...
 
 
 class Planned(Struct, frozen=True):
@@ -89,7 +98,7 @@ def plan_call(
         refuse=refuse,
         health=house.health,
         now_s=now_s,
-        may_pass_through=partial(house.against_pass_through, operation=ask.operation),
+        may_pass_through=partial(_barred, house, ask),
         observed=house.observed,
         rng=house.rng,
     )
@@ -166,6 +175,16 @@ def _placed(error: PenstockError, planned: Plan, ask: Ask) -> PenstockError:
 def _spoken(ask: Ask, family: str) -> str:
     """The caller's dialect; of one that is only translated its name, apart from a family of the same name."""
     return family or f"{ask.dialect}, translated"
+
+
+def _barred(house: House, ask: Ask, target: Target) -> str | None:
+    """What stands against passing this ask's bytes through."""
+    no = house.against_pass_through(target, ask.operation)
+    dialect = house.providers[target.provider].spoken[ask.operation]
+    if no is not None or not ask.needs & MEDIA or not hasattr(dialect, "against_pass_through"):
+        return no
+    wary: WaryDialect = dialect  # type: ignore[assignment] - it has it
+    return wary.against_pass_through(ask, target)
 
 
 def _plain(ask: Ask) -> bool:

@@ -130,6 +130,8 @@ class CallFacts(Struct):
     adjusted: tuple[str, ...] = ()
     unheeded: tuple[str, ...] = ()
     """Wishes about routing that mean nothing here, in the words of ``adjusted``."""
+    inlined: tuple[str, ...] = ()
+    """What was done to the body before it was read (gateway.own_files), in the words of ``adjusted``."""
     user: str = ""
     estimated_tokens: int = 0
     entered: bool = False
