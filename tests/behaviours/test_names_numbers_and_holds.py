@@ -247,3 +247,10 @@ def test_counting_tokens_is_paced_like_any_call(gateway: Gateway):
     paced = {"authorization": "Bearer vk-paced-000000000010"}
     seen = [gateway.post(body, "/v1/messages/count_tokens", paced).status for _ in range(4)]
     assert seen == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("model", ["openai/text-embedding-3-small", "gemini/gemini-embedding-001"])
+def test_the_simulator_makes_no_vector_without_end(gateway: Gateway, model: str):
+    """It refuses what a provider refuses, before it fills the memory with it."""
+    answer = gateway.post({"model": model, "input": "x", "dimensions": 10**12}, "/v1/embeddings", WIDE)
+    assert answer.status == 400

@@ -85,7 +85,9 @@ def test_a_choice_of_provider(gateway: Gateway, inlet: Inlet) -> None:
     gateway.faults(at("openai", "status", status=500))
     wish = {"order": ["openai"], "allow_fallbacks": False}
     assert ask(gateway, inlet(OPENAI, provider=wish)).status >= 500
-    assert ask(gateway, inlet(OPENAI, provider={"order": ["openai"]})).headers["x-penstock-provider"] == "backup"
+    assert (
+        ask(gateway, inlet(OPENAI, provider={"order": ["openai"]})).headers["x-penstock-provider"] == "backup"
+    )
 
 
 @inlets

@@ -189,3 +189,21 @@ def test_no_two_of_many_calls_take_the_same_money():
 def test_what_reaches_beyond_the_body_is_seen_by_its_fields(body: bytes, found: bool):
     """Not by text, and not by a tool that is the caller's own and only called so."""
     assert reaches(body) is found
+
+
+def test_a_field_in_disguise_is_held_for_as_well():
+    """A letter of the field's name written as an escape: the provider reads it, so the dearer class is held."""
+    target = next(
+        one for one in targets() if one.facts.price is not None and "priority" in one.facts.price.service
+    )
+    plain = b'{"model":"m","messages":[{"role":"user","content":"caf\\u00e9"}],"max_tokens":9%b}'
+    spelled, hidden = (
+        purse().quote(CALLERS["openai"].read_request(plain % more), target, NOW_S)
+        for more in (b',"service_tier":"priority"', b',"\\u0073ervice_tier":"priority"')
+    )
+    nothing = purse().quote(CALLERS["openai"].read_request(plain % b""), target, NOW_S)
+    assert isinstance(spelled, Quote)
+    assert isinstance(hidden, Quote)
+    assert isinstance(nothing, Quote)
+    assert hidden.output == spelled.output
+    assert nothing.output.pico_usd / nothing.output.per < spelled.output.pico_usd / spelled.output.per

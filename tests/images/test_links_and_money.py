@@ -1,14 +1,21 @@
 """Links that end, and what is held for pictures before they are made."""
 
 import asyncio
+import base64
+import io
 import json
+import random
 
 import pytest
+from PIL import Image
 
 from penstock.base.decisions import Rejected
+from penstock.base.errors import UpstreamMalformed
+from penstock.base.events import MediaMade
 from penstock.dialects.openai_images import ImagesCaller
-from penstock.gateway.pictures import KIND, OWNER, looked_up, signature
+from penstock.gateway.pictures import KIND, OWNER, converted, looked_up, signature
 from penstock.gateway.purse import _quote_units
+from penstock.wire.finish import Finish
 from penstock.wiring.objects import keeper_at
 from tests.images.kit import target
 
@@ -55,3 +62,15 @@ def test_a_key_with_a_budget_buys_no_picture_of_unknown_price():
     ask = ImagesCaller("generation", b"application/json", "").read_request(b'{"model": "m", "prompt": "p"}')
     to = target("replicate")
     assert isinstance(_quote_units(ask, to, to.facts.price), Rejected)
+
+
+def test_a_damaged_picture_is_the_providers_fault():
+    """Its data ends before its time, and no chunk begins there: Pillow calls that a SyntaxError."""
+    drawn = io.BytesIO()
+    Image.frombytes("RGB", (40, 40), random.Random(1).randbytes(4800)).save(drawn, "PNG")
+    broken = bytearray(drawn.getvalue())
+    at = broken.index(b"IDAT") - 4
+    broken[at : at + 4] = (1000).to_bytes(4, "big")
+    made = MediaMade("image", "image/png", base64.b64encode(broken).decode())
+    with pytest.raises(UpstreamMalformed):
+        converted(made, Finish(format="webp", width=4, height=4))

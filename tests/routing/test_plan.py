@@ -187,12 +187,24 @@ def test_the_dialects_own_refusal_counts():
             ["gemini/c", "anthropic/b"],
             {"openai/a": "fallbacks-not-allowed"},
         ),
+        (
+            {"order": ("azure",), "allow_fallbacks": False},
+            [],
+            {name: "fallbacks-not-allowed" for name in ("openai/a", "anthropic/b", "gemini/c")},
+        ),
     ],
 )
 def test_provider_preferences_are_openrouters(preferences, expected, refused):
     """only, ignore, order and allow_fallbacks."""
     made = planned(A, B, C, preferences=ProviderPreferences(**preferences))
     assert (tried(made), refusals(made)) == (expected, refused)
+
+
+def test_an_order_that_names_no_target_and_allows_no_other_is_refused():
+    """A prompt pinned to a vendor goes to nobody else, be there one target or several."""
+    error = no_steps(planned(A, preferences=ProviderPreferences(order=("azure",), allow_fallbacks=False)))
+    assert (type(error), error.param) == (BadRequest, "provider")
+    assert error.message == "provider.allow_fallbacks is false, and openai is not named by provider.order."
 
 
 def test_a_plan_without_steps_says_whose_fault_it_is():

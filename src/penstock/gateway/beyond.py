@@ -31,6 +31,14 @@ _USES = re.compile(rb'(?<!\\)"max_uses"\s*:\s*(\d{1,9})')
 _FEES = frozenset({"web_search", "web_search_prompt", "maps_grounding", "maps_grounding_prompt"})
 
 
+_DISGUISED = re.compile(_ESCAPED)
+
+
+def disguises(body: bytes) -> bool:
+    """Whether a letter is written as an escape: then no field of this body can be ruled out by looking for its name."""
+    return body.find(b"\\u00") >= 0 and _DISGUISED.search(body) is not None
+
+
 def reaches(body: bytes) -> bool:
     """Whether the provider may read more for this call than the body has."""
     return _ASKED.search(body) is not None

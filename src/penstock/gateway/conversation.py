@@ -170,6 +170,8 @@ def _not_found(asked: str, missing: str) -> BadRequest:
         f"Previous response with id {asked!r} not found.{why}",
         code="previous_response_not_found",
         param="previous_response_id",
+        hint="A response is kept where it was asked for with store: true (the default), for this key and 30 days. "
+        "Else send the conversation itself as input.",
     )
 
 

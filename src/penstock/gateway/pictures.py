@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import struct
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any
@@ -33,6 +34,8 @@ OWNER = "links"
 """Links are followed without a key, so all pictures that are served by link lie with one owner, who is no virtual key."""
 PATH = "/v1/images/content/"
 _QUALITY = 85
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, struct.error)
+"""What Pillow raises for damaged pictures, SyntaxError for a broken PNG among it (found by fuzzing; Pillow 13)."""
 _MOST_PIXELS = 64 * 1024 * 1024
 
 
@@ -75,7 +78,7 @@ def converted(picture: MediaMade, finish: Finish) -> MediaMade:
                 image = image.convert("RGB")
             options: dict[str, Any] = {} if wanted == "png" else {"quality": finish.compression or _QUALITY}
             image.save(out, wanted.upper(), **options)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (*_UNREADABLE, Image.DecompressionBombError):
         raise UpstreamMalformed("The provider's picture cannot be read.") from None
     data = base64.b64encode(out.getvalue()).decode()
     return msgspec.structs.replace(picture, mime=FORMATS[wanted], data=data)

@@ -19,7 +19,7 @@ from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.base.models import PriceRow, Target
 from penstock.base.money import Price
-from penstock.gateway.beyond import fees_nusd, reaches
+from penstock.gateway.beyond import disguises, fees_nusd, reaches
 from penstock.gateway.treasury import Treasury
 from penstock.ledger.budgets import Path, Refused, Reservation
 from penstock.ledger.ceilings import Ceiling, ceiling_of
@@ -305,6 +305,8 @@ _CLASSES = (b'"service_tier"', b'"serviceTier"', b'"speed"')
 def _asks_for_more(ask: Ask, row: PriceRow) -> bool:
     """The body may name a class of service, or a cache's hour, and the row has prices for such."""
     find = ask.body.find
+    if (row.service or "cache_write_1h" in row.units) and disguises(ask.body):
+        return True
     return (bool(row.service) and any(find(name) >= 0 for name in _CLASSES)) or (
         "cache_write_1h" in row.units and find(b'"1h"') >= 0
     )

@@ -126,7 +126,9 @@ class Translator:
         only = request.only_at if isinstance(request, ChatRequest) else None
         if only is not None and target.dialect not in only.dialects:
             return Rejected("only-elsewhere", only.reason, param=only.param, caller_fault=True)
-        return provider.spoken[self._ask.operation].refuse(request, target)
+        no = provider.spoken[self._ask.operation].refuse(request, target)
+        own = None if no is None else _OWN_NAMES.get((self._caller.name, no.param or ""))
+        return no if no is None or own is None else msgspec.structs.replace(no, param=own)
 
 
 _Other = TypeVar("_Other", bound=Struct)
@@ -138,6 +140,12 @@ _FIELD_OF: dict[str, str] = {
     "function_call": "tool_choice",
 }
 """OpenAI's names whose neutral field is called otherwise."""
+_OWN_NAMES = {
+    ("gemini", "n"): "generationConfig.candidateCount",
+    ("gemini", "stop"): "generationConfig.stopSequences",
+    ("anthropic", "stop"): "stop_sequences",
+}
+"""What a refused field is called by the caller who sent it."""
 _FIELDS = frozenset(ChatRequest.__struct_fields__) - {"model", "messages", "stream", "extras"}
 _PROBE: dict[str, Any] = {"model": "-", "messages": [{"role": "user", "content": "-"}]}
 

@@ -99,7 +99,8 @@ def plan(
         else:
             refused.append(Refusal(names[place], no))
     reasons: list[str] = []
-    if len(serving) > 1 and (preferences is not None or chain.groups):
+    pinned = preferences is not None and bool(preferences.order) and not preferences.allow_fallbacks
+    if pinned or (len(serving) > 1 and (preferences is not None or chain.groups)):
         serving, reasons = _preferred(
             serving, preferences, refused, observed or Observed(), health, now_s, rng or Random(0)
         )
@@ -231,7 +232,10 @@ def _preferred(
     now_s: float,
     rng: Random,
 ) -> tuple[list[Candidate], list[str]]:
-    """In the order of trying, with reasons; without ``allow_fallbacks`` only ``order``, or the first alone."""
+    """In the order of trying, with reasons; without ``allow_fallbacks`` only what ``order`` names, or without it the first.
+
+    An ``order`` that names no target leaves none: who pins a prompt to a vendor does not mean another one.
+    """
     knowing = [
         Candidate(
             one.name,
@@ -247,11 +251,11 @@ def _preferred(
         listed = [
             one for one in placed if _listed(one.candidate.target, one.candidate.name, preferences.order)
         ]
-        kept = listed or placed[:1]
+        kept = listed if preferences.order else placed[:1]
+        lacks = "is not named by provider.order" if preferences.order else "is not its first choice"
         for one in placed:
             if one not in kept:
-                provider = one.candidate.target.provider
-                why = f"provider.allow_fallbacks is false, and {provider} is not its first choice."
+                why = f"provider.allow_fallbacks is false, and {one.candidate.target.provider} {lacks}."
                 no = Rejected("fallbacks-not-allowed", why, "provider", caller_fault=True)
                 refused.append(Refusal(one.candidate.name, no))
         placed = kept

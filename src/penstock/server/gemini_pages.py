@@ -21,6 +21,7 @@ from penstock.gateway.counting import count_tokens
 from penstock.gateway.house import House
 from penstock.gateway.principal import Principal
 from penstock.gateway.settle import begin_facts
+from penstock.server.astray import no_path
 
 MOST_MODELS = 1000
 """A page of models at most, as at Google."""
@@ -79,7 +80,7 @@ class GeminiPages:
         principal = self._admit(request)
         path = _PATH.fullmatch(request.path_params["rest"])
         if path is None:
-            raise _no_path(request)
+            raise no_path(request.scope["path"])
         caller = GeminiCount(
             model_of(path["model"], path["publisher"] or ""),
             vertex=path["project"] is not None or path["publisher"] is not None,
@@ -118,16 +119,12 @@ class GeminiPages:
         names = self._names(self._admit(request))
         path = _PATH.fullmatch(request.scope["path"].split("/", 2)[2])
         if path is None:
-            raise _no_path(request)
+            raise no_path(request.scope["path"])
         name = model_of(path["model"], path["publisher"] or "")
         if name not in names:
             raise NotFound(f"There is no model {name!r} for this key.", code="model_not_found", param="model")
         row = described(self._house(), name)
         return _json(_published(row) if path["publisher"] else row)
-
-
-def _no_path(request: Request) -> NotFound:
-    return NotFound(f"There is no path {request.scope['path']}.", hint="Models are at /v1beta/models/NAME.")
 
 
 def described(house: House, name: str) -> dict[str, Any]:

@@ -65,7 +65,11 @@ class Jobs:
         told = request.told
         owner = self._owner(told)
         if told[b"x-penstock-async"].strip().lower() != b"true":
-            raise BadRequest("The header x-penstock-async is not true.", param="x-penstock-async")
+            raise BadRequest(
+                "The header x-penstock-async has a value other than true.",
+                param="x-penstock-async",
+                hint="Send true to have a job made, or leave the header out to be answered at once.",
+            )
         await self._check(owner, told)
         name = new_id("job_")
         stored = await self._keep(request, name, owner, request.body, {})

@@ -35,6 +35,7 @@ from penstock.routing.plan import may_use
 from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
+from penstock.server.astray import lies_outside, no_path
 from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.images_pages import ImagesPages
 from penstock.server.left import LaterDesk
@@ -146,7 +147,8 @@ async def _failed(request: Request, _error_of_ours: Exception) -> Response:
 async def _starlette_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 405:
+    astray = lies_outside(request.url.path)
+    if error.status_code == 405 and (request.method == "OPTIONS" or not astray):
         allow = (error.headers or {}).get("Allow", "GET")
         if request.method == "OPTIONS":
             # No CORS: a web page must not spend what a gateway on its visitor's machine may spend.
@@ -154,13 +156,7 @@ async def _starlette_refused(request: Request, error: Exception) -> Response:
         refused = _error(request, MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
         refused.headers["allow"] = allow
         return refused
-    return _error(
-        request,
-        NotFound(
-            f"There is no path {request.url.path}.",
-            hint="Chat is at /v1/chat/completions, models at /v1/models.",
-        ),
-    )
+    return _error(request, no_path(request.url.path))
 
 
 def _callable_names(house: House, principal: Principal) -> Callable[[str], bool]:

@@ -25,6 +25,7 @@ from penstock.dialects.gemini import EmbedVerb, Framing, GeminiCall, GeminiEmbed
 from penstock.dialects.openai_audio import HearingCaller, SpeakingCaller
 from penstock.dialects.openai_images import ImagesCaller, Kind
 from penstock.dialects.openai_responses import ResponsesCaller
+from penstock.server.astray import without_repeat
 from penstock.wire.ports import CallerDialect
 
 _OPENAI = CALLERS["openai"]
@@ -174,7 +175,10 @@ def route(path: bytes, query: bytes, told: Mapping[bytes, bytes]) -> CallerDiale
 
 
 def caller_of(path: bytes) -> CallerDialect:
-    """Whose error shape a path's caller reads."""
+    """Whose error shape a path's caller reads; a version that stands there twice was meant once."""
+    meant = without_repeat(path.decode("latin-1"))
+    if meant is not None:
+        path = meant[0].encode("latin-1")
     for pattern, caller in SHAPES:
         if pattern.fullmatch(path):
             return caller

@@ -31,6 +31,8 @@ _HARMS = ("harassment", "hate", "self-harm", "sexual", "violence")
 
 def vector(words: str, dimensions: int = OPENAI_DIMENSIONS) -> list[float]:
     """Of length 1, always the same for the same words."""
+    if not 0 < dimensions <= OPENAI_MOST_DIMENSIONS:
+        raise bad(f"Invalid value for 'dimensions' = {str(dimensions)[:20]}.", "dimensions")
     made: list[float] = []
     block = 0
     while len(made) < dimensions:
@@ -69,8 +71,6 @@ def _embeddings(body: dict[str, Any]) -> Reply:
     if not inputs or any(not (isinstance(one, str) or is_list(one)) or not one for one in inputs):
         raise bad("'$.input' is invalid. Please check the API reference.", "input")
     wanted = as_int(body.get("dimensions")) or OPENAI_DIMENSIONS
-    if not 0 < wanted <= OPENAI_MOST_DIMENSIONS:
-        raise bad(f"Invalid value for 'dimensions' = {wanted}.", "dimensions")
     as_base64 = body.get("encoding_format") == "base64"
     rows: list[dict[str, Any]] = []
     tokens = 0

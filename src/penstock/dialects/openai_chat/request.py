@@ -64,7 +64,8 @@ def refuse(request: ChatRequest, target: Target) -> Rejected | None:
     if request.n is not None and request.n > 1:
         return Rejected(
             "n-needs-pass-through",
-            f"{target.name} can give several choices only to a caller whose request goes through unchanged.",
+            f"{target.name} gives one choice a call to a request that is translated for it; {request.n} were asked for "
+            "(n; Gemini's generationConfig.candidateCount). Ask once for each.",
             param="n",
             caller_fault=True,
         )

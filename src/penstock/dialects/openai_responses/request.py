@@ -64,7 +64,12 @@ def refuse(request: ChatRequest, target: Target) -> Rejected | None:
         return _no("n-unsupported", f"{target.name} gives one answer a call.", "n")
     if request.stop:
         # To leave it out would let the answer run on past where the caller wants its end.
-        return _no("stop-unsupported", f"The Responses API of {target.name} has no stop sequences.", "stop")
+        return _no(
+            "stop-unsupported",
+            f"The Responses API of {target.name} has no stop sequences. "
+            "Leave stop out and cut the answer yourself, or ask for a model that is reached by chat.",
+            "stop",
+        )
     for message in request.messages:
         for part in message.parts:
             if isinstance(part, Audio | Video):

@@ -59,6 +59,20 @@ class _Body(Struct, gc=False):
     return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
     rank_fields: tuple[str, ...] | None = None
+    top_k: Any = None
+    """No field of anybody's: a common mistake for ``top_n``, whose loss would go unseen."""
+
+
+def _check_documents(read: _Body) -> None:
+    """Raise BadRequest for a document that has nothing to rank: what a model would be given of it is no text."""
+    for place, one in enumerate(read.documents or ()):
+        if isinstance(one, str) or read.rank_fields or "text" in one or "image" in one:
+            continue
+        raise BadRequest(
+            f"The document has no text; it has {', '.join(map(repr, sorted(one)[:5])) or 'no field'}.",
+            param=f"documents[{place}].text",
+            hint='Send a string, {"text": "..."}, or name its fields in rank_fields.',
+        )
 
 
 def _searches(read: _Body) -> int:
@@ -164,7 +178,15 @@ class RerankCaller:
         read = self._read(body)
         for name, given in (("model", read.model), ("query", read.query), ("documents", read.documents)):
             if not given:
-                raise BadRequest(f"The field {name} is missing.", param=name, hint=_REMEDIES[name])
+                state = "missing" if given is None or name == "model" else "empty"
+                raise BadRequest(f"The field {name} is {state}.", param=name, hint=_REMEDIES[name])
+        if read.top_k is not None:
+            raise BadRequest(
+                "The field top_k is not known.",
+                param="top_k",
+                hint="Did you mean top_n? " + _REMEDIES["top_n"],
+            )
+        _check_documents(read)
         return Ask(
             self.name,
             body,
