@@ -1,7 +1,6 @@
 """One chat call, station by station: admit, read, plan, limit, try, deliver, settle.
 
-This file sequences; it does not compute. A station that grows moves to its room (at most 250 lines, house rule).
-"""
+This file sequences, and does not compute. A station that grows moves to its room (at most 250 lines, house rule)."""
 
 import asyncio
 import time
@@ -16,6 +15,7 @@ from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
+from penstock.gateway.own_files import inline_files
 from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
 from penstock.gateway.planning import Planned, plan_call
@@ -56,6 +56,7 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
+                await inline_files(self.house, self.inbound, self.facts)
                 planned, tokens = self._plan()
                 await enter(self.facts, tokens)
                 await self._serve(planned, time.monotonic(), None)
@@ -169,12 +170,11 @@ class ChatCall:
         return (outcome, error) if isinstance(made, Rejected) else made
 
     async def _try(
-        self, step: Step, provider: Provider, outcome: Outcome, secret: str, deadline_s: float
+        self, step: Step, provider: Provider, outcome: Outcome, credential: str, deadline_s: float
     ) -> UpstreamError | None:
         """One attempt: None when the caller has the answer, else what failed (raised if 200 is already out)."""
         facts = self.facts
         sent: Sent | None = None
-        credential = secret
         try:
             left_s = deadline_s - outcome.start_s
             if provider.tokens is not None:
@@ -185,7 +185,7 @@ class ChatCall:
             outcome.sent = True
             sent = await self.remote.send(provider, step, credential, left_s)
             outcome.relay, outcome.status = sent.relay, sent.exchange.status
-            facts.adjusted = sent.adjusted + outcome.adjusted
+            facts.adjusted = facts.inlined + sent.adjusted + outcome.adjusted
             facts.waited_s += sent.head_s - outcome.start_s
             await self._deliver(sent, outcome, provider)
         except (NeverSent, BadRequest):  # what a dialogue finds in a mask, it finds before it sends

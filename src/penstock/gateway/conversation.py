@@ -22,6 +22,7 @@ from penstock.dialects.openai_responses.envelope import ResponsesAsk, with_histo
 from penstock.dialects.openai_responses.kept import KIND, Turn, conversation, read_turn, turn_of
 from penstock.gateway.call import ChatCall
 from penstock.gateway.house import House
+from penstock.gateway.own_files import inline_files
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
 from penstock.gateway.settle import CallFacts, settle
@@ -113,6 +114,7 @@ class ResponseCall(ChatCall):
         house, inbound = self.house, self.inbound
         principal = house.doors.admit(inbound.told, inbound.known, self.facts.at_ms / 1000)
         self.facts.principal = principal
+        await inline_files(house, inbound, self.facts)
         self._caller.read_request(inbound.body)
         ask = self._caller.ask
         assert ask is not None

@@ -9,6 +9,7 @@ Rules
 
 import asyncio
 import base64
+import re
 from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,10 @@ MOST_FILES = 20
 MOST_AT_ONCE = 4
 MOST_CALL_BYTES = 100 * 1024 * 1024
 """Of all files of a call together, unless one alone may be larger."""
+_WHOLE_CHARS, _SAMPLE_CHARS = 1024 * 1024, 4096
+_HEAD = re.compile(r"[A-Za-z0-9+/_\-\s]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*(?:=\s*){0,2}")
+"""Either alphabet, broken into lines or not, padded or not: all of which somebody sends, and providers read."""
 _OK = 200
 _WEB = ("https://", "http://")
 
@@ -188,6 +193,30 @@ def _filled(medium: Medium, mime: str, body: bytes) -> Medium | Rejected:
 
 def _place_of(wanted: dict[tuple[int, int, int], Medium]) -> tuple[int, int, int]:
     return next(iter(wanted))
+
+
+def not_base64(request: ChatRequest) -> Rejected | None:
+    """The first part whose data is no base64, or None. Of a large one its beginning and its end are looked at."""
+    for index, message in enumerate(request.messages):
+        for number, part in enumerate(message.parts):
+            for _, medium in _media(part):
+                if medium.data and not _is_base64(medium.data):
+                    param = f"messages[{index}].content[{number}]"
+                    return Rejected(
+                        "data-not-base64",
+                        f"The data in {param} is no base64. Send the bytes as base64, without a line's end.",
+                        param=param,
+                        caller_fault=True,
+                    )
+    return None
+
+
+def _is_base64(data: str) -> bool:
+    if len(data) > _WHOLE_CHARS:
+        return _HEAD.fullmatch(data, 0, _SAMPLE_CHARS) is not None and (
+            _BASE64.fullmatch(data, len(data) - _SAMPLE_CHARS) is not None
+        )
+    return _BASE64.fullmatch(data) is not None
 
 
 def _no(code: str, what: str, place: tuple[int, int, int]) -> Rejected:

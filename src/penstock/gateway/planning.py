@@ -7,12 +7,13 @@ Such plans are kept, so that the common call costs one look-up; anything else is
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from msgspec import Struct
 
 from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
+from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.gateway.house import House
 from penstock.gateway.record import Explain, tell
@@ -23,6 +24,14 @@ from penstock.routing.plan import Step, no_steps, plan
 from penstock.routing.suffixes import with_suffixes
 
 MAX_KEPT = 1024
+
+
+class WaryDialect(Protocol):
+    """A dialect whose provider does not take all that its callers write."""
+
+    def against_pass_through(self, ask: Ask, target: Target) -> str | None:
+        """Why the caller's own bytes cannot go to ``target``, or None."""
+        ...
 
 
 class Planned(Struct, frozen=True):
@@ -95,7 +104,7 @@ def plan_call(
         refuse=refuse,
         health=house.health,
         now_s=now_s,
-        may_pass_through=partial(house.against_pass_through, operation=ask.operation),
+        may_pass_through=partial(_barred, house, ask),
         observed=house.observed,
         rng=house.rng,
     )
@@ -111,6 +120,16 @@ def plan_call(
             house.plans.clear()
         house.plans[ask.model, patterns, family, ask.operation] = made
     return made, tokens
+
+
+def _barred(house: House, ask: Ask, target: Target) -> str | None:
+    """What stands against passing this ask's bytes through."""
+    no = house.against_pass_through(target, ask.operation)
+    dialect = house.providers[target.provider].spoken[ask.operation]
+    if no is not None or not ask.needs & MEDIA or not hasattr(dialect, "against_pass_through"):
+        return no
+    wary: WaryDialect = dialect  # type: ignore[assignment] - it has it
+    return wary.against_pass_through(ask, target)
 
 
 def _plain(ask: Ask) -> bool:

@@ -11,7 +11,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, UpstreamError
 from penstock.base.media_size import MEDIA
 from penstock.gateway.house import House, Provider
-from penstock.gateway.media import Media
+from penstock.gateway.media import Media, not_base64
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts
@@ -87,7 +87,7 @@ class Preparing:
             return
         ready, words = request, list[str]()
         if ask.needs & MEDIA:
-            found = await self._fetched(request, step, provider)
+            found = not_base64(request) or await self._fetched(request, step, provider)
             if isinstance(found, Rejected):
                 self._translator.prevented(name, found)
                 return

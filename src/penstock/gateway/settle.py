@@ -128,6 +128,8 @@ class CallFacts(Struct):
     notes: list[Note] = []
     outcomes: list[Outcome] = []
     adjusted: tuple[str, ...] = ()
+    inlined: tuple[str, ...] = ()
+    """What was done to the body before it was read (gateway.own_files), in the words of ``adjusted``."""
     user: str = ""
     estimated_tokens: int = 0
     entered: bool = False

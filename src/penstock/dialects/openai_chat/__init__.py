@@ -24,7 +24,7 @@ from penstock.dialects.openai_chat.completions_relay import completion_relay, sp
 from penstock.dialects.openai_chat.envelope import read_envelope
 from penstock.dialects.openai_chat.errors import read_error, write_error, write_openrouter_error
 from penstock.dialects.openai_chat.expand import expand
-from penstock.dialects.openai_chat.forward import splice_request
+from penstock.dialects.openai_chat.forward import against_pass_through, splice_request
 from penstock.dialects.openai_chat.openrouter import Dressed
 from penstock.dialects.openai_chat.relay import StreamRelay, WholeRelay
 from penstock.dialects.openai_chat.reply import StreamReader, WholeReader
@@ -71,6 +71,10 @@ class OpenAIChat:
     def refuse(self, request: ChatRequest, target: Target) -> Rejected | None:
         """Why the request cannot be translated for ``target``, or None."""
         return refuse(request, target)
+
+    def against_pass_through(self, ask: Ask, target: Target) -> str | None:
+        """Why the caller's own bytes cannot go to ``target``, or None."""
+        return against_pass_through(ask, target)
 
     def write_request(self, request: ChatRequest, target: Target, credential: str) -> WireRequest:
         """The provider's request. Overrides of the target are already in ``request``."""

@@ -275,8 +275,18 @@ def _document(part: turns.FilePart, at: str) -> Document:
     filename = facts.filename or ""
     if facts.file_id:
         return Document(file_id=facts.file_id, filename=filename, cache=cache)
+    if facts.file_url:
+        if not facts.file_url.startswith(("https://", "http://", "gs://")):
+            raise BadRequest(
+                "The file_url is no web address.", param=f"{at}.file_url", hint='Send "https://...".'
+            )
+        return Document(url=facts.file_url, filename=filename, cache=cache)
     if not facts.file_data:
-        raise BadRequest("The file has neither file_data nor file_id.", param=at)
+        raise BadRequest(
+            f"The file in {at} has none of file_data, file_id and file_url.",
+            param=at,
+            hint='Send file_data: "data:application/pdf;base64,...", or file_url: "https://...".',
+        )
     if facts.file_data.startswith(("https://", "http://", "gs://")):
         return Document(url=facts.file_data, filename=filename, cache=cache)
     if facts.file_data.startswith("data:"):

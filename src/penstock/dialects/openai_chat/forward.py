@@ -7,6 +7,7 @@ Theory: most calls need one edit, the model's name, or none. Such a body is not 
 may not stand there twice is what the gateway itself acts on: of that, readers must agree which one counts.
 """
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,15 @@ from penstock.base.chat import Ask, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.models import CapName, Target
 from penstock.dialects.openai_chat.envelope import ReasoningWish, make_reasoning
-from penstock.dialects.openai_chat.rules import CAPS, PATH, cap_name, effort_of, headers, known_fields
+from penstock.dialects.openai_chat.rules import (
+    CAPS,
+    PATH,
+    cap_name,
+    effort_of,
+    headers,
+    is_openai_own,
+    known_fields,
+)
 from penstock.wire.http import WireRequest
 from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
@@ -61,6 +70,18 @@ class _Edits(Struct):
         """Take a field out, if it is there."""
         if name in self.found:
             self.remove.add(name)
+
+
+_BY_ADDRESS = re.compile(rb'(?<!\\)"(?:file_url"\s*:\s*"|file_data"\s*:\s*"(?:https?|gs)://)')
+
+
+def against_pass_through(ask: Ask, target: Target) -> str | None:
+    """What stands against the caller's own bytes: OpenAI's chat fetches no file, so we do (gateway.media)."""
+    if "document" not in ask.needs or not is_openai_own(target):
+        return None
+    if _BY_ADDRESS.search(memoryview(ask.messages)) is None:
+        return None
+    return "a file's address, which this provider does not read"
 
 
 def splice_request(ask: Ask, target: Target, credential: str) -> WireRequest:

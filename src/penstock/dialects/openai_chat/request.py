@@ -57,6 +57,8 @@ _PLAIN = (
     "service_tier",
     "store",
 )
+_SOUNDS = frozenset({"wav", "mp3"})
+"""What ``input_audio`` takes (OpenAI's API reference, chat; read 2026-11)."""
 
 
 def refuse(request: ChatRequest, target: Target) -> Rejected | None:
@@ -69,25 +71,47 @@ def refuse(request: ChatRequest, target: Target) -> Rejected | None:
             param="n",
             caller_fault=True,
         )
-    if is_openai_own(target):
-        for message in request.messages:
-            for part in message.parts:
-                if isinstance(part, Video) or (isinstance(part, Audio) and not part.data):
-                    kind = type(part).__name__.lower()
-                    return Rejected(
-                        f"{kind}-unsupported",
-                        f"{target.name} takes no video, and no sound but its bytes (input_audio).",
-                        param="messages",
-                        caller_fault=True,
-                    )
-                if isinstance(part, Document) and part.url:
-                    return Rejected(
-                        "document-by-url",
-                        f"{target.name} takes a file's data or id, not its URL.",
-                        param="messages",
-                        caller_fault=True,
-                    )
+    for number, message in enumerate(request.messages):
+        for place, part in enumerate(message.parts):
+            no = (
+                None
+                if isinstance(part, Text)
+                else _fault(part, target, f"messages[{number}].content[{place}]")
+            )
+            if no is not None:
+                return no
     return None
+
+
+def _fault(part: Part, target: Target, where: str) -> Rejected | None:
+    """Why a part cannot go to ``target``, or None. A code that ends in "-url": its bytes could."""
+    media = part.images if isinstance(part, ToolResult) else (part,)
+    for one in media:
+        if isinstance(one, Image | Document | Audio | Video) and one.url.startswith("gs://"):
+            return _no("gs-unsupported", where, f"{target.name} reads no gs:// address; only Google does")
+    if not is_openai_own(target):
+        return None
+    match part:
+        case Video():
+            return _no("video-unsupported", where, f"{target.name} takes no video", "Send pictures of it")
+        case Audio(data="", url=url):
+            code = "audio-url" if url else "audio-unsupported"
+            return _no(code, where, f"{target.name} takes of a sound its bytes alone (input_audio)")
+        case Audio(format=form) if form.lower().removeprefix("audio/") not in _SOUNDS:
+            return _no(
+                "audio-format",
+                where,
+                f"{target.name} takes wav and mp3, not {form[:40] or 'a sound of no type'}",
+                "Convert it",
+            )
+        case Document(url=url) if url:
+            return _no("document-by-url", where, f"{target.name} takes a file's data or id, not its URL")
+        case _:
+            return None
+
+
+def _no(code: str, where: str, what: str, remedy: str = "Send the bytes instead") -> Rejected:
+    return Rejected(code, f"{what} ({where}). {remedy}.", param=where, caller_fault=True)
 
 
 def write_request(request: ChatRequest, target: Target, credential: str) -> WireRequest:

@@ -66,6 +66,7 @@ class FileFacts(Struct):
 
     file_data: str | None = None
     file_id: str | None = None
+    file_url: str | None = None
     filename: str | None = None
 
 

@@ -333,7 +333,11 @@ def _document(part: WirePart, at: str) -> Document:
     if part.file_url:
         return Document(url=part.file_url, filename=filename, cache=cache)
     if not part.file_data:
-        raise BadRequest("The file has neither file_data, file_url nor file_id.", param=at)
+        raise BadRequest(
+            f"The file in {at} has none of file_data, file_url and file_id.",
+            param=at,
+            hint='Send file_url: "https://...", or file_data: "data:application/pdf;base64,...".',
+        )
     if part.file_data.startswith("data:"):
         mime, data = _data_url(part.file_data, f"{at}.file_data")
     else:

@@ -72,6 +72,13 @@ def refuse(request: ChatRequest, target: Target) -> Rejected | None:
         )
     for message in request.messages:
         for part in message.parts:
+            media = part.images if isinstance(part, ToolResult) else (part,)
+            if any(isinstance(one, Image | Document) and one.url.startswith("gs://") for one in media):
+                return _no(
+                    "gs-unsupported",
+                    f"{target.name} reads no gs:// address; only Google does. Send the bytes instead.",
+                    "messages",
+                )
             if isinstance(part, Audio | Video):
                 kind = type(part).__name__.lower()
                 return _no(
