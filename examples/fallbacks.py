@@ -13,7 +13,7 @@ for _ in range(4):
     reply = client.chat.completions.with_raw_response.create(
         model="openai/gpt-4o-mini",
         messages=[{"role": "user", "content": "Name a river."}],
-        extra_body={"fallbacks": ["anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"]},
+        extra_body={"fallbacks": ["anthropic/claude-haiku-4-5", "gemini/gemini-3.5-flash-lite"]},
     )
     print(
         f"{reply.headers['x-penstock-provider']} answered, attempt {reply.headers['x-penstock-attempts']}, "

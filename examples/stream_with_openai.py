@@ -9,7 +9,7 @@ client = OpenAI(
     api_key=os.environ.get("PENSTOCK_KEY", "anything"),
 )
 
-for model in ("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"):
+for model in ("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-3.5-flash-lite"):
     reply = client.chat.completions.with_raw_response.create(
         model=model,
         messages=[{"role": "user", "content": "Why is the sky blue?"}],

@@ -147,6 +147,8 @@ def _translated(fields: dict[str, Any], dialect: str, provider: str, model: str,
         return f"refused: `{error.code}`"
     target = _target(dialect, provider, model, catalogue)
     refused = upstream.refuse(neutral, target)
+    if refused is not None and refused.code.endswith("-url"):  # gateway.media fetches that part for it
+        return f"`{refused.code.removesuffix('-url')}-fetched`"
     if refused is not None:
         return f"refused: `{refused.code}`"
     return _said(upstream.write_request(neutral, target, "key").adjusted)

@@ -258,7 +258,12 @@ def api() -> str:
 
 def _also(name: str, paths: list[str]) -> str:
     own = name.partition(" ")[2]
-    return ", ".join(f"`{path.replace('{model:path}', '{model}')}`" for path in paths if path != own) or "-"
+    return (
+        ", ".join(
+            f"`{path.replace('{model:path}', '{model}')}`" for path in dict.fromkeys(paths) if path != own
+        )
+        or "-"
+    )
 
 
 def dialects() -> str:

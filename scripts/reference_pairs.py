@@ -41,7 +41,8 @@ def pairs(table: Callable[[tuple[str, ...], Any], str]) -> list[str]:
             f"{count['approximated']} are approximated or dropped and say so, {count['refused']} are refused. None is lost "
             "without a word. Whether a *model* takes pictures, sound or tools is a fact of the catalogue: "
             "a refusal `lacks-…` is the model's (gpt-4o-mini, claude-haiku-4-5, gemini-2.5-flash, command-a-plus; gpt-5-mini "
-            "where thinking is asked for)."
+            "where thinking is asked for). `url-unreachable` stands where the gateway fetches a file that the provider cannot: "
+            "the address that is tried leads nowhere."
         ),
     ]
     for inlet, rows in measured.items():

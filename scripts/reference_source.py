@@ -97,7 +97,7 @@ def adjustments() -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     shared = SRC / "wire" / "preferences.py"
     for path in (*sorted((SRC / "dialects").rglob("*.py")), shared):
-        speaker = "every chat caller's" if path == shared else path.relative_to(SRC / "dialects").parts[0]
+        speaker = "every chat caller's" if path == shared else _dialect(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         inside = {
@@ -110,6 +110,11 @@ def adjustments() -> dict[str, list[str]]:
             if _WORD.fullmatch(word):
                 found.setdefault(word, set()).add(speaker)
     return {word: sorted(found[word]) for word in sorted(found)}
+
+
+def _dialect(path: Path) -> str:
+    """Whose file it is: a package's or a single file's, by its name."""
+    return path.relative_to(SRC / "dialects").parts[0].removesuffix(".py")
 
 
 _HEADER = re.compile(

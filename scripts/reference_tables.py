@@ -86,7 +86,10 @@ API_PATHS: dict[str, str] = {
         "What the model was given: the conversation before it and its own input. `limit` (1 to 100, default 20), `order` "
         "(`desc` or `asc`), `after` (an item's id)."
     ),
-    "POST /v1/responses/{id}/cancel": "400: what is kept is over.",
+    "POST /v1/responses/{id}/cancel": (
+        "Ends a response that is made in the background, also in the middle, and shows it as `cancelled`; one that is over is "
+        "shown as it is. 400 for a kept response that was not made in the background."
+    ),
     "POST /v1/messages": (
         "Anthropic's messages, streamed or not, at either API version (none named: 2023-06-01). `model` as above; beside "
         "Anthropic's fields `models`, `fallbacks` and `provider`. See [use the Anthropic SDK](../how-to/use-the-anthropic-sdk.md)."
@@ -241,6 +244,7 @@ ADJUSTMENT_WORDS: dict[str, str] = {
     "-adjusted": "rewritten into what the provider accepts",
     "-clamped, -lowered, -raised": "moved to the nearest value that the provider accepts, or that a budget covers",
     "-A-as-B": "A is not known there; B was sent",
+    "-fetched": "the provider fetches nothing by its address: the gateway did, and sent the bytes",
     "-moved": "stands in another place of the request",
     "-added, -padded, -synthesised, -stubbed": "something that the provider insists on was put in",
     "-replaced, -skipped, -filtered, -merged, -trimmed": "as the word says",

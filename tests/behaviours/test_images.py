@@ -42,6 +42,14 @@ providers:
     dialect: fal
     keys: [{value: env.BACKUP_KEY}]
     network: {base_url: "{sim}/p/hasty", total_timeout_ms: 700, retry: {max_retries: 0}}
+  root:
+    dialect: fal
+    keys: [{value: env.BACKUP_KEY}]
+    network: {base_url: "{sim}", retry: {max_retries: 0}}
+  root-too:
+    dialect: replicate
+    keys: [{value: env.BACKUP_KEY}]
+    network: {base_url: "{sim}/v1", retry: {max_retries: 0}}
 prices:
   - {model: replicate/black-forest-labs/flux-dev, usd_per_million: {second: "1000"}}
 """
@@ -372,6 +380,13 @@ def test_credentials_go_to_their_provider_alone(gateway: Gateway, client: openai
     assert all(header(one.raw_headers, b"authorization") is None for one in pictures)
     others = [one for one in gateway.sim.requests if "/pictures/" not in one.path]
     assert all((header(one.raw_headers, b"authorization") or b"").startswith(b"Key ") for one in others)
+
+
+@pytest.mark.parametrize("model", ["root/fal-ai/flux/dev", "root-too/black-forest-labs/flux-dev"])
+def test_at_the_simulators_root(client: openai.OpenAI, model: str):
+    """The same as below ``/p/NAME``: jobs and pictures are found."""
+    made = client.images.generate(model=model, prompt="a mill at a river", n=2)
+    assert [bool(picture.b64_json) for picture in made.data or ()] == [True, True]
 
 
 def test_a_model_that_makes_no_pictures_says_so(client: openai.OpenAI):

@@ -4,6 +4,11 @@ import json
 
 import pytest
 
+from penstock.config.catalogue import Catalogue
+from penstock.config.load import load_text
+from penstock.wiring import extras
+from penstock.wiring.extras import installed, missing_extras
+
 FAULTY = """\
 providers:
   openai:
@@ -75,3 +80,52 @@ def test_a_sound_configuration_says_so(tmp_path, screen, monkeypatch):
     monkeypatch.setenv("K", "sk-1")
     lines = screen.lines(80, "check", str(path))
     assert "no faults. 1 provider, 1 key, 0 chains" in " ".join(lines)
+
+
+EXTRAS = """\
+providers:
+  bedrock:
+    location: eu-central-1
+    aws: {access_key_id: env.ID, secret_access_key: env.SECRET}
+  pairs:
+    dialect: bedrock
+    location: us-east-1
+    keys: [{value: env.PLAIN}, {value: env.PAIR}]
+  plain:
+    dialect: bedrock
+    location: us-east-1
+    keys: [{value: env.PLAIN}]
+  openai:
+    keys: [{value: env.PAIR}]
+    tokenizer: tokenizer.json
+"""
+ENVIRON = {"ID": "AKIA1", "SECRET": "hidden-1", "PAIR": "AKIA2:hidden-2", "PLAIN": "an-api-key"}
+NEEDED = ["$.providers.bedrock.aws", "$.providers.pairs.keys[1].value", "$.providers.openai.tokenizer"]
+
+
+def test_a_library_that_is_not_installed_is_a_fault(tmp_path):
+    """Where it is needed and nowhere else; the secrets are not repeated."""
+    catalogue = Catalogue.load()
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    loaded = load_text(EXTRAS, tmp_path, ENVIRON, catalogue, "2026-11-21")
+    assert loaded.faults == []
+    faults = missing_extras(loaded, catalogue, lambda _: False)
+    assert [fault.path for fault in faults] == NEEDED
+    assert ["penstock[bedrock]" in fault.remedy for fault in faults] == [True, True, False]
+    assert "penstock[tokenizers]" in faults[2].remedy
+    assert "hidden" not in str(faults)
+    assert missing_extras(loaded, catalogue, lambda _: True) == []
+    assert (installed("json"), installed("no_such_library")) == (True, False)
+
+
+def test_check_refuses_what_serve_would(tmp_path, screen, monkeypatch):
+    """Exit 1, the path and the remedy."""
+    path = tmp_path / "penstock.yaml"
+    path.write_text(EXTRAS, encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    code, out = screen.show(None, "check", str(path), "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], [fault["path"] for fault in told["faults"]]) == (1, False, NEEDED)

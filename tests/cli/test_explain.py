@@ -208,3 +208,34 @@ def test_a_call_that_is_not_there(db, capsys):
     assert out == ""
     assert "nobody" in err
     assert "--db" in err
+
+
+def test_the_ledger_of_the_configuration(db, tmp_path, capsys, monkeypatch):
+    """Named, or the penstock.yaml that is here; ``--db`` is another one."""
+    (tmp_path / "other.yaml").write_text(f"ledger: {{path: {db}}}\n", encoding="utf-8")
+    assert run(["explain", "r1", "--config", str(tmp_path / "other.yaml")]) == 0
+    assert "asked for" in capsys.readouterr().out
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert run(["explain", "r1"]) == 1
+    (empty / "penstock.yaml").write_text(f"ledger: {{path: {db}}}\n", encoding="utf-8")
+    assert run(["explain", "r1"]) == 0
+    capsys.readouterr()
+    assert run(["explain", "r1", "--db", "none.db"]) == 1
+    assert "none.db" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("batch_1", ("penstock cost --trace batch_1", "penstock batches batch_1")),
+        ("msgbatch_1", ("penstock cost --trace msgbatch_1", "penstock batches msgbatch_1")),
+        ("job_1", ("request_id", "/v1/jobs/job_1")),
+    ],
+)
+def test_what_has_calls_is_no_call(db, capsys, name, said):
+    """A batch's id and a job's: where their calls are found."""
+    assert run(["explain", name, "--db", db]) == 1
+    err = capsys.readouterr().err
+    assert [words for words in said if words not in err] == []

@@ -138,6 +138,8 @@ class Reader:
             fields = {**self.config, **fields}
         loaded = load_text(yaml.safe_dump(fields), self.folder, self.env, Catalogue.load(), "2026-11-21")
         assert loaded.faults == [], f"{block} does not load: {[str(fault) for fault in loaded.faults]}"
+        gone = [str(notice) for notice in loaded.warnings if "was retired" in notice.message]
+        assert gone == [], f"{block} names what is retired"
         if text.startswith(("# penstock.yaml", "# add to penstock.yaml")):
             self.config = fields
             pointed = self._pointed(fields)

@@ -100,6 +100,15 @@ def test_a_file_of_ours_goes_as_its_bytes(gateway: Gateway) -> None:
     assert base64.b64encode(PNG).decode() in json.dumps(gateway.sent())
 
 
+def test_a_picture_of_ours_is_edited(gateway: Gateway) -> None:
+    picture = uploaded(gateway, "a.png", PNG)
+    body = {"model": "openai/gpt-image-1", "prompt": "a hat", "images": [{"file_id": picture}]}
+    answer = gateway.post(body, "/v1/images/edits", key())
+    assert answer.status == 200, answer.body
+    assert "file-inlined" in answer.headers["x-penstock-adjusted"]
+    assert base64.b64encode(PNG) in gateway.sim.requests[-1].body
+
+
 def test_anothers_file_is_none(gateway: Gateway) -> None:
     part = {"type": "file", "file": {"file_id": uploaded(gateway, "a.pdf", PDF)}}
     before = len(gateway.sim.requests)

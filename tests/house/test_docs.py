@@ -149,6 +149,28 @@ def test_every_path_is_documented():
     assert set(reference_pages.api_paths()) == set(reference_tables.API_PATHS)
 
 
+def test_a_path_is_named_once():
+    """A page that is served by two routes is one page."""
+    for name, paths in reference_pages.api_paths().items():
+        also = reference_pages._also(name, paths).split(", ")
+        assert len(also) == len(set(also)), name
+
+
+def test_who_says_a_word_is_a_dialect():
+    """By its name, not by its file's."""
+    said = {who for all_who in reference_source.adjustments().values() for who in all_who}
+    assert {"fal", "stability", "bedrock"} <= said
+    assert [who for who in said if who.endswith(".py")] == []
+
+
+def test_every_how_to_page_is_linked_from_the_readme():
+    """Whoever looks for a task finds it."""
+    linked = {link["to"] for link in LINK.finditer((ROOT / "README.md").read_text(encoding="utf-8"))}
+    pages = {f"docs/how-to/{one.name}" for one in (ROOT / "docs/how-to").glob("*.md")}
+    assert len(pages) > 30
+    assert pages - linked == set()
+
+
 def test_every_dialect_is_in_the_table():
     """Callers' and providers'; a new one must be tried out, too."""
     assert set(CALLERS) | set(UPSTREAMS) <= first_cells("dialects.md")

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from penstock.config.schema_dialects import DialectName
 from penstock.simulate import (
     Distribution,
     Fault,
@@ -342,3 +343,27 @@ def test_the_command_explains_what_it_cannot_do(tmp_path: Path) -> None:
         command[-1] = str(taken.getsockname()[1])
         busy = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (busy.returncode, "cannot listen" in busy.stderr) == (1, True)
+
+
+def test_the_greeting_names_every_dialect_and_an_address_to_use() -> None:
+    """What is told as ``base_url`` is one: nothing that the gateway adds itself, and the how-to's table says the same."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli.simulate", "--port", "0"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(12)]
+        process.terminate()
+    root = lines[0].partition(". ")[0].rpartition(" ")[2]
+    told = {line.split()[0].lower(): line.split()[1].removeprefix(root) for line in lines[1:]}
+    assert told == {name: "/v1" if name in ("openai", "replicate", "jina") else "" for name in told}
+    assert set(told) >= set(get_args(DialectName)) - {"responses"}
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "simulate-providers.md").read_text()
+    table = page.partition("| dialect |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:-1]:
+        names, url = row.strip("| ").split(" | ")
+        assert {told[name.lower()] for name in names.split(", ")} == {
+            url.strip("`")[len("http://127.0.0.1:9090") :]
+        }
+    assert {name for name in told if name not in table.lower()} == set()

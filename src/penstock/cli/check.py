@@ -1,4 +1,7 @@
-"""``penstock check CONFIG``: all faults at once, each with its path and what to write instead."""
+"""``penstock check CONFIG``: all faults at once, each with its path and what to write instead.
+
+What ``serve`` would refuse is a fault here: a library that the configuration needs and that is not installed, too.
+"""
 
 import argparse
 import os
@@ -14,6 +17,7 @@ from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
+from penstock.wiring.extras import missing_extras
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 without faults, 1 with."""
-    loaded = load(args.config, os.environ, Catalogue.load(), datetime.now(UTC).date().isoformat())
+    catalogue = Catalogue.load()
+    loaded = load(args.config, os.environ, catalogue, datetime.now(UTC).date().isoformat())
+    loaded.faults += missing_extras(loaded, catalogue)
     if args.json:
         found = {"ok": not loaded.faults, "faults": loaded.faults, "warnings": loaded.warnings}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")

@@ -21,7 +21,8 @@ from rich.tree import Tree
 
 from penstock.base.errors import NotFound, PenstockError
 from penstock.base.money import usd_text
-from penstock.cli.place import LEDGER_HELP, ledger_at
+from penstock.cli.cost_config import told_by
+from penstock.cli.place import LEDGER_HELP
 from penstock.cli.screen import screen
 from penstock.config.catalogue import UNITS
 from penstock.ledger.entry import Call, Entry, Line
@@ -34,6 +35,8 @@ _WHAT_STYLE = {"failed": "red", "cut": "red", "refused": "yellow", "delivered": 
 _ENDINGS = ("delivered", "failed", "cut")
 _WAIT = re.compile(r"(?P<why>.*): (?P<wait_ms>\d+(\.\d+)?) ms")
 _HAPPENING = ("at_ms", "what", "target", "key", "reason", "code", "attempt", "wait_ms")
+_BATCH = ("batch_", "msgbatch_")
+"""How the ids of batches begin."""
 _KNOWN_PARTS = ("route", "route_reason", "steps", "refused", "happenings")
 """gateway.record.Explain, as it lies in the ledger."""
 
@@ -42,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("request_id", metavar="REQUEST_ID", help="the reply's x-request-id, or its body's id")
     parser.add_argument(
-        "--db", default="penstock.db", metavar="LEDGER", help=f"{LEDGER_HELP} (default: penstock.db)"
+        "--db", metavar="LEDGER", help=f"{LEDGER_HELP} (the configuration's, else penstock.db)"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the configuration, for its ledger (penstock.yaml, where there is one)",
     )
     parser.add_argument("--json", action="store_true", help="the whole record as JSON")
 
@@ -50,15 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the call; 0, or 1 with a sentence on stderr."""
     try:
-        connection = open_ledger(ledger_at(args.db))
+        place = told_by(args.config, args.db).ledger
+        connection = open_ledger(place)
         try:
             explained = explain(connection, args.request_id)
         finally:
             connection.close()
         if explained is None:
             raise NotFound(
-                f"The ledger {shown(args.db)!r} has no call {args.request_id!r}.",
-                hint="Use the reply's x-request-id or its body's id; another ledger is named with --db.",
+                f"The ledger {shown(place)!r} has no call {args.request_id!r}.",
+                hint=_elsewhere(args.request_id),
             )
     except PenstockError as error:
         print(error.public(), file=sys.stderr)
@@ -68,6 +77,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         screen().print(tree(explained))
     return 0
+
+
+def _elsewhere(name: str) -> str:
+    """Where to look for what is no call."""
+    if name.startswith(_BATCH):
+        return f"A batch has many: `penstock cost --trace {name}` lists them, `penstock batches {name}` shows how it stands."
+    if name.startswith("job_"):
+        return f"A job's call has an id of its own: request_id in GET /v1/jobs/{name}."
+    return "Use the reply's x-request-id or its body's id; another ledger is named with --db or --config."
 
 
 def as_fields(explained: Explained) -> dict[str, Any]:

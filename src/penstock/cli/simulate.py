@@ -14,12 +14,19 @@ from penstock.cli.arguments import port
 from penstock.simulate import Scenario, Simulator, load_scenario
 
 _SPEAKS = (
-    ("OpenAI", "/v1", "base_url with /v1"),
-    ("Anthropic", "", "base_url without a version"),
-    ("Gemini", "", "base_url without a version"),
-    ("Vertex", "", "base_url without a version; access tokens from /token"),
-    ("Stability", "/v2beta", ""),
+    ("OpenAI", "/v1", ""),
+    ("Anthropic", "", ""),
+    ("Gemini", "", ""),
+    ("Vertex", "", "access tokens from /token"),
+    ("Bedrock", "", ""),
+    ("Cohere", "", ""),
+    ("Stability", "", ""),
+    ("fal", "", ""),
+    ("Replicate", "/v1", ""),
+    ("Jina", "/v1", ""),
+    ("KServe", "", ""),
 )
+"""Names, and what follows the address in a ``base_url`` (the vendors differ in whether their version belongs to it)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +69,7 @@ async def _serve(sim: Simulator, host: str, port: int, *, as_json: bool) -> None
 
 
 def _greeting(sim: Simulator) -> str:
-    lines = [f"Simulated providers at {sim.url}"]
+    lines = [f"Simulated providers at {sim.url}. What to write as base_url:"]
     lines += [f"  {name:<10} {sim.url}{path}  {note}".rstrip() for name, path, note in _SPEAKS]
     lines.append(f"  The same for a provider called NAME under {sim.url}/p/NAME/")
     lines.append(f"  Faults: POST {sim.url}/_sim/faults    Requests: GET {sim.url}/_sim/requests")

@@ -3,6 +3,9 @@
 Source: shared facts of fal_client 1.0.3 and of third-party copies of fal's OpenAPI, read 2026-11. A job stands in the
 queue, runs, and is done: one step a question. In a prompt ``FAIL_JOB`` ends it in an error, ``SLOW_JOB`` never ends it,
 ``LOST_PICTURE`` points at a picture that is not there. Pictures are scaled down to a sixteenth.
+
+Pictures lie on another host than the queue, whose credential they must not get: here ``/p/media``. A caller at the root of
+the simulator cannot tell the two apart: its pictures lie at ``/p/here``, where a credential does no harm.
 """
 
 import re
@@ -52,7 +55,8 @@ SECONDS = 1.25
 
 class _Job(Struct):
     body: dict[str, Any]
-    base: str
+    media: str
+    """Where its pictures lie."""
     asked: int = 0
     cancelled: bool = False
 
@@ -109,12 +113,11 @@ class Fal:
                 kind="content_policy_violation",
             )
         name = f"req-{call.serial}"
-        prefix = f"/p/{call.provider}"
-        base = f"http://{(header(call.headers, b'host') or b'').decode()}"
-        self._jobs[name] = _Job(body, base)
+        host = f"http://{(header(call.headers, b'host') or b'').decode()}"
+        self._jobs[name] = _Job(body, f"{host}/p/{'here' if call.root == host else 'media'}")
         # A job is below its application, without what follows it in the endpoint's name.
         app = "/".join(call.path.split("/")[1:3])
-        job = f"{base}{prefix}/{app}/requests/{name}"
+        job = f"{call.root}/{app}/requests/{name}"
         return _json(
             {
                 "status": "IN_QUEUE",
@@ -166,7 +169,7 @@ def _result(job: _Job, call: Call) -> Reply:
     seed = as_int(body.get("seed")) or call.serial % 1_000_000
     images = [
         {
-            "url": f"{job.base}/p/media/{place}/{width // _SCALE}x{height // _SCALE}/{seed + number}.{form}",
+            "url": f"{job.media}/{place}/{width // _SCALE}x{height // _SCALE}/{seed + number}.{form}",
             "width": width,
             "height": height,
             "content_type": f"image/{form}",
@@ -187,7 +190,7 @@ def _result(job: _Job, call: Call) -> Reply:
 
 
 def _file(picture: "re.Match[str]", call: Call) -> Reply:
-    if call.key:
+    if call.key and call.provider != "here":
         raise Refused(400, "A credential was sent to the host of the pictures.")
     width, height, seed, form = int(picture[1]), int(picture[2]), int(picture[3]), picture[4]
     data = jpeg() if form == "jpeg" else png(max(1, width), max(1, height), seed)

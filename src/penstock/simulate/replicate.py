@@ -94,7 +94,7 @@ class Replicate:
         _check(given, call)
         name = f"pred{call.serial}"
         base = f"http://{(header(call.headers, b'host') or b'').decode()}"
-        place = f"{base}/p/{call.provider}/v1/predictions/{name}"
+        place = f"{call.root}/v1/predictions/{name}"
         urls = {"get": place, "cancel": f"{place}/cancel", "web": f"https://replicate.com/p/{name}"}
         made = self._all[name] = _Prediction(given, base, urls, "/".join(call.path.split("/")[3:5]))
         if "DRAW_AT_ONCE" in str(given["prompt"]):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 
 from penstock.simulate.scenario import Profile, ProviderSettings
-from penstock.wire.http import Headers
+from penstock.wire.http import Headers, header
 
 
 class Kind(IntEnum):
@@ -113,6 +113,12 @@ class Call(Struct):
     """The whole path as it was sent, with its query: what a signature covers."""
     accepted: tuple[str, ...] | None = None
     """The provider's keys; None: any."""
+
+    @property
+    def root(self) -> str:
+        """Where the caller reaches the provider: this host, with ``/p/NAME`` where it was asked there."""
+        host = (header(self.headers, b"host") or b"").decode("latin-1")
+        return f"http://{host}{self.target.partition('?')[0].removesuffix(self.path)}"
 
     @property
     def shown_model(self) -> str:
