@@ -199,12 +199,37 @@ def test_a_provider_that_nobody_knows(gateway: Gateway, inlet: Inlet) -> None:
 
 
 def test_wishes_hold_for_every_operation(gateway: Gateway) -> None:
-    """A picture's and a voice's prompt goes nowhere against them either."""
+    """A picture's and a voice's prompt goes nowhere against them either, nor does what is to be embedded, judged or ranked."""
     wish = {"data_collection": "deny", "max_price": {"prompt": 0}}
     speak = {"model": "openai/tts-1", "input": "hello", "voice": "alloy"}
     draw = {"model": "openai/gpt-image-1", "prompt": "a weir"}
-    for body, path in ((speak, "/v1/audio/speech"), (draw, "/v1/images/generations")):
-        assert gateway.post({**body, "provider": wish}, path).status == 400
+    embed = {"model": "openai/text-embedding-3-small", "input": "hello"}
+    judge = {"model": "openai/omni-moderation-latest", "input": "hello"}
+    rank = {"model": "openai/rerank-2", "query": "hello", "documents": ["hello"]}
+    asked = (
+        (speak, "/v1/audio/speech"),
+        (draw, "/v1/images/generations"),
+        (embed, "/v1/embeddings"),
+        (judge, "/v1/moderations"),
+        (rank, "/v1/rerank"),
+    )
+    for body, path in asked:
+        no = {"ignore": ["openai"]} if body is judge else wish  # moderation costs nothing
+        assert gateway.post({**body, "provider": no}, path).status == 400
         answer = gateway.post({**body, "provider": {"zdrr": True}}, path)
         assert (answer.status, b"Did you mean 'zdr'?" in answer.body) == (400, True), answer.body
     assert gateway.sim.requests == []
+
+
+def test_vectors_have_a_chain_of_the_callers_own(gateway: Gateway) -> None:
+    """Stripped before the provider, and followed when the first fails."""
+    gateway.faults(at("openai", "status", status=503))
+    body = {
+        "model": "openai/text-embedding-3-small",
+        "input": "hello",
+        "fallbacks": ["backup/text-embedding-3-small"],
+    }
+    answer = gateway.post(body, "/v1/embeddings")
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-penstock-provider"] == "backup"
+    assert "fallbacks" not in gateway.sent()

@@ -63,6 +63,9 @@ _CLOSE = 0.8
 _MOST_USD = Decimal(10**9)
 
 
+_NOTHING = Raw(b"")
+
+
 class ProviderField(Struct, gc=False):
     """The field as it comes. What may have several shapes is read below."""
 
@@ -119,6 +122,20 @@ def read_chain(ask: Ask, fields: Mapping[str, Raw]) -> None:
     ask.fallbacks = tuple(one if isinstance(one, str) else one.model for one in chain.fallbacks or ())
     if chain.provider is not None:
         ask.provider = read_preferences(chain.provider, body)
+
+
+class ChainFields(Struct, gc=False):
+    """What a body may say of where it may go, as it comes: for the bodies of operations to inherit."""
+
+    models: Raw = _NOTHING
+    fallbacks: Raw = _NOTHING
+    provider: Raw = _NOTHING
+
+    def read_into(self, ask: Ask) -> None:
+        """As ``read_chain``; most bodies say nothing of it."""
+        said = {name: raw for name in CHAIN if len(raw := getattr(self, name))}
+        if said:
+            read_chain(ask, said)
 
 
 def provider_losses(value: bytes) -> list[str]:

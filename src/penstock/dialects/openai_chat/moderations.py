@@ -17,6 +17,7 @@ from penstock.dialects.openai_chat.plain import PlainRelay, splice_model
 from penstock.dialects.openai_chat.rules import headers
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay
+from penstock.wire.preferences import ChainFields
 from penstock.wire.unreadable import unreadable
 
 PATH = b"/moderations"
@@ -39,7 +40,7 @@ class _Part(Struct, gc=False):
     image_url: _Url | None = None
 
 
-class _Body(Struct, gc=False):
+class _Body(ChainFields, gc=False):
     model: str | None = None
     input: str | list[str | _Part] | None = None
 
@@ -149,9 +150,9 @@ class OpenAIModerations:
         read = self._read(body)
         if read.input is None:
             raise BadRequest("The field input is missing.", param="input", hint=_REMEDIES["input"])
-        return Ask(
-            "openai", body, read.model or DEFAULT_MODEL, input_bytes=len(body), operation="moderations"
-        )
+        ask = Ask("openai", body, read.model or DEFAULT_MODEL, input_bytes=len(body), operation="moderations")
+        read.read_into(ask)
+        return ask
 
     def _read(self, body: bytes) -> _Body:
         try:

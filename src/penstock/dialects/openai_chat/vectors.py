@@ -25,6 +25,7 @@ from penstock.dialects.openai_chat.rules import headers
 from penstock.wire.floats import floats, packed
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay
+from penstock.wire.preferences import ChainFields
 from penstock.wire.unreadable import unreadable
 
 PATH = b"/embeddings"
@@ -39,7 +40,7 @@ _REMEDIES = {
 }
 
 
-class _Body(Struct, gc=False):
+class _Body(ChainFields, gc=False):
     model: str = ""
     input: Raw = Raw(b"")
     dimensions: int | None = None
@@ -222,7 +223,7 @@ class OpenAIEmbeddings:
             raise BadRequest("The field model is missing.", param="model", hint=_REMEDIES["model"])
         if not len(read.input) or bytes(read.input) == b"null":
             raise BadRequest("The field input is missing.", param="input", hint=_REMEDIES["input"])
-        return Ask(
+        ask = Ask(
             "openai",
             body,
             read.model,
@@ -230,6 +231,8 @@ class OpenAIEmbeddings:
             user=read.user or "",
             operation="embeddings",
         )
+        read.read_into(ask)
+        return ask
 
     def expand(self, ask: Ask) -> EmbeddingsRequest:
         """The neutral request. Raises BadRequest naming the field."""

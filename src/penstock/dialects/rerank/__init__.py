@@ -35,6 +35,7 @@ from penstock.base.ranking import RerankRequest
 from penstock.base.usage import Usage
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity
+from penstock.wire.preferences import ChainFields
 from penstock.wire.retry_hint import retry_after_s
 from penstock.wire.unreadable import unreadable
 
@@ -51,7 +52,7 @@ _LEAST_PIECE_TOKENS = 100
 _SECRET = re.compile(r"\b(?:sk|jina|co|key)[-_][A-Za-z0-9_\-]{8,}|(?<=[Bb]earer )\S+|\b[A-Za-z0-9]{32,}\b")
 
 
-class _Body(Struct, gc=False):
+class _Body(ChainFields, gc=False):
     model: str = ""
     query: str | None = None
     documents: list[str | dict[str, Any]] | None = None
@@ -187,7 +188,7 @@ class RerankCaller:
                 hint="Did you mean top_n? " + _REMEDIES["top_n"],
             )
         _check_documents(read)
-        return Ask(
+        ask = Ask(
             self.name,
             body,
             read.model,
@@ -195,6 +196,8 @@ class RerankCaller:
             operation="rerank",
             units=(("query", _searches(read)),),
         )
+        read.read_into(ask)
+        return ask
 
     def _read(self, body: bytes) -> _Body:
         try:
