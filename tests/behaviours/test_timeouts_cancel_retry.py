@@ -610,7 +610,7 @@ def test_behaviour_32_targets_that_lack_a_capability_are_passed_over(gateway):
     assert answer.headers["x-penstock-model"] == "gpt-4o"
     assert gateway.refused(answer.request_id) == [("openai/gpt-3.5-turbo", "lacks-image")]
     alone = gateway.post(body)
-    assert (alone.status, alone.error["param"]) == (400, "messages")
+    assert (alone.status, alone.error["param"]) == (400, "messages[0].content[0]")
 
 
 def test_behaviour_32_a_prompt_too_long_for_one_goes_to_the_next(gateway):

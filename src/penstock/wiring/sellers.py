@@ -6,6 +6,7 @@ Rules
 - What nobody sells by its name, and what its author does not make, has no endpoints either.
 """
 
+import difflib
 from functools import partial
 
 from penstock.base.decisions import Rejected
@@ -44,8 +45,15 @@ class Sellers:
         if found is None:
             if len(self._memo) >= _MAX_KEPT:
                 self._memo.clear()
-            found = self._memo[name] = self._look_up(name)
+            found = self._memo[name] = [] if self._misspelt(name) else self._look_up(name)
         return found
+
+    def _misspelt(self, name: str) -> bool:
+        """``opnai/gpt-4o-mini`` is a provider's name gone wrong, and nobody's slug: it is refused with a hint."""
+        author, slash, _ = name.partition("/")
+        if not slash or author in self._built or author in self._slugs.authors:
+            return False
+        return bool(difflib.get_close_matches(author, self._built, n=1, cutoff=0.8))
 
     def offered(self, names: Names) -> list[Offered]:
         """Every model that can be asked for: routes, aliases, then all that the catalogue knows of the providers."""
