@@ -234,12 +234,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     secret = choice.key.secret
     try:
         facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
-        if written is None:
-            dialect = cast("PassThroughDialect", provider.spoken[ask.operation])
-            request, relay = dialect.splice_request(ask, target, secret), dialect.relay(ask, stream=False)
-        else:
-            identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
-            request, relay = written.out(inbound.caller, ask, target, secret, identity)
+        request, relay = _leaving(inbound.caller, ask, provider, target, secret, written, facts)
         facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
         told_by_caller(facts, inbound.told, ask)
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
@@ -263,6 +258,23 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
         call.carry_on(error)
     return call
+
+
+def _leaving(
+    caller: CallerDialect,
+    ask: Ask,
+    provider: Provider,
+    target: Target,
+    secret: str,
+    written: Written | None,
+    facts: CallFacts,
+) -> tuple[WireRequest, Relay]:
+    """What leaves, and what reads the answer: the caller's own bytes, or what was ``written`` of them."""
+    if written is None:
+        dialect = cast("PassThroughDialect", provider.spoken[ask.operation])
+        return dialect.splice_request(ask, target, secret), dialect.relay(ask, stream=False)
+    identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
+    return written.out(caller, ask, target, secret, identity)
 
 
 def _enter(provider: Provider, facts: CallFacts, outcome: Outcome, tokens: int, unix_s: float) -> bool:
