@@ -32,7 +32,7 @@ _decode_id = msgspec.json.Decoder(_Id).decode
 
 
 class ResponsesPages:
-    """GET, DELETE and cancel of kept responses. ``house`` is the one in force; ``principal`` says who asks.
+    """GET and DELETE of kept responses. ``house`` is the one in force; ``principal`` says who asks.
 
     ``spender`` says it where something is changed: no web page from elsewhere.
     """
@@ -56,7 +56,6 @@ class ResponsesPages:
                 Route(path, self.retrieve, methods=["GET"]),
                 Route(path, self.delete, methods=["DELETE"]),
                 Route(f"{path}/input_items", self.input_items, methods=["GET"]),
-                Route(f"{path}/cancel", self.cancel, methods=["POST"]),
             ]
         return found
 
@@ -77,11 +76,6 @@ class ResponsesPages:
         if not await self._house().keeper.delete(KIND, name, owner):
             raise no_response(name)
         return _json({"id": name, "object": "response", "deleted": True})
-
-    async def cancel(self, request: Request) -> Response:
-        """What is kept is over."""
-        await self._turn(request)
-        raise BadRequest("Cannot cancel a synchronous response.", param="response_id")
 
     async def input_items(self, request: Request) -> Response:
         """All that the model was given: the conversation before the response, and its own input. Newest first."""
