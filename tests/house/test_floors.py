@@ -4,7 +4,7 @@ from tests.house.source import imports, modules
 
 FLOORS: dict[str, int] = {
     "base": 0,
-    "observe": 1, "config": 1, "wire": 1, "meter": 1,
+    "observe": 1, "config": 1, "wire": 1, "meter": 1, "blobs": 1,
     "objects": 2, "dialects": 2, "net": 2, "routing": 2, "cache": 2, "ledger": 2,
     "gateway": 3, "registry": 3, "state": 3,
     "server": 4,
@@ -14,7 +14,7 @@ FLOORS: dict[str, int] = {
 }  # fmt: skip
 ONLY: dict[str, set[str]] = {"simulate": {"base", "wire"}, "meter": set()}
 """Rooms that may know even less than their floor allows."""
-COMMON = {"base", "observe", "config", "wire", "meter"}
+COMMON = {"base", "observe", "config", "wire", "meter", "blobs"}
 """The ground floors: all that the engine's wing shares with the gateway's."""
 BOTH = {"cli", "engine_wiring", "testing"}
 """Who stands above both wings."""

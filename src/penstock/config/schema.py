@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from penstock.config.schema_aws import AwsConfig
+from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_kept import LedgerConfig, StateConfig
@@ -184,16 +185,6 @@ class RouteConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     max_attempts: Annotated[
         Positive | None, _doc("Ceiling over all targets and retries; default: the chain's sum.")
     ] = None
-
-
-class SemanticCacheConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Validated and kept; the semantic cache itself is not part of this version."""
-
-    enabled: Annotated[bool, _doc("Switch the semantic tier on.")] = False
-    similarity_threshold: Annotated[
-        float, Meta(ge=0, le=1), _doc("Cosine similarity from which an entry may be served.")
-    ] = 0.94
-    ttl_seconds: Annotated[Positive, _doc("Absolute life of an entry.")] = 604_800
 
 
 class RateLimitConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -409,7 +400,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         tuple[VirtualKeyConfig, ...],
         _doc("Keys that callers present; none configured: any credential is accepted."),
     ] = ()
-    semantic_cache: Annotated[SemanticCacheConfig | None, _doc("Kept for its own version.")] = None
+    cache: Annotated[CacheConfig, _doc("Answers that are kept, and calls that are joined.")] = CacheConfig()
+    semantic_cache: Annotated[SemanticCacheConfig | None, _doc("Answers to requests that mean the same.")] = (
+        None
+    )
     prices: Annotated[tuple[PriceOverride, ...], _doc("Own prices.")] = ()
     compute: Annotated[dict[str, ComputeConfig], _doc("Compute of your own, by name.")] = field(
         default_factory=dict[str, ComputeConfig]
@@ -445,6 +439,7 @@ __all__ = [
     "AwsConfig",
     "BatchesConfig",
     "BudgetConfig",
+    "CacheConfig",
     "ComputeConfig",
     "Config",
     "CurrencyConfig",

@@ -1,0 +1,1 @@
+"""The cache: exact key, semantic tier, guards, decision. What decides is pure; ``gateway.caching`` does."""

@@ -1,0 +1,1 @@
+"""The cache in a request's life: look up, join, replay, record, keep, audit."""
