@@ -142,6 +142,8 @@ class CallFacts(Struct):
     waited_s: float = 0.0
     ended_s: float = 0.0
     settled: bool = False
+    purpose: EntryClass | None = None
+    """Why the gateway itself made this call; None: somebody asked."""
 
     @property
     def cost_nusd(self) -> int | None:
@@ -338,7 +340,7 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         facts.stage,
         outcome.attempt,
         int((outcome.start_s + facts.wall_offset_s) * 1000),
-        outcome.klass,
+        outcome.klass if facts.purpose is None or outcome.klass == "failed" else facts.purpose,
         target.provider,
         target.model,
         relay.model if relay is not None else "",
