@@ -38,7 +38,13 @@ def an_audit(name="au-1", **fields):
 
 
 def a_hit(**fields):
-    known = {"request_id": "gen-1", "at_ms": NOW, "klass": "support", "entry_id": "ce-1", "partition": b"p" * 16}
+    known = {
+        "request_id": "gen-1",
+        "at_ms": NOW,
+        "klass": "support",
+        "entry_id": "ce-1",
+        "partition": b"p" * 16,
+    }
     texts = {"asked": "one question", "cached": "another question", "score": 0.95, "saved_nusd": 12}
     return Hit(**{**known, **texts, **fields})
 

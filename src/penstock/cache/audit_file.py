@@ -189,7 +189,9 @@ class _Reading(_File):
     def news(self) -> News:
         """What others have added since this was asked last."""
         db = self._open()
-        version = db.execute("PRAGMA data_version").fetchone()[0]  # changes with every commit of another connection
+        version = db.execute("PRAGMA data_version").fetchone()[
+            0
+        ]  # changes with every commit of another connection
         if version == self._version:
             return NOTHING_NEW
         self._version = version
@@ -351,9 +353,7 @@ class AuditFile(_Reading):
         """What follows from a verdict."""
         at_ms = audit.at_ms if audit.judged_ms is None else audit.judged_ms
         if audit.state == "wrong":
-            db.execute(
-                "INSERT OR IGNORE INTO pairs (pair, at_ms) VALUES (?, ?)", (audit.pair, at_ms)
-            )
+            db.execute("INSERT OR IGNORE INTO pairs (pair, at_ms) VALUES (?, ?)", (audit.pair, at_ms))
             if audit.served:
                 db.execute(
                     "INSERT OR IGNORE INTO quarantines (entry_id, at_ms, reason) VALUES (?, ?, ?)",

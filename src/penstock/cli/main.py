@@ -93,13 +93,8 @@ def _named(argv: list[str]) -> tuple[str, list[str]]:
 
 def _overview(group: str = "") -> str:
     """All commands; those of a group by their second words."""
-    if group:
-        rows = [
-            (name.split(" ")[1], said) for name, (_, said) in COMMANDS.items() if name.startswith(f"{group} ")
-        ]
-    else:
-        rows = [(name, said) for name, (_, said) in COMMANDS.items() if " " not in name]
-        rows += GROUPS.items()
+    cut = len(group) + 1 if group else 0
+    rows = [(name[cut:], said) for name, (_, said) in COMMANDS.items() if name.startswith(group)]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {said}" for name, said in rows]
     word = f" {group}" if group else ""

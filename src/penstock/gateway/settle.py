@@ -143,7 +143,7 @@ class CallFacts(Struct):
     ended_s: float = 0.0
     settled: bool = False
     purpose: EntryClass | None = None
-    """Why the gateway itself made this call; None: somebody asked."""
+    """What the call is for, where it is not its caller's: audit, shadow, embedding."""
 
     @property
     def cost_nusd(self) -> int | None:
@@ -340,7 +340,7 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         facts.stage,
         outcome.attempt,
         int((outcome.start_s + facts.wall_offset_s) * 1000),
-        outcome.klass if facts.purpose is None or outcome.klass == "failed" else facts.purpose,
+        facts.purpose if facts.purpose and outcome.delivered else outcome.klass,
         target.provider,
         target.model,
         relay.model if relay is not None else "",

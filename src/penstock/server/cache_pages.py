@@ -18,7 +18,7 @@ from starlette.routing import Route
 from penstock.base.errors import BadRequest, NotFound, PenstockError
 from penstock.base.events import Event, Finished, Started, Stopped, TextDelta
 from penstock.cache.audits import State, Verdict
-from penstock.gateway.caching.desk import CacheDesk, Filling, Purge, cache_off
+from penstock.gateway.caching.office import CacheOffice, Filling, Purge, cache_off
 from penstock.gateway.ports import Inbound, Known
 from penstock.gateway.principal import Principal
 from penstock.server.admin import Guard, who_asks
@@ -81,16 +81,16 @@ class _CachePages:
 
     async def stats(self, request: Request) -> Response:
         """Stores, look-ups, money, classes, audits."""
-        return _json(await self._desk(request).stats())
+        return _json(await self._office(request).stats())
 
     async def report(self, request: Request) -> Response:
         """Hit rate, and wrong answers among hits, of some days."""
-        desk = self._desk(request)
-        return _json(await desk.report(_number(request, "days", 7, MAX_DAYS)))
+        office = self._office(request)
+        return _json(await office.report(_number(request, "days", 7, MAX_DAYS)))
 
     async def audits(self, request: Request) -> Response:
         """Newest first; ``before`` goes on from the number of the last one."""
-        desk, asked = self._desk(request), request.query_params
+        office, asked = self._office(request), request.query_params
         state = asked.get("state", "open")
         if state != "all" and state not in STATES:
             raise BadRequest(
@@ -98,7 +98,7 @@ class _CachePages:
                 param="state",
                 hint=f"Write {', '.join(STATES)} or all.",
             )
-        rows = await desk.audits(
+        rows = await office.audits(
             state=None if state == "all" else state,
             klass=asked.get("class"),
             before=_number(request, "before", 0, 2**53) if "before" in asked else None,
@@ -108,23 +108,23 @@ class _CachePages:
 
     async def audit(self, request: Request) -> Response:
         """One of them, and to whom its entry was served."""
-        return _json(await self._desk(request).audit(request.path_params["id"]))
+        return _json(await self._office(request).audit(request.path_params["id"]))
 
     async def verdict(self, request: Request) -> Response:
         """right or wrong."""
-        desk = self._desk(request)
+        office = self._office(request)
         told = await _body(request, Judged, '{"verdict": "wrong"}')
-        return _json(await desk.verdict(request.path_params["id"], told.verdict, who_asks(request)))
+        return _json(await office.verdict(request.path_params["id"], told.verdict, who_asks(request)))
 
     async def purge(self, request: Request) -> Response:
         """Drop what is named."""
-        desk = self._desk(request)
-        count = await desk.purge(await _body(request, Purge, '{"tenant": "website"}'))
+        office = self._office(request)
+        count = await office.purge(await _body(request, Purge, '{"tenant": "website"}'))
         return _json({"object": "cache.purge", "purged": count})
 
     async def warm(self, request: Request) -> Response:
         """Keep answers, given or fetched; each call is answered for itself, in order."""
-        desk = self._desk(request)
+        office = self._office(request)
         told = await _body(request, Warm, '{"calls": [{"request": {...}, "answer": "..."}]}')
         if not 1 <= len(told.calls) <= MAX_CALLS:
             raise BadRequest(f"calls has none, or more than {MAX_CALLS}.", param="calls", hint="Send fewer.")
@@ -134,7 +134,7 @@ class _CachePages:
         async def one(call: Call) -> dict[str, Any]:
             async with places:
                 try:
-                    return await self._warm(desk.fill, call, told, principal)
+                    return await self._warm(office.fill, call, told, principal)
                 except PenstockError as error:
                     return {"status": error.status, "entry": None, "error": error.public()}
 
@@ -166,12 +166,12 @@ class _CachePages:
             "error": None,
         }
 
-    def _desk(self, request: Request) -> CacheDesk:
+    def _office(self, request: Request) -> CacheOffice:
         self._guard(request)
-        desk = self._app.cache
-        if desk is None:
+        office = self._app.cache
+        if office is None:
             raise cache_off("This gateway keeps no answers.")
-        return desk
+        return office
 
 
 def given(answer: str) -> tuple[Event, ...]:

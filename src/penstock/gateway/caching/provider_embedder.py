@@ -7,7 +7,7 @@ waits so long and no longer: what comes later is a miss. The question goes on al
 its vector, and whoever asks for the same text meanwhile waits for the one call.
 
 Rules
-- Never an error: what fails, is late, or finds too many ahead of it, is None, and counted.
+- Never an error: what fails, or finds too many ahead of it, is a "no" with its reason.
 - It is paid by the gateway: entries of class ``embedding``, on no virtual key's budgets.
 - The build is the model's name: what a provider serves under one name it may change, and then only a purge helps.
 """
@@ -17,51 +17,43 @@ import math
 import struct
 from collections import OrderedDict
 from hashlib import blake2b
-from typing import Protocol
 
 import msgspec
 
+from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError
 from penstock.base.events import VectorMade
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
 from penstock.gateway.caching.asking import OURSELVES, Inner, Question, told_inside
 
-WITHIN_MS = 150.0
+WITHIN_S = 0.150
+"""A vector that comes later is of no use to the look-up that asked for it."""
 AT_ONCE = 64
 KEPT = 1024
 """Vectors that are remembered: a miss wants its own again, to be kept by."""
 
 
-class AsyncEmbedder(Protocol):
-    """Text to a unit vector, by somebody who must be waited for."""
-
-    build_id: str
-    english_only: bool
-
-    async def embed(self, text: str, within_ms: float) -> bytes | None:
-        """float32 little-endian, unit length; None: not in time, or not at all."""
-        ...
+_CROWDED = Rejected("embedder-busy", f"{AT_ONCE} texts are with the embedding model already.")
 
 
 class ProviderEmbedder:
-    """``model`` is asked as ``inner`` makes calls. Belongs to one event loop."""
+    """``model`` is asked as ``inner`` makes calls (gateway.caching.semantic.RemoteEmbedder). Belongs to one event loop."""
 
     english_only = False
 
-    def __init__(self, model: str, inner: Inner) -> None:
+    def __init__(self, model: str, inner: Inner, within_s: float = WITHIN_S) -> None:
         self.build_id = f"provider:{model}"
-        self.late = 0
-        """Look-ups that did not wait any longer."""
+        self.within_s = within_s
         self.failed = 0
         self.crowded = 0
         """Texts that were not asked for: too many were."""
         self._model = model
         self._inner = inner
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Task[bytes | None]] = {}
+        self._asked: dict[bytes, asyncio.Task[bytes | Rejected]] = {}
 
-    async def embed(self, text: str, within_ms: float = WITHIN_MS) -> bytes | None:
-        """The vector, if it is there in time."""
+    async def vector(self, text: str) -> bytes | Rejected:
+        """float32 little-endian, unit length. Who stops waiting does not stop the call."""
         name = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._known.get(name)
         if known is not None:
@@ -71,14 +63,10 @@ class ProviderEmbedder:
         if task is None:
             if len(self._asked) >= AT_ONCE:
                 self.crowded += 1
-                return None
+                return _CROWDED
             task = self._asked[name] = asyncio.ensure_future(self._ask(name, text))
             task.add_done_callback(lambda _task: self._asked.pop(name, None))
-        done, _ = await asyncio.wait({task}, timeout=within_ms / 1000)
-        if not done:
-            self.late += 1
-            return None
-        return None if task.cancelled() else task.result()
+        return await asyncio.shield(task)
 
     async def aclose(self) -> None:
         """What is asked is cut."""
@@ -87,24 +75,29 @@ class ProviderEmbedder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask(self, name: bytes, text: str) -> bytes | None:
+    async def _ask(self, name: bytes, text: str) -> bytes | Rejected:
         body = msgspec.json.encode({"model": self._model, "input": text})
         told = told_inside({}, "embedding", "")
         told[b"x-penstock-priority"] = b"interactive"  # a caller waits for it
         try:
             fresh = await self._inner(Question(EMBEDDINGS, body, told, OURSELVES, "embedding"))
-        except PenstockError:
-            self.failed += 1
-            return None
+        except PenstockError as error:
+            return self._no(error)
+        if fresh.error is not None:
+            return self._no(fresh.error)
         made = [one for one in fresh.folded.made if isinstance(one, VectorMade)]
-        vector = unit(made[0].vector) if fresh.error is None and len(made) == 1 else None
+        vector = unit(made[0].vector) if len(made) == 1 else None
         if vector is None:
             self.failed += 1
-            return None
+            return Rejected("bad-vector", f"{self._model} gave no vector that can be compared.")
         self._known[name] = vector
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return vector
+
+    def _no(self, error: PenstockError) -> Rejected:
+        self.failed += 1
+        return Rejected("embedder-failed", f"{self._model} did not answer: {error.message}")
 
 
 def unit(vector: bytes) -> bytes | None:

@@ -52,6 +52,16 @@ COMPARABLE = frozenset({"not-certified", "below-threshold"})
 """Refusals of what might have been served at another threshold; what a guard refused would not."""
 
 
+THRESHOLD, LOOSEST = 0.94, 0.80
+"""What holds, and what is tried, where no similarity_threshold is configured."""
+
+
+def loosest(settings: SemanticCacheConfig) -> float:
+    """From which similarity on something may be served, some time."""
+    value = settings.similarity_threshold
+    return value or (THRESHOLD if settings.max_error_rate is None else LOOSEST)
+
+
 class LearningDecider(Decider, Protocol):
     """One that begins anew from what is kept."""
 
@@ -234,7 +244,7 @@ class Auditor:
         found = near.found
         if found.refused is None or found.refused.code not in COMPARABLE or not found.entry_id:
             return
-        if found.score < self.settings.similarity_threshold - GREY:
+        if found.score < loosest(self.settings) - GREY:
             return
         rate = self.settings.audit.shadow_rate
         if rate > 0 and self._rng.random() < rate:

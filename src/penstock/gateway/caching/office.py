@@ -65,7 +65,7 @@ class Purge(Struct, frozen=True, forbid_unknown_fields=True):
     all: bool = False
 
 
-class CacheDesk:
+class CacheOffice:
     """Of one process. ``auditor`` None: there is no semantic tier."""
 
     def __init__(
