@@ -29,9 +29,9 @@ def of(text: str) -> Vectors:
     return some(1, int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest()))[0]
 
 
-def topics(count: int, seed: int) -> Vectors:
+def topics(count: int, seed: int, *, dimensions: int = DIMENSIONS) -> Vectors:
     """Like texts: a thousand topics, and about each of them many that lie near one another."""
     rng = np.random.default_rng(seed)
-    centres = some(max(count // 20, 1), seed + 1)
-    made = centres[rng.integers(0, len(centres), count)] + 0.8 * some(count, seed + 2)
+    centres = some(max(count // 20, 1), seed + 1, dimensions=dimensions)
+    made = centres[rng.integers(0, len(centres), count)] + 0.8 * some(count, seed + 2, dimensions=dimensions)
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)

@@ -196,4 +196,5 @@ class PartitionIndex:
         for key in self._gone:
             graph.remove(key)
         self._gone.clear()
-        self._graph, self._graph_removed, self._builder = graph, 0, None
+        wanted = len(self._keys) > self._exact_below // 2
+        self._graph, self._graph_removed, self._builder = graph if wanted else None, 0, None
