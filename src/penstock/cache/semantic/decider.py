@@ -51,9 +51,11 @@ class FixedThreshold(Decider):
         )
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels."""
+        """As if these, and no other, had been learned."""
+        anew = FixedThreshold(self._value, confidence=1 - self._level)
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
 
 class Standing(Struct, frozen=True):
@@ -115,9 +117,12 @@ class Certified(Decider):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels, in the order of their time."""
+        """As if these, in the order of their time, and no other, had been learned. Until then what was learned before holds:
+        it may take a while, in another thread."""
+        anew = Certified(self._max_error_rate, 1 - self._level, self._thresholds[-1])
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
     def standings(self) -> tuple[Standing, ...]:
         """Every class of which there is a label."""
