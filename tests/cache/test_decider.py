@@ -134,11 +134,24 @@ def test_a_person_settles_a_hit_for_the_monitor_and_a_comparison_for_the_certifi
     decider = certified()
     decider.learn(label(0.99, True, "person"))
     assert decider.standings()[0].wrong_audits == 1
+    comparison = Label("a", 0.99, True, "person", at_ms=0, served=False)
     unserved = Certified(0.05)
-    unserved.learn(label(0.99, True, "person"))
+    unserved.learn(comparison)
     assert unserved.standings()[0].steps[0].wrong == 0
     assert unserved.standings()[0].steps[1].wrong == 1
+    unserved.learn(label(0.99, True, "person"))
+    assert unserved.standings()[0].steps[1].wrong == 1, "of a hit of former times: for neither"
     assert unserved.standings()[0].audits == 0
+
+
+def test_restoring_replaces_what_was_learned() -> None:
+    decider = certified()
+    decider.restore([label(0.99, False)])
+    assert decider.threshold("a").labels == 1
+    fixed = FixedThreshold(0.9)
+    fixed.learn(label(0.95, True, "audit"))
+    fixed.restore([])
+    assert fixed.threshold("a").labels == 0
 
 
 def test_a_certified_class_may_loosen_by_labels_below_its_threshold() -> None:
