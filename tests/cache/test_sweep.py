@@ -20,7 +20,9 @@ from penstock.cache.semantic.sweep import (
 )
 
 
-def judged(score: float, wrong: bool, *, line: int = 2, vetoes: tuple[str, ...] = (), metric: float | None = None) -> Judged:
+def judged(
+    score: float, wrong: bool, *, line: int = 2, vetoes: tuple[str, ...] = (), metric: float | None = None
+) -> Judged:
     """A pair that is measured."""
     return Judged(Pair(line, "a", "b", not wrong), score, wrong, vetoes, metric)
 
@@ -144,12 +146,22 @@ def test_the_worst_are_those_that_would_be_served_first() -> None:
 
 def test_labels_leave_out_what_the_guards_refuse() -> None:
     (told,) = labels([judged(0.9, True), judged(0.95, True, vetoes=("codes",))], "captions", 7)
-    assert (told.klass, told.score, told.wrong, told.source, told.at_ms) == ("captions", 0.9, True, "upload", 7)
+    assert (told.klass, told.score, told.wrong, told.source, told.at_ms) == (
+        "captions",
+        0.9,
+        True,
+        "upload",
+        7,
+    )
 
 
 def test_one_look_certifies_with_fewer_labels_than_a_gateway_that_looks_again() -> None:
-    told = {count: calibrated([judged(0.99, False)] * count, 0.05, 0.95, 0.98) for count in (62, 63, 76, 77, 400)}
-    assert told[62].value is None, "0.8 of the level are left where 0.995 has no labels: ln(0.04) / ln(0.95) = 62.8"
+    told = {
+        count: calibrated([judged(0.99, False)] * count, 0.05, 0.95, 0.98) for count in (62, 63, 76, 77, 400)
+    }
+    assert told[62].value is None, (
+        "0.8 of the level are left where 0.995 has no labels: ln(0.04) / ln(0.95) = 62.8"
+    )
     assert told[63].value == 0.98
     assert told[76].served is None
     assert "76 clean labels of the 77 that 5 % needs at 0.98" in told[76].reason

@@ -30,7 +30,7 @@ CALIBRATING, SCORED = 3200, 2000
 CALIBRATION_SEED, SCORING_SEED = 11, 47
 PROMISES = (0.01, 0.02, 0.05)
 FIXED = (0.90, 0.92, 0.94, 0.96)
-VCACHE_DELTAS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+VCACHE_DELTAS = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
 class Kept(Struct):
@@ -133,7 +133,9 @@ def at_equal_error(rules: Sequence[Compared], wrong_rate: float) -> Compared | N
 
 def table(kept: Sequence[Kept], rules: Sequence[Compared]) -> str:
     """For people."""
-    lines = [f"{'rule':<16}{'courses':>8}{'kept':>6}{'hit rate':>10}{'wrong/hits':>12}  thresholds at the end"]
+    lines = [
+        f"{'rule':<16}{'courses':>8}{'kept':>6}{'hit rate':>10}{'wrong/hits':>12}  thresholds at the end"
+    ]
     for one in kept:
         ends = sorted(value for value in one.thresholds if value is not None)
         span = f"{ends[0]:g} to {ends[-1]:g}, median {ends[len(ends) // 2]:g}" if ends else "none"

@@ -19,6 +19,7 @@ from msgspec import Struct
 from penstock.cache.ports import Decider, Label
 from tests.cache.proof.sentences import Sentence
 
+xp: Any = np
 FLOOR = 0.80
 """The loosest threshold that is tried: lower similarities decide nothing."""
 AUDITED_FIRST, AUDIT_RATE = 50, 0.02
@@ -57,9 +58,9 @@ class Pool:
 
 def _near(row: Any, index: int) -> list[tuple[float, int]]:
     """Neighbours that could ever be served, the nearest first."""
-    near: Any = np.flatnonzero(row >= FLOOR)
-    near = near[np.argsort(-row[near], kind="stable")]
-    scores: Any = np.minimum(np.round(row[near].astype(float), 6), 1.0)
+    near: Any = xp.flatnonzero(row >= FLOOR)
+    near = near[xp.argsort(-row[near], kind="stable")]
+    scores: Any = xp.minimum(xp.round(row[near].astype(float), 6), 1.0)
     return [pair for pair in zip(scores.tolist(), near.tolist(), strict=True) if pair[1] != index]
 
 

@@ -16,7 +16,7 @@ from tests.cache.proof.phrases import CALIBRATION, SCORING, Phrases
 from tests.cache.proof.stream import KLASS, Pool, Run, order, uploaded
 
 COURSES = 100
-COMPARED = 4
+COMPARED = 3
 """Courses of the rules beside ours; the bench takes more."""
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,7 +38,15 @@ def kept(pool: Pool) -> dict[float, Kept]:
 def words_of(phrases: Phrases) -> set[str]:
     """Every phrase, lower case."""
     found: set[str] = set()
-    for part in (phrases.items, phrases.looks, phrases.places, phrases.tasks, phrases.faults, phrases.facts, phrases.topics):
+    for part in (
+        phrases.items,
+        phrases.looks,
+        phrases.places,
+        phrases.tasks,
+        phrases.faults,
+        phrases.facts,
+        phrases.topics,
+    ):
         found |= {phrase.lower() for same in part for phrase in same}
     for part in (phrases.lands, phrases.units, phrases.reviews):
         found |= {phrase.lower() for phrase in part}
@@ -118,7 +126,9 @@ def test_no_fewer_hits_than_vcache_at_equal_error(pool: Pool, kept: dict[float, 
     rules = [courses.of_vcache(pool, delta, COMPARED) for delta in courses.VCACHE_DELTAS]
     shown = [courses.fixed(pool, threshold, COMPARED) for threshold in FIXED]
     print("\n" + courses.table(list(kept.values()), [*shown, *rules]))
-    assert max(one.total.hit_rate for one in rules) > 0.02, "vCache's rule serves, so there is something to compare with"
+    assert max(one.total.hit_rate for one in rules) > 0.02, (
+        "vCache's rule serves, so there is something to compare with"
+    )
     for promise in PROMISES:
         ours = kept[promise].total
         theirs = at_equal_error(rules, ours.wrong_rate)

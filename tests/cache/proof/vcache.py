@@ -17,10 +17,11 @@ import numpy as np
 
 from tests.cache.proof.stream import Pool, Scored
 
+xp: Any = np
 _SEEDED = ((0.0, False), (1.0, True))
 _FEWEST = 6
-_EPSILONS: Any = np.linspace(1e-6, 1 - 1e-6, 50)
-_QUANTILES: Any = np.array([NormalDist().inv_cdf(1 - float(each)) for each in _EPSILONS])
+_EPSILONS: Any = xp.linspace(1e-6, 1 - 1e-6, 50)
+_QUANTILES: Any = xp.array([NormalDist().inv_cdf(1 - float(each)) for each in _EPSILONS])
 _SEPARABLE = ((6, 0.0354), (10, 0.0194), (15, 0.0093))
 """Variance of the midpoint where the observations are perfectly separable, from so many on."""
 _STEEPEST = 300.0
@@ -45,10 +46,10 @@ class Entry:
         if self._fitted is None:
             self._fitted = fit(self.seen)
         middle, slope, variance = self._fitted
-        cautious = np.clip(middle + _QUANTILES * math.sqrt(variance), 0.0, 1.0)
-        right = 1 / (1 + np.exp(np.clip(-slope * (score - cautious), -500, 500)))
+        cautious = xp.clip(middle + _QUANTILES * math.sqrt(variance), 0.0, 1.0)
+        right = 1 / (1 + xp.exp(xp.clip(-slope * (score - cautious), -500, 500)))
         alpha = (1 - _EPSILONS) * right
-        return float(np.clip(np.min(1 - delta / (1 - alpha)), 0.0, 1.0))
+        return float(xp.clip(xp.min(1 - delta / (1 - alpha)), 0.0, 1.0))
 
 
 def fit(seen: Sequence[tuple[float, bool]]) -> tuple[float, float, float]:
@@ -56,24 +57,26 @@ def fit(seen: Sequence[tuple[float, bool]]) -> tuple[float, float, float]:
     wrong = [score for score, right in seen if not right]
     right = [score for score, right in seen if right]
     if max(wrong) < min(right):
-        variance = next((value for least, value in reversed(_SEPARABLE) if len(seen) >= least), _SEPARABLE[0][1])
+        variance = next(
+            (value for least, value in reversed(_SEPARABLE) if len(seen) >= least), _SEPARABLE[0][1]
+        )
         return (max(wrong) + min(right)) / 2, _STEEPEST, variance
-    x: Any = np.array([[1.0, score] for score, _ in seen])
-    y: Any = np.array([float(right) for _, right in seen])
-    weights: Any = np.array([-2.0, 4.0])
-    hessian: Any = np.eye(2)
+    x: Any = xp.array([[1.0, score] for score, _ in seen])
+    y: Any = xp.array([float(right) for _, right in seen])
+    weights: Any = xp.array([-2.0, 4.0])
+    hessian: Any = xp.eye(2)
     for _ in range(60):
-        p = 1 / (1 + np.exp(np.clip(-(x @ weights), -30, 30)))
-        hessian = x.T @ (x * (p * (1 - p))[:, None]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, x.T @ (y - p))
-        weights = weights + np.clip(step, -20, 20)
-        if float(np.abs(step).max()) < 1e-8:
+        p = 1 / (1 + xp.exp(xp.clip(-(x @ weights), -30, 30)))
+        hessian = x.T @ (x * (p * (1 - p))[:, None]) + 1e-9 * xp.eye(2)
+        step = xp.linalg.solve(hessian, x.T @ (y - p))
+        weights = weights + xp.clip(step, -20, 20)
+        if float(xp.abs(step).max()) < 1e-8:
             break
     intercept, slope = float(weights[0]), float(weights[1])
     if slope <= 0:
         return 1.0, 1.0, 1.0
-    gradient = np.array([-1 / slope, intercept / slope**2])
-    variance = float(gradient @ np.linalg.inv(hessian) @ gradient)
+    gradient = xp.array([-1 / slope, intercept / slope**2])
+    variance = float(gradient @ xp.linalg.inv(hessian) @ gradient)
     return min(max(-intercept / slope, 0.0), 1.0), slope, variance
 
 
@@ -81,12 +84,12 @@ def ask(pool: Pool, parts: Sequence[Sequence[int]], delta: float, seed: int) -> 
     """The same course of requests, the same guards; what is told is what was served in the last part."""
     draw = random.Random(f"explore {seed}")
     entries: dict[int, Entry] = {}
-    absent: Any = np.full(len(pool.sentences), -2.0, dtype=np.float32)
+    absent: Any = xp.full(len(pool.sentences), -2.0, dtype=np.float32)
     scored = Scored()
     for requests in parts:
         scored = Scored(requests=len(requests))
         for asked in requests:
-            nearest = int(np.argmax(pool.similar[asked] + absent))
+            nearest = int(xp.argmax(pool.similar[asked] + absent))
             if nearest not in entries or pool.vetoed(nearest, asked):
                 entries[asked] = Entry()
                 absent[asked] = 0.0

@@ -142,9 +142,7 @@ def _take(
         return
     row = dict(zip(names, cells, strict=True))
     before = len(faults)
-    faults += [
-        CsvFault(line, name, "it is empty") for name in ("prompt", "other") if not row[name].strip()
-    ]
+    faults += [CsvFault(line, name, "it is empty") for name in ("prompt", "other") if not row[name].strip()]
     same: bool | None = None
     if not metric:
         word = row["same"].strip().lower()
