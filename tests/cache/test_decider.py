@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.ports import Label, Source
@@ -186,6 +186,7 @@ labels = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(labels)
 def test_restored_labels_bring_back_the_same_decision(kept: list[Label]) -> None:
     ordered = sorted(kept, key=lambda each: each.at_ms)
@@ -199,6 +200,7 @@ def test_restored_labels_bring_back_the_same_decision(kept: list[Label]) -> None
     assert lived.standings() == restored.standings()
 
 
+@settings(deadline=None)
 @given(labels)
 def test_the_version_changes_with_the_decision_and_only_then(kept: list[Label]) -> None:
     decider = Certified(0.3)

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.semantic.sweep import (
@@ -94,6 +94,7 @@ def test_a_quote_that_never_ends_is_a_fault() -> None:
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(words, words, st.booleans(), st.floats(-1, 1)), min_size=1, max_size=20))
 def test_what_was_written_is_read(pairs: list[tuple[str, str, bool, float]]) -> None:
     file = io.StringIO(newline="")
@@ -121,6 +122,7 @@ def test_rows_count_what_each_threshold_serves() -> None:
     assert (high.hits, high.wrong_rate, high.least, high.most) == (0, None, None, None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.booleans()), max_size=50))
 def test_a_stricter_threshold_serves_no_more(drawn: list[tuple[float, bool, bool]]) -> None:
     pairs = [judged(score, wrong, vetoes=("x",) if vetoed else ()) for score, wrong, vetoed in drawn]
