@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 
 from penstock.blobs.blob import Blob, Place, Stats, StoreFault
-from penstock.blobs.far import Change, Drop, Heard, Op, Purge, Put, Which
+from penstock.blobs.far import NOW, Change, Drop, Heard, Op, Purge, Put, Which
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.sqlite_rows import (
     apply,
@@ -134,7 +134,7 @@ class SqliteBlobs:
 
     def put(self, blob: Blob) -> None:
         """Keep it, in place of what had its key."""
-        self.write([Put(blob, self.mark)])
+        self.write([Put(blob, NOW)])
 
     def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there."""
