@@ -180,6 +180,6 @@ class OnlyMemory(Tiers):
     file = False
 
 
-ENOUGH = settings(max_examples=25, stateful_step_count=40, deadline=None, phases=[Phase.generate])
+ENOUGH = settings(max_examples=15, stateful_step_count=40, deadline=None, phases=[Phase.generate])
 NoMemory.TestCase.settings = LittleMemory.TestCase.settings = OnlyMemory.TestCase.settings = ENOUGH
 TestNoMemory, TestLittleMemory, TestOnlyMemory = NoMemory.TestCase, LittleMemory.TestCase, OnlyMemory.TestCase
