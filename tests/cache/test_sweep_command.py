@@ -10,8 +10,12 @@ from penstock.cache.audit_file import AuditFile
 from penstock.cache.semantic.decider import Certified
 from penstock.cli.main import run
 
-SCORED = "prompt,other,same,score\n" + "".join(f"ask {n} now,ask {n} then,yes,0.97\n" for n in range(90)) + (
-    "a chair at noon,a chair by the door,no,0.95\nwait 3 days,wait 4 days,no,0.99\na lamp,a lantern,yes,0.93\n"
+SCORED = (
+    "prompt,other,same,score\n"
+    + "".join(f"ask {n} now,ask {n} then,yes,0.97\n" for n in range(90))
+    + (
+        "a chair at noon,a chair by the door,no,0.95\nwait 3 days,wait 4 days,no,0.99\na lamp,a lantern,yes,0.93\n"
+    )
 )
 
 
@@ -63,11 +67,18 @@ def test_the_certified_threshold_is_said(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_downstream_score_judges_the_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metric = tmp_path / "my.py"
-    metric.write_text("def score(a, b):\n    return len(set(a) & set(b)) / len(set(a) | set(b))\n", encoding="utf-8")
-    text = "prompt,other,answer_a,answer_b,score\nx,y,abcd,abcd,0.95\nx,z,abcd,wxyz,0.96\nx,w,abcd,abce,0.91\n"
+    metric.write_text(
+        "def score(a, b):\n    return len(set(a) & set(b)) / len(set(a) | set(b))\n", encoding="utf-8"
+    )
+    text = (
+        "prompt,other,answer_a,answer_b,score\nx,y,abcd,abcd,0.95\nx,z,abcd,wxyz,0.96\nx,w,abcd,abce,0.91\n"
+    )
     command = ["cache", "sweep", file_of(tmp_path, text), "--metric", f"{metric}:score", "--json"]
     assert run([*command, "--least", "0.7"]) == 0
-    assert [(one["line"], one["metric"]) for one in json.loads(capsys.readouterr().out)["worst"]] == [(3, 0.0), (4, 0.6)]
+    assert [(one["line"], one["metric"]) for one in json.loads(capsys.readouterr().out)["worst"]] == [
+        (3, 0.0),
+        (4, 0.6),
+    ]
     assert run(command) == 0
     assert [one["line"] for one in json.loads(capsys.readouterr().out)["worst"]] == [3]
 
@@ -75,7 +86,11 @@ def test_a_downstream_score_judges_the_pairs(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("code", "named", "said"),
     [
-        ("def score(a, b):\n    raise OSError('no picture')\n", "score", "failed at line 2: OSError('no picture')"),
+        (
+            "def score(a, b):\n    raise OSError('no picture')\n",
+            "score",
+            "failed at line 2: OSError('no picture')",
+        ),
         ("def score(a, b):\n    return 'much'\n", "score", "failed at line 2: ValueError"),
         ("def score(a, b):\n    return float('nan')\n", "score", "said no number at line 2"),
         ("score = 3\n", "score", "is no function"),

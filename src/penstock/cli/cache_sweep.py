@@ -57,7 +57,9 @@ _MOST_CHARS = 160
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "pairs", metavar="PAIRS.csv", help="columns: prompt, other, and same (or answer_a, answer_b); maybe score"
+        "pairs",
+        metavar="PAIRS.csv",
+        help="columns: prompt, other, and same (or answer_a, answer_b); maybe score",
     )
     parser.add_argument(
         "--thresholds",
@@ -76,24 +78,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedder", default="builtin", metavar="NAME", help="builtin, or a folder with a model of that form"
     )
-    parser.add_argument("--worst", type=int, default=10, metavar="N", help="wrong pairs to show (%(default)s)")
     parser.add_argument(
-        "--confidence", type=_share, default=0.95, metavar="SHARE", help="of bounds and certificate (%(default)s)"
+        "--worst", type=int, default=10, metavar="N", help="wrong pairs to show (%(default)s)"
+    )
+    parser.add_argument(
+        "--confidence",
+        type=_share,
+        default=0.95,
+        metavar="SHARE",
+        help="of bounds and certificate (%(default)s)",
     )
     parser.add_argument(
         "--calibrate", action="store_true", help="find the loosest threshold that keeps --max-error-rate"
     )
     parser.add_argument(
-        "--max-error-rate", type=_share, metavar="SHARE", help="of what is served: 0.02 is two wrong in a hundred"
+        "--max-error-rate",
+        type=_share,
+        metavar="SHARE",
+        help="of what is served: 0.02 is two wrong in a hundred",
     )
     parser.add_argument(
-        "--loosest", type=_share, default=LOOSEST, metavar="SCORE", help="loosest threshold to try (%(default)s)"
+        "--loosest",
+        type=_share,
+        default=LOOSEST,
+        metavar="SCORE",
+        help="loosest threshold to try (%(default)s)",
     )
     parser.add_argument(
         "--into", metavar="FILE", help="keep the pairs as labels in the file of the cache's audits"
     )
     parser.add_argument(
-        "--class", dest="klass", metavar="NAME", help="whose labels they are; penstock cache stats names the classes"
+        "--class",
+        dest="klass",
+        metavar="NAME",
+        help="whose labels they are; penstock cache stats names the classes",
     )
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
@@ -103,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.calibrate and args.max_error_rate is None:
             raise BadRequest(
-                "--calibrate needs a promise to keep.", param="--max-error-rate", hint="Add --max-error-rate 0.02."
+                "--calibrate needs a promise to keep.",
+                param="--max-error-rate",
+                hint="Add --max-error-rate 0.02.",
             )
         if args.into and not args.klass:
             raise BadRequest(
@@ -245,7 +265,9 @@ def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> int:
     """The pairs as labels, for gateways on this file: they take them up while they run. Raises PenstockError."""
     told = labels(judged, str(args.klass), int(time.time() * 1000))
     if not Path(args.into).exists():
-        raise BadRequest(f"There is no file {args.into}.", param="--into", hint="It is the cache's own file (cache.path).")
+        raise BadRequest(
+            f"There is no file {args.into}.", param="--into", hint="It is the cache's own file (cache.path)."
+        )
     book = AuditFile(str(args.into), "sweep")
     try:
         book.open()
