@@ -34,16 +34,25 @@ class FixedThreshold(Decider):
 
     def threshold(self, klass: str) -> Threshold:
         """Always the same value."""
-        return self._told.get(klass, self._unaudited)
+        told = self._told.get(klass)
+        if told is None:
+            counts = self._counts.get(klass)
+            if counts is None:
+                return self._unaudited
+            told = self._told[klass] = self._tell(*counts)
+        return told
 
     def learn(self, label: Label) -> None:
         """Audits of hits are counted; the value stays."""
         if label.score < self._value or label.source == "upload":
             return
         labels, wrong = self._counts.get(label.klass, (0, 0))
-        labels, wrong = labels + 1, wrong + label.wrong
-        self._counts[label.klass] = labels, wrong
-        self._told[label.klass] = Threshold(
+        self._counts[label.klass] = labels + 1, wrong + label.wrong
+        self._told.pop(label.klass, None)
+
+    def _tell(self, labels: int, wrong: int) -> Threshold:
+        """With the bound, which takes a while: asked for once after each label, not for each of them."""
+        return Threshold(
             value=self._value,
             version=self._unaudited.version,
             reason=f"as configured; {wrong} of {labels} answers that were compared were wrong",
