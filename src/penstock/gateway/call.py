@@ -100,7 +100,8 @@ class ChatCall:
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
         assert ask is not None
-        self.translator = Translator(inbound.caller, ask)
+        if not hasattr(self, "translator"):
+            self.translator = Translator(inbound.caller, ask)
         self.preparing = Preparing(house, facts, self.translator)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(

@@ -98,7 +98,12 @@ class Watch:
 
 
 def cut_short(
-    house: House, facts: CallFacts, provider: Provider, outcome: Outcome, caller: CallerDialect, watch: Watch | None
+    house: House,
+    facts: CallFacts,
+    provider: Provider,
+    outcome: Outcome,
+    caller: CallerDialect,
+    watch: Watch | None,
 ) -> bytes:
     """Settle the call as delivered up to here; the last bytes for its caller."""
     ask, relay = facts.ask, outcome.relay

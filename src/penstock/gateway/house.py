@@ -175,7 +175,11 @@ class Caches(Protocol):
         ...
 
     def quick(self, host: Any, house: Any, inbound: Any, reply: Any, /) -> Any:
-        """Serve the call here and now; None: it takes the long way; False: the cache has no part in it."""
+        """Serve the call here and now; None: it takes the long way; Rejected: the cache has no part in it."""
+        ...
+
+    def bypass(self, facts: Any, no: Rejected, /) -> None:
+        """Tell so."""
         ...
 
 

@@ -245,7 +245,17 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_judge", "_keep", "_listen", "_translator")
+    __slots__ = (
+        "_ask",
+        "_caller",
+        "_finishing",
+        "_identify",
+        "_identity",
+        "_judge",
+        "_keep",
+        "_listen",
+        "_translator",
+    )
 
     def __init__(
         self,

@@ -180,6 +180,8 @@ class CallFacts(Struct):
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
     """The attempt is over: price it, and let health and keys learn from it. Once per outcome."""
     outcome.end_s = time.monotonic()
+    if outcome.hit:
+        return
     outcome.streamed = ask is not None and ask.stream
     facts = outcome.target.facts
     relay = outcome.relay
@@ -278,7 +280,11 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
         for outcome in facts.outcomes:
             if not outcome.end_s:
                 outcome.error = error or CallerGone("The caller hung up.")
-                end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
+                provider = house.providers.get(outcome.target.provider)
+                if provider is None:  # a kept answer of one that is no longer configured
+                    outcome.end_s = facts.ended_s
+                    continue
+                end_attempt(house, provider, outcome, ask)
                 facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
             if outcome.drift:
                 asked = outcome.target.model

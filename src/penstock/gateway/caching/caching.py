@@ -13,9 +13,6 @@ Rules
 """
 
 import asyncio
-import copy
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -24,7 +21,6 @@ import msgspec
 from penstock.base.clock import Clock
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, CallerGone, NotFound, OurFault, PenstockError
-from penstock.base.events import Event, Finished
 from penstock.base.models import Target
 from penstock.blobs.blob import Place
 from penstock.blobs.tiers import Blobs
@@ -33,25 +29,25 @@ from penstock.cache.controls import block_of, controls_of
 from penstock.cache.eligible import exact_refusal, last_user_text, semantic_refusal
 from penstock.cache.keys import Keys, canonical
 from penstock.config.schema_cache import CacheConfig, CoalesceConfig, SemanticCacheConfig
-from penstock.gateway.attempt import enter
+from penstock.gateway.caching.entering import enter_free, leave_free
 from penstock.gateway.caching.flights import Flight, Flights
-from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit, outcome_of, replay, stream_head
+from penstock.gateway.caching.following import Following
+from penstock.gateway.caching.hits import cache_lines, outcome_of, replay
 from penstock.gateway.caching.keeping import keepable
 from penstock.gateway.caching.lookup import Hit, Vectored, Wanted, group_of, place_of
+from penstock.gateway.caching.quick import CACHED, Done, Host, quick, remember
 from penstock.gateway.caching.recording import Recorded
 from penstock.gateway.caching.replies import Detachable
-from penstock.gateway.heads import reply_head
 from penstock.gateway.house import House, Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import ASIDE_BYTES, Translator
-from penstock.gateway.settle import CallFacts, Outcome, settle
+from penstock.gateway.settle import CallFacts, settle
 from penstock.observe.metrics import Metrics
 from penstock.observe.names import CACHE_CALLS, CACHE_SAVED_NUSD
 from penstock.routing.allow import may_use
 from penstock.wire.ports import Relay
 
-CACHED = frozenset(("chat", "embeddings"))
 FIND_S = 0.05
 """A far store that takes longer has not got it."""
 ROUNDS = 2
@@ -93,6 +89,14 @@ class Meaning(Protocol):
         ...
 
 
+def coalesce_of(settings: CacheConfig) -> CoalesceConfig | None:
+    """The block, or the defaults where it is only switched on; None: off."""
+    block = settings.coalesce
+    if isinstance(block, bool):
+        return CoalesceConfig(enabled=True) if block else None
+    return block if block.enabled else None
+
+
 class Heard:
     """The recording of a call's newest attempt."""
 
@@ -125,10 +129,15 @@ class Caching:
         self.clock = clock
         self.semantic_settings = semantic_settings
         self.meaning = meaning
-        self.coalesce = _coalesce(settings)
+        self.coalesce = coalesce_of(settings)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.flights = Flights(100) if flights is None else flights
         if self.coalesce is not None:
             self.flights.most_followers = self.coalesce.max_followers
+
+    def quick(self, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
+        """See gateway.caching.quick."""
+        return quick(self, host, house, inbound, reply)
 
     def now_ms(self) -> int:
         """Wall time."""
@@ -231,15 +240,16 @@ class Caching:
     async def _exact(self, call: Call, wanted: Wanted, planned: Planned) -> Hit | None:
         if not wanted.exact or not wanted.reads:
             return None
-        answer = await self._read(wanted.place, wanted.key)
+        read = await self._read(wanted.place, wanted.key)
         now_ms = self.now_ms()
-        if answer is None:
+        if read is None:
             return None
+        answer, value = read
         if answer.exact_until_ms <= now_ms or self._too_old(answer, wanted, now_ms):
             return None
-        return self._allowed(call, planned, Hit(answer))
+        return self._allowed(call, planned, Hit(answer, None, value))
 
-    async def _read(self, place: Place, key: bytes) -> Answer | None:
+    async def _read(self, place: Place, key: bytes) -> tuple[Answer, bytes] | None:
         now_ms = self.now_ms()
         blob = self.blobs.near(place, key, now_ms)
         if blob is None:
@@ -247,7 +257,7 @@ class Caching:
         if blob is None:
             return None
         try:
-            return read_answer(blob.value)
+            return read_answer(blob.value), blob.value
         except msgspec.MsgspecError:  # of another version: it is overwritten by the next answer
             return None
 
@@ -261,7 +271,9 @@ class Caching:
             return hit
         if may_use(name, call.facts.explain.route, call.facts.principal.patterns):
             return hit
-        call.facts.note("cache", reason=f"the kept answer is of {name}, which this key may not use", code="not-allowed")
+        call.facts.note(
+            "cache", reason=f"the kept answer is of {name}, which this key may not use", code="not-allowed"
+        )
         return None
 
     async def _by_meaning(self, call: Call, wanted: Wanted, planned: Planned) -> Hit | None:
@@ -281,10 +293,16 @@ class Caching:
         if found is None or not wanted.reads:
             return None
         if found.refused is not None:
-            facts.note("cache", reason=f"no kept answer means the same: {found.refused.reason}", code=found.refused.code)
+            facts.note(
+                "cache",
+                reason=f"no kept answer means the same: {found.refused.reason}",
+                code=found.refused.code,
+            )
             return None
-        answer = await self._read(Place(wanted.place.kind, wanted.place.tenant, found.namespace), found.entry_key)
+        place = Place(wanted.place.kind, wanted.place.tenant, found.namespace)
+        read = await self._read(place, found.entry_key)
         now_ms = self.now_ms()
+        answer = None if read is None else read[0]
         if answer is None or answer.semantic_until_ms <= now_ms or self._too_old(answer, wanted, now_ms):
             facts.note("cache", reason="the nearest kept answer is gone", code="expired")
             return None
@@ -292,7 +310,7 @@ class Caching:
 
     async def _serve_hit(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> None:
         facts, answer = call.facts, hit.answer
-        await _enter_free(facts)
+        await enter_free(facts)
         how = "hit-exact" if hit.found is None else "hit-semantic"
         facts.cache = cache_lines(how, now_ms=self.now_ms(), answer=answer, found=hit.found)
         why = "the same request" if hit.found is None else f"means the same, score {hit.found.score:.4f}"
@@ -300,6 +318,19 @@ class Caching:
         outcome = outcome_of(facts, planned.steps[0].target, answer.provider, answer.model, answer.cost_nusd)
         self.count(how, answer.cost_nusd)
         paced = self.settings.replay == "paced"
+        if hit.value is not None and facts.ask is not None:
+            target, place = planned.steps[0].target, wanted.place
+            remember(
+                call.house,
+                call.inbound,
+                answer,
+                hit.value,
+                place,
+                wanted.key,
+                facts.ask,
+                target,
+                facts.explain,
+            )
         await replay(call.house, call.inbound, call.reply, facts, outcome, answer, paced=paced)
         if hit.found is not None and self.meaning is not None:
             self.meaning.served(call, wanted, hit)
@@ -319,80 +350,20 @@ class Caching:
             flight = self.flights.find(wanted.key)
             if flight is None:
                 return False
-            last = await self._follow(call, planned, flight)
+            await enter_free(call.facts)
+            assert self.coalesce is not None
+            following = Following(call, planned.steps[0].target, flight)
+            last = await following.run(self.coalesce.wait_ms / 1000)
             if last is None:
+                self.count("coalesced", flight.cost_nusd)
                 return True
-            call.facts.note("cache", reason=f"the call that this one had joined went wrong: {last.message}", code="unjoined")
+            call.facts.note(
+                "cache",
+                reason=f"the call that this one had joined went wrong: {last.message}",
+                code="unjoined",
+            )
         wanted.joins = False
         return False
-
-    async def _follow(self, call: Call, planned: Planned, flight: Flight) -> PenstockError | None:
-        """Follow it to its end; None: answered. Raises what went wrong once something was sent."""
-        assert self.coalesce is not None
-        facts, reply, ask = call.facts, call.reply, call.facts.ask
-        assert ask is not None
-        await _enter_free(facts)
-        writer = call.inbound.caller.writer(ask, identity_of_hit(facts, flight.provider))
-        gathered: list[Event] = []
-        facts.cache = cache_lines("coalesced")
-        outcome: list[Outcome] = []
-
-        def began() -> Outcome:
-            if not outcome:
-                target = planned.steps[0].target
-                outcome.append(outcome_of(facts, target, flight.provider, flight.model, None))
-            return outcome[0]
-
-        def hear(events: list[Event]) -> None:
-            gathered.extend(events)
-            if not ask.stream or isinstance(events[-1], Finished):
-                return
-            out = writer.write(gathered)
-            gathered.clear()
-            if out and not reply.started:
-                first = began()
-                first.content_s = time.monotonic()
-                facts.own_s = first.content_s - facts.received_s - facts.waited_s
-                reply.start(200, stream_head(facts, first), out)
-            elif out:
-                reply.write(out)
-
-        follower = flight.join(hear)
-        if follower is None:
-            facts.cache = b""
-            return PenstockError("It could not be joined any more.")
-        facts.note("cache", reason=f"joined the call {flight.leader_id}, which asks the same", code="coalesced")
-        late = partial(_late, follower.over, reply)
-        timer = asyncio.get_running_loop().call_later(self.coalesce.wait_ms / 1000, late)
-        waited_s = time.monotonic()
-        try:
-            error = await follower.over
-        finally:
-            timer.cancel()
-            flight.leave(follower)
-            facts.waited_s += time.monotonic() - waited_s
-        if error is not None:
-            if reply.started:
-                raise copy.copy(error)
-            facts.cache = b""
-            return error
-        done = began()
-        done.saved_nusd = flight.cost_nusd or 0
-        self.count("coalesced", flight.cost_nusd)
-        why = f"the answer of {flight.leader_id}, which paid for it"
-        if not ask.stream:
-            body = writer.whole(gathered)
-            deliver(call.house, facts, done, why)
-            reply.send(200, reply_head(facts, done, stream=False), body)
-            return None
-        last = writer.write(gathered)
-        deliver(call.house, facts, done, why)
-        if reply.started:
-            reply.end(last)
-        else:
-            reply.start(200, stream_head(facts, done), last)
-            reply.end()
-        return None
 
     # Fetching
 
@@ -400,9 +371,11 @@ class Caching:
         self, call: Call, planned: Planned, tokens: int, wanted: Wanted, flight: Flight | None
     ) -> None:
         facts, heard = call.facts, Heard()
-        _leave_free(facts)
+        leave_free(facts)
         facts.cache = cache_lines("miss")
-        facts.note("cache", reason="miss" if wanted.reads else "miss: a fresh answer was asked for", code="miss")
+        facts.note(
+            "cache", reason="miss" if wanted.reads else "miss: a fresh answer was asked for", code="miss"
+        )
         self.metrics.add(CACHE_CALLS, 1, "miss")
         facts.record = partial(self._listen, heard, flight, wanted)
         if flight is None:
@@ -412,7 +385,13 @@ class Caching:
         await self._lead(call, planned, tokens, wanted, flight, heard)
 
     def _listen(
-        self, heard: Heard, flight: Flight | None, wanted: Wanted, relay: Relay, provider: Provider, target: Target
+        self,
+        heard: Heard,
+        flight: Flight | None,
+        wanted: Wanted,
+        relay: Relay,
+        provider: Provider,
+        target: Target,
     ) -> Relay:
         operation = "embeddings" if type(wanted.neutral).__name__ == "EmbeddingsRequest" else "chat"
         stream = bool(getattr(wanted.neutral, "stream", False))
@@ -438,7 +417,9 @@ class Caching:
             if not task.done() and flight.followers:
                 facts.orphan = True
                 reply.detach()
-                facts.note("left", reason=f"its caller hung up; {len(flight.followers)} others wait for its answer")
+                facts.note(
+                    "left", reason=f"its caller hung up; {len(flight.followers)} others wait for its answer"
+                )
                 flight.on_empty = task.cancel
                 task.add_done_callback(partial(self._orphaned, call, planned, wanted, flight, heard))
                 raise
@@ -469,7 +450,11 @@ class Caching:
             self._tasks.add(kept)
             kept.add_done_callback(self._tasks.discard)
             return
-        ours = error if isinstance(error, PenstockError) else OurFault("The gateway failed to serve this request.")
+        ours = (
+            error
+            if isinstance(error, PenstockError)
+            else OurFault("The gateway failed to serve this request.")
+        )
         settle(call.house, facts, ours)
         self._land(wanted, flight, ours)
 
@@ -488,7 +473,11 @@ class Caching:
         large = recorded.size > PARSED_ASIDE_BYTES
         read = await asyncio.to_thread(recorded.events) if large else recorded.events()
         if read is None:
-            facts.note("unkept", reason="The answer is too large to be kept, or cannot be read back.", code="unreadable")
+            facts.note(
+                "unkept",
+                reason="The answer is too large to be kept, or cannot be read back.",
+                code="unreadable",
+            )
             return
         prompt = ""
         if self.settings.keep_prompts and wanted.semantic:
@@ -510,5 +499,7 @@ class Caching:
         self.blobs.put(found.blob)
         if self.meaning is not None and wanted.vectored is not None:
             if found.about is not None:
-                self.meaning.keep(wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms)
+                self.meaning.keep(
+                    wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms
+                )
             self.meaning.missed(call, wanted, found.answer)

@@ -45,9 +45,9 @@ class Flight:
         "followers",
         "leader_id",
         "model",
+        "on_empty",
         "provider",
         "served",
-        "target",
     )
 
     def __init__(self, leader_id: str) -> None:
@@ -61,6 +61,8 @@ class Flight:
         self.model = ""
         self.cost_nusd: int | None = None
         """Of the leader, once it has ended."""
+        self.on_empty: Callable[[], object] | None = None
+        """Called when nobody follows any more: its leader has gone."""
         self.served = 0
         """How many followers have had the answer."""
 
@@ -88,6 +90,8 @@ class Flight:
         """It waits no more."""
         if follower in self.followers:
             self.followers.remove(follower)
+        if not self.followers and not self.ended and self.on_empty is not None:
+            self.on_empty()
 
     def end(self, error: PenstockError | None, cost_nusd: int | None = None) -> None:
         """The leader is settled: the rest leaves, or what went wrong."""
@@ -102,7 +106,9 @@ class Flight:
                 if not follower.over.done():
                     follower.over.set_result(None)
             elif not follower.over.done():
-                follower.over.set_result(error or PenstockError("The call that this one had joined broke off."))
+                follower.over.set_result(
+                    error or PenstockError("The call that this one had joined broke off.")
+                )
 
     def _hear(self, events: list[Event]) -> None:
         before = len(self._events)

@@ -35,7 +35,9 @@ def identity_of_hit(facts: CallFacts, provider: str) -> Identity:
     return Identity(facts.request_id, facts.at_ms // 1000, model, provider, lambda usage, served: _FREE)
 
 
-def outcome_of(facts: CallFacts, target: Target, provider: str, model: str, saved_nusd: int | None) -> Outcome:
+def outcome_of(
+    facts: CallFacts, target: Target, provider: str, model: str, saved_nusd: int | None
+) -> Outcome:
     """The entry of a hit, beside which there is no attempt."""
     now_s = time.monotonic()
     served = msgspec.structs.replace(target, provider=provider, model=model)
@@ -73,7 +75,14 @@ def stream_head(facts: CallFacts, outcome: Outcome) -> bytes:
 
 
 async def replay(
-    house: House, inbound: Inbound, reply: Reply, facts: CallFacts, outcome: Outcome, answer: Answer, *, paced: bool
+    house: House,
+    inbound: Inbound,
+    reply: Reply,
+    facts: CallFacts,
+    outcome: Outcome,
+    answer: Answer,
+    *,
+    paced: bool,
 ) -> None:
     """Write the answer, settled before its last byte leaves."""
     ask = facts.ask
@@ -87,7 +96,9 @@ async def replay(
         reply.send(200, reply_head(facts, outcome, stream=False), body)
         return
     if paced and any(answer.gaps_ms):
-        await _paced(reply, writer, facts, outcome, events, answer.gaps_ms, lambda: deliver(house, facts, outcome, why))
+        await _paced(
+            reply, writer, facts, outcome, events, answer.gaps_ms, lambda: deliver(house, facts, outcome, why)
+        )
         return
     first = writer.write(events)
     deliver(house, facts, outcome, why)

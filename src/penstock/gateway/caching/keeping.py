@@ -105,7 +105,8 @@ def keepable(
     value = kept.encode(answer)
     if len(value) > settings.max_entry_bytes:
         return Rejected(
-            "too-large", f"The answer takes {len(value)} bytes; cache.max_entry_bytes is {settings.max_entry_bytes}."
+            "too-large",
+            f"The answer takes {len(value)} bytes; cache.max_entry_bytes is {settings.max_entry_bytes}.",
         )
     about = None
     if vectored is not None and answer.semantic_until_ms:

@@ -1,7 +1,5 @@
 """What one call wants of the cache: whose place it looks in, under which key, and what may be kept of its answer."""
 
-from typing import Protocol
-
 from msgspec import Struct
 
 from penstock.base.decisions import Rejected
@@ -58,12 +56,8 @@ class Hit(Struct, frozen=True):
 
     answer: Answer
     found: Found | None = None
-
-
-class TellsScope(Protocol):
-    """How widely entries are shared (config.schema_cache.CacheConfig.scope)."""
-
-    scope: str
+    value: bytes | None = None
+    """The blob's own bytes, where it was found by its key."""
 
 
 def tenant_of(principal: Principal, scope: str) -> str:
@@ -82,7 +76,9 @@ def place_of(principal: Principal, scope: str, namespace: str) -> Place:
 
 def group_of(planned: Planned, wishes: str) -> str:
     """The targets that may answer, in their order, and the caller's wishes among them: another order is another answer."""
-    overrides = [repr(sorted(step.target.overrides.items())) for step in planned.steps if step.target.overrides]
+    overrides = [
+        repr(sorted(step.target.overrides.items())) for step in planned.steps if step.target.overrides
+    ]
     return "\n".join([*planned.targets, *overrides, wishes])
 
 

@@ -35,7 +35,9 @@ class Recorded:
         "target",
     )
 
-    def __init__(self, relay: Relay, make: Callable[[], ReplyReader], target: Target, most_bytes: int) -> None:
+    def __init__(
+        self, relay: Relay, make: Callable[[], ReplyReader], target: Target, most_bytes: int
+    ) -> None:
         """``make``: a fresh reader of the provider's bytes."""
         self._relay = relay
         self._make = make
@@ -50,6 +52,11 @@ class Recorded:
         self.closed = False
         self.broken = False
         """It cannot be read, or is too large to be kept."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that have passed."""
+        return self._size
 
     @property
     def content_seen(self) -> bool:
