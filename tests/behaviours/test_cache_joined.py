@@ -46,7 +46,9 @@ def said(answer: Answer) -> str:
     return answer.headers.get("x-penstock-cache", "")
 
 
-@pytest.mark.parametrize("streams", [(True, True, True), (False, False, False), (True, False, True), (False, True, False)])
+@pytest.mark.parametrize(
+    "streams", [(True, True, True), (False, False, False), (True, False, True), (False, True, False)]
+)
 def test_identical_calls_are_one_call(joining: Gateway, streams: tuple[bool, ...]):
     """Streamed or whole, in any mixture; the leader pays, the others' entries say what they saved."""
     answers = at_once(joining, [chat(MODEL, f"join {streams}", stream=stream) for stream in streams])
@@ -124,8 +126,8 @@ def test_when_all_have_gone_the_call_is_cancelled(joining: Gateway):
 
 def test_a_failed_leader_is_replaced_by_a_follower(joining: Gateway):
     """What went wrong is the leader's: a follower tries again and leads the rest."""
-    joining.faults({"kind": "status", "status": 500, "when": {"first": 1}, "delay_ms": 400})
-    body = chat(MODEL, "replaced")
+    joining.faults({"kind": "error_first_frame", "count": 1})
+    body = chat(MODEL, "replaced", stream=True)
     answers = at_once(joining, [body] * 3)
     assert sorted(answer.status for answer in answers) == [200, 200, 502]
     assert len(joining.sim.requests) == 2
@@ -133,11 +135,14 @@ def test_a_failed_leader_is_replaced_by_a_follower(joining: Gateway):
 
 def test_other_tenants_and_other_requests_do_not_join(tmp_path):
     """Same words, another key: its own call."""
-    config = CONFIG + """
+    config = (
+        CONFIG
+        + """
 virtual_keys:
-  - {name: alice, value: env.CALLER_KEY, models: ["*"]}
-  - {name: bob, value: env.OTHER_CALLER_KEY, models: ["*"]}
+  - {name: alice, key: env.CALLER_KEY, models: ["*"]}
+  - {name: bob, key: env.OTHER_CALLER_KEY, models: ["*"]}
 """
+    )
     with running_gateway(tmp_path, config, scenario=SLOW) as gateway:
         keys = ["vk-caller-000000000006", "vk-other-000000000007"]
         body = chat(MODEL, "two tenants", stream=True)

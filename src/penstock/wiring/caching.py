@@ -5,8 +5,7 @@ switched on. Where it is not installed the tier is off, and says so: the gateway
 """
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import MsgspecError
@@ -19,9 +18,10 @@ from penstock.cache.answer import KIND, read_about
 from penstock.cache.keys import Keys
 from penstock.cache.ports import Decider
 from penstock.cache.templates import Templates
-from penstock.config.cache_meaning import BUILTIN, coalesces, wants_cache, wants_meaning
-from penstock.config.load import Loaded, local_path
+from penstock.config.cache_meaning import coalesces, wants_cache, wants_meaning
+from penstock.config.load import Loaded
 from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
+from penstock.config.secrets import local_path
 from penstock.gateway.caching.caching import Caching
 from penstock.gateway.caching.flights import Flights
 from penstock.gateway.caching.semantic import Semantic
@@ -39,8 +39,9 @@ _SCANNED = 500
 class CacheDesk:
     """Holds what outlives a reload. ``join`` gives a house its cache."""
 
-    def __init__(self, place: str, ledger_path: str) -> None:
+    def __init__(self, place: str, ledger_path: str, environ: Mapping[str, str]) -> None:
         self._beside = f"{ledger_path if is_postgres(place) else place}.cache"
+        self._environ = environ
         self._settings: BlobSettings | None = None
         self.blobs: Blobs | None = None
         self.keys: Keys | None = None
@@ -103,7 +104,7 @@ class CacheDesk:
             await asyncio.to_thread(old.close)
         if settings is None or self.blobs is None or self.keys is None:
             return
-        made = await asyncio.to_thread(opened, settings, loaded)
+        made = await asyncio.to_thread(opened, settings, loaded, self._environ)
         if isinstance(made, Rejected):
             shared.log.once("semantic cache off", f"The semantic cache is off: {made.reason}")
             return
@@ -166,7 +167,9 @@ def _keeps(house: House) -> bool:
 Says = Callable[[str], Rejected | None]
 
 
-def opened(settings: SemanticCacheConfig, loaded: Loaded) -> tuple[Any, Any, Says, Says] | Rejected:
+def opened(
+    settings: SemanticCacheConfig, loaded: Loaded, environ: Mapping[str, str]
+) -> tuple[Any, Any, Says, Says] | Rejected:
     """Embedder, tier, and who speaks of cues and language; or what is missing."""
     try:
         from penstock.cache.embed.opening import open_embedder  # noqa: PLC0415 - see tests/house/test_floors.py
@@ -177,9 +180,7 @@ def opened(settings: SemanticCacheConfig, loaded: Loaded) -> tuple[Any, Any, Say
         return Rejected(
             "not-installed", f"{error.name} is not installed. Run pip install 'penstock[semantic]'."
         )
-    embedder = open_embedder(
-        settings, partial(local_path, base=loaded.base) if settings.embedder != BUILTIN else None
-    )
+    embedder = open_embedder(settings, base=loaded.base, environ=environ)
     if isinstance(embedder, Rejected):
         return embedder
     return embedder, SemanticTier(decider_of(settings)), volatile, english

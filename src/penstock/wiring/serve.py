@@ -122,7 +122,7 @@ class Running:
                 loaded,
                 place_of and (place_of.index, place_of.line_fd),
             )
-            self._cache = CacheDesk(place, settings.path)
+            self._cache = CacheDesk(place, settings.path, self._environ)
             self.app = App(await self._house(loaded), self._log)
             await self._recall(joined.merged.config)
             self.app.others = self.sharing.seat

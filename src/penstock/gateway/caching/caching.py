@@ -14,7 +14,7 @@ Rules
 
 import asyncio
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -401,7 +401,7 @@ class Caching:
         heard.recorded = recorded
         if flight is not None:
             flight.listen(recorded)
-        return recorded
+        return cast("Relay", recorded)  # it reads what the relay holds, and sets nothing
 
     async def _lead(
         self, call: Call, planned: Planned, tokens: int, wanted: Wanted, flight: Flight, heard: Heard
@@ -469,6 +469,11 @@ class Caching:
         facts, recorded = call.facts, heard.recorded
         outcome = facts.outcomes[-1] if facts.outcomes else None
         if recorded is None or outcome is None or not outcome.delivered or outcome.cut:
+            return
+        if recorded.unwritten:
+            facts.note(
+                "unkept", reason="The answer has sources or log probabilities.", code="not-reproducible"
+            )
             return
         large = recorded.size > PARSED_ASIDE_BYTES
         read = await asyncio.to_thread(recorded.events) if large else recorded.events()

@@ -5,6 +5,7 @@ caller's way, or from the first follower on as they come. So a call that nobody 
 through or translated alike.
 """
 
+import re
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,9 @@ from penstock.base.models import Target
 from penstock.base.usage import Usage
 from penstock.wire.ports import Relay, ReplyReader
 
+_MORE = re.compile(
+    rb'"(?:annotations|citations)"\s*:\s*\[\s*\{|"(?:logprobs|logprobsResult|groundingMetadata|citationMetadata)"\s*:\s*\{'
+)
 Tell = Callable[[list[Event]], None]
 
 
@@ -161,6 +165,11 @@ class Recorded:
         except PenstockError:
             return None
         return (*found, *last), (*gaps, *[0.0] * len(last))
+
+    @property
+    def unwritten(self) -> bool:
+        """There is more in it than events can say: sources, log probabilities. Replayed, it would be less than it was."""
+        return any(_MORE.search(data) for _, data in self._pieces)
 
     def _read(self, data: bytes) -> None:
         if self._reader is None or self._follow is None or self.broken:
