@@ -173,6 +173,11 @@ def opened(
     """Embedder, tier, and who speaks of cues and language; or what is missing."""
     try:
         from penstock.cache.embed.opening import open_embedder  # noqa: PLC0415 - see tests/house/test_floors.py
+
+        # Opened before the tier is imported: onnxruntime loaded after usearch ends the process (1.31 and 2.26, 2026-11).
+        embedder = open_embedder(settings, base=loaded.base, environ=environ)
+        if isinstance(embedder, Rejected):
+            return embedder
         from penstock.cache.semantic.cues import volatile  # noqa: PLC0415 - see tests/house/test_floors.py
         from penstock.cache.semantic.language import english  # noqa: PLC0415 - see tests/house/test_floors.py
         from penstock.cache.semantic.tier import SemanticTier  # noqa: PLC0415 - see tests/house/test_floors.py
@@ -180,9 +185,6 @@ def opened(
         return Rejected(
             "not-installed", f"{error.name} is not installed. Run pip install 'penstock[semantic]'."
         )
-    embedder = open_embedder(settings, base=loaded.base, environ=environ)
-    if isinstance(embedder, Rejected):
-        return embedder
     return embedder, SemanticTier(decider_of(settings)), volatile, english
 
 

@@ -76,6 +76,10 @@ class Meaning(Protocol):
         """What was made of its text, and what was found."""
         ...
 
+    async def complete(self, vectored: Vectored) -> bool:
+        """Whether its answer can be kept."""
+        ...
+
     def keep(self, vectored: Vectored, entry_id: str, place: Place, key: bytes, until_ms: int) -> None:
         """An answer to it is there from now on."""
         ...
@@ -295,7 +299,7 @@ class Caching:
         if found.refused is not None:
             facts.note(
                 "cache",
-                reason=f"no kept answer means the same: {found.refused.reason}",
+                reason=f"no hit by meaning: {found.refused.reason}",
                 code=found.refused.code,
             )
             return None
@@ -484,6 +488,12 @@ class Caching:
                 code="unreadable",
             )
             return
+        if (
+            wanted.vectored is not None
+            and self.meaning is not None
+            and not await self.meaning.complete(wanted.vectored)
+        ):
+            wanted.vectored = None
         prompt = ""
         if self.settings.keep_prompts and wanted.semantic:
             prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - the semantic tier has chats only

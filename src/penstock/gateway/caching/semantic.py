@@ -27,8 +27,14 @@ from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
 
 MOST_TOKENS = 200
 """Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
-_BUSY = Rejected(
-    "embedder-busy", "The embedder has more to do than semantic_cache.max_queue_ms allows to wait for."
+
+
+MOST_BEHIND = 50
+"""Of answers that wait for their vectors: further ones are not kept."""
+_BUSY = Found(
+    Rejected(
+        "embedder-busy", "the embedder has more to do than semantic_cache.max_queue_ms allows to wait for"
+    )
 )
 
 
@@ -111,6 +117,8 @@ class Semantic:
         self._waiting = 0
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
+        if hasattr(embedder, "embed"):
+            self._do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
 
     @property
     def build_id(self) -> str:
@@ -154,7 +162,8 @@ class Semantic:
                 return vector
             vectored.vector = vector
         elif self._waiting * self._usual_s * 1000 > self.settings.max_queue_ms:
-            return _BUSY
+            vectored.found = _BUSY
+            return vectored
         self._waiting += 1
         try:
             return await loop.run_in_executor(self._thread, self._look, vectored, wanted, time.monotonic())
@@ -186,6 +195,27 @@ class Semantic:
             min_score=min_score,
         )
         return vectored
+
+    def _embed(self, vectored: Vectored) -> Rejected | None:
+        """In the thread: the vector of a text that fits into the embedder's window."""
+        embedder: Embedder = self._embedder  # type: ignore[assignment] - a remote one makes its vectors elsewhere
+        tokens = embedder.tokens(vectored.text)
+        if tokens > MOST_TOKENS:
+            return Rejected(
+                "text-too-long", f"What is to be compared has {tokens} tokens; {MOST_TOKENS} are the most."
+            )
+        vectored.vector = embedder.embed(vectored.text)
+        return None
+
+    async def complete(self, vectored: Vectored) -> bool:
+        """Whether its answer can be kept: what was not embedded in time is embedded now, for nobody waits."""
+        if not vectored.vector and hasattr(self._embedder, "embed") and self._waiting < MOST_BEHIND:
+            self._waiting += 1
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, vectored)
+            finally:
+                self._waiting -= 1
+        return bool(vectored.vector)
 
     def keep(self, vectored: Vectored, entry_id: str, place: Place, key: bytes, until_ms: int) -> None:
         """An answer to it is there from now on."""
