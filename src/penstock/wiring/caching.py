@@ -24,6 +24,7 @@ from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.config.secrets import local_path
 from penstock.gateway.caching.caching import Caching
 from penstock.gateway.caching.flights import Flights
+from penstock.gateway.caching.means import Means
 from penstock.gateway.caching.semantic import Semantic
 from penstock.gateway.house import House
 from penstock.ledger.opening import is_postgres
@@ -69,7 +70,7 @@ class CacheDesk:
         semantic = config.semantic_cache if wants_meaning(config) else None
         if semantic != self._semantic_settings or (semantic is not None and self.semantic is None):
             await self._mean(semantic, loaded, shared)
-        house.caching = Caching(
+        means = Means(
             config.cache,
             self.keys,
             self.blobs,
@@ -77,8 +78,8 @@ class CacheDesk:
             shared.clock,
             semantic_settings=semantic,
             meaning=self.semantic,
-            flights=self._flights,
         )
+        house.caching = Caching(means, self._flights)
 
     def _blob_settings(self, cache: CacheConfig, loaded: Loaded, *, only_joins: bool) -> BlobSettings:
         path: str | None = self._beside if cache.path is None else str(local_path(cache.path, loaded.base))

@@ -12,11 +12,15 @@ from penstock.base.events import Event, TextDelta, ThinkingDelta, fold
 from penstock.blobs.blob import Blob
 from penstock.cache import answer as kept
 from penstock.cache.answer import About, Answer
-from penstock.cache.storable import storable
+from penstock.cache.eligible import shareable
+from penstock.cache.storable import semantic_storable, storable
 from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.gateway.caching.lookup import Wanted, is_fallback
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome
+
+OWN = ("key:",)
+"""Tenants that are one principal."""
 
 
 class Keepable(Struct, frozen=True):
@@ -66,14 +70,18 @@ def keepable(
     assert ask is not None
     controls = wanted.controls
     spread = ask.dialect == "openrouter" or ask.provider is not None
+    folded = fold(list(events))
     no = storable(
-        fold(list(events)),
+        folded,
         answered_by_fallback=is_fallback(planned, outcome.target, spread=spread),
         adjusted=facts.adjusted,
         controls=controls,
         cost_nusd=outcome.cost_nusd,
         max_bytes=settings.max_entry_bytes,
     )
+    if no is None and not wanted.place.tenant.startswith(OWN):
+        # Where several principals share entries, one of them could leave words for the others.
+        no = shareable(folded.text) or shareable(prompt)
     if no is not None:
         return no
     if settings.replay == "instant":
@@ -81,6 +89,8 @@ def keepable(
     own_ttl_s = controls.ttl_s
     exact_s = settings.exact.ttl_seconds if wanted.exact else 0
     vectored = wanted.vectored if wanted.semantic else None
+    if semantic is None or semantic_storable(folded, semantic) is not None:
+        vectored = None
     semantic_s = 0 if vectored is None or semantic is None else semantic.ttl_seconds
     if own_ttl_s is not None:
         exact_s, semantic_s = min(exact_s, own_ttl_s), min(semantic_s, own_ttl_s)

@@ -20,10 +20,9 @@ from penstock.base.decisions import Rejected
 from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.blobs.blob import Place
-from penstock.blobs.tiers import Blobs
 from penstock.cache.answer import Answer
-from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit, outcome_of
+from penstock.gateway.caching.means import Means
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House
 from penstock.gateway.ports import Inbound, Reply
@@ -60,18 +59,6 @@ class Host(Protocol):
         ...
 
 
-class Finds(Protocol):
-    """The cache, as far as this lane needs it (gateway.caching.caching)."""
-
-    settings: CacheConfig
-    semantic_settings: SemanticCacheConfig | None
-    blobs: Blobs
-
-    def count(self, how: str, saved_nusd: int | None) -> None:
-        """One more served so."""
-        ...
-
-
 class Done:
     """The call is over already (gateway.lane.Cancels)."""
 
@@ -98,7 +85,7 @@ class Memo(Struct):
     marks: tuple[bool, ...]
 
 
-def quick(cache: Finds, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
+def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
     """Serve it here and now. None: the cache's long way; Rejected: the cache has no part in it, whatever lane takes it."""
     told = inbound.told
     if told.get(b"x-penstock-cache") == b"off":
@@ -139,7 +126,7 @@ def quick(cache: Finds, host: Host, house: House, inbound: Inbound, reply: Reply
     return DONE
 
 
-def _without_exact(cache: Finds, inbound: Inbound) -> Rejected | None:
+def _without_exact(cache: Means, inbound: Inbound) -> Rejected | None:
     """Where meaning alone counts, what cannot be looked for so goes past the cache at once."""
     settings = cache.semantic_settings
     if cache.settings.exact.enabled or cache.settings.coalesce or settings is None:
@@ -154,7 +141,7 @@ def _without_exact(cache: Finds, inbound: Inbound) -> Rejected | None:
     return None
 
 
-def _serve(cache: Finds, house: House, reply: Reply, facts: CallFacts, memo: Memo, now_ms: int) -> None:
+def _serve(cache: Means, house: House, reply: Reply, facts: CallFacts, memo: Memo, now_ms: int) -> None:
     answer = memo.answer
     facts.cache = cache_lines("hit-exact", now_ms=now_ms, answer=answer)
     facts.note("cache", reason=f"hit-exact: {answer.id}, the same request", code="hit-exact")

@@ -36,6 +36,7 @@ _BUSY = Found(
         "embedder-busy", "the embedder has more to do than semantic_cache.max_queue_ms allows to wait for"
     )
 )
+_LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
 
 
 class Tier(Protocol):
@@ -155,9 +156,8 @@ class Semantic:
                 async with asyncio.timeout(remote.within_s):
                     vector = await remote.vector(vectored.text)
             except TimeoutError:
-                return Rejected(
-                    "embedder-late", f"The embedding model took longer than {remote.within_s:g} s."
-                )
+                vectored.found = _LATE
+                return vectored
             if isinstance(vector, Rejected):
                 return vector
             vectored.vector = vector
@@ -209,7 +209,13 @@ class Semantic:
 
     async def complete(self, vectored: Vectored) -> bool:
         """Whether its answer can be kept: what was not embedded in time is embedded now, for nobody waits."""
-        if not vectored.vector and hasattr(self._embedder, "embed") and self._waiting < MOST_BEHIND:
+        if vectored.vector or self._waiting >= MOST_BEHIND:
+            return bool(vectored.vector)
+        if not hasattr(self._embedder, "embed"):
+            remote: RemoteEmbedder = self._embedder  # type: ignore[assignment] - it is one
+            vector = await remote.vector(vectored.text)
+            vectored.vector = b"" if isinstance(vector, Rejected) else vector
+        else:
             self._waiting += 1
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, vectored)
