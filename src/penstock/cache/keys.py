@@ -196,7 +196,7 @@ def _chat(request: ChatRequest, group: str, policy: str, *, bare: bool) -> Form:
     if request.logprobs:
         form["logprobs"] = True
     if request.stop:
-        form["stop"] = sorted({_nfc(word) for word in request.stop})
+        form["stop"] = sorted({nfc(word) for word in request.stop})
     _tools(request, form)
     wanted = request.response_format
     if wanted is not None and wanted.kind != "text":
@@ -248,7 +248,7 @@ def _messages(messages: tuple[Message, ...], *, prompt: bool, bare: bool) -> lis
         for place, part in enumerate(message.parts):
             if type(part) is Text:
                 if index != emptied:
-                    form.append(_nfc(part.text.rstrip(_BLANKS) if trims and place == last else part.text))
+                    form.append(nfc(part.text.rstrip(_BLANKS) if trims and place == last else part.text))
             else:
                 form.append(_part(part, ids))
         if message.name:
@@ -276,7 +276,7 @@ def _part(part: Part, ids: dict[str, int]) -> list[Any]:
         case ToolResult():
             shown = [_part(image, ids) for image in part.images]
             at = ids.setdefault(part.id, len(ids))
-            return ["result", at, part.name, _nfc(part.text), part.is_error, shown]
+            return ["result", at, part.name, nfc(part.text), part.is_error, shown]
         case Thinking():
             at = ids.setdefault(part.tool_id, len(ids)) if part.tool_id else -1
             return ["thinking", part.text, part.signature, part.format, part.redacted, at]
@@ -288,7 +288,7 @@ def _part(part: Part, ids: dict[str, int]) -> list[Any]:
             bounds = [_number(part.start_s), _number(part.end_s), _number(part.fps)]
             return ["video", _data(part.data), part.mime, part.url, part.file_id, bounds]
         case Text():
-            return ["text", _nfc(part.text)]
+            return ["text", nfc(part.text)]
 
 
 def _data(data: str) -> str:
@@ -323,7 +323,8 @@ def _embeddings(request: EmbeddingsRequest, group: str, policy: str) -> Form:
     return form
 
 
-def _nfc(text: str) -> str:
+def nfc(text: str) -> str:
+    """In Unicode's composed form."""
     return text if text.isascii() or is_normalized("NFC", text) else normalize("NFC", text)
 
 

@@ -33,9 +33,9 @@ _VOLATILE = re.compile(
 def volatile(text: str) -> Rejected | None:
     """None: no cue. Else "personal-cue" or "volatile-cue", and which words."""
     if (cue := _PERSONAL.search(text)) is not None:
-        return Rejected("personal-cue", f"'{_shown(cue)}': the answer is one caller's own")
+        return Rejected("personal-cue", f"The answer is one caller's own: '{_shown(cue)}'.")
     if (cue := _VOLATILE.search(text)) is not None:
-        return Rejected("volatile-cue", f"'{_shown(cue)}': the answer changes with time")
+        return Rejected("volatile-cue", f"The answer changes with time: '{_shown(cue)}'.")
     return None
 
 

@@ -54,7 +54,7 @@ def english(text: str) -> Rejected | None:
     letters = sum(map(len, words))
     plain = [word for word in words if word.isascii()]
     if len(plain) != len(words) and _of_other_script(words) > OTHER_SCRIPT * letters:
-        return Rejected("not-english", "the text is not in Latin script; the built-in embedder is English")
+        return Rejected("not-english", "The text is not in Latin script; the built-in embedder is English.")
     home, abroad, general = 0.0, dict.fromkeys(FOREIGN, 0.0), 0.0
     for word in words:
         low = word.lower().replace("\u2019", "'")
@@ -77,7 +77,7 @@ def english(text: str) -> Rejected | None:
     foreign = abroad[likely] + general
     if foreign > home and foreign >= max(0.6, 0.12 * len(words)):
         name = likely if abroad[likely] else "another language"
-        return Rejected("not-english", f"the text looks like {name}; the built-in embedder is English")
+        return Rejected("not-english", f"The text looks like {name}; the built-in embedder is English.")
     return None
 
 

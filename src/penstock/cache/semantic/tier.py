@@ -32,9 +32,9 @@ EXPIRED_PER_LOOK = 64
 MOST_QUARANTINED = 100_000
 """Quarantined ids that are remembered, so that a node that reads them again from a store does not serve them."""
 
-NO_NEIGHBOUR = Rejected("no-neighbour", "nothing that could be compared is cached in this partition")
-BAD_VECTOR = Rejected("bad-vector", "the embedding is no vector of unit length")
-OTHER_LENGTH = Rejected("bad-vector", "the partition's vectors have another number of dimensions")
+NO_NEIGHBOUR = Rejected("no-neighbour", "Nothing that could be compared is cached in this partition.")
+BAD_VECTOR = Rejected("bad-vector", "The embedding is no vector of unit length.")
+OTHER_LENGTH = Rejected("bad-vector", "The partition's vectors have another number of dimensions.")
 
 
 class TierStats(Struct, frozen=True):
@@ -176,7 +176,7 @@ class SemanticTier:
             words = vetoes(entry.text, text)
             if words:
                 refused = Rejected(
-                    f"guard-{words[0]}", f"the nearest cached text differs in: {', '.join(words)}"
+                    f"guard-{words[0]}", f"The nearest cached text differs in: {', '.join(words)}."
                 )
             words += flags(entry.text, text)
             if len(usable) > 1 and score - _rounded(usable[1][1]) < CLOSE_SECOND:
@@ -202,10 +202,10 @@ def _too_far(score: float, threshold: Threshold, min_score: float | None) -> Rej
     if threshold.value is None:
         return Rejected("not-certified", threshold.reason)
     if score < threshold.value:
-        return Rejected("below-threshold", f"the nearest scores {score:.4f}, below {threshold.value:.4f}")
+        return Rejected("below-threshold", f"The nearest scores {score:.4f}, below {threshold.value:.4f}.")
     if min_score is not None and score < min_score:
         return Rejected(
-            "below-threshold", f"the nearest scores {score:.4f}, below the call's own {min_score:.4f}"
+            "below-threshold", f"The nearest scores {score:.4f}, below the call's own {min_score:.4f}."
         )
     return None
 
@@ -216,5 +216,5 @@ def _why_none(neighbours: list[tuple[Entry, float]], now_ms: int) -> Rejected:
         return NO_NEIGHBOUR
     entry = neighbours[0][0]
     if entry.quarantined:
-        return Rejected("quarantined", f"the nearest entry {entry.id} is quarantined: {entry.quarantined}")
-    return Rejected("expired", f"the nearest entry {entry.id} is over since {now_ms - entry.until_ms} ms")
+        return Rejected("quarantined", f"The nearest entry {entry.id} is quarantined: {entry.quarantined}.")
+    return Rejected("expired", f"The nearest entry {entry.id} is over since {now_ms - entry.until_ms} ms.")
