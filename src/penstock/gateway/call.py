@@ -100,8 +100,7 @@ class ChatCall:
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
         assert ask is not None
-        if not hasattr(self, "translator"):
-            self.translator = Translator(inbound.caller, ask)
+        self.translator = getattr(self, "translator", None) or Translator(inbound.caller, ask)
         self.preparing = Preparing(house, facts, self.translator)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(
@@ -221,7 +220,6 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                # Whoever draws has nothing to say meanwhile; the exchange's own deadlines hold.
                 idle_s=inf if facts.ask.operation == "images" else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,

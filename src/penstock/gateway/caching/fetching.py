@@ -7,6 +7,7 @@ import asyncio
 from functools import partial
 from typing import cast
 
+from penstock.base.chat import ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import CallerGone, OurFault, PenstockError
@@ -16,7 +17,7 @@ from penstock.cache.eligible import last_user_text
 from penstock.gateway.caching.entering import leave_free
 from penstock.gateway.caching.flights import Flight, Flights
 from penstock.gateway.caching.hits import cache_lines
-from penstock.gateway.caching.keeping import keepable
+from penstock.gateway.caching.keeping import Delivered, keepable
 from penstock.gateway.caching.lookup import Wanted
 from penstock.gateway.caching.means import Call, Means
 from penstock.gateway.caching.recording import Recorded
@@ -175,18 +176,14 @@ class Fetching:
         ):
             wanted.vectored = None
         prompt = ""
-        if self._means.settings.keep_prompts and wanted.semantic:
-            prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - the semantic tier has chats only
+        if isinstance(wanted.neutral, ChatRequest):
+            prompt = last_user_text(wanted.neutral) or ""
+        means = self._means
         found = keepable(
-            facts,
-            outcome,
-            planned,
-            wanted,
-            *read,
-            settings=self._means.settings,
-            semantic=self._means.semantic_settings,
-            now_ms=self._means.now_ms(),
-            prompt=prompt,
+            Delivered(facts, outcome, planned, wanted, *read, prompt),
+            settings=means.settings,
+            semantic=means.semantic_settings,
+            now_ms=means.now_ms(),
         )
         if isinstance(found, Rejected):
             facts.note("unkept", reason=found.reason, code=found.code)

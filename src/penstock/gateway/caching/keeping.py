@@ -4,11 +4,12 @@ Deciding only: the events come from a recording, the moment from the caller, the
 """
 
 import secrets
+from math import inf
 
 from msgspec import Struct
 
 from penstock.base.decisions import Rejected
-from penstock.base.events import Event, TextDelta, ThinkingDelta, fold
+from penstock.base.events import Event, Folded, TextDelta, ThinkingDelta, fold
 from penstock.blobs.blob import Blob
 from penstock.cache import answer as kept
 from penstock.cache.answer import About, Answer
@@ -52,66 +53,36 @@ def merged(
     return tuple(found), ()
 
 
+class Delivered(Struct, frozen=True):
+    """A call whose answer has been delivered whole."""
+
+    facts: CallFacts
+    outcome: Outcome
+    planned: Planned
+    wanted: Wanted
+    events: tuple[Event, ...]
+    gaps_ms: tuple[float, ...]
+    prompt: str
+    """The last user message, where a person may read it."""
+
+
 def keepable(
-    facts: CallFacts,
-    outcome: Outcome,
-    planned: Planned,
-    wanted: Wanted,
-    events: tuple[Event, ...],
-    gaps_ms: tuple[float, ...],
-    *,
-    settings: CacheConfig,
-    semantic: SemanticCacheConfig | None,
-    now_ms: int,
-    prompt: str,
+    of: Delivered, *, settings: CacheConfig, semantic: SemanticCacheConfig | None, now_ms: int
 ) -> Keepable | Rejected:
     """What is kept of the call, or why nothing is."""
-    ask = facts.ask
-    assert ask is not None
-    controls = wanted.controls
-    spread = ask.dialect == "openrouter" or ask.provider is not None
-    folded = fold(list(events))
-    no = storable(
-        folded,
-        answered_by_fallback=is_fallback(planned, outcome.target, spread=spread),
-        adjusted=facts.adjusted,
-        controls=controls,
-        cost_nusd=outcome.cost_nusd,
-        max_bytes=settings.max_entry_bytes,
-    )
-    if no is None and not wanted.place.tenant.startswith(OWN):
-        # Where several principals share entries, one of them could leave words for the others.
-        no = shareable(folded.text) or shareable(prompt)
+    wanted, folded = of.wanted, fold(list(of.events))
+    no = _refused(of, folded, settings)
     if no is not None:
         return no
-    if settings.replay == "instant":
-        events, gaps_ms = merged(events, gaps_ms)
-    own_ttl_s = controls.ttl_s
-    exact_s = settings.exact.ttl_seconds if wanted.exact else 0
     vectored = wanted.vectored if wanted.semantic else None
     if semantic is None or semantic_storable(folded, semantic) is not None:
         vectored = None
-    semantic_s = 0 if vectored is None or semantic is None else semantic.ttl_seconds
-    if own_ttl_s is not None:
-        exact_s, semantic_s = min(exact_s, own_ttl_s), min(semantic_s, own_ttl_s)
+    most_s = wanted.controls.ttl_s or inf
+    exact_s = min(settings.exact.ttl_seconds, most_s) if wanted.exact else 0
+    semantic_s = 0 if vectored is None or semantic is None else min(semantic.ttl_seconds, most_s)
     if not exact_s and not semantic_s:
         return Rejected("no-tier", "No tier keeps answers of such calls.")
-    answer = Answer(
-        f"ce-{secrets.token_hex(12)}",
-        facts.request_id,
-        facts.principal.name,
-        ask.operation,
-        ask.model,
-        outcome.target.provider,
-        outcome.target.model,
-        now_ms,
-        outcome.cost_nusd,
-        prompt,
-        events,
-        gaps_ms,
-        now_ms + exact_s * 1000 if exact_s else 0,
-        now_ms + semantic_s * 1000 if semantic_s else 0,
-    )
+    answer = _answer(of, settings, now_ms, int(exact_s), int(semantic_s))
     value = kept.encode(answer)
     if len(value) > settings.max_entry_bytes:
         return Rejected(
@@ -135,8 +106,49 @@ def keepable(
         value,
         now_ms,
         max(answer.exact_until_ms, answer.semantic_until_ms),
-        outcome.cost_nusd or 0,
-        controls.tags,
+        of.outcome.cost_nusd or 0,
+        wanted.controls.tags,
         b"" if about is None else kept.encode(about),
     )
     return Keepable(answer, blob, about)
+
+
+def _refused(of: Delivered, folded: Folded, settings: CacheConfig) -> Rejected | None:
+    ask = of.facts.ask
+    assert ask is not None
+    spread = ask.dialect == "openrouter" or ask.provider is not None
+    no = storable(
+        folded,
+        answered_by_fallback=is_fallback(of.planned, of.outcome.target, spread=spread),
+        adjusted=of.facts.adjusted,
+        controls=of.wanted.controls,
+        cost_nusd=of.outcome.cost_nusd,
+        max_bytes=settings.max_entry_bytes,
+    )
+    if no is None and not of.wanted.place.tenant.startswith(OWN):
+        # Where several principals share entries, one of them could leave words for the others.
+        return shareable(folded.text) or shareable(of.prompt)
+    return no
+
+
+def _answer(of: Delivered, settings: CacheConfig, now_ms: int, exact_s: int, semantic_s: int) -> Answer:
+    facts, target, events, gaps_ms = of.facts, of.outcome.target, of.events, of.gaps_ms
+    assert facts.ask is not None
+    if settings.replay == "instant":
+        events, gaps_ms = merged(events, gaps_ms)
+    return Answer(
+        f"ce-{secrets.token_hex(12)}",
+        facts.request_id,
+        facts.principal.name,
+        facts.ask.operation,
+        facts.ask.model,
+        target.provider,
+        target.model,
+        now_ms,
+        of.outcome.cost_nusd,
+        of.prompt if settings.keep_prompts else "",
+        events,
+        gaps_ms,
+        now_ms + exact_s * 1000 if exact_s else 0,
+        now_ms + semantic_s * 1000 if semantic_s else 0,
+    )

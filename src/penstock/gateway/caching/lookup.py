@@ -21,6 +21,8 @@ class Vectored(Struct):
     text: str
     vector: bytes
     embedder: str
+    template: tuple[str, str] = ("", "")
+    """The class in which templates are learned, and the one that was stripped."""
     found: Found | None = None
 
 

@@ -14,8 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
+
 from penstock.base.chat import ChatRequest
 from penstock.base.decisions import Rejected
+from penstock.base.events import TextDelta
 from penstock.blobs.blob import Blob, Place
 from penstock.cache.answer import About, Answer, read_about
 from penstock.cache.eligible import last_user_text
@@ -29,6 +32,8 @@ MOST_TOKENS = 200
 """Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
 
 
+COMPARABLE = frozenset({"not-certified", "below-threshold"})
+"""Refusals of what might have been served at another threshold; what a guard refused would not."""
 MOST_BEHIND = 50
 """Of answers that wait for their vectors: further ones are not kept."""
 _BUSY = Found(
@@ -136,17 +141,22 @@ class Semantic:
         if no is not None:
             return no
         place, group = wanted.place, wanted.group
-        stripped = self._templates.strip(
-            self._keys.template_class(place.tenant, place.namespace, request, group), text
-        )
-        if stripped.exact_only is not None:
-            return stripped.exact_only
+        template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
+        stripped = self._templates.strip(template_class, text)
         partition = self._keys.partition_key(
             place.tenant, place.namespace, request, group, self.build_id, stripped.template_id
         )
         klass = f"{place.tenant}|{place.namespace}|{route}|{self.build_id}"
-        vectored = Vectored(partition, klass, stripped.text, b"", self.build_id)
-        return await self._embedded(vectored, wanted)
+        template = (template_class, stripped.template_id)
+        vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
+        looked = await self._embedded(vectored, wanted)
+        no = stripped.exact_only
+        if no is None or isinstance(looked, Rejected) or looked.found is None:
+            return looked
+        if looked.found.refused is None or looked.found.refused.code in COMPARABLE:
+            # It is compared all the same: answers that agree open the template again.
+            looked.found = msgspec.structs.replace(looked.found, refused=no)
+        return looked
 
     async def _embedded(self, vectored: Vectored, wanted: Wanted) -> Vectored | Rejected:
         embedder, loop = self._embedder, asyncio.get_running_loop()
@@ -175,15 +185,11 @@ class Semantic:
         if not vectored.vector:
             began_s = time.monotonic()
             if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
-                return _BUSY
-            embedder: Embedder = self._embedder  # type: ignore[assignment] - a remote one has made the vector
-            tokens = embedder.tokens(vectored.text)
-            if tokens > MOST_TOKENS:
-                return Rejected(
-                    "text-too-long",
-                    f"What is to be compared has {tokens} tokens; {MOST_TOKENS} are the most.",
-                )
-            vectored.vector = embedder.embed(vectored.text)
+                vectored.found = _BUSY
+                return vectored
+            no = self._embed(vectored)
+            if no is not None:
+                return no
             self._usual_s += 0.1 * (time.monotonic() - began_s - self._usual_s)
         min_score = wanted.controls.min_score
         vectored.found = self.tier.look(
@@ -252,12 +258,18 @@ class Semantic:
 
     def served(self, call: Any, wanted: Wanted, hit: Hit) -> None:
         """It was served: an audit may follow."""
+        if wanted.vectored is not None:
+            self._templates.repeated(*wanted.vectored.template)
         if self.audits is not None and self.tell is not None:
             self.audits.served(self.tell(call, wanted, hit))
 
     def missed(self, call: Any, wanted: Wanted, answer: Answer) -> None:
         """A fresh answer came, beside a neighbour that was not served."""
-        found = None if wanted.vectored is None else wanted.vectored.found
+        vectored = wanted.vectored
+        if vectored is not None:
+            words = "".join(event.text for event in answer.events if isinstance(event, TextDelta))
+            self._templates.answered(*vectored.template, words)
+        found = None if vectored is None else vectored.found
         if (
             self.audits is None
             or self.tell is None
