@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -180,6 +180,6 @@ class OnlyMemory(Tiers):
     file = False
 
 
-ENOUGH = settings(max_examples=40, stateful_step_count=40, deadline=None)
+ENOUGH = settings(max_examples=15, stateful_step_count=40, deadline=None, phases=[Phase.generate])
 NoMemory.TestCase.settings = LittleMemory.TestCase.settings = OnlyMemory.TestCase.settings = ENOUGH
 TestNoMemory, TestLittleMemory, TestOnlyMemory = NoMemory.TestCase, LittleMemory.TestCase, OnlyMemory.TestCase

@@ -55,15 +55,14 @@ class Behind:
         self,
         far: Sequence[Guarded],
         *,
-        settled: Callable[[Drop | Purge], None],
         max_blobs: int = 10_000,
         max_bytes: int = 64 * 1024 * 1024,
         poll_s: float = POLL_S,
     ) -> None:
-        """``settled``: a drop or purge was done, and hides nothing any more."""
         self.unwritten = 0
+        self.settled: Callable[[Drop | Purge], object] = _nobody
+        """Told when a drop or purge was done, and hides nothing any more."""
         self._far = far
-        self._settled = settled
         self._max_blobs = max_blobs
         self._max_bytes = max_bytes
         self._poll_s = poll_s
@@ -217,7 +216,7 @@ class Behind:
                     self._take(ticket.key)
         for ticket in batch:
             if isinstance(ticket.op, Drop | Purge):
-                self._settled(ticket.op)
+                self.settled(ticket.op)
             self._pending.pop(id(ticket), None)
             ticket.done.set_result(counts[id(ticket)])
 
@@ -233,7 +232,7 @@ class Behind:
         if owed:
             for op in owed:
                 if isinstance(op, Drop | Purge):
-                    self._settled(op)
+                    self.settled(op)
             self._owed[one.name] = []
         return done[len(owed) :]
 
@@ -263,3 +262,7 @@ def _meant(op: Op, blob: Blob) -> bool:
     if isinstance(op, Purge):
         return op.which.blob(blob)
     return isinstance(op, Drop) and (op.place, op.key) == (blob.place, blob.key)
+
+
+def _nobody(_op: Drop | Purge) -> None:
+    """Nobody wants to know."""

@@ -17,6 +17,8 @@ from msgspec import Struct
 from penstock.blobs.blob import Blob, BlobStore, Place
 
 NOWHERE = Place("")
+NOW = 2**63 - 1
+"""The mark of a put that does not come late."""
 
 
 class Which(Struct, frozen=True):

@@ -126,7 +126,7 @@ class Gdsf(Generic[T]):
     ) -> tuple[Slot[T] | None, list[Slot[T]]]:
         """A newcomer's slot, and who had to go for it. None: it is too large for any room to be made."""
         limits = self.limits
-        if size > limits.max_bytes or (tenant and size > limits.tenant_max_bytes):
+        if size > limits.max_bytes or not limits.max_entries or (tenant and size > limits.tenant_max_bytes):
             return None, []
         own = self._tenants.get(tenant) or Line[T](tenant)
         gone: list[Slot[T]] = []

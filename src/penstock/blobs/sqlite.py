@@ -20,17 +20,16 @@ Rules
 
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from penstock.blobs.blob import Blob, Place, Stats, StoreFault
-from penstock.blobs.far import Change, Drop, Heard, Op, Purge, Put, Which
+from penstock.blobs.blob import Blob, Place, Stats
+from penstock.blobs.far import NOW, Change, Drop, Heard, Op, Purge, Put, Which
 from penstock.blobs.gdsf import Limits
+from penstock.blobs.sqlite_file import SharedFile
 from penstock.blobs.sqlite_rows import (
     apply,
     changes_since,
@@ -45,7 +44,6 @@ from penstock.blobs.sqlite_rows import (
     sweep,
     use,
 )
-from penstock.blobs.sqlite_schema import BROKEN, connect, identity, is_ours, prepare, set_aside
 
 SWEEP_EVERY_S = 60.0
 USES_EVERY_S = 10.0
@@ -64,29 +62,7 @@ _SCAN = (
 _tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-class _File:
-    """An open file: a connection to read by, one to write by, and their locks."""
-
-    def __init__(self, path: str) -> None:
-        self.reading = threading.RLock()
-        self.writing = threading.RLock()
-        self.writer = connect(path)
-        try:
-            prepare(self.writer, path)
-            self.reader = connect(path)
-        except BaseException:
-            self.writer.close()
-            raise
-        self.identity = identity(path)
-
-    def close(self) -> None:
-        with self.reading:
-            self.reader.close()
-        with self.writing:
-            self.writer.close()
-
-
-class SqliteBlobs:
+class SqliteBlobs(SharedFile):
     """One tier: a file. Any thread may ask."""
 
     name = "sqlite"
@@ -101,16 +77,13 @@ class SqliteBlobs:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opened with the first question. ``limits.max_bytes`` is of what lies in it; the file itself is a little larger."""
+        super().__init__(path)
         self.mark = 0
-        self._path = path
         self._limits = limits
         self._now_ms = now_ms
         self._heard = heard
         self._monotonic_s = monotonic_s
         self._writer_name = secrets.token_hex(8)
-        self._file: _File | None = None
-        self._opening = threading.Lock()
-        self._closed = False
         self._uses: dict[int, int] = {}
         self._seq = 0
         self._data_version = -1
@@ -118,7 +91,7 @@ class SqliteBlobs:
 
     def get(self, place: Place, key: bytes, now_ms: int) -> Blob | None:
         """The blob, unless it is over."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             if not lawful(place):
                 return None
             row = connection.execute(
@@ -134,7 +107,7 @@ class SqliteBlobs:
 
     def put(self, blob: Blob) -> None:
         """Keep it, in place of what had its key."""
-        self.write([Put(blob, self.mark)])
+        self.write([Put(blob, NOW)])
 
     def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there."""
@@ -156,7 +129,7 @@ class SqliteBlobs:
         puts = [op for op in ops if isinstance(op, Put)]
         done: list[int] = []
         gone: list[tuple[Place, bytes]] = []
-        with self._writing() as connection:
+        with self.writing() as connection:
             purged = purged_since(connection, min((put.mark for put in puts), default=0), self._writer_name)
             newest_seq = newest(connection)
             now_ms = self._now_ms()
@@ -180,7 +153,7 @@ class SqliteBlobs:
 
     def scan(self, kind: str, after_seq: int, limit: int, now_ms: int) -> list[Blob]:
         """Living blobs that have an ``about``, in order of ``seq``, without their values."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(_SCAN, (kind, after_seq, now_ms, limit))
             return [
                 Blob(
@@ -191,23 +164,21 @@ class SqliteBlobs:
 
     def stats(self) -> Stats:
         """As it stands; what is over counts until it is swept."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             entries, size, evicted = connection.execute("SELECT entries, size, evicted FROM state").fetchone()
         return Stats(self.name, entries, size, evicted)
 
     def poll(self) -> None:
         """Hear what the others did; sweep what is over."""
-        file = self._file
-        if file is not None and file.identity != identity(self._path):
-            self._forget(file)  # another process has set it aside, or somebody has removed it
+        self.renew_if_replaced()
         changes: list[Change] = []
-        with self._asked(writes=True) as connection:
+        with self.asked(writes=True) as connection:
             now_s = self._monotonic_s()
             if self._uses and now_s - self._used_s >= USES_EVERY_S:
-                self._transact(connection, self._write_uses)
+                _transact(connection, self._write_uses)
             if now_s - self._swept_s >= SWEEP_EVERY_S:
                 self._swept_s = now_s
-                self._transact(connection, lambda one: sweep(one, self._now_ms()))
+                _transact(connection, lambda one: sweep(one, self._now_ms()))
             version = int(connection.execute("PRAGMA data_version").fetchone()[0])
             if version != self._data_version:
                 connection.execute("BEGIN")
@@ -220,7 +191,7 @@ class SqliteBlobs:
 
     def secret(self, offer: bytes, *, instead: bool = False) -> bytes:
         """The one that is kept there, which is ``offer`` where there was none."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             verb = "REPLACE" if instead else "IGNORE"
             connection.execute(f"INSERT OR {verb} INTO secrets VALUES (1, ?)", (offer,))  # noqa: S608 - our own words
             return bytes(connection.execute("SELECT secret FROM secrets").fetchone()[0])
@@ -228,13 +199,18 @@ class SqliteBlobs:
     def close(self) -> None:
         """Write what is to be written, and let go."""
         if self._file is not None and self._uses:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 self._write_uses(connection)
-        self._closed = True
-        with self._opening:
-            file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        self.let_go()
+
+    def begun(self, connection: sqlite3.Connection) -> None:
+        """What others do is heard from here on."""
+        self.mark, self._seq, self._data_version = mark_of(connection), newest(connection), -1
+        self._uses.clear()
+
+    def lost(self) -> None:
+        """The file was replaced."""
+        self._tell([Change("lost")])
 
     def _put(self, connection: sqlite3.Connection, put: Put, purged: list[tuple[int, Any]]) -> int:
         blob = put.blob
@@ -256,82 +232,8 @@ class SqliteBlobs:
         if changes and self._heard is not None:
             self._heard(changes)
 
-    @contextmanager
-    def _reading(self) -> Generator[sqlite3.Connection]:
-        with self._asked(writes=False) as connection:
-            yield connection
 
-    @contextmanager
-    def _writing(self) -> Generator[sqlite3.Connection]:
-        with self._asked(writes=True) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
-
-    def _transact(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        work(connection)
-        connection.execute("COMMIT")
-
-    @contextmanager
-    def _asked(self, *, writes: bool) -> Generator[sqlite3.Connection]:
-        """A connection, and its lock. What was begun and goes wrong is undone."""
-        file = self._opened()
-        connection = file.writer if writes else file.reader
-        try:
-            with file.writing if writes else file.reading:
-                try:
-                    yield connection
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-        except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
-            if _broken(error):
-                self._begin_anew(file)
-            raise StoreFault(f"The cache's file {self._path!r} does not serve: {error}.") from error
-
-    def _opened(self) -> _File:
-        with self._opening:
-            if self._closed:
-                raise StoreFault(f"The cache's file {self._path!r} is closed.")
-            if self._file is not None:
-                return self._file
-            try:
-                file = _File(self._path)
-                self.mark, self._seq = mark_of(file.writer), newest(file.writer)
-            except (sqlite3.Error, OSError) as error:
-                aside = ""
-                if _broken(error) and is_ours(self._path):
-                    aside = f" It was set aside as {set_aside(self._path)!r}."
-                raise StoreFault(
-                    f"The cache's file {self._path!r} cannot be opened: {error}.{aside}"
-                ) from error
-            self._data_version = -1
-            self._uses.clear()
-            self._file = file
-            return file
-
-    def _begin_anew(self, file: _File) -> None:
-        """A broken file gets another name, unless another process has done that already.
-
-        First that, and then our connections to it are closed: SQLite leaves the files beside it alone where it finds that the
-        file has moved (pager.c, databaseIsUnmoved), and would else delete those of the new one.
-        """
-        with self._opening:
-            if file.identity == identity(self._path) and is_ours(self._path):
-                set_aside(self._path)
-        self._forget(file)
-
-    def _forget(self, file: _File) -> None:
-        with self._opening:
-            if self._file is file:
-                self._file = None
-        file.close()
-        self._tell([Change("lost")])
-
-
-def _broken(error: BaseException) -> bool:
-    return (
-        isinstance(error, sqlite3.DatabaseError) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in BROKEN
-    )
+def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    work(connection)
+    connection.execute("COMMIT")

@@ -18,34 +18,20 @@ Rules
 
 import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from penstock.blobs.behind import POLL_S, Behind
 from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault
 from penstock.blobs.far import Change, Drop, FarStore, Heard, Purge, Which
+from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.guard import Guarded, Say
 from penstock.blobs.memory import MemoryBlobs
 
 SECRET_BYTES = 32
-MOST_FINDS = 64
-"""More at once are misses: whoever reads so slowly is of no use to a cache."""
 News = Callable[[Blob], object]
 OpenFar = Callable[[Heard], FarStore]
-
-
-class _Find:
-    """A look-up in the far stores that is under way."""
-
-    __slots__ = ("future", "valid")
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Blob | None] | None = None
-        self.valid = True
-        """Nothing has become of the key since it began."""
 
 
 class Blobs:
@@ -64,8 +50,6 @@ class Blobs:
         poll_s: float = POLL_S,
     ) -> None:
         """``far``: names of stores and how they are opened, the nearest first."""
-        self.late = 0
-        """Look-ups that the far stores answered too late, or that were not begun because too many waited."""
         self._now_ms = now_ms
         self._subscribers: list[Gone] = []
         self._readers_of_news: list[News] = []
@@ -78,19 +62,17 @@ class Blobs:
         ]
         self._behind = Behind(
             self._far,
-            settled=self._settled,
             max_blobs=max_waiting,
             max_bytes=max_waiting_bytes,
             poll_s=poll_s,
         )
-        self._finds: dict[tuple[Place, bytes], _Find] = {}
-        self._lock = threading.Lock()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="penstock-blobs-find")
+        self._finder = Finder(self._far, hides=self._behind.hides, keep=self._memory.promote)
+        self._behind.settled = self._finder.settled
         self._secret = b""
 
     async def open(self) -> None:
         """Open the far stores, and agree on the root secret. One that does not open is a store that fails: no error."""
-        self._secret = await asyncio.get_running_loop().run_in_executor(self._reader, self._agree)
+        self._secret = await self._finder.do(lambda: agree(self._far))
         if self._far:
             self._behind.start()
 
@@ -103,10 +85,7 @@ class Blobs:
     def put(self, blob: Blob) -> None:
         """In memory now, in the far stores soon."""
         if self._far:
-            find = self._finds.get((blob.place, blob.key))
-            if find is not None:
-                with self._lock:
-                    find.valid = False
+            self._finder.forget(blob.place, blob.key)
             self._gone(blob.place, blob.key)
         self._memory.put(blob)
         if self._far:
@@ -120,22 +99,12 @@ class Blobs:
         waiting = self._behind.waiting(place, key)
         if waiting is not None:
             return waiting if waiting.expires_ms > now_ms else None
-        find = self._finds.get((place, key)) or self._begin(place, key, now_ms)
-        if find is None or find.future is None:
-            self.late += 1
-            return None
-        await asyncio.wait([find.future], timeout=within_s)
-        if not find.future.done():
-            self.late += 1
-            return None
-        blob = find.future.result()
-        if blob is None or not find.valid:
-            return self.near(place, key, now_ms)
-        return blob if blob.expires_ms > now_ms else None
+        blob = await self._finder.find(place, key, now_ms, within_s=within_s)
+        return self.near(place, key, now_ms) if blob is None else blob
 
     async def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there, in any tier."""
-        self._invalidate(place, key)
+        self._finder.forget(place, key)
         here = self._memory.drop(place, key)
         if not self._far:
             return here
@@ -153,7 +122,7 @@ class Blobs:
         tag: str | None = None,
     ) -> int:
         """Drop all that matches every given word exactly; how many."""
-        self._invalidate()
+        self._finder.forget()
         here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
         if not self._far:
             return here
@@ -164,8 +133,8 @@ class Blobs:
         """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that keeps things."""
         if not self._far:
             return self._memory.scan(kind, after_seq, limit, self._now_ms())
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, self._scanned, kind, after_seq, limit)
+        found = await self._finder.do(lambda: scanned(self._far, kind, after_seq, limit, self._now_ms()))
+        return [blob for blob in found if not self._behind.hides(blob)]
 
     async def flush(self) -> None:
         """Wait until what was put is in the far stores, as far as they take it."""
@@ -179,7 +148,7 @@ class Blobs:
     @property
     def faults(self) -> int:
         """How often a far store did not answer, or not in time."""
-        return self.late + sum(one.faults for one in self._far)
+        return self._finder.late + sum(one.faults for one in self._far)
 
     @property
     def unwritten(self) -> int:
@@ -203,72 +172,6 @@ class Blobs:
         """Write what is to be written, for a few seconds at most, and let go."""
         await asyncio.to_thread(self._close)
 
-    def _agree(self) -> bytes:
-        """From the nearest to the furthest, each is offered the last one's; then the nearer ones learn the furthest's."""
-        agreed = secrets.token_bytes(SECRET_BYTES)
-        for instead, order in ((False, self._far), (True, self._far[-2::-1])):
-            for one in order:
-                try:
-                    agreed = one.do(
-                        lambda store, offer=agreed, force=instead: store.secret(offer, instead=force)
-                    )
-                except StoreFault:
-                    continue  # the guard has counted it, and said so
-        return agreed
-
-    def _begin(self, place: Place, key: bytes, now_ms: int) -> _Find | None:
-        if len(self._finds) >= MOST_FINDS:
-            return None
-        find = self._finds[place, key] = _Find()
-        loop = asyncio.get_running_loop()
-        find.future = loop.run_in_executor(self._reader, self._read, find, place, key, now_ms)
-        return find
-
-    def _read(self, find: _Find, place: Place, key: bytes, now_ms: int) -> Blob | None:
-        """In the reader's thread."""
-        try:
-            for one in self._far:
-                try:
-                    blob = one.do(lambda store: store.get(place, key, now_ms))
-                except StoreFault:
-                    continue  # the guard has counted it, and said so
-                if blob is not None:
-                    return self._keep(find, blob)
-            return None
-        finally:
-            self._finds.pop((place, key), None)
-
-    def _keep(self, find: _Find, blob: Blob) -> Blob | None:
-        """Under the lock: whoever drops it later finds it in memory, whoever dropped it before has left word."""
-        with self._lock:
-            if not find.valid or self._behind.hides(blob):
-                return None
-            self._memory.promote(blob)
-        return blob
-
-    def _scanned(self, kind: str, after_seq: int, limit: int) -> list[Blob]:
-        for one in self._far:
-            try:
-                found = one.do(lambda store: store.scan(kind, after_seq, limit, self._now_ms()))
-            except StoreFault:
-                continue  # the guard has counted it, and said so
-            return [blob for blob in found if not self._behind.hides(blob)]
-        return []
-
-    def _invalidate(self, place: Place | None = None, key: bytes = b"") -> None:
-        """What is being read now is not to be kept."""
-        with self._lock:
-            for where, find in list(self._finds.items()):
-                if place is None or where == (place, key):
-                    find.valid = False
-
-    def _settled(self, op: Drop | Purge) -> None:
-        """The far stores know. What was read before that may still be on its way here."""
-        if isinstance(op, Drop):
-            self._invalidate(op.place, op.key)
-        else:
-            self._invalidate()
-
     def _gone(self, place: Place, key: bytes) -> None:
         for told in self._subscribers:
             told(place, key)
@@ -286,12 +189,12 @@ class Blobs:
                 self._gone(change.place, change.key)
             elif change.what in ("purge", "lost"):
                 which = change.which or Which()
-                self._invalidate()
+                self._finder.forget()
                 self._memory.purge(
                     kind=which.kind, tenant=which.tenant, namespace=which.namespace, tag=which.tag
                 )
             else:
-                self._invalidate(change.place, change.key)
+                self._finder.forget(change.place, change.key)
                 if not self._memory.drop(change.place, change.key):
                     self._gone(change.place, change.key)
             if change.blob is not None and change.blob.about:
@@ -302,10 +205,32 @@ class Blobs:
         for place, key, uses in self._memory.uses() if self._far else ():
             self._behind.used(place, key, uses)
         self._behind.close()
-        self._reader.shutdown(wait=True)
+        self._finder.close()
         for one in self._far:
             try:
                 one.close()
             except StoreFault:
                 continue  # what could not be written is lost: a cache may forget
         self._memory.close()
+
+
+def agree(far: Sequence[Guarded]) -> bytes:
+    """One root secret: each store is offered the nearer one's; then the nearer ones learn the furthest's."""
+    agreed = secrets.token_bytes(SECRET_BYTES)
+    for instead, order in ((False, far), (True, far[-2::-1])):
+        for one in order:
+            try:
+                agreed = one.do(lambda store, offer=agreed, force=instead: store.secret(offer, instead=force))
+            except StoreFault:
+                continue  # the guard has counted it, and said so
+    return agreed
+
+
+def scanned(far: Sequence[Guarded], kind: str, after_seq: int, limit: int, now_ms: int) -> list[Blob]:
+    """Of the first store that answers."""
+    for one in far:
+        try:
+            return one.do(lambda store: store.scan(kind, after_seq, limit, now_ms))
+        except StoreFault:
+            continue  # the guard has counted it, and said so
+    return []

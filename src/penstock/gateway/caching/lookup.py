@@ -40,6 +40,8 @@ class Wanted(Struct):
     """It may join an identical call in flight, and be joined."""
     reads: bool = True
     """False: a fresh answer is wanted (refresh)."""
+    beside: bytes = b""
+    """What of the body the neutral form does not hold (cache.unread)."""
     vectored: Vectored | None = None
 
     @property

@@ -144,7 +144,13 @@ class Semantic:
         template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
         stripped = self._templates.strip(template_class, text)
         partition = self._keys.partition_key(
-            place.tenant, place.namespace, request, group, self.build_id, stripped.template_id
+            place.tenant,
+            place.namespace,
+            request,
+            group,
+            self.build_id,
+            stripped.template_id,
+            beside=wanted.beside,
         )
         klass = f"{place.tenant}|{place.namespace}|{route}|{self.build_id}"
         template = (template_class, stripped.template_id)

@@ -9,6 +9,7 @@ from penstock.base.errors import BadRequest
 from penstock.cache.controls import Controls, block_of, controls_of
 from penstock.cache.eligible import exact_refusal, semantic_refusal
 from penstock.cache.keys import canonical
+from penstock.cache.unread import unread
 from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.gateway.caching.lookup import Wanted, group_of, place_of
 from penstock.gateway.caching.means import Call, Means
@@ -45,12 +46,14 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
     group = group_of(planned, wishes)
     place = place_of(facts.principal, means.settings.scope, controls.namespace)
 
-    def keyed() -> bytes:
-        return means.keys.exact_key(place.tenant, place.namespace, canonical(neutral, group=group))
+    def keyed() -> tuple[bytes, bytes]:
+        beside = unread(ask)
+        whole = canonical(neutral, group=group, beside=beside)
+        return means.keys.exact_key(place.tenant, place.namespace, whole), beside
 
-    key = await asyncio.to_thread(keyed) if len(ask.body) > ASIDE_BYTES else keyed()
+    key, beside = await asyncio.to_thread(keyed) if len(ask.body) > ASIDE_BYTES else keyed()
     reads = controls.mode != "refresh"
-    return Wanted(place, key, controls, neutral, group, exact_no, semantic_no, joins, reads)
+    return Wanted(place, key, controls, neutral, group, exact_no, semantic_no, joins, reads, beside)
 
 
 def tiers_of(
