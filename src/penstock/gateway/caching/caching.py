@@ -99,19 +99,10 @@ class Caching:
         outcome = outcome_of(facts, planned.steps[0].target, answer.provider, answer.model, answer.cost_nusd)
         self.means.count(how, answer.cost_nusd)
         paced = self.means.settings.replay == "paced"
-        if hit.value is not None and facts.ask is not None:
-            target, place = planned.steps[0].target, wanted.place
-            remember(
-                call.house,
-                call.inbound,
-                answer,
-                hit.value,
-                place,
-                wanted.key,
-                facts.ask,
-                target,
-                facts.explain,
-            )
+        if hit.value is not None:
+            at, target = (wanted.place, wanted.key), planned.steps[0].target
+            call.inbound.ask = facts.ask
+            remember(call.house, call.inbound, answer, hit.value, at, target, facts.explain)
         await replay(call.house, call.inbound, call.reply, facts, outcome, answer, paced=paced)
         if hit.found is not None and self.means.meaning is not None:
             self.means.meaning.served(call, wanted, hit)

@@ -171,13 +171,14 @@ def remember(
     inbound: Inbound,
     answer: Answer,
     value: bytes,
-    place: Place,
-    key: bytes,
-    ask: Ask,
+    at: tuple[Place, bytes],
     target: Target,
     explain: Explain,
 ) -> None:
-    """The next call with this very body may be served at once."""
+    """The next call with this very body may be served at once. ``at``: where the answer lies."""
+    ask = inbound.ask
+    if ask is None:
+        return
     if inbound.cache_key is None or ask.gateway_fields.count("penstock") or len(value) > MAX_MEMO_BYTES:
         return
     moulded = _mould(inbound.caller, ask, answer)
@@ -185,7 +186,7 @@ def remember(
         return
     if len(house.hits) >= MAX_MEMOS:
         house.hits.clear()
-    house.hits[inbound.cache_key] = Memo(place, key, value, answer, ask, target, explain, *moulded)
+    house.hits[inbound.cache_key] = Memo(*at, value, answer, ask, target, explain, *moulded)
 
 
 def _mould(
