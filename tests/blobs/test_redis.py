@@ -10,7 +10,8 @@ from penstock.base.errors import ConfigFault
 from penstock.blobs.blob import Place, StoreFault
 from penstock.blobs.far import Put
 from penstock.blobs.opening import BlobSettings, open_blobs
-from penstock.blobs.redis import ANSWER_S, CONNECT_S, RedisBlobs
+from penstock.blobs.redis import ANSWER_S, RedisBlobs
+from penstock.blobs.redis_log import CONNECT_S
 from penstock.blobs.sqlite import SqliteBlobs
 from tests.blobs.make import ACME, AMPLE, OTHER, Clock, blob, redis, tiers, until
 from tests.servers import RedisServer

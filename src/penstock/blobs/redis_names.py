@@ -35,6 +35,10 @@ class Names:
         """Of the index of those that have an ``about``."""
         return f"{self._blobs}s:abouts:{_hash(kind)}"
 
+    def abouts_of(self, blob: str) -> str:
+        """The same, by the name of a blob."""
+        return f"{self._blobs}s:abouts:{blob.removeprefix(self._blobs + ':').partition(':')[0]}"
+
     def tag(self, tag: str) -> str:
         """Of the set of blobs with this tag."""
         return f"{self._blobs}s:tag:{_hash(tag)}"

@@ -52,3 +52,15 @@ return redis.call('DEL', KEYS[3])
 """
 )
 """KEYS state, log, and for a single blob: blob, index of abouts; ARGV epoch, d or g (drop, purge), writer, length of the log, words."""
+
+TAKE = """
+local told = {}
+for i = 1, #KEYS, 2 do
+  local meta = redis.call('HGET', KEYS[i], 'm')
+  if redis.call('ZREM', KEYS[i + 1], KEYS[i]) == 1 and meta then told[#told + 1] = meta end
+end
+local names = {}
+for i = 1, #KEYS, 2 do names[#names + 1] = KEYS[i] end
+return {redis.call('UNLINK', unpack(names)), told}
+"""
+"""KEYS blob, index of abouts, blob, index ...; drops them: how many, and the metas of those that had an about."""
