@@ -16,7 +16,7 @@ from penstock.base.chat import ChatRequest, Text, Thinking, ToolCall, ToolResult
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
 from penstock.cache.controls import Controls
-from penstock.cache.keys import last_user
+from penstock.cache.keys import last_user, nfc
 from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.wire.ports import NeutralRequest
 
@@ -204,12 +204,12 @@ def _of_words(request: ChatRequest) -> Rejected | None:
 
 
 def last_user_text(request: ChatRequest) -> str | None:
-    """The words of the last user message, which a partition leaves out; None: there are none."""
+    """The words of the last user message, in NFC, which a partition leaves out; None: there are none."""
     index = last_user(request.messages)
     if index < 0:
         return None
     words = [part.text for part in request.messages[index].parts if isinstance(part, Text)]
-    return "\n".join(words).strip() or None
+    return nfc("\n".join(words)).strip() or None
 
 
 def length_refusal(text: str) -> Rejected | None:

@@ -80,21 +80,22 @@ _as_written = msgspec.json.Encoder().encode
 Form = dict[str, Any]
 
 
-def canonical(request: NeutralRequest, *, group: str, policy: str = "") -> bytes:
-    """The form of ``request``. ``group`` names the targets that may answer, ``policy`` the version of what guards the answers.
+def canonical(request: NeutralRequest, *, group: str, policy: str = "", beside: bytes = b"") -> bytes:
+    """The form of ``request``. ``group`` names the targets that may answer, ``policy`` the version of what guards the answers,
+    ``beside`` is what the neutral form does not hold of the caller's body (``unread``).
 
     Raises TypeError for an operation that is not cached.
     """
     if isinstance(request, ChatRequest):
-        return _encode(_chat(request, group, policy, bare=False))
+        return _encode(_beside(_chat(request, group, policy, bare=False), beside))
     if isinstance(request, EmbeddingsRequest):
-        return _encode(_embeddings(request, group, policy))
+        return _encode(_beside(_embeddings(request, group, policy), beside))
     raise TypeError(f"{type(request).__name__} has no canonical form: only chat and embeddings are cached.")
 
 
-def surroundings(request: ChatRequest, *, group: str, policy: str = "") -> bytes:
+def surroundings(request: ChatRequest, *, group: str, policy: str = "", beside: bytes = b"") -> bytes:
     """``canonical`` without the words of the last user message: what has to be equal before words are compared by meaning."""
-    return _encode(_chat(request, group, policy, bare=True))
+    return _encode(_beside(_chat(request, group, policy, bare=True), beside))
 
 
 def setting(request: ChatRequest, *, group: str) -> bytes:
@@ -140,12 +141,13 @@ class Keys:
         group: str,
         embedder_build: str,
         template: str,
+        *,
         policy: str = "",
+        beside: bytes = b"",
     ) -> bytes:
         """16 bytes: within what two requests may be compared by meaning."""
-        return self.partition(
-            tenant, namespace, surroundings(request, group=group, policy=policy), embedder_build, template
-        )
+        around = surroundings(request, group=group, policy=policy, beside=beside)
+        return self.partition(tenant, namespace, around, embedder_build, template)
 
     def partition(
         self, tenant: str, namespace: str, around: bytes, embedder_build: str, template: str
@@ -167,6 +169,12 @@ class Keys:
         digest.update(head)
         digest.update(rest)
         return digest.digest()
+
+
+def _beside(form: Form, beside: bytes) -> Form:
+    if beside:
+        form["beside"] = beside.decode()
+    return form
 
 
 def _chat(request: ChatRequest, group: str, policy: str, *, bare: bool) -> Form:
@@ -196,7 +204,7 @@ def _chat(request: ChatRequest, group: str, policy: str, *, bare: bool) -> Form:
     if request.logprobs:
         form["logprobs"] = True
     if request.stop:
-        form["stop"] = sorted({_nfc(word) for word in request.stop})
+        form["stop"] = sorted({nfc(word) for word in request.stop})
     _tools(request, form)
     wanted = request.response_format
     if wanted is not None and wanted.kind != "text":
@@ -248,7 +256,7 @@ def _messages(messages: tuple[Message, ...], *, prompt: bool, bare: bool) -> lis
         for place, part in enumerate(message.parts):
             if type(part) is Text:
                 if index != emptied:
-                    form.append(_nfc(part.text.rstrip(_BLANKS) if trims and place == last else part.text))
+                    form.append(nfc(part.text.rstrip(_BLANKS) if trims and place == last else part.text))
             else:
                 form.append(_part(part, ids))
         if message.name:
@@ -276,7 +284,7 @@ def _part(part: Part, ids: dict[str, int]) -> list[Any]:
         case ToolResult():
             shown = [_part(image, ids) for image in part.images]
             at = ids.setdefault(part.id, len(ids))
-            return ["result", at, part.name, _nfc(part.text), part.is_error, shown]
+            return ["result", at, part.name, nfc(part.text), part.is_error, shown]
         case Thinking():
             at = ids.setdefault(part.tool_id, len(ids)) if part.tool_id else -1
             return ["thinking", part.text, part.signature, part.format, part.redacted, at]
@@ -288,7 +296,7 @@ def _part(part: Part, ids: dict[str, int]) -> list[Any]:
             bounds = [_number(part.start_s), _number(part.end_s), _number(part.fps)]
             return ["video", _data(part.data), part.mime, part.url, part.file_id, bounds]
         case Text():
-            return ["text", _nfc(part.text)]
+            return ["text", nfc(part.text)]
 
 
 def _data(data: str) -> str:
@@ -323,7 +331,8 @@ def _embeddings(request: EmbeddingsRequest, group: str, policy: str) -> Form:
     return form
 
 
-def _nfc(text: str) -> str:
+def nfc(text: str) -> str:
+    """In Unicode's composed form."""
     return text if text.isascii() or is_normalized("NFC", text) else normalize("NFC", text)
 
 

@@ -9,6 +9,7 @@ Rules
 - A label is told once. Comparisons must not be told selectively: one that stays open because it looks wrong, and is never
   told, is missing from both. Candidates that a guard refused are no labels: they would not have been served.
 - All is a function of the labels in their order: ``restore`` with the kept ones brings back the same decision, and version.
+  Where a label was replaced (a person's verdict), all of them are restored anew.
 """
 
 from collections.abc import Iterable
@@ -51,7 +52,8 @@ class FixedThreshold(Decider):
         )
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels."""
+        """Kept labels in the place of all that was learned."""
+        self._counts, self._told = {}, {}
         for label in sorted(labels, key=_at):
             self.learn(label)
 
@@ -106,16 +108,14 @@ class Certified(Decider):
             known = self._classes[label.klass] = self._fresh(0)
         known.told = None
         value = known.certificate.value
-        hit = label.source == "audit" or (
-            label.source == "person" and label.served and value is not None and label.score >= value
-        )
-        if not hit:
+        if label.source != "audit" and not (label.source == "person" and label.served):
             known.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
         elif value is not None and known.monitor.add(label.wrong):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels, in the order of their time."""
+        """Kept labels, in the order of their time, in the place of all that was learned."""
+        self._classes = {}
         for label in sorted(labels, key=_at):
             self.learn(label)
 
@@ -154,7 +154,7 @@ class Certified(Decider):
                 labels=certificate.labels,
                 error_bound=self._max_error_rate,
             )
-        nearest = _nearest(certificate.steps())
+        nearest = certificate.nearest()
         again = "switched off by its audits, and not certified again yet" if alarms else "not certified yet"
         return Threshold(
             value=None,
@@ -166,12 +166,6 @@ class Certified(Decider):
     @property
     def _rate(self) -> str:
         return f"{100 * self._max_error_rate:g} %"
-
-
-def _nearest(steps: tuple[Step, ...]) -> Step | None:
-    """The threshold that lacks the fewest labels; the looser of two."""
-    open_steps = [step for step in steps if step.needs is not None]
-    return min(open_steps, key=lambda step: ((step.needs or 0) - step.labels, step.threshold), default=None)
 
 
 def _progress(step: Step | None, rate: str) -> str:

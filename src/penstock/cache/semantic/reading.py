@@ -24,6 +24,7 @@ from penstock.cache.semantic.lists import (
     ROMAN,
     SCALES,
     TENS,
+    TOWARDS,
     UNITS,
 )
 
@@ -124,6 +125,10 @@ class Number(Struct, frozen=True, gc=False, order=True):
     """The word after it: what is counted."""
 
 
+_MOVED_FROM = 4
+"""So many content words before "to" may be what is moved."""
+
+
 class Reading(Struct, frozen=True):
     """All that the guards compare."""
 
@@ -142,6 +147,8 @@ class Reading(Struct, frozen=True):
     """Capitalised where grammar asks for none."""
     roles: dict[str, frozenset[str]]
     """Content words after a preposition, by preposition."""
+    moves: frozenset[tuple[str, str]]
+    """Every content word shortly before "to" or "into" beside the first after it: what becomes what, in any voice."""
     every: frozenset[str]
     """All words, singular."""
     said: tuple[str, ...]
@@ -315,7 +322,8 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
     members: dict[str, set[str]] = {}
     content: list[str] = []
     roles: dict[str, set[str]] = {}
-    role = ""
+    moves: set[tuple[str, str]] = set()
+    role, fresh = "", False
     coordinated: list[bool] = []
     linked = False
     negations, before = 0, ""
@@ -327,11 +335,14 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
         if word in NEGATORS or (word == "free" and before in _FREE_OF):
             negations += 1
         elif word in ROLES:
-            role = word
+            role, fresh = word, word in TOWARDS
         elif word in FUNCTION:
             role = ""
             linked = linked or word in _LINKS
         else:
+            if fresh:
+                moves.update((moved, singular(word)) for moved in content[-_MOVED_FROM:])
+                fresh = False
             content.append(singular(word))
             coordinated.append(linked)
             linked = False
@@ -352,6 +363,7 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
         members={name: frozenset(found) for name, found in members.items()},
         names=names,
         roles={name: frozenset(found) for name, found in roles.items()},
+        moves=frozenset(moves),
         every=frozenset(map(singular, chunks.words)),
         said=tuple(chunks.words),
     )
