@@ -110,7 +110,7 @@ class Certified(Decider):
         value = known.certificate.value
         if label.source != "audit" and not (label.source == "person" and label.served):
             known.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
-        elif value is not None and known.monitor.add(label.wrong):
+        elif value is not None and known.monitor.add(label.wrong, label.weight):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
