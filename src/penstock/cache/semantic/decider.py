@@ -34,16 +34,25 @@ class FixedThreshold(Decider):
 
     def threshold(self, klass: str) -> Threshold:
         """Always the same value."""
-        return self._told.get(klass, self._unaudited)
+        told = self._told.get(klass)
+        if told is None:
+            counts = self._counts.get(klass)
+            if counts is None:
+                return self._unaudited
+            told = self._told[klass] = self._tell(*counts)
+        return told
 
     def learn(self, label: Label) -> None:
         """Audits of hits are counted; the value stays."""
         if label.score < self._value or label.source == "upload":
             return
         labels, wrong = self._counts.get(label.klass, (0, 0))
-        labels, wrong = labels + 1, wrong + label.wrong
-        self._counts[label.klass] = labels, wrong
-        self._told[label.klass] = Threshold(
+        self._counts[label.klass] = labels + 1, wrong + label.wrong
+        self._told.pop(label.klass, None)
+
+    def _tell(self, labels: int, wrong: int) -> Threshold:
+        """With the bound, which takes a while: asked for once after each label, not for each of them."""
+        return Threshold(
             value=self._value,
             version=self._unaudited.version,
             reason=f"as configured; {wrong} of {labels} answers that were compared were wrong",
@@ -53,9 +62,10 @@ class FixedThreshold(Decider):
 
     def restore(self, labels: Iterable[Label]) -> None:
         """Kept labels in the place of all that was learned."""
-        self._counts, self._told = {}, {}
+        anew = FixedThreshold(self._value, confidence=1 - self._level)
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
 
 class Standing(Struct, frozen=True):
@@ -114,10 +124,12 @@ class Certified(Decider):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Kept labels, in the order of their time, in the place of all that was learned."""
-        self._classes = {}
+        """Kept labels, in the order of their time, in the place of all that was learned. Until the last of them what was learned
+        before holds: it may take a while, in another thread."""
+        anew = Certified(self._max_error_rate, 1 - self._level, self._thresholds[-1])
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
     def standings(self) -> tuple[Standing, ...]:
         """Every class of which there is a label."""

@@ -66,7 +66,7 @@ class LearningDecider(Decider, Protocol):
     """One that begins anew from what is kept."""
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """As if these, and no other, had been learned."""
+        """As if these, and no other, had been learned. In another thread than it is asked in."""
         ...
 
 
@@ -186,11 +186,14 @@ class Auditor:
         self.judging = Judging(settings, book, inner, clock, self.counts, sense=sense, log=self._log)
         self._audited: Counter[str] = Counter()
         self._kept: list[asyncio.Task[None]] = []
+        self._lock = asyncio.Lock()
+        self._late: list[Label] | None = None
+        """What was learned while all labels were learned anew."""
 
     async def start(self) -> None:
         """Read what was learned before. Raises ConfigFault."""
         await self.book.open()
-        self.decider.restore(await self.book.labels())
+        await self._relearn()
         self._audited.update(await self.book.audited())
         self._kept = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._sweep())]
         for task in self._kept:
@@ -255,7 +258,7 @@ class Auditor:
         audit = await self.book.judge(name, verdict, who, self._now_ms())
         if verdict == "wrong" and audit.served:
             await self._evict(audit.entry_id)
-        self.decider.restore(await self.book.labels())
+        await self._relearn()
         return audit
 
     async def idle(self) -> None:
@@ -330,9 +333,25 @@ class Auditor:
             )
         )
         setattr(self.counts, state, getattr(self.counts, state) + 1)
-        self.decider.learn(label_of(audit))
+        self._learn(label_of(audit))
         if state == "wrong" and served:
             await self._evict(audit.entry_id)
+
+    def _learn(self, label: Label) -> None:
+        self.decider.learn(label)
+        if self._late is not None:
+            self._late.append(label)
+
+    async def _relearn(self) -> None:
+        """A label was taken back: all of them anew, beside the loop; what comes meanwhile is learned after."""
+        async with self._lock:
+            self._late = []
+            labels = await self.book.labels()
+            await asyncio.to_thread(self.decider.restore, labels)
+            late, self._late, known = self._late, None, set(labels)
+        for label in late:
+            if label not in known:
+                self.decider.learn(label)
 
     async def _follow(self) -> None:
         """What other processes have learned, and forbidden, holds here."""
@@ -341,10 +360,10 @@ class Auditor:
             try:
                 news = await self.book.news()
                 if news.amended:
-                    self.decider.restore(await self.book.labels())
+                    await self._relearn()
                 else:
                     for label in news.labels:
-                        self.decider.learn(label)
+                        self._learn(label)
                 for entry_id, _reason in news.quarantined:
                     await self._evict(entry_id)
             except PenstockError as error:
