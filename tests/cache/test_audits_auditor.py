@@ -123,10 +123,14 @@ def a_hit(n=1, score=0.98, **fields):
     return ServedHit(**{**known, **fields})
 
 
-def a_miss(fresh="Use the app.", score=0.93, refused="below-threshold", n=1, why="stop"):
-    hit = a_hit(n)
+def a_miss(fresh="Use the app.", score=0.93, refused="below-threshold", n=1, why="stop", kept=True):
+    async def neighbour():
+        return an_answer() if kept else None
+
+    fields = msgspec.structs.asdict(a_hit(n))
+    del fields["answer"]
     found = Found(Rejected(refused, "No."), "ce-1", b"k", "", score, THRESHOLD, "How can I cancel a card?")
-    fields = {**msgspec.structs.asdict(hit), "found": found, "fresh": fold(list(events(fresh, why)))}
+    fields |= {"found": found, "fresh": fold(list(events(fresh, why))), "neighbour": neighbour}
     return NearMiss(**fields)
 
 
@@ -343,6 +347,7 @@ async def test_a_failed_or_cut_answer_is_no_label():
         assert desk.decider.labels == []
     async with Desk(FakeModel("unused")) as desk:
         desk.auditor.missed(a_miss(why="length"))
+        desk.auditor.missed(a_miss(kept=False))
         assert await desk.audits() == []
 
 
@@ -449,3 +454,4 @@ async def test_another_process_s_verdict_holds_here(tmp_path, monkeypatch):
 def test_nothing_that_is_asked_shows_words_or_keys():
     assert "cancel" not in repr(a_hit())
     assert "secret" not in repr(a_hit())
+    assert "cancel" not in repr(a_miss())

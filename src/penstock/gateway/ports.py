@@ -6,6 +6,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from penstock.base.chat import Ask
+from penstock.base.decisions import Rejected
 from penstock.wire.ports import CallerDialect
 
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
@@ -20,6 +21,13 @@ TOLD = frozenset(
         b"x-penstock-meta",
         b"x-penstock-priority",
         b"x-penstock-user",
+        b"cache-control",
+        b"x-penstock-cache",
+        b"x-penstock-cache-ttl",
+        b"x-penstock-cache-min-score",
+        b"x-penstock-cache-namespace",
+        b"x-penstock-cache-tags",
+        b"x-penstock-cache-no-store",
         b"x-penstock-async",
         b"x-penstock-webhook",
         b"x-openrouter-metadata",
@@ -63,6 +71,10 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
+    cache_key: tuple[object, ...] | None = None
+    """By what a kept answer to this very body is found (gateway.caching.quick)."""
+    uncached: Rejected | None = None
+    """Why the cache has no part in this call, where it is on."""
     before_send: Callable[[], Awaitable[None]] | None = None
     """Awaited before each attempt's request leaves: from then on it may have been served."""
 

@@ -70,8 +70,8 @@ class LearningDecider(Decider, Protocol):
         ...
 
 
-class ServedHit(Struct, frozen=True, kw_only=True):
-    """A hit of the semantic tier that has gone, or goes, to its caller. ``text``: what was compared; ``told``: the call's headers."""
+class Asked(Struct, frozen=True, kw_only=True):
+    """A call that was looked up. ``text``: what was compared; ``told``: its headers."""
 
     request_id: str
     at_ms: int
@@ -83,17 +83,27 @@ class ServedHit(Struct, frozen=True, kw_only=True):
     told: dict[bytes, bytes]
     principal: Principal
     found: Found
-    answer: Answer
 
     def __repr__(self) -> str:
         """Without anybody's words."""
         return f"{type(self).__name__}({self.request_id}, {self.found.entry_id})"
 
 
-class NearMiss(ServedHit, frozen=True, kw_only=True):
-    """A miss, the kept answer of its nearest neighbour, and the fresh one."""
+class ServedHit(Asked, frozen=True, kw_only=True):
+    """A hit of the semantic tier that has gone, or goes, to its caller."""
+
+    answer: Answer
+
+    __repr__ = Asked.__repr__
+
+
+class NearMiss(Asked, frozen=True, kw_only=True):
+    """A miss that was answered afresh. ``neighbour`` reads the nearest kept answer; None: it is gone."""
 
     fresh: Folded
+    neighbour: Callable[[], Awaitable[Answer | None]]
+
+    __repr__ = Asked.__repr__
 
 
 class _Lane:
@@ -290,19 +300,20 @@ class Auditor:
             return
         fresh, spent_nusd = paid
         self.counts.audited += 1
-        await self._conclude(hit, fresh, weight, spent_nusd, served=True)
+        await self._conclude(hit, hit.answer, fresh, weight, spent_nusd)
 
     async def _compare_miss(self, near: NearMiss, weight: float) -> None:
         fresh = said_by(near.fresh)
-        if not fresh.whole:
+        answer = await near.neighbour() if fresh.whole else None
+        if answer is None:
             return
         self.counts.compared += 1
-        await self._conclude(near, fresh, weight, 0, served=False)
+        await self._conclude(near, answer, fresh, weight, 0)
 
     async def _conclude(
-        self, of: ServedHit, fresh: Said, weight: float, spent_nusd: int | None, *, served: bool
+        self, of: Asked, answer: Answer, fresh: Said, weight: float, spent_nusd: int | None
     ) -> None:
-        kept = said_by(of.answer.events)
+        served, kept = isinstance(of, ServedHit), said_by(answer.events)
         compared, judge_nusd = await self.judging.compare(
             of.text, kept, fresh, "audit" if served else "shadow"
         )
