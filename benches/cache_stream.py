@@ -8,10 +8,11 @@ import sys
 from statistics import median
 from typing import Any
 
-from benches.machine import identity, write
-from penstock.base.decisions import Rejected
 from tests.cache.proof import courses
 from tests.cache.proof.courses import Compared, Kept, at_equal_error
+
+from benches.machine import identity, write
+from penstock.base.decisions import Rejected
 
 COURSES, COMPARED = 100, 10
 
