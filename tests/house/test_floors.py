@@ -69,6 +69,7 @@ KIN: dict[str, tuple[str, ...]] = {
 }
 """Dialects that may know one neighbour, with the reason."""
 LATE: dict[str, str] = {
+    "penstock.blobs.opening": "redis is imported only where one is named",
     "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.keys": "--help and --print answer without loading the house",
