@@ -213,7 +213,7 @@ def opened(
     decider = decider_of(settings)
     static = None
     if hasattr(embedder, "embed"):
-        static = open_prefilter(settings, embedder, environ)  # type: ignore[arg-type] - it embeds here
+        static = open_prefilter(settings, embedder, base=base, environ=environ)  # type: ignore[arg-type] - it embeds here
     tier = SemanticTier(decider)
     if static is None or isinstance(static, Rejected):
         return Parts(embedder, tier, decider, volatile, english, vetoes)
