@@ -15,6 +15,7 @@ from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
+from penstock.gateway.large import envelope, lighten
 from penstock.gateway.own_files import inline_files
 from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
@@ -56,6 +57,7 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
+                await lighten(self.inbound)
                 await inline_files(self.house, self.inbound, self.facts)
                 planned, tokens = self._plan()
                 await enter(self.facts, tokens)
@@ -80,7 +82,7 @@ class ChatCall:
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
             raise ledger_full()
-        facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
+        facts.ask = ask = inbound.ask or envelope(inbound)
         if facts.principal.users is not None:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)

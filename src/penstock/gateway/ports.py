@@ -5,6 +5,7 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from penstock.base.bulk import Bulk
 from penstock.base.chat import Ask
 from penstock.wire.ports import CallerDialect
 
@@ -63,6 +64,9 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
+    looked: bool = False
+    bulk: Bulk | None = None
+    """Of a large body, once it was ``looked`` at: its long strings, apart from the rest."""
     before_send: Callable[[], Awaitable[None]] | None = None
     """Awaited before each attempt's request leaves: from then on it may have been served."""
 

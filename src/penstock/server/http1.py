@@ -22,6 +22,10 @@ from penstock.server.reading import MAX_HEADER_BYTES, Request, RequestReader
 
 MAX_PIPELINED = 16
 LINGER_S = 2.0
+TURN_BYTES = 1024 * 1024
+"""Of a large body in one turn of the loop: others want theirs."""
+_FLOOD_BYTES = 64 * 1024
+"""Shorter pieces come no faster than they are read."""
 _REASONS: dict[int, bytes] = {
     100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 301: b"Moved Permanently",
     302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect", 400: b"Bad Request", 401: b"Unauthorized",
@@ -167,6 +171,7 @@ class HttpConnection(asyncio.Protocol):
         "_shape",
         "_take",
         "_task",
+        "_turn_bytes",
         "fed",
         "handler",
         "known",
@@ -191,6 +196,7 @@ class HttpConnection(asyncio.Protocol):
         self.known = Known()
         self.last_s = 0.0
         self.fed = 0  # bytes of the piece at hand
+        self._turn_bytes = 0
         self._shape: object = None
         self._take: Callable[[HttpConnection, Any, bytes], bool] | None = None
         self.learned = 0
@@ -229,6 +235,23 @@ class HttpConnection(asyncio.Protocol):
         reader.remember(data)
         if reader.reading is not None:
             reader.grew(len(data))
+            if len(data) >= _FLOOD_BYTES:
+                self._flooded(len(data))
+
+    def _flooded(self, size: int) -> None:
+        """A large body comes as fast as it is read: libuv would read 32 pieces of it before it looked at anyone else."""
+        self._turn_bytes += size
+        transport = self.transport
+        if self._turn_bytes >= TURN_BYTES and transport is not None and not transport.is_closing():
+            self._turn_bytes = 0
+            transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """The others have had their turn. While requests wait in line, it is ``_serve_next`` that reads on."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing() and not self._queue:
+            transport.resume_reading()
 
     def expect(self, shape: object, take: "Callable[[HttpConnection, Any, bytes], bool] | None") -> None:
         """What is like ``shape`` goes by express from now on (server.express): ``take`` serves it, or leaves it."""
