@@ -24,16 +24,16 @@ from msgspec import Struct
 
 Kind = Literal["base64", "text", "escaped"]
 PREFIX: Final[dict[Kind, bytes]] = {
-    "base64": b"///////+PenstockBulk",
-    "text": b"-_~  PenstockBulk~~~",
-    "escaped": b"-_~\\n PenstockBulk~~~",
+    "base64": b"PenstockBulk///////+",
+    "text": b"PenstockBulk-_~  ~~~",
+    "escaped": b"PenstockBulk-_~\\n ~~~",
 }
 """As they stand in JSON. A run of slashes is in base64 what is no UTF-8; what was escaped is escaped again inside of JSON
 that is a string in JSON, and is then no token."""
 _WORD = b"PenstockBulk"
 _DIGITS = rb"[0-9a-f]{32}[0-9]{4}([0-9]{12})"
-_TOKEN = re.compile(rb"(?:/{7}\+PenstockBulk|-_~(?:  |\\n )PenstockBulk~~~)" + _DIGITS)
-_IN_TEXT = re.compile(r"(?:/{7}\+PenstockBulk|-_~(?:  |\n )PenstockBulk~~~)" + _DIGITS.decode())
+_TOKEN = re.compile(rb"PenstockBulk(?:/{7}\+|-_~(?: |\\n) ~~~)" + _DIGITS)
+_IN_TEXT = re.compile(r"PenstockBulk(?:/{7}\+|-_~[ \n] ~~~)" + _DIGITS.decode())
 _SHORT, _LONG = 2048, 16 * 1024
 """A string with a token in it is between these long."""
 
@@ -53,14 +53,14 @@ class Bulk(Struct, frozen=True, gc=False):
 
     def fill(self, out: bytes) -> tuple[memoryview, ...] | None:
         """``out`` in pieces, the bytes in the places of their tokens. None: a token is not there, or not once."""
-        found = list(_TOKEN.finditer(out))
+        found = _tokens(out)
         if {match[0] for match in found} != self.places.keys() or len(found) != len(self.places):
             return None
         return tuple(self._pieces(out, found))
 
     def restore(self, out: bytes) -> bytes:
         """``out`` as one, with the bytes of whichever tokens are in it."""
-        found = [match for match in _TOKEN.finditer(out) if match[0] in self.places]
+        found = [match for match in _tokens(out) if match[0] in self.places]
         return b"".join(self._pieces(out, found)) if found else out
 
     def _pieces(self, out: bytes, found: list[re.Match[bytes]]) -> list[memoryview]:
@@ -82,7 +82,19 @@ def token(kind: Kind, number: int, size: int, digest: str) -> bytes:
 
 def has_token(body: bytes) -> bool:
     """Whether something in ``body`` could be taken for one."""
-    return _TOKEN.search(body) is not None
+    return bool(_tokens(body))
+
+
+def _tokens(body: bytes) -> list[re.Match[bytes]]:
+    """All of them. A search for the word alone is quicker than one for the pattern."""
+    found: list[re.Match[bytes]] = []
+    at = 0
+    while (at := body.find(_WORD, at)) >= 0:
+        match = _TOKEN.match(body, at)
+        if match is not None:
+            found.append(match)
+        at += len(_WORD)
+    return found
 
 
 def size_of(value: str | bytes | memoryview) -> int:

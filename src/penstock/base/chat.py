@@ -261,5 +261,6 @@ class Ask(Struct):
 
     @property
     def messages_bytes(self) -> int:
-        """The length of the conversation in it."""
-        return len(self.messages) + (0 if self.bulk is None else self.bulk.hidden_bytes)
+        """The length of ``messages`` in it."""
+        size = len(self.messages)
+        return size + self.bulk.hidden_bytes if size and self.bulk is not None else size

@@ -39,6 +39,8 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _PLAIN = bytes(byte for byte in range(32, 256) if byte not in b'"\\')
 _MARKS = re.compile(rb'[\[\]{}"]')
 _utf8 = getincrementaldecoder("utf-8")
+_BACKSLASH = ord("\\")
+_SECOND_HALF = re.compile(rb"\\u[dD][c-fC-F]")
 _COLON = re.compile(rb"[ \t\n\r]*:")
 
 
@@ -81,9 +83,16 @@ def take_apart(body: bytes, field: bytes) -> Bulk | None:
 
 
 def _cut(body: bytes, at: int) -> int:
-    """The first place from ``at`` on that is neither within an escape nor within a character; -1: none is near."""
+    """The first place from ``at`` on that is neither within an escape nor within a character; -1: none is near.
+
+    The first of several backslashes always begins an escape, which may be the second half of a pair.
+    """
     for place in range(at, at + _SLACK_BYTES):
-        if body[place] & 0xC0 != 0x80 and body.find(b"\\", place - _LONGEST_ESCAPE, place) < 0:
+        byte = body[place]
+        if byte == _BACKSLASH:
+            if body[place - 1] != _BACKSLASH and _SECOND_HALF.match(body, place) is None:
+                return place
+        elif byte & 0xC0 != 0x80 and body.find(b"\\", place - _LONGEST_ESCAPE, place) < 0:
             return place
     return -1
 
@@ -115,7 +124,7 @@ def _end(body: bytes, start: int) -> int:
     at = start
     while (at := body.find(b'"', at)) >= 0:
         before = at
-        while before > start and body[before - 1] == ord("\\"):
+        while before > start and body[before - 1] == _BACKSLASH:
             before -= 1
         if (at - before) % 2 == 0:
             return at
