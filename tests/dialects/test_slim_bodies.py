@@ -196,7 +196,11 @@ def test_most_goes_the_short_way() -> None:
 def test_the_words_of_tools_may_be_json(dialect: str, spelling: str) -> None:
     """Some dialects look whether a tool's answer is JSON, and a call's arguments are."""
     words = WORDS[spelling]
-    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": words}, ensure_ascii=False)}}
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "f", "arguments": json.dumps({"a": words}, ensure_ascii=False)},
+    }
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     asked = {"model": "m", "tools": [tool], "messages": [
         {"role": "user", "content": words}, {"role": "assistant", "content": None, "tool_calls": [call]},

@@ -115,7 +115,9 @@ def test_what_native_code_takes_is_what_a_reader_takes(pieces: list[bytes]) -> N
 
 
 def body_of(*words: str, **more: Any) -> bytes:
-    return json.dumps({"model": "m", "messages": [{"role": "user", "content": one} for one in words], **more}).encode()
+    return json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": one} for one in words], **more}
+    ).encode()
 
 
 def apart(body: bytes) -> Bulk:

@@ -64,8 +64,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_barren",
-        "_behind",
         "_began_s",
+        "_behind",
         "_complete",
         "_encoding",
         "_framed",
