@@ -15,7 +15,7 @@ from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
-from penstock.gateway.large import envelope, lighten
+from penstock.gateway.large import envelope
 from penstock.gateway.own_files import inline_files
 from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
@@ -57,7 +57,6 @@ class ChatCall:
         """Serve the call. Every way out settles it exactly once. ``made``: its first attempt, made elsewhere (gateway.lane)."""
         try:
             if made is None:
-                await lighten(self.inbound)
                 await inline_files(self.house, self.inbound, self.facts)
                 planned, tokens = self._plan()
                 await enter(self.facts, tokens)
@@ -245,8 +244,7 @@ class ChatCall:
         return reply_head(facts, outcome, stream=True)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
-        outcome.delivered = True
-        outcome.status = outcome.status or 200  # a dialogue has had several
+        outcome.delivered, outcome.status = True, outcome.status or 200  # a dialogue has had several
         end_attempt(self.house, provider, outcome, self.facts.ask)
         self.facts.note("delivered", outcome)
         settle(self.house, self.facts, None)

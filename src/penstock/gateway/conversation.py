@@ -115,7 +115,6 @@ class ResponseCall(ChatCall):
         house, inbound = self.house, self.inbound
         principal = house.doors.admit(inbound.told, inbound.known, self.facts.at_ms / 1000)
         self.facts.principal = principal
-        await lighten(inbound)
         await inline_files(house, inbound, self.facts)
         envelope(inbound)
         ask = self._caller.ask

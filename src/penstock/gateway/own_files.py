@@ -41,8 +41,9 @@ Found = tuple[str, str, bytes]
 
 
 async def inline_files(house: House, inbound: Inbound, facts: CallFacts) -> None:
-    """Put the caller's files into ``inbound.body``. Raises what a credential may be refused for, and BodyTooLarge."""
+    """Put the caller's files into ``inbound.body``, and take it apart if it is large. Raises what a credential may be refused for, and BodyTooLarge."""
     # find, not "in": CPython first takes the needle for an int and words an error about it
+    await lighten(inbound)
     said = inbound.body if inbound.bulk is None else inbound.bulk.slim
     if said.find(b'"file-') < 0 or said[:1] not in (b"{", b" ", b"\n"):
         return

@@ -171,7 +171,6 @@ class HttpConnection(asyncio.Protocol):
         "_shape",
         "_take",
         "_task",
-        "_turn_bytes",
         "fed",
         "handler",
         "known",
@@ -179,6 +178,7 @@ class HttpConnection(asyncio.Protocol):
         "learned",
         "reader",
         "transport",
+        "turn_bytes",
     )
 
     def __init__(self, handler: Handler, registry: "set[HttpConnection]") -> None:
@@ -196,7 +196,7 @@ class HttpConnection(asyncio.Protocol):
         self.known = Known()
         self.last_s = 0.0
         self.fed = 0  # bytes of the piece at hand
-        self._turn_bytes = 0
+        self.turn_bytes = 0  # of a large body, since the others had their turn
         self._shape: object = None
         self._take: Callable[[HttpConnection, Any, bytes], bool] | None = None
         self.learned = 0
@@ -236,22 +236,10 @@ class HttpConnection(asyncio.Protocol):
         if reader.reading is not None:
             reader.grew(len(data))
             if len(data) >= _FLOOD_BYTES:
-                self._flooded(len(data))
-
-    def _flooded(self, size: int) -> None:
-        """A large body comes as fast as it is read: libuv would read 32 pieces of it before it looked at anyone else."""
-        self._turn_bytes += size
-        transport = self.transport
-        if self._turn_bytes >= TURN_BYTES and transport is not None and not transport.is_closing():
-            self._turn_bytes = 0
-            transport.pause_reading()
-            self._loop.call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        """The others have had their turn. While requests wait in line, it is ``_serve_next`` that reads on."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing() and not self._queue:
-            transport.resume_reading()
+                self.turn_bytes += len(data)
+                if self.turn_bytes >= TURN_BYTES and self.transport is not None:
+                    self.turn_bytes = 0
+                    _yield_a_turn(self._loop, self.transport, self._queue)
 
     def expect(self, shape: object, take: "Callable[[HttpConnection, Any, bytes], bool] | None") -> None:
         """What is like ``shape`` goes by express from now on (server.express): ``take`` serves it, or leaves it."""
@@ -368,3 +356,18 @@ class HttpConnection(asyncio.Protocol):
         if transport.can_write_eof():
             transport.write_eof()
         self._loop.call_later(LINGER_S, transport.abort)
+
+
+def _yield_a_turn(
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, waiting: deque[Request]
+) -> None:
+    """A large body comes as fast as it is read: libuv would read 32 pieces of it before it looked at anyone else."""
+
+    def read_on() -> None:
+        # While requests wait in line, it is ``_serve_next`` that reads on.
+        if not transport.is_closing() and not waiting:
+            transport.resume_reading()
+
+    if not transport.is_closing():
+        transport.pause_reading()
+        loop.call_soon(read_on)
