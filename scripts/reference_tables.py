@@ -217,6 +217,31 @@ API_PATHS: dict[str, str] = {
         "the same name (which is the period where it has none), or is added."
     ),
     "DELETE /admin/budgets/{kind}/{name}/{budget}": "Removes that budget.",
+    "GET /admin/cache/stats": (
+        "What the cache holds, how look-ups ended, what was saved; of the semantic tier each class with its threshold and "
+        "labels, and its audits. 404 `cache_off` without a cache. Needs the admin key, as all of these do. See "
+        "[Audit the semantic cache](../how-to/audit-the-semantic-cache.md)."
+    ),
+    "GET /admin/cache/report": (
+        "Of the last `days` (7), by class: hits, hit rate, money saved, audits, and the share of wrong answers among hits "
+        "with its Clopper-Pearson bounds."
+    ),
+    "GET /admin/cache/audits": (
+        "Kept answers beside fresh ones, newest first: `state` (open, right, wrong, all), `class`, `limit` (50, at most 500), "
+        "`before` (the `number` of the last one seen)."
+    ),
+    "GET /admin/cache/audits/{id}": "One of them, and to which requests its entry was served.",
+    "POST /admin/cache/audits/{id}": (
+        '`{"verdict": "right"}` or `"wrong"`: wrong drops and quarantines the entry, and keeps the two prompts apart, in every '
+        "process."
+    ),
+    "POST /admin/cache/purge": (
+        "Drops answers: of a `tenant`, `namespace`, `tag` or `model` (several: what matches each), one `entry`, or `all`."
+    ),
+    "POST /admin/cache/warm": (
+        "Keeps answers before they are asked for: `calls` of a `request` (the body of `path`, default "
+        "`/v1/chat/completions`) with an `answer`, or without: then it is made, and paid by the virtual key named `key`."
+    ),
     "GET /admin/audit": (
         "The record of changes, newest first: `id`, `at`, `who`, `action`, `kind`, `name`, `before`, `after`; never a key. "
         "`?limit=` (100, at most 1,000), `before=ID` for the next page, `kind=`, `name=`."
@@ -229,9 +254,9 @@ CLASSES: dict[str, str] = {
     "billed_not_delivered": "was consumed at the provider and did not reach the caller whole (cut, hung up, refused late)",
     "failed": "was never reached, or refused: costs nothing",
     "cache_hit": "reserved",
-    "audit": "reserved",
-    "shadow": "reserved",
-    "embedding": "reserved",
+    "audit": "a hit of the semantic cache, asked of the model again (or of a judge); on no virtual key",
+    "shadow": "a judge's word on a miss of the semantic cache that had a near neighbour; on no virtual key",
+    "embedding": "a text of the semantic cache, embedded by a provider; on no virtual key",
     "own_cost": "is none: a cost of your own, posted to `/v1/ledger/entries`",
 }
 """Classes of a ledger entry (ledger.entry.EntryClass)."""

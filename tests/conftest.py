@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from penstock.cache.ports import Embedder
 from penstock.testing import no_network
+from tests.cache.embed.opened import opened
 from tests.servers import PostgresServer, RedisServer
 
 
@@ -35,3 +37,9 @@ def redis_server() -> Iterator[RedisServer]:
 def postgres_url(postgres_server: PostgresServer) -> str:
     """The URL of an empty database, password and all."""
     return postgres_server.database()
+
+
+@pytest.fixture(scope="session")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    """The built-in embedder of the semantic cache, loaded once for the whole run."""
+    return opened(tmp_path_factory.mktemp("embedder"))

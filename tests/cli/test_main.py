@@ -50,7 +50,7 @@ def test_the_overview_names_every_command(words, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     for name, (_, summary) in COMMANDS.items():
-        assert any(line.split()[:1] == [name] and line.endswith(summary) for line in out.splitlines())
+        assert any(line.startswith(f"  {name} ") and line.endswith(summary) for line in out.splitlines())
 
 
 @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])
@@ -113,3 +113,24 @@ def test_python_m_penstock_is_the_same(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.stdout == f"penstock {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["cache"], ["cache", "--help"], ["cache", "help"]])
+def test_a_group_names_its_commands(words, capsys):
+    """By their second words, on stdout, with exit 0."""
+    assert run(words) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for name, (_, summary) in COMMANDS.items():
+        group, _, second = name.partition(" ")
+        if group == "cache":
+            assert any(line.startswith(f"  {second} ") and line.endswith(summary) for line in out.splitlines())
+    assert "doctor" not in out
+
+
+def test_a_command_that_a_group_has_not_is_a_wrong_call(capsys):
+    """Exit 2; the nearest is named."""
+    assert run(["cache", "adit"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no command 'cache adit'. Did you mean 'cache audit'?" in err

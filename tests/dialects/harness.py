@@ -78,7 +78,7 @@ def dump(events: list[Event]) -> str:
     lines = []
     for event in events:
         facts: dict[str, Any] = msgspec.to_builtins(event)
-        slim = {k: v for k, v in facts.items() if not _is_default(event, k, v)}
+        slim = {k: v for k, v in facts.items() if k != "type" and not _is_default(event, k, v)}
         lines.append(msgspec.json.encode([type(event).__name__, slim]).decode())
     return "\n".join(lines) + "\n"
 

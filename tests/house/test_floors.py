@@ -72,6 +72,7 @@ LATE: dict[str, str] = {
     "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.keys": "--help and --print answer without loading the house",
+    "penstock.cache.embed.opening": "onnxruntime and numpy are an extra, imported only where the embedder is opened",
     "penstock.cli.models": "YAML is loaded only where a configuration is to be read",
     "penstock.cli.profile": "--help answers without loading traces, reports or torch",
     "penstock.cli.serve": "--help answers without loading the house",

@@ -12,7 +12,7 @@ from tests.house.source import ROOT
 def test_all_is_what_is_public():
     """``__all__`` names everything public in the package's root, and nothing else."""
     public = {name for name in vars(penstock) if not name.startswith("_")} - {
-        "base", "cli", "config", "dialects", "gateway", "ledger", "net", "observe", "routing", "server", "simulate",
+        "base", "blobs", "cache", "cli", "config", "dialects", "gateway", "ledger", "net", "observe", "routing", "server", "simulate",
         "objects", "registry", "state", "testing", "wire", "wiring", "meter", "engine", "engine_wiring",
     }  # fmt: skip
     assert public <= set(penstock.__all__)

@@ -23,26 +23,26 @@ from penstock.base.usage import Usage
 StopReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 
-class Started(Struct, frozen=True, gc=False):
+class Started(Struct, frozen=True, gc=False, tag=True):
     """The reply has begun. ``model`` is what the provider says it used, "" if it did not say."""
 
     model: str = ""
     id: str = ""
 
 
-class TextDelta(Struct, frozen=True, gc=False):
+class TextDelta(Struct, frozen=True, gc=False, tag=True):
     """A piece of the answer. May be empty; empty text is not content."""
 
     text: str
 
 
-class RefusalDelta(Struct, frozen=True, gc=False):
+class RefusalDelta(Struct, frozen=True, gc=False, tag=True):
     """A piece of the model's refusal."""
 
     text: str
 
 
-class ThinkingDelta(Struct, frozen=True, gc=False):
+class ThinkingDelta(Struct, frozen=True, gc=False, tag=True):
     """A piece of visible reasoning, and/or the provider's opaque proof of it.
 
     ``signature`` belongs to the thinking block that this delta ends (Anthropic) or to the part (Gemini).
@@ -57,7 +57,7 @@ class ThinkingDelta(Struct, frozen=True, gc=False):
     tool_id: str = ""
 
 
-class ToolStarted(Struct, frozen=True, gc=False):
+class ToolStarted(Struct, frozen=True, gc=False, tag=True):
     """A tool call begins. ``index`` counts tool calls only, from 0."""
 
     index: int
@@ -65,14 +65,14 @@ class ToolStarted(Struct, frozen=True, gc=False):
     name: str
 
 
-class ToolArgs(Struct, frozen=True, gc=False):
+class ToolArgs(Struct, frozen=True, gc=False, tag=True):
     """A fragment of one tool call's JSON arguments; the fragments of an index joined are one JSON object."""
 
     index: int
     json: str
 
 
-class MediaMade(Struct, frozen=True, gc=False):
+class MediaMade(Struct, frozen=True, gc=False, tag=True):
     """An image or a sound made by the model. ``data`` is base64, or "" where ``url`` is set.
 
     ``index``: which of several pictures. ``partial``: a preview, the n-th of its picture from 0; -1 is the picture itself.
@@ -87,21 +87,21 @@ class MediaMade(Struct, frozen=True, gc=False):
     revised_prompt: str = ""
 
 
-class VectorMade(Struct, frozen=True, gc=False):
+class VectorMade(Struct, frozen=True, gc=False, tag=True):
     """The embedding of the ``index``-th input: float32, little-endian."""
 
     index: int
     vector: bytes
 
 
-class Scored(Struct, frozen=True, gc=False):
+class Scored(Struct, frozen=True, gc=False, tag=True):
     """How well the ``index``-th document answers the query: the best one first."""
 
     index: int
     score: float
 
 
-class Judged(Struct, frozen=True, gc=False):
+class Judged(Struct, frozen=True, gc=False, tag=True):
     """What a moderation model says of the ``index``-th input: its categories as the provider names them."""
 
     index: int
@@ -111,7 +111,7 @@ class Judged(Struct, frozen=True, gc=False):
     applied: dict[str, list[str]] = {}
 
 
-class SegmentMade(Struct, frozen=True, gc=False):
+class SegmentMade(Struct, frozen=True, gc=False, tag=True):
     """A stretch of a recording written down: its words, whose they are, and where it lies. ``kind``: segment or word."""
 
     kind: Literal["segment", "word"]
@@ -122,20 +122,20 @@ class SegmentMade(Struct, frozen=True, gc=False):
     native: dict[str, object] = {}
 
 
-class TranscriptFacts(Struct, frozen=True, gc=False):
+class TranscriptFacts(Struct, frozen=True, gc=False, tag=True):
     """What is said of a whole recording: ``duration_s`` and the language, None and "" where the provider does not say."""
 
     duration_s: float | None = None
     language: str = ""
 
 
-class UsageSeen(Struct, frozen=True, gc=False):
+class UsageSeen(Struct, frozen=True, gc=False, tag=True):
     """Cumulative usage so far; the last one counts."""
 
     usage: Usage
 
 
-class Stopped(Struct, frozen=True, gc=False):
+class Stopped(Struct, frozen=True, gc=False, tag=True):
     """The model stopped, and why; ``native`` is the provider's own word."""
 
     why: StopReason
@@ -143,7 +143,7 @@ class Stopped(Struct, frozen=True, gc=False):
     stop_sequence: str | None = None
 
 
-class Finished(Struct, frozen=True, gc=False):
+class Finished(Struct, frozen=True, gc=False, tag=True):
     """The wire ended properly."""
 
 

@@ -18,6 +18,8 @@ from penstock.wire.http import WireRequest
 
 _DEADLINES = Deadlines(connect_s=5.0, first_byte_s=30.0, idle_s=30.0, total_s=60.0)
 _MAX_REPLY = 64 * 1024 * 1024
+_OF_THE_API = ("no_such_object", "no_such_audit", "cache_off")
+"""Codes of a 404 that says that the admin API is there."""
 _PATHS: dict[Kind, str] = {"key": "keys", "team": "teams", "organisation": "organisations"}
 
 
@@ -77,6 +79,10 @@ class AdminClient:
         query = urlencode({word: value for word, value in asked.items() if value is not None})
         return self._list(f"/admin/audit?{query}")
 
+    def cache(self, method: str, path: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask for something below ``/admin/cache``."""
+        return self._answer(method, f"/admin/cache/{path}", fields)
+
     def _list(self, path: str) -> list[dict[str, Any]]:
         return cast("list[dict[str, Any]]", self._answer("GET", path)["data"])
 
@@ -125,7 +131,7 @@ class AdminClient:
         message = str(told.get("message") or f"The gateway answered {status}.")
         code = str(told.get("code") or "")
         hint = None
-        if status == 404 and code != "no_such_object":
+        if status == 404 and code not in _OF_THE_API:
             message = f"{self.where} has no admin API."
             hint = "Set server.admin_key in its configuration and restart it, or leave --url away."
         elif status in (401, 403):

@@ -16,11 +16,14 @@ import uvloop
 from rich.cells import cell_len
 
 from penstock import __version__
+from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError
+from penstock.cache.embed.opening import inspect
 from penstock.cli.drift import DAYS, drifts
 from penstock.cli.screen import folded, put, screen
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
+from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.ledger.journal import Journal
 from penstock.ledger.opening import is_postgres, state
 from penstock.net.google_token import GoogleTokens
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when all is well, 1 otherwise."""
     catalogue = Catalogue.load()
     checks = _versions(catalogue)
+    loaded: Loaded | None = None
     if args.config is not None:
         loaded = load(args.config, os.environ, catalogue, datetime.now(UTC).date().isoformat())
         checks += [Check("configuration", False, str(fault)) for fault in loaded.faults]
@@ -71,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
                 checks += _drift(loaded, catalogue)
                 with TemporaryDirectory(prefix="penstock-doctor-") as folder:
                     checks += uvloop.run(_reach(loaded, catalogue, f"{folder}/ledger.db"))
+    checks.append(_semantic(loaded))
     if args.json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -106,6 +111,19 @@ def _versions(catalogue: Catalogue) -> list[Check]:
         except PackageNotFoundError:
             checks.append(Check(library, False, "not installed: run pip install penstock again"))
     return checks
+
+
+def _semantic(loaded: Loaded | None) -> Check:
+    """Is the embedder there? A fault only for a configuration that asks for it; a provider's embedder needs nothing here."""
+    asked = loaded.config.semantic_cache if loaded is not None and loaded.config is not None else None
+    needed = asked is not None and asked.enabled
+    base = loaded.base if loaded is not None else Path()
+    found = inspect(asked if asked is not None and needed else SemanticCacheConfig(), base=base)
+    if not isinstance(found, Rejected):
+        return Check("semantic tier", True, f"ready, embedder {found.build_id}")
+    if found.code == "embedder-of-provider":
+        return Check("semantic tier", True, found.reason)
+    return Check("semantic tier", not needed, found.reason if needed else f"off. {found.reason}")
 
 
 def _ledger(loaded: Loaded) -> list[Check]:

@@ -28,10 +28,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "budgets": ("penstock.cli.budgets", "Show every budget, and set those made at run time."),
     "batches": ("penstock.cli.batches", "Show a key's batches: progress, and who runs them."),
     "audit": ("penstock.cli.audit", "Show who changed keys, teams and budgets."),
+    "cache stats": ("penstock.cli.cache_stats", "Show what the cache holds, serves and saves."),
+    "cache audit": ("penstock.cli.cache_audit", "Judge answers served by similarity, side by side."),
+    "cache purge": ("penstock.cli.cache_purge", "Drop kept answers."),
+    "cache warm": ("penstock.cli.cache_warm", "Fill the cache before it is asked."),
     "simulate": ("penstock.cli.simulate", "Run simulated providers."),
     "demo": ("penstock.cli.demo", "Gateway, simulated providers and an outage, live."),
     "doctor": ("penstock.cli.doctor", "Show versions, configuration and reachability."),
 }
+
+GROUPS = {"cache": "See, audit, drop, fill and calibrate kept answers."}
+"""First words of commands that have two."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,17 +58,24 @@ def run(argv: list[str]) -> int:
     if argv[0] in ("-V", "--version", "version"):
         print(f"penstock {__version__}")
         return 0
-    name = argv[0]
+    name, rest = _named(argv)
+    if name in GROUPS and (not rest or rest[0] in ("-h", "--help", "help")):
+        print(_overview(name))
+        return 0
     if name not in COMMANDS:
+        if name in GROUPS:
+            name, group = f"{name} {rest[0]}", name
+        else:
+            group = ""
         near = get_close_matches(name, COMMANDS, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
-        print(f"penstock: there is no command {name!r}.{meant}\n\n{_overview()}", file=sys.stderr)
+        print(f"penstock: there is no command {name!r}.{meant}\n\n{_overview(group)}", file=sys.stderr)
         return 2
     module_name, summary = COMMANDS[name]
     command = import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"penstock {name}", description=summary)
     command.add_arguments(parser)
-    args = parser.parse_args(argv[1:])
+    args = parser.parse_args(rest)
     try:
         return int(command.run(args))
     except KeyboardInterrupt:
@@ -71,9 +85,22 @@ def run(argv: list[str]) -> int:
         return 0
 
 
-def _overview() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+def _named(argv: list[str]) -> tuple[str, list[str]]:
+    """The command, which may have two words, and what follows it."""
+    both = " ".join(argv[:2])
+    return (both, argv[2:]) if both in COMMANDS else (argv[0], argv[1:])
+
+
+def _overview(group: str = "") -> str:
+    """All commands; those of a group by their second words."""
+    cut = len(group) + 1 if group else 0
+    rows = [(name[cut:], said) for name, (_, said) in COMMANDS.items() if name.startswith(group)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}  {said}" for name, said in rows]
+    word = f" {group}" if group else ""
+    head = f"{GROUPS[group]}\n\n" if group else ""
     return (
-        "usage: penstock COMMAND [options]\n\n" + "\n".join(lines) + "\n\npenstock COMMAND --help says more."
+        f"usage: penstock{word} COMMAND [options]\n\n{head}"
+        + "\n".join(lines)
+        + f"\n\npenstock{word} COMMAND --help says more."
     )

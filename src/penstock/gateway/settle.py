@@ -142,6 +142,8 @@ class CallFacts(Struct):
     waited_s: float = 0.0
     ended_s: float = 0.0
     settled: bool = False
+    purpose: EntryClass | None = None
+    """What the call is for, where it is not its caller's: audit, shadow, embedding."""
 
     @property
     def cost_nusd(self) -> int | None:
@@ -338,7 +340,7 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         facts.stage,
         outcome.attempt,
         int((outcome.start_s + facts.wall_offset_s) * 1000),
-        outcome.klass,
+        facts.purpose if facts.purpose and outcome.delivered else outcome.klass,
         target.provider,
         target.model,
         relay.model if relay is not None else "",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
+from penstock.gateway.caching.office import CacheOffice
 from penstock.gateway.call import ChatCall
 from penstock.gateway.conversation import call_of, in_background
 from penstock.gateway.heads import refusal_lines
@@ -88,6 +89,8 @@ class App:
         self.others: Seat | None = None
         """The way to the other workers, where there are any."""
         self.jobs: TakesJobs | None = None
+        self.cache: CacheOffice | None = None
+        """What an operator sees and does of the cache, where there is one."""
         self.started_s = time.monotonic()
         self.connections: set[HttpConnection] = set()
         self.turned_away: set[TurnedAway] = set()

@@ -11,6 +11,8 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from penstock.base.errors import Forbidden, NotFound, PenstockError
+from penstock.gateway.caching.asking import Fresh, Overheard, Question
+from penstock.gateway.call import ChatCall
 from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.ports import CREDENTIALS, Inbound, Known
@@ -155,3 +157,23 @@ async def serve_inside(
     finally:
         app.inflight -= 1
     return reply
+
+
+async def ask_inside(app: App, asked: Question) -> Fresh:
+    """A call that the gateway makes for itself; the answer in events, whatever became of it in ``error``.
+
+    It is none of the calls that a drain waits for: who asks ends it before.
+    """
+    house, heard = app.house, Overheard(asked.caller)
+    received_s = time.monotonic()
+    facts = begin_facts(app.request_id(), received_s, house.clock.unix_s())
+    facts.purpose = asked.purpose
+    known = Known(house.doors, _INSIDE, asked.principal)
+    told = {**asked.told, b"authorization": _INSIDE}
+    inbound = Inbound(heard, told, asked.body, received_s, known)
+    error: PenstockError | None = None
+    try:
+        await ChatCall(house, inbound, Gathered(), facts).run()
+    except PenstockError as failed:
+        error = failed
+    return Fresh(heard.folded, facts.cost_nusd, facts.request_id, error)

@@ -36,6 +36,7 @@ from penstock.server.admin import Office, admin_routes, who_asks
 from penstock.server.anthropic_pages import AnthropicPages, described, listed
 from penstock.server.app import App
 from penstock.server.astray import lies_outside, no_path
+from penstock.server.cache_pages import cache_routes
 from penstock.server.gemini_pages import GeminiPages, is_gemini
 from penstock.server.images_pages import ImagesPages
 from penstock.server.left import LaterDesk
@@ -91,6 +92,7 @@ def build_pages(
             Route("/admin/reload", pages.reload, methods=["POST"]),
             Route("/admin/health", pages.target_health),
             *admin_routes(office, pages.guard),
+            *cache_routes(app, pages.guard),
         ]
     return Starlette(
         routes=routes,

@@ -1,0 +1,62 @@
+"""Which embedder a configuration asks for, and is it there? Nothing of the extra ``penstock[semantic]`` is imported before it must be."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from penstock.base.decisions import Rejected
+from penstock.cache.embed import weights
+from penstock.cache.ports import Embedder
+from penstock.config.schema_cache import SemanticCacheConfig
+
+BUILTIN = "builtin"
+LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "usearch")
+_NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+def open_embedder(
+    settings: SemanticCacheConfig, *, base: Path = Path(), environ: Mapping[str, str] = _NOBODY
+) -> Embedder | Rejected:
+    """Loaded, checked and proved, in half a second; the first time one more. Blocking: for start-up.
+
+    ``base``: the configuration's folder. ``environ`` says where this user keeps caches; without it nothing is kept.
+    """
+    source = inspect(settings, base=base)
+    if isinstance(source, Rejected):
+        return source
+    from penstock.cache.embed.minilm import open_minilm  # noqa: PLC0415
+
+    return open_minilm(source, cache_folder(environ))
+
+
+def inspect(settings: SemanticCacheConfig, *, base: Path = Path()) -> weights.Source | Rejected:
+    """Would it open? The libraries are looked for, and the model's files read; neither is loaded."""
+    folder = folder_of(settings.embedder, base)
+    if folder is None and settings.embedder != BUILTIN:
+        return Rejected(
+            "embedder-of-provider", f"The embedder {settings.embedder} is a provider's, not this machine's."
+        )
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        return Rejected(
+            "embedder-not-installed", f"The semantic cache's embedder needs more: {what}: {weights.INSTALL}."
+        )
+    return weights.find(folder)
+
+
+def folder_of(named: str, base: Path) -> Path | None:
+    """The folder that is meant; None for the built-in embedder and for a provider's model."""
+    if named == BUILTIN:
+        return None
+    path = base / Path(named).expanduser()
+    return path if named.startswith((".", "/", "~")) or path.is_dir() else None
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where this user keeps what can be made again (XDG Base Directory 0.8: a relative path counts as none)."""
+    told, home = Path(environ.get("XDG_CACHE_HOME", "")), Path(environ.get("HOME", ""))
+    if told.is_absolute():
+        return told / "penstock"
+    return home / ".cache" / "penstock" if home.is_absolute() else None

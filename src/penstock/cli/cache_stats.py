@@ -1,0 +1,89 @@
+"""``penstock cache stats``: what the cache holds, serves and saves, and which thresholds hold for which class."""
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.base.errors import PenstockError
+from penstock.cli.cache_office import add_gateway_arguments, dollars, gateway_of, percent
+from penstock.cli.office import put_json, say
+from penstock.cli.screen import printable, put, screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_gateway_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 with what is wrong."""
+    try:
+        stats = gateway_of(args).cache("GET", "stats")
+    except PenstockError as error:
+        return say(error)
+    if args.json:
+        put_json(stats)
+        return 0
+    console = screen()
+    _stores(console, stats)
+    _answers(console, stats)
+    _classes(console, stats)
+    audits = stats.get("audits")
+    if audits is not None:
+        put(
+            console,
+            f"Audits: {audits['open']} open, {dollars(audits['spent_today_usd'])} spent today of "
+            f"{dollars(audits['budget_usd']) if audits['budget_usd'] is not None else 'any sum'}, {audits['dropped']} dropped.",
+        )
+    return 0
+
+
+def _stores(console: Console, stats: dict[str, Any]) -> None:
+    table = Table(header_style="bold", title="stores", title_justify="left")
+    for title in ("tier", "entries", "bytes", "evicted"):
+        table.add_column(title, justify="left" if title == "tier" else "right", overflow="fold")
+    for row in stats["tiers"]:
+        cells = (str(row["tier"]), f"{row['entries']:,}", f"{row['bytes']:,}", f"{row['evicted']:,}")
+        table.add_row(*(_words(cell) for cell in cells))
+    console.print(table)
+
+
+def _answers(console: Console, stats: dict[str, Any]) -> None:
+    """How look-ups ended, by the word of ``x-penstock-cache``."""
+    answers: dict[str, int] = stats["answers"]
+    total = sum(answers.values())
+    for word, count in sorted(answers.items(), key=lambda pair: -pair[1]):
+        put(console, f"{word}: {count:,} ({percent(count / total if total else None)})")
+    put(console, f"saved: {dollars(stats['saved_usd'])}; faults, each of them a miss: {stats['faults']}")
+
+
+def _classes(console: Console, stats: dict[str, Any]) -> None:
+    rows: list[dict[str, Any]] = stats.get("classes") or []
+    if not rows:
+        return
+    table = Table(header_style="bold", title="semantic classes, today", title_justify="left")
+    for title in ("class", "look-ups", "hits", "hit rate", "threshold", "labels", "error bound", "why"):
+        right = title in ("look-ups", "hits", "hit rate", "labels")
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        value = row["threshold"]
+        kind = "certified" if row["certified"] else "configured"
+        cells = [
+            str(row["class"]),
+            f"{row['looks']:,}",
+            f"{row['hits']:,}",
+            percent(row["hit_rate"]),
+            "serves nothing" if value is None else f"{value:.4f}, {kind}",
+            f"{row['labels']:,}",
+            percent(row["error_bound"]),
+            str(row["reason"]),
+        ]
+        table.add_row(*(_words(cell) for cell in cells))
+    console.print(table)
+
+
+def _words(text: str) -> Text:
+    return Text(printable(text), overflow="fold")

@@ -1,0 +1,138 @@
+"""The index of a partition: exact while small, a graph beside it when large, and never a key that was removed."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.cache.semantic.index import PartitionIndex, unit
+from tests.cache.semantic.vectors import near, some, topics
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["add", "add", "remove"]), st.integers(0, 10**6)), max_size=60)
+)
+@settings(max_examples=60, deadline=None)
+def test_exact_search_is_a_full_comparison_whatever_was_added_and_removed(
+    steps: list[tuple[str, int]],
+) -> None:
+    index, held = PartitionIndex(8), {}
+    pool = some(61, 1, dimensions=8)
+    for at, (what, choice) in enumerate(steps):
+        if what == "add":
+            held[index.add(pool[at])] = pool[at]
+        elif held:
+            key = list(held)[choice % len(held)]
+            del held[key]
+            assert index.remove(key)
+            assert not index.remove(key)
+    asked = pool[60]
+    expected = sorted(((key, float(row @ asked)) for key, row in held.items()), key=lambda one: -one[1])[:8]
+    found = index.nearest(asked, 8)
+    assert len(index) == len(held)
+    assert [key for key, _ in found] == [key for key, _ in expected]
+    assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-6)
+
+
+def test_a_graph_of_20_000_finds_the_nearest_as_a_full_comparison_does() -> None:
+    """Recall at 1 of at least 0.995, for what may be served (near duplicates) as for whatever comes. 96 dimensions: 384 build for 10 s.
+
+    At 384, measured once: 1.0000 at each of the three.
+    """
+    rows = topics(20_000, 7, dimensions=96)
+    index = PartitionIndex(96)
+    keys = [index.add(row) for row in rows]
+    index.settle()
+    assert index.approximate
+    for cosine in (0.97, 0.90, 0.80):
+        asked = np.stack([near(rows[at * 31], cosine, at) for at in range(600)])
+        truth = (asked @ rows.T).argmax(axis=1)
+        right = sum(index.nearest(one, 8)[0][0] == keys[best] for one, best in zip(asked, truth, strict=True))
+        print(f"recall@1 at cosine {cosine}: {right / 600:.4f}")
+        assert right / 600 >= 0.995
+
+
+def test_scores_of_the_graph_are_those_of_the_rows() -> None:
+    rows = topics(600, 3)
+    index = PartitionIndex(384, exact_below=200)
+    for row in rows:
+        index.add(row)
+    index.settle()
+    assert index.approximate
+    for key, score in index.nearest(rows[5], 8):
+        assert score == pytest.approx(float(rows[key] @ rows[5]), abs=1e-6)
+
+
+def test_removed_while_a_graph_is_built_and_after_is_found_no_more() -> None:
+    rows = topics(1500, 4)
+    index = PartitionIndex(384, exact_below=500)
+    keys = [index.add(row) for row in rows[:1000]]
+    for key in keys[::3]:
+        assert index.remove(key)
+    late = [index.add(row) for row in rows[1000:]]
+    index.settle()
+    assert index.approximate
+    for key in late[::2]:
+        assert index.remove(key)
+    left = set(keys) - set(keys[::3]) | (set(late) - set(late[::2]))
+    assert len(index) == len(left)
+    for at, key in enumerate([*keys, *late]):
+        found = [one for one, _ in index.nearest(rows[at], 8)]
+        assert set(found) <= left
+        assert (found[0] == key) == (key in left)
+
+
+def test_the_graph_goes_when_few_are_left_and_memory_with_it() -> None:
+    rows = topics(1200, 5)
+    index = PartitionIndex(384, exact_below=400)
+    keys = [index.add(row) for row in rows]
+    index.settle()
+    full = index.held_bytes
+    for key in keys[100:]:
+        index.remove(key)
+    index.settle()
+    assert not index.approximate
+    assert index.held_bytes < full / 4
+    assert index.nearest(rows[7], 1)[0][0] == keys[7]
+
+
+def test_looks_adds_and_removes_from_many_threads_at_once() -> None:
+    rows = topics(3000, 6)
+    index = PartitionIndex(384, exact_below=700)
+    faults: list[BaseException] = []
+
+    def work(part: int) -> None:
+        try:
+            mine = [index.add(row) for row in rows[part * 500 : part * 500 + 500]]
+            for at, key in enumerate(mine):
+                if at % 4 == 0:
+                    index.remove(key)
+                index.nearest(rows[part * 500 + at], 8)
+        except BaseException as fault:
+            faults.append(fault)
+            raise
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    index.settle()
+    assert not faults
+    assert len(index) == 6 * 375
+    assert index.nearest(rows[1], 1)[0][1] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_only_vectors_of_unit_length_are_vectors() -> None:
+    good = some(1, 9)[0]
+    assert unit(good.tobytes()) is not None
+    for bad in (
+        b"",
+        b"abc",
+        (good * 2).tobytes(),
+        (good * 0).tobytes(),
+        np.full(384, np.nan, dtype="<f4").tobytes(),
+    ):
+        assert unit(bad) is None

@@ -1,0 +1,197 @@
+"""Deciders: labels in, thresholds with their reasons out."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.cache.ports import Label, Source
+from penstock.cache.semantic.decider import Certified, FixedThreshold
+
+
+def label(score: float, wrong: bool, source: Source = "shadow", *, at_ms: int = 0, klass: str = "a") -> Label:
+    """A judged pair."""
+    return Label(
+        klass=klass,
+        score=score,
+        wrong=wrong,
+        source=source,
+        at_ms=at_ms,
+        served=source in ("audit", "person"),
+    )
+
+
+def certified(score: float = 0.99, promise: float = 0.05) -> Certified:
+    """A decider whose class "a" is served."""
+    decider = Certified(promise)
+    for _ in range(1000):
+        decider.learn(label(score, False))
+    assert decider.threshold("a").value is not None
+    return decider
+
+
+def test_the_configured_threshold_is_served_at_once() -> None:
+    decider = FixedThreshold(0.94)
+    told = decider.threshold("any")
+    assert (told.value, told.version, told.certified, told.labels) == (0.94, "fixed-0.94", False, 0)
+    assert told.error_bound is None
+
+
+def test_the_configured_threshold_tells_what_its_audits_found() -> None:
+    decider = FixedThreshold(0.94)
+    decider.restore([label(0.95, False, "audit") for _ in range(58)])
+    decider.learn(label(0.95, True, "audit"))
+    decider.learn(label(0.93, True, "shadow"))
+    told = decider.threshold("a")
+    assert told.value == 0.94
+    assert told.version == "fixed-0.94"
+    assert told.labels == 59
+    assert told.error_bound is not None
+    assert 0.05 < told.error_bound < 0.09
+    assert "1 of 59 answers" in told.reason
+    assert decider.threshold("b").labels == 0
+
+
+def test_nothing_is_served_before_it_is_certified_and_the_reason_counts() -> None:
+    decider = Certified(0.01, loosest=0.97)
+    first = decider.threshold("a")
+    assert first.value is None
+    assert "not certified yet: 0 clean labels of the" in first.reason
+    for _ in range(212):
+        decider.learn(label(0.981, False))
+    told = decider.threshold("a")
+    assert told.value is None
+    assert told.labels == 212
+    assert "212 clean labels of the 372 that 1 % needs at 0.98" in told.reason
+    decider.learn(label(0.981, True))
+    assert "213 labels, 1 wrong, of the 593 that 1 % needs at 0.98" in decider.threshold("a").reason
+
+
+def test_a_certified_threshold_says_by_what() -> None:
+    told = certified().threshold("a")
+    assert told.certified
+    assert told.error_bound == 0.05
+    assert told.value == 0.8, "nothing was ever wrong, so the loosest is as good as the strictest"
+    assert "at most 5 % wrong, confidence 0.95" in told.reason
+    assert told.version.startswith("c0-0.8-")
+
+
+def test_classes_learn_nothing_from_each_other() -> None:
+    decider = certified()
+    assert decider.threshold("b").value is None
+    decider.learn(label(0.99, False, klass="b"))
+    assert decider.threshold("b").labels == 1
+
+
+def test_audits_certify_nothing() -> None:
+    """They are sampled otherwise than misses are."""
+    decider = Certified(0.05)
+    for _ in range(2000):
+        decider.learn(label(0.99, False, "audit"))
+    assert decider.threshold("a").value is None
+
+
+def test_uploaded_pairs_certify() -> None:
+    decider = Certified(0.05)
+    for _ in range(200):
+        decider.learn(label(0.99, False, "upload"))
+    assert decider.threshold("a").certified
+
+
+def test_a_broken_promise_switches_the_class_off_until_fresh_labels_certify_it() -> None:
+    decider = certified()
+    before = decider.threshold("a")
+    while decider.threshold("a").value is not None:
+        decider.learn(label(0.99, True, "audit"))
+    off = decider.threshold("a")
+    assert off.version not in (before.version, Certified(0.05).threshold("a").version)
+    assert "switched off by its audits, and not certified again yet: 0 clean labels" in off.reason
+    (standing,) = decider.standings()
+    assert (standing.alarms, standing.audits) == (1, 0)
+    late = 0
+    while decider.threshold("a").value is None:
+        decider.learn(label(0.99, False, "audit"))
+        decider.learn(label(0.99, False))
+        late += 1
+    first = 0
+    again = Certified(0.05)
+    while again.threshold("a").value is None:
+        again.learn(label(0.99, False))
+        first += 1
+    assert late > first, "half the level is left"
+
+
+def test_one_wrong_audit_breaks_no_promise_of_five_percent() -> None:
+    decider = certified()
+    for _ in range(40):
+        decider.learn(label(0.99, False, "audit"))
+    decider.learn(label(0.99, True, "audit"))
+    assert decider.threshold("a").value is not None
+    assert decider.standings()[0].wrong_audits == 1
+
+
+def test_a_person_settles_a_hit_for_the_monitor_and_a_comparison_for_the_certificate() -> None:
+    decider = certified()
+    decider.learn(label(0.99, True, "person"))
+    assert decider.standings()[0].wrong_audits == 1
+    unserved = Certified(0.05)
+    unserved.learn(label(0.99, True, "person"))
+    assert unserved.standings()[0].steps[0].wrong == 0
+    assert unserved.standings()[0].steps[1].wrong == 1
+    assert unserved.standings()[0].audits == 0
+
+
+def test_a_certified_class_may_loosen_by_labels_below_its_threshold() -> None:
+    decider = Certified(0.05)
+    draw = random.Random(5)
+    seen: list[float] = []
+    for _ in range(8):
+        decider.learn(label(0.93, True))
+    for _ in range(3000):
+        score = draw.uniform(0.8, 1.0)
+        told = decider.threshold("a").value
+        if told is not None and told not in seen:
+            seen.append(told)
+        if told is None or score < told:
+            decider.learn(label(score, draw.random() < (0.5 if score < 0.9 else 0.02)))
+    assert len(seen) >= 2
+    assert seen == sorted(seen, reverse=True)
+    assert 0.89 <= seen[-1] <= 0.93
+
+
+labels = st.lists(
+    st.builds(
+        Label,
+        klass=st.sampled_from(["a", "b"]),
+        score=st.floats(0.78, 1.0),
+        wrong=st.sampled_from([False, False, False, False, False, False, False, True]),
+        source=st.sampled_from(["shadow", "shadow", "shadow", "audit", "upload", "person"]),
+        at_ms=st.integers(0, 10**6),
+        served=st.booleans(),
+    ),
+    max_size=300,
+)
+
+
+@given(labels)
+def test_restored_labels_bring_back_the_same_decision(kept: list[Label]) -> None:
+    ordered = sorted(kept, key=lambda each: each.at_ms)
+    lived = Certified(0.2)
+    for each in ordered:
+        lived.learn(each)
+        lived.threshold(each.klass)
+    restored = Certified(0.2)
+    restored.restore(iter(kept))
+    assert [lived.threshold(name) for name in "abc"] == [restored.threshold(name) for name in "abc"]
+    assert lived.standings() == restored.standings()
+
+
+@given(labels)
+def test_the_version_changes_with_the_decision_and_only_then(kept: list[Label]) -> None:
+    decider = Certified(0.3)
+    seen = {decider.threshold("a").version: decider.threshold("a").value}
+    for each in kept:
+        decider.learn(each)
+        told = decider.threshold("a")
+        assert seen.setdefault(told.version, told.value) == told.value
+        assert told.certified == (told.value is not None)
