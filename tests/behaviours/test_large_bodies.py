@@ -53,7 +53,9 @@ def test_a_body_passes_through_byte_for_byte(gateway: Gateway, ascii_only: bool)
 @pytest.mark.parametrize("provider", MODELS)
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_book_is_translated_as_it_is(gateway: Gateway, provider: str, ascii_only: bool) -> None:
-    body = json.dumps(asked(MODELS[provider], file(PDF), {"type": "text", "text": BOOK}), ensure_ascii=ascii_only).encode()
+    body = json.dumps(
+        asked(MODELS[provider], file(PDF), {"type": "text", "text": BOOK}), ensure_ascii=ascii_only
+    ).encode()
     assert gateway.post(body).text().strip() == "salmon pool"
     found = [word for word in _strings(gateway.sent()) if "北京" in word]
     assert found == [BOOK]

@@ -124,7 +124,9 @@ def test_a_group_names_its_commands(words, capsys):
     for name, (_, summary) in COMMANDS.items():
         group, _, second = name.partition(" ")
         if group == "cache":
-            assert any(line.startswith(f"  {second} ") and line.endswith(summary) for line in out.splitlines())
+            assert any(
+                line.startswith(f"  {second} ") and line.endswith(summary) for line in out.splitlines()
+            )
     assert "doctor" not in out
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.base.bulk import PREFIX, Bulk, size_of
+from penstock.base.bulk import PREFIX, Bulk, is_whole, size_of
 from penstock.wire import large
 from penstock.wire.large import KEPT_BYTES, LEAST_BYTES, take_apart
 
@@ -190,6 +190,8 @@ def test_its_length_is_known(words: str) -> None:
     # Of characters beyond ASCII a string counts one each: here those of its ends.
     assert size_of(content) == size - (len(content.encode()) - len(content))
     assert size_of(msgspec.json.encode(content)) == size + 2
+    assert is_whole(words)
+    assert not is_whole(f"{content} {content}")
     assert content.startswith(words[: KEPT_BYTES // 2])
     assert content.endswith(words[-KEPT_BYTES // 2 :])
 

@@ -85,6 +85,11 @@ def has_token(body: bytes) -> bool:
     return bool(_tokens(body))
 
 
+def is_whole(text: str) -> bool:
+    """No part of it is set apart. What looks into texts asks this first, and does without those that are not."""
+    return text.find(_WORD.decode()) < 0 or _IN_TEXT.search(text) is None
+
+
 def _tokens(body: bytes) -> list[re.Match[bytes]]:
     """All of them. A search for the word alone is quicker than one for the pattern."""
     found: list[re.Match[bytes]] = []
