@@ -91,10 +91,13 @@ def test_bad_base64_in_the_middle_is_found(gateway: Gateway, wrong: str) -> None
     assert gateway.sim.requests == []
 
 
-def test_words_sent_as_a_file_are_read(gateway: Gateway) -> None:
+@pytest.mark.parametrize(
+    "wish", [{}, {"provider": {"require_parameters": True}}], ids=["", "require_parameters"]
+)
+def test_words_sent_as_a_file_are_read(gateway: Gateway, wish: dict[str, Any]) -> None:
     """Anthropic gets a text file as words: its base64 is decoded, which only the whole body allows."""
     words = base64.b64encode(BOOK.encode()).decode()
-    answer = gateway.post(asked(MODELS["anthropic"], file(PDF), file(words, "text/plain")))
+    answer = gateway.post(asked(MODELS["anthropic"], file(PDF), file(words, "text/plain"), **wish))
     assert answer.text().strip() == "salmon pool"
     assert BOOK in list(_strings(gateway.sent()))
 

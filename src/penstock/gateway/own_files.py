@@ -23,6 +23,7 @@ from penstock.gateway.house import House
 from penstock.gateway.large import lighten
 from penstock.gateway.ports import Inbound
 from penstock.gateway.settle import CallFacts
+from penstock.wire.large import LARGE_BYTES
 from penstock.wire.sniff import kind_of_bytes
 from penstock.wire.splice import edit, spans
 
@@ -43,7 +44,9 @@ Found = tuple[str, str, bytes]
 async def inline_files(house: House, inbound: Inbound, facts: CallFacts) -> None:
     """Put the caller's files into ``inbound.body``, and take it apart if it is large. Raises what a credential may be refused for, and BodyTooLarge."""
     # find, not "in": CPython first takes the needle for an int and words an error about it
-    await lighten(inbound)
+    if len(inbound.body) > LARGE_BYTES and not inbound.looked:
+        house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)  # for nobody it is not done
+        await lighten(inbound)
     said = inbound.body if inbound.bulk is None else inbound.bulk.slim
     if said.find(b'"file-') < 0 or said[:1] not in (b"{", b" ", b"\n"):
         return

@@ -76,7 +76,7 @@ class Translator:
             except BadRequest:
                 if self._ask.bulk is None:
                     raise
-                thicken(self._ask)
+                self._thicken()
                 self._neutral = self._caller.expand(self._ask)
         return self._neutral
 
@@ -87,16 +87,19 @@ class Translator:
 
     async def whole(self) -> None:
         """From here on with the whole body, whatever was made of the slim one."""
-        await asyncio.to_thread(thicken, self._ask)
+        await asyncio.to_thread(self._thicken)
+        await self.aside()
+
+    def _thicken(self) -> None:
+        thicken(self._ask)
         self._neutral = None
         self._ready.clear()
         self._no.clear()
-        await self.aside()
 
     def keeps_all(self, provider: Provider, target: Target) -> bool:
         """What is written of a slim ask for ``target`` has all of its long strings in it."""
         dialect = provider.spoken[self._ask.operation]
-        if hasattr(dialect, "converse") or self.refuse(provider, target) is not None:
+        if hasattr(dialect, "converse") or self._refuse(provider, target) is not None:
             return False
         return filled(dialect.write_request(self.request(provider, target), target, ""), self._ask)
 
@@ -143,7 +146,14 @@ class Translator:
         )
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
-        """Why the target's dialect cannot take this ask, or None."""
+        """Why the target's dialect cannot take this ask, or None. A slim one is not refused before it was whole."""
+        no = self._refuse(provider, target)
+        if no is None or not self.slim:
+            return no
+        self._thicken()
+        return self._refuse(provider, target)
+
+    def _refuse(self, provider: Provider, target: Target) -> Rejected | None:
         if target.name in self._no:
             return self._no[target.name]
         try:
