@@ -19,3 +19,9 @@ def looped(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         asyncio.run(whole())
 
     return run
+
+
+async def until(happened: Callable[[], object]) -> None:
+    """Wait for it; the test's own timeout ends it otherwise."""
+    while not happened():  # noqa: ASYNC110 - what is waited for is another party's doing, and has no event
+        await asyncio.sleep(0.002)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.semantic.binomial import needed
@@ -21,6 +21,7 @@ def test_the_grid_goes_from_strict_to_the_loosest() -> None:
     assert grid(0.999) == (0.999,)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 1.0))
 def test_the_shares_of_the_starts_add_up_to_one(loosest: float) -> None:
     assert sum(starts(grid(loosest))) == pytest.approx(1.0)

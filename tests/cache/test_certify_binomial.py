@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.semantic.binomial import at_most, looks, lower, needed, share, upper
@@ -33,13 +33,15 @@ def test_limits_are_those_of_the_tables(wrong: int, n: int, low: float, high: fl
     assert upper(wrong, n, 0.025) == pytest.approx(high, abs=6e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.data(), st.floats(0.001, 0.999))
 def test_the_tail_is_the_sum_of_its_masses(n: int, data: st.DataObject, p: float) -> None:
     wrong = data.draw(st.integers(0, n))
     assert at_most(wrong, n, p) == pytest.approx(sum(mass(k, n, p) for k in range(wrong + 1)), abs=1e-9)
 
 
-@given(st.integers(1, 40), st.floats(0.005, 0.995), st.sampled_from([0.01, 0.05, 0.2]))
+@settings(deadline=None)
+@given(st.integers(1, 24), st.floats(0.005, 0.995), st.sampled_from([0.01, 0.05, 0.2]))
 def test_the_upper_limit_is_below_the_truth_no_more_often_than_the_level(
     n: int, p: float, level: float
 ) -> None:
@@ -100,9 +102,10 @@ def test_the_plain_test_would_not_survive_repeated_looks() -> None:
 
 
 def test_shares_add_up_to_one() -> None:
-    assert sum(share(k) for k in range(20_000)) == pytest.approx(1.0, abs=2e-5)
+    assert sum(share(k) for k in range(999)) == pytest.approx(1 - 1 / 1000)
 
 
+@settings(deadline=None)
 @given(st.floats(0.002, 0.3), st.floats(0.001, 0.1), st.floats(1.05, 8))
 def test_more_level_never_needs_more_labels(delta: float, level: float, times: float) -> None:
     """Without this, a level that is handed on could lose what a smaller one had won."""

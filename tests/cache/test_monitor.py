@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.semantic.monitor import Monitor
@@ -20,6 +20,7 @@ def alarm_after(seed: int, rates: list[tuple[int, float]], promise: float) -> in
     return None
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 0.6), st.integers(1, 9))
 def test_wealth_is_a_martingale_on_the_edge(promise: float, audits: int) -> None:
     """Its mean over all courses, each weighted by its probability at the promised rate, is 1: so Ville's bound holds."""
@@ -34,6 +35,7 @@ def test_wealth_is_a_martingale_on_the_edge(promise: float, audits: int) -> None
     assert mean == pytest.approx(1.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 0.6), st.lists(st.booleans(), max_size=60))
 def test_a_wrong_audit_raises_it_and_a_right_one_does_not(promise: float, course: list[bool]) -> None:
     monitor = Monitor(promise, 1e-12)

@@ -125,9 +125,30 @@ def test_common_slips_are_told_in_whole_sentences(text, said):
     assert said in fault
 
 
-def test_a_semantic_cache_that_is_switched_on_is_said_to_come_later():
-    """It loads, and nobody is left to believe that it works already."""
-    text = "providers: {openai: {keys: [{value: env.K}]}}\nsemantic_cache: {enabled: %s}"
-    (warning,) = loaded(text % "true").warnings
-    assert warning.path == "$.semantic_cache.enabled"
-    assert loaded(text % "true").faults == loaded(text % "false").warnings == []
+def test_cache_knobs_that_cannot_be_meant_are_faults():
+    """Each with its path and what to write instead."""
+    text = """
+providers: {openai: {keys: [{value: env.K}]}}
+cache: {redis: "http://somewhere", max_bytes: 1000, max_entry_bytes: 2000, tenant_max_bytes: 3000}
+semantic_cache: {enabled: true, embedder: nobody/model, templates: ["no variable"], audit: {budget_usd: much, judge: gpt}}
+"""
+    assert set(faults(text)) == {
+        "$.cache.redis", "$.cache.max_entry_bytes", "$.cache.tenant_max_bytes", "$.semantic_cache.embedder",
+        "$.semantic_cache.templates[0]", "$.semantic_cache.audit.budget_usd", "$.semantic_cache.audit.judge",
+    }  # fmt: skip
+
+
+def test_cache_knobs_without_effect_are_warned_of():
+    """A place without a tier, and a promise that nothing can ever certify."""
+    text = """
+providers: {openai: {keys: [{value: env.K}]}}
+cache: {path: x.db}
+"""
+    (warning,) = loaded(text).warnings
+    assert warning.path == "$.cache"
+    text = """
+providers: {openai: {keys: [{value: env.K}]}}
+semantic_cache: {enabled: true, max_error_rate: 0.01, audit: {shadow_rate: 0}}
+"""
+    (warning,) = loaded(text).warnings
+    assert warning.path == "$.semantic_cache.audit.shadow_rate"

@@ -151,7 +151,7 @@ def test_values_have_the_types_that_sql_can_reckon_with(path):
     }  # fmt: skip
     assert {name for name, kind in entries.items() if kind == "integer"} == {
         "attempt", "at_ms", "stream", "status", "input", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio",
-        "input_image", "output", "reasoning", "output_audio", "output_image",
+        "input_image", "output", "reasoning", "output_audio", "output_image", "saved_nusd",
     }  # fmt: skip
     assert entries["latency_ms"] == "real"
     assert entries["lines"] == "text"

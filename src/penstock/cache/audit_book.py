@@ -51,6 +51,7 @@ class _Queue:
         self._looks: dict[tuple[int, str], list[int]] = {}
         self._writing: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
+        self._closed = False
         self._pairs: set[bytes] = set()
         self._quarantined: dict[str, str] = {}
 
@@ -65,6 +66,7 @@ class _Queue:
         if self._due is not None:
             self._due.cancel()
         await self.flush()
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         await asyncio.to_thread(self._thread.shutdown, wait=True)
 
@@ -76,7 +78,7 @@ class _Queue:
                 await asyncio.shield(self._writing)
 
     def _add(self, row: Hit | Audit | Label) -> None:
-        if len(self._rows) >= MAX_WAITING:
+        if self._closed or len(self._rows) >= MAX_WAITING:
             self.dropped += 1
             return
         self._rows.append(row)
@@ -88,14 +90,15 @@ class _Queue:
             self._due = None
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
-            self._writing.add_done_callback(self._written)
-
-    def _written(self, _task: "asyncio.Task[None]") -> None:
-        self._writing = None
-        if self._rows:
-            self._kick()
 
     async def _write(self) -> None:
+        try:
+            while self._rows or self._looks:
+                await self._write_some()
+        finally:
+            self._writing = None  # here and not when it is told to be done: who waits for it looks at once
+
+    async def _write_some(self) -> None:
         rows, self._rows = self._rows[:BATCH], self._rows[BATCH:]
         looks = [Looked(day, klass, *sums) for (day, klass), sums in self._looks.items()]
         self._looks = {}
@@ -207,6 +210,8 @@ class AuditBook(_Questions):
 
     def looked(self, klass: str, at_ms: int, *, hit: bool, saved_nusd: int | None = None) -> None:
         """The semantic tier was asked."""
+        if self._closed:
+            return
         sums = self._looks.setdefault((at_ms // DAY_MS, klass), [0, 0, 0])
         sums[0] += 1
         sums[1] += hit

@@ -80,21 +80,22 @@ _as_written = msgspec.json.Encoder().encode
 Form = dict[str, Any]
 
 
-def canonical(request: NeutralRequest, *, group: str, policy: str = "") -> bytes:
-    """The form of ``request``. ``group`` names the targets that may answer, ``policy`` the version of what guards the answers.
+def canonical(request: NeutralRequest, *, group: str, policy: str = "", beside: bytes = b"") -> bytes:
+    """The form of ``request``. ``group`` names the targets that may answer, ``policy`` the version of what guards the answers,
+    ``beside`` is what the neutral form does not hold of the caller's body (``unread``).
 
     Raises TypeError for an operation that is not cached.
     """
     if isinstance(request, ChatRequest):
-        return _encode(_chat(request, group, policy, bare=False))
+        return _encode(_beside(_chat(request, group, policy, bare=False), beside))
     if isinstance(request, EmbeddingsRequest):
-        return _encode(_embeddings(request, group, policy))
+        return _encode(_beside(_embeddings(request, group, policy), beside))
     raise TypeError(f"{type(request).__name__} has no canonical form: only chat and embeddings are cached.")
 
 
-def surroundings(request: ChatRequest, *, group: str, policy: str = "") -> bytes:
+def surroundings(request: ChatRequest, *, group: str, policy: str = "", beside: bytes = b"") -> bytes:
     """``canonical`` without the words of the last user message: what has to be equal before words are compared by meaning."""
-    return _encode(_chat(request, group, policy, bare=True))
+    return _encode(_beside(_chat(request, group, policy, bare=True), beside))
 
 
 def setting(request: ChatRequest, *, group: str) -> bytes:
@@ -140,12 +141,13 @@ class Keys:
         group: str,
         embedder_build: str,
         template: str,
+        *,
         policy: str = "",
+        beside: bytes = b"",
     ) -> bytes:
         """16 bytes: within what two requests may be compared by meaning."""
-        return self.partition(
-            tenant, namespace, surroundings(request, group=group, policy=policy), embedder_build, template
-        )
+        around = surroundings(request, group=group, policy=policy, beside=beside)
+        return self.partition(tenant, namespace, around, embedder_build, template)
 
     def partition(
         self, tenant: str, namespace: str, around: bytes, embedder_build: str, template: str
@@ -167,6 +169,12 @@ class Keys:
         digest.update(head)
         digest.update(rest)
         return digest.digest()
+
+
+def _beside(form: Form, beside: bytes) -> Form:
+    if beside:
+        form["beside"] = beside.decode()
+    return form
 
 
 def _chat(request: ChatRequest, group: str, policy: str, *, bare: bool) -> Form:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("penstock.cli.audit", "Show who changed keys, teams and budgets."),
     "cache stats": ("penstock.cli.cache_stats", "Show what the cache holds, serves and saves."),
     "cache audit": ("penstock.cli.cache_audit", "Judge answers served by similarity, side by side."),
+    "cache sweep": ("penstock.cli.cache_sweep", "Try thresholds on judged pairs, and certify one."),
     "cache purge": ("penstock.cli.cache_purge", "Drop kept answers."),
     "cache warm": ("penstock.cli.cache_warm", "Fill the cache before it is asked."),
     "simulate": ("penstock.cli.simulate", "Run simulated providers."),

@@ -149,6 +149,8 @@ def references(config: Config) -> list[tuple[str, str]]:
         found.append(("$.ledger.url", config.ledger.url))
     if config.state.url is not None and is_reference(config.state.url):
         found.append(("$.state.url", config.state.url))
+    if config.cache.redis is not None and is_reference(config.cache.redis):
+        found.append(("$.cache.redis", config.cache.redis))
     return found
 
 

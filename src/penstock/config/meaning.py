@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock.base.endpoint import parse_base_url, parse_proxy
+from penstock.config.cache_meaning import cache_faults
 from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, starts_ms
 from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
@@ -58,6 +59,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
         faults += _ledger_faults(config.ledger.url, plain=True)
     if config.state.url is not None and not is_reference(config.state.url):
         faults += state_faults(config.state.url, plain=True)
+    faults += cache_faults(config)
     return faults
 
 
@@ -395,6 +397,9 @@ def _resolved_faults(config: Config, secrets: dict[str, Secret]) -> Iterator[Fau
     state = secrets.get(config.state.url or "")
     if state is not None:
         yield from state_faults(state.reveal(), plain=False)
+    shared = secrets.get(config.cache.redis or "")
+    if shared is not None:
+        yield from state_faults(shared.reveal(), plain=False, path="$.cache.redis")
     for name, provider in config.providers.items():
         path = f"$.providers.{name}"
         credentials = secrets.get(provider.credentials or "")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
+from penstock.config.cache_meaning import cache_notices
 from penstock.config.catalogue import Catalogue, lifecycle_note
 from penstock.config.fault import Fault
 from penstock.config.meaning import LATER, model_of, targets_of
@@ -16,9 +17,7 @@ def notices(config: Config, catalogue: Catalogue, today: str) -> list[Fault]:
         found.append(Fault("$.providers", "There is no provider: no call can be served.", "Add one."))
     for name, provider in config.providers.items():
         found += _provider_notices(name, provider, catalogue)
-    if config.semantic_cache is not None and config.semantic_cache.enabled:
-        what = "The semantic cache is kept, and works from a later version on: every call goes to a provider."
-        found.append(Fault("$.semantic_cache.enabled", what, "Nothing to do."))
+    found += cache_notices(config)
     found += _model_notices(config, catalogue, date.fromisoformat(today))
     found += [
         Fault(f"$.prices[{i}].model", f"No provider of {own.model!r} is configured.", "Take the price out.")

@@ -92,11 +92,12 @@ class SemanticCacheConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     enabled: Annotated[bool, _doc("Switch the semantic tier on.")] = False
     similarity_threshold: Annotated[
-        Share,
+        Share | None,
         _doc(
-            "Cosine similarity from which an entry may be served; with max_error_rate the loosest that is tried."
+            "Cosine similarity from which an entry may be served, default 0.94; with max_error_rate the loosest that is "
+            "tried, default 0.80."
         ),
-    ] = 0.94
+    ] = None
     ttl_seconds: Annotated[Positive, _doc("Absolute life of an entry.")] = 604_800
     max_error_rate: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,

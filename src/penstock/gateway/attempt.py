@@ -11,12 +11,13 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, Forbidden
 from penstock.gateway.allowance import Allowance, no_entry, no_money
 from penstock.gateway.house import House, Provider
+from penstock.gateway.planning import Planned
 from penstock.gateway.purse import Hold, Purse, Quote, with_cap
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Outcome
 from penstock.ledger.budgets import Refused
 from penstock.routing.plan import Step
-from penstock.routing.schedule import Try
+from penstock.routing.schedule import Schedule, Try
 
 
 def charged(
@@ -198,3 +199,15 @@ def capped(step: Step, facts: CallFacts, held: Hold) -> Step:
     assert facts.ask is not None
     target = with_cap(step.target, facts.ask, _a_choice(facts, held))
     return msgspec.structs.replace(step, target=target)
+
+
+def schedule_of(house: House, planned: Planned, deadline_s: float) -> Schedule:
+    """What of the plan is tried when, until ``deadline_s``."""
+    return Schedule(
+        planned.steps,
+        retries=house.retries,
+        key_count=house.key_count,
+        max_attempts=planned.max_attempts or house.config.server.max_attempts,
+        deadline_s=deadline_s,
+        rng=house.rng,
+    )

@@ -94,7 +94,8 @@ class Books:
                     add(record)
                 observe(record)
                 for outcome in facts.outcomes:
-                    self._learn(outcome)
+                    if not outcome.hit:
+                        self._learn(outcome)
             except Exception as bug:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
                 self._log.failure(
                     "ledger.record_failed", bug, request_id=facts.request_id, cost_nusd=facts.cost_nusd

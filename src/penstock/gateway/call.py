@@ -9,7 +9,7 @@ from math import inf
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError, UpstreamError
-from penstock.gateway.attempt import begin_either, enter
+from penstock.gateway.attempt import begin_either, enter, schedule_of
 from penstock.gateway.books import ledger_full
 from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
@@ -59,12 +59,16 @@ class ChatCall:
             if made is None:
                 await inline_files(self.house, self.inbound, self.facts)
                 planned, tokens = self._plan()
-                await enter(self.facts, tokens)
-                await self._serve(planned, time.monotonic(), None)
+                caching = self.house.caching
+                if caching is None:
+                    await self.fetch(planned, tokens)
+                else:
+                    await caching.serve(self, planned, tokens)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
-            settle(self.house, self.facts, CallerGone("The caller hung up."))
+            if not self.facts.orphan:
+                settle(self.house, self.facts, CallerGone("The caller hung up."))
             raise
         except PenstockError as error:
             settle(self.house, self.facts, error)
@@ -75,6 +79,11 @@ class ChatCall:
             # A bug: what was consumed until then is still owed, and probes and limits are given back.
             settle(self.house, self.facts, OurFault("The gateway failed to serve this request."))
             raise
+
+    async def fetch(self, planned: Planned, tokens: int) -> None:
+        """Have it answered by a provider, at the caller's charge."""
+        await enter(self.facts, tokens)
+        await self._serve(planned, time.monotonic(), None)
 
     def _plan(self) -> tuple[Planned, int]:
         house, inbound, facts = self.house, self.inbound, self.facts
@@ -92,7 +101,7 @@ class ChatCall:
     async def _serve(self, planned: Planned, now_s: float, made: Attempted | None) -> None:
         house, inbound, facts, ask = self.house, self.inbound, self.facts, self.facts.ask
         assert ask is not None
-        self.translator = Translator(inbound.caller, ask)
+        self.translator = getattr(self, "translator", None) or Translator(inbound.caller, ask)
         self.preparing = Preparing(house, facts, self.translator)
         identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
         self.remote = Remote(
@@ -104,16 +113,10 @@ class ChatCall:
             lambda target: identity_of(house, facts, identity, target, story=wants_story(inbound.told)),
             remembering(house, facts.principal.name),
             judge=self.preparing.judge,
+            listen=facts.record,
         )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
-        schedule = Schedule(
-            planned.steps,
-            retries=house.retries,
-            key_count=house.key_count,
-            max_attempts=planned.max_attempts or house.config.server.max_attempts,
-            deadline_s=deadline_s,
-            rng=house.rng,
-        )
+        schedule = schedule_of(house, planned, deadline_s)
         if made is not None:
             schedule.next(now_s)
             provider = house.providers[made.outcome.target.provider]
@@ -218,13 +221,10 @@ class ChatCall:
                 head=lambda: self._stream_head(sent, outcome),
                 finish=lambda: self._delivered(outcome, provider),
                 hold_back_s=self.house.config.server.hold_back_ms / 1000,
-                # Whoever draws has nothing to say meanwhile; the exchange's own deadlines hold.
                 idle_s=inf if facts.ask.operation == "images" else provider.stream.idle_s,
                 heartbeat=caller.heartbeat,
                 watch=watch,
-                cut=lambda: (
-                    b"" if watch is None else cut_short(self.house, facts, provider, outcome, caller, watch)
-                ),
+                cut=partial(cut_short, self.house, facts, provider, outcome, caller, watch),
             )
             await delivery.run()
             return

@@ -14,6 +14,7 @@ from typing import cast
 import msgspec
 
 from penstock.base.events import Event, Finished, Stopped, UsageSeen
+from penstock.gateway.caching.recording import Recorded
 from penstock.gateway.house import House, Provider
 from penstock.gateway.purse import CHUNK_TOKENS, Hold
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt, settle
@@ -97,12 +98,20 @@ class Watch:
 
 
 def cut_short(
-    house: House, facts: CallFacts, provider: Provider, outcome: Outcome, caller: CallerDialect, watch: Watch
+    house: House,
+    facts: CallFacts,
+    provider: Provider,
+    outcome: Outcome,
+    caller: CallerDialect,
+    watch: Watch | None,
 ) -> bytes:
     """Settle the call as delivered up to here; the last bytes for its caller."""
     ask, relay = facts.ask, outcome.relay
     assert ask is not None
     assert relay is not None
+    assert watch is not None
+    if isinstance(relay, Recorded):
+        relay = outcome.relay = relay.spoil()
     reason, code = watch.reason
     outcome.cut = True
     end_attempt(house, provider, outcome, ask)

@@ -108,7 +108,7 @@ def _line(name: bytes, value: str) -> bytes:
 
 
 def _told_back(facts: CallFacts) -> bytes:
-    more = b""
+    more = facts.cache
     if facts.adjusted:
         more += _line(b"x-penstock-adjusted", ",".join(facts.adjusted))
     if facts.client_request_id:
@@ -134,7 +134,7 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
     more = _told_back(facts)
     if facts.ask is not None and facts.ask.dialect in _ALSO:
         more += header_block(also_named(facts.ask.dialect, facts.request_id))
-    if not stream and outcome.delivered and outcome.usage is not None:
+    if outcome.hit or (not stream and outcome.delivered and outcome.usage is not None):
         cost_nusd = facts.cost_nusd
         if cost_nusd is not None:
             more += b"x-penstock-cost-usd: %b\r\n" % usd_text(cost_nusd).encode()

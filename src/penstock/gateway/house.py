@@ -167,17 +167,35 @@ class Watched(Protocol):
         ...
 
 
+class Caches(Protocol):
+    """The cache in a request's life (gateway.caching)."""
+
+    async def serve(self, call: Any, planned: Any, tokens: int, /) -> None:
+        """Serve the call from the cache, or have it fetched."""
+        ...
+
+    def quick(self, host: Any, house: Any, inbound: Any, reply: Any, /) -> Any:
+        """Serve the call here and now; None: it takes the long way; Rejected: the cache has no part in it."""
+        ...
+
+    def bypass(self, facts: Any, no: Rejected, /) -> None:
+        """Tell so."""
+        ...
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
     __slots__ = (
         "books",
+        "caching",
         "clock",
         "config",
         "doors",
         "drift",
         "estimator",
         "health",
+        "hits",
         "journal",
         "keeper",
         "listing",
@@ -246,6 +264,10 @@ class House:
         self.clock = clock
         self.rng = rng
         self.log_once = log_once
+        self.caching: Caches | None = None
+        """The cache; None: it is off."""
+        self.hits: dict[tuple[object, ...], object] = {}
+        """Bodies whose answers are kept, as they were found last (gateway.caching.quick)."""
         self.watcher: Watched | None = None
         """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models
@@ -257,6 +279,7 @@ class House:
         other.config = config
         other.doors = doors
         other.plans = {}
+        other.hits = {}
         return other
 
     def retries(self, provider: str) -> RetryConfig:

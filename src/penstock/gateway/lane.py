@@ -209,7 +209,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         return None  # taken apart beside the loop, the long way
     unix_s = house.clock.unix_s()
     principal = house.doors.admit(inbound.told, inbound.known, unix_s)
-    ask = inbound.ask = inbound.caller.read_request(inbound.body)
+    ask = inbound.ask = inbound.ask or inbound.caller.read_request(inbound.body)
     if ask.stream or house.books.full:
         return None
     if principal.users is not None:
@@ -238,6 +238,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         request, relay = _leaving(inbound.caller, ask, provider, target, secret, written, facts)
         facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
         told_by_caller(facts, inbound.told, ask)
+        if house.caching is not None and inbound.uncached is not None:
+            house.caching.bypass(facts, inbound.uncached)
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")

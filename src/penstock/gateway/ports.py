@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from penstock.base.bulk import Bulk
 from penstock.base.chat import Ask
+from penstock.base.decisions import Rejected
 from penstock.wire.ports import CallerDialect
 
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
@@ -21,6 +22,13 @@ TOLD = frozenset(
         b"x-penstock-meta",
         b"x-penstock-priority",
         b"x-penstock-user",
+        b"cache-control",
+        b"x-penstock-cache",
+        b"x-penstock-cache-ttl",
+        b"x-penstock-cache-min-score",
+        b"x-penstock-cache-namespace",
+        b"x-penstock-cache-tags",
+        b"x-penstock-cache-no-store",
         b"x-penstock-async",
         b"x-penstock-webhook",
         b"x-openrouter-metadata",
@@ -64,9 +72,16 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
+<<<<<<< HEAD
     looked: bool = False
     bulk: Bulk | None = None
     """Of a large body, once it was ``looked`` at: its long strings, apart from the rest."""
+=======
+    cache_key: tuple[object, ...] | None = None
+    """By what a kept answer to this very body is found (gateway.caching.quick)."""
+    uncached: Rejected | None = None
+    """Why the cache has no part in this call, where it is on."""
+>>>>>>> main
     before_send: Callable[[], Awaitable[None]] | None = None
     """Awaited before each attempt's request leaves: from then on it may have been served."""
 

@@ -23,7 +23,7 @@ from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
 from penstock.gateway.large import filled, thicken
 from penstock.gateway.planning import Planned
-from penstock.gateway.settle import CallFacts, Outcome, end_attempt
+from penstock.gateway.settle import CallFacts, Listen, Outcome, end_attempt
 from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
@@ -282,7 +282,17 @@ class Attempted(Struct):
 class Remote:
     """How one ask goes to any step's provider."""
 
-    __slots__ = ("_ask", "_caller", "_finishing", "_identify", "_identity", "_judge", "_keep", "_translator")
+    __slots__ = (
+        "_ask",
+        "_caller",
+        "_finishing",
+        "_identify",
+        "_identity",
+        "_judge",
+        "_keep",
+        "_listen",
+        "_translator",
+    )
 
     def __init__(
         self,
@@ -295,12 +305,14 @@ class Remote:
         keep: Callable[[ReplyReader], ReplyReader] | None = None,
         *,
         judge: Callable[[NeutralRequest], Judge | None] | None = None,
+        listen: Listen | None = None,
     ) -> None:
-        """``judge``: who judges an answer. ``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        """``listen``: hears what the provider says (gateway.caching). ``judge``: who judges an answer. ``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
         is, to callers who are told more."""
         self._finishing = finishing
         self._keep = keep
         self._judge = judge
+        self._listen = listen
         self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
@@ -344,6 +356,8 @@ class Remote:
                 raise OurFault("A part of the request got lost in its translation.")
             await self._translator.whole()
             request, relay = await self._written(provider, step, credential)
+        if self._listen is not None:
+            relay = self._listen(relay, provider, step.target)
         if provider.sign is not None:
             aside = request.size > SIGNED_ASIDE_BYTES
             sign = provider.sign

@@ -8,6 +8,7 @@ Rules
 """
 
 import time
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -73,6 +74,10 @@ class Outcome(Struct):
     """What the budget changed in its request."""
     cut: bool = False
     """We ended its stream, at what was held for it."""
+    hit: bool = False
+    """No attempt at all: the answer was kept, or was another caller's."""
+    saved_nusd: int = 0
+    """What that answer had cost."""
 
     @property
     def refused(self) -> bool:
@@ -91,7 +96,9 @@ class Outcome(Struct):
 
     @property
     def klass(self) -> EntryClass:
-        """delivered, billed_not_delivered or failed."""
+        """delivered, billed_not_delivered, failed; or cache_hit."""
+        if self.hit:
+            return "cache_hit"
         if self.delivered:
             return "delivered"
         return "failed" if self.refused or self.usage is None else "billed_not_delivered"
@@ -102,6 +109,8 @@ def begin_facts(request_id: str, received_s: float, unix_s: float) -> "CallFacts
     return CallFacts(request_id, int(unix_s * 1000), received_s, unix_s - time.monotonic(), request_id)
 
 
+Listen = Callable[[Relay, Provider, Target], Relay]
+"""Stands between an attempt's relay and its provider."""
 Note = tuple[float, str, Outcome | None, str, str, str]
 """When, what, which attempt, target, reason, code."""
 
@@ -144,6 +153,12 @@ class CallFacts(Struct):
     settled: bool = False
     purpose: EntryClass | None = None
     """What the call is for, where it is not its caller's: audit, shadow, embedding."""
+    cache: bytes = b""
+    """What the reply says of the cache: header lines."""
+    record: Listen | None = None
+    """Listens to the answer of each attempt (gateway.caching)."""
+    orphan: bool = False
+    """Its caller has gone, and others wait for its answer: it goes on."""
 
     @property
     def cost_nusd(self) -> int | None:
@@ -165,6 +180,8 @@ class CallFacts(Struct):
 def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | None) -> None:
     """The attempt is over: price it, and let health and keys learn from it. Once per outcome."""
     outcome.end_s = time.monotonic()
+    if outcome.hit:
+        return
     outcome.streamed = ask is not None and ask.stream
     facts = outcome.target.facts
     relay = outcome.relay
@@ -263,7 +280,11 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
         for outcome in facts.outcomes:
             if not outcome.end_s:
                 outcome.error = error or CallerGone("The caller hung up.")
-                end_attempt(house, house.providers[outcome.target.provider], outcome, ask)
+                provider = house.providers.get(outcome.target.provider)
+                if provider is None:  # a kept answer of one that is no longer configured
+                    outcome.end_s = facts.ended_s
+                    continue
+                end_attempt(house, provider, outcome, ask)
                 facts.note("cut", outcome, reason=outcome.error.message, code=outcome.error.code)
             if outcome.drift:
                 asked = outcome.target.model
@@ -370,4 +391,5 @@ def _entry(outcome: Outcome, facts: CallFacts, ask: Ask) -> Entry:
         facts.principal.organisation,
         facts.principal.team,
         facts.user,
+        outcome.saved_nusd,
     )

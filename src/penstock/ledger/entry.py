@@ -56,6 +56,9 @@ class Entry(Struct, array_like=True, gc=False):
     ``organisation``, ``team`` and ``user`` say who stood above and below the virtual key when it was spent; "" is nobody.
     The key's tags are among ``meta``.
 
+    ``saved_nusd`` is what the answer had cost when it was made, where it came from the cache or another caller's call and so
+    cost nothing; 0 elsewhere, and where that was not known.
+
     An own cost (``own_costs``) is an entry without a call: ``provider`` is "own", ``model`` the name of what it was spent on,
     ``latency_ms`` the wall time of its stage, ``joules`` the energy where it was measured.
     """
@@ -105,6 +108,7 @@ class Entry(Struct, array_like=True, gc=False):
     organisation: str = ""
     team: str = ""
     user: str = ""
+    saved_nusd: int = 0
 
     @property
     def prompt_tokens(self) -> int:

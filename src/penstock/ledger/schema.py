@@ -170,12 +170,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    ("ALTER TABLE entries ADD COLUMN saved_nusd INTEGER DEFAULT 0",),
 )
 
 _COLUMNS = {"klass": "class", "user": "end_user"}
 """Fields whose column has another name: PostgreSQL reads ``user`` as who is connected."""
 
-FILLED = {"organisation": "''", "team": "''", "end_user": "''"}
+FILLED = {"organisation": "''", "team": "''", "end_user": "''", "saved_nusd": "0"}
 """What a migration writes into new columns of old rows; NULL into all others."""
 
 

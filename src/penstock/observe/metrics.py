@@ -230,7 +230,7 @@ class Metrics(_Figures):
         histogram = self._overhead
         histogram.counts[bisect_left(names.OVERHEAD_S, overhead)] += 1
         histogram.total += overhead
-        if target is not None:
+        if target is not None and klass != "cache_hit":
             duration = call.latency_ms * 1e-3
             histogram = target.duration
             histogram.counts[bisect_left(names.DURATION_S, duration)] += 1

@@ -76,6 +76,18 @@ TOKENS = Metric(
     ("provider", "model", "unit"),
     "Tokens, as a disjoint vector of units.",
 )
+CACHE_CALLS = Metric(
+    "penstock_cache_calls_total",
+    "counter",
+    ("result",),
+    "Calls that the cache was asked about: hit-exact, hit-semantic, coalesced, miss, bypass.",
+)
+CACHE_SAVED_NUSD = Metric(
+    "penstock_cache_saved_nusd_total",
+    "counter",
+    (),
+    "Nano-dollars that answers from the cache had cost when they were made.",
+)
 COST_NUSD = Metric(
     "penstock_cost_nusd_total",
     "counter",
@@ -233,6 +245,8 @@ METRICS: tuple[Metric, ...] = (
     COST_USD,
     UNPRICED,
     MODEL_DRIFT,
+    CACHE_CALLS,
+    CACHE_SAVED_NUSD,
     OWN_COST_NUSD,
     OWN_COST_USD,
     DURATION,

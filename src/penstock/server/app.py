@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
@@ -163,6 +164,11 @@ class App:
             caller, request.told, request.body, request.received_s, reply.known
         )
         try:
+            if self.house.caching is not None:
+                kept = self.house.caching.quick(self, self.house, inbound, reply)
+                if not isinstance(kept, Rejected):
+                    return kept
+                inbound.uncached = kept
             call = take(self, self.house, inbound, reply)
         except PenstockError:
             return None  # ``handle`` finds it again, and says it

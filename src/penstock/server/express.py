@@ -315,7 +315,7 @@ def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
     shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
     shape.user, shape.priority = facts.user, facts.priority
     tail = [facts.principal.organisation, facts.principal.team, facts.user]
-    shape.call_tail, shape.entry_tail = tail, tail
+    shape.call_tail, shape.entry_tail = tail, [*tail, 0]
 
 
 def as_lane(app: ExpressHost, call: "Call") -> LaneCall:

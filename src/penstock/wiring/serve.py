@@ -17,6 +17,7 @@ from penstock.config.catalogue import Catalogue
 from penstock.config.hooks import signing_key
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
+from penstock.gateway.house import House
 from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
@@ -28,6 +29,7 @@ from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
+from penstock.wiring.caching import CacheDesk
 from penstock.wiring.money import Figures, Withheld, figures, recall
 from penstock.wiring.objects import opened_at
 from penstock.wiring.sharing import Sharing
@@ -79,6 +81,7 @@ class Running:
         """Of the journal that was opened at the start, whatever a reload says since. Not to be shown."""
         self._withheld: Withheld | None = None
         self._desk: LaterDesk | None = None
+        self._cache: CacheDesk | None = None
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -111,15 +114,10 @@ class Running:
             self.shared.keeper = await opened_at(place)
             self.shared.open_store = partial(EmbeddedStore, _state_file(place, settings.path))
             self.administration = administration
-            place_of = self._options.seat
-            await self.sharing.join(
-                self,
-                self.shared,
-                joined.merged.config,
-                loaded,
-                place_of and (place_of.index, place_of.line_fd),
-            )
-            self.app = App(build(loaded, self._catalogue, self.shared), self._log)
+            seat = self._options.seat and (self._options.seat.index, self._options.seat.line_fd)
+            await self.sharing.join(self, self.shared, joined.merged.config, loaded, seat)
+            self._cache = CacheDesk(place, settings.path, self._environ)
+            self.app = App(await self._house(loaded), self._log)
             await self._recall(joined.merged.config)
             self.app.others = self.sharing.seat
             self.sharing.introduce(self.app.house, self.shared)
@@ -143,8 +141,18 @@ class Running:
         self._warm()
         return []
 
+    async def _house(self, loaded: Loaded, previous: House | None = None) -> House:
+        """Built, with its cache. Raises ConfigFault."""
+        assert self.shared is not None
+        house = build(loaded, self._catalogue, self.shared, previous)
+        if self._cache is not None:
+            await self._cache.join(house, loaded, self.shared)
+        return house
+
     async def _let_go(self, shared: Shared, administration: Administration) -> None:
         """Of what a start has opened that came to nothing."""
+        if self._cache is not None:
+            await self._cache.aclose()
         await shared.keeper.aclose()
         shared.journal.close()
         if shared.kept.treasury is not None:
@@ -190,7 +198,7 @@ class Running:
                 exposed = self._exposed(joined.loaded)
                 if exposed is not None:
                     return self._refused([exposed])
-                house = build(joined.loaded, self._catalogue, shared, app.house)
+                house = await self._house(joined.loaded, app.house)
                 await self._recall(joined.merged.config)
             except ConfigFault as error:
                 return self._refused([f"{error.path}: {error.public()}"])
@@ -256,6 +264,8 @@ class Running:
                     await shared.watcher.aclose()
                 for transport in shared.transports.values():
                     await transport.aclose()
+                if self._cache is not None:
+                    await self._cache.aclose()
                 await shared.keeper.aclose()
             finally:
                 shared.books.flush()

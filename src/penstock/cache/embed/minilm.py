@@ -40,6 +40,7 @@ class MiniLM:
 
     def __init__(self, source: Source, model: Path | bytes) -> None:
         """``model``: the graph's file. Raises ConfigFault for what onnxruntime or the tokenizer does not take."""
+        self.source = source
         self.build_id = source.build_id
         self.dimensions = source.form.hidden
         self.english_only = source.english_only
@@ -56,25 +57,26 @@ class MiniLM:
 
     def tokens(self, text: str) -> int:
         """Word pieces with both marks, without a limit."""
-        return len(self._pieces(text))
+        return len(self.pieces(text))
 
     def embed(self, text: str) -> bytes:
         """float32 little-endian, unit length. Of at most ``window`` word pieces."""
-        pieces = self._pieces(text)
+        pieces = self.pieces(text)
         if len(pieces) > self.window:
             pieces = [*pieces[: self.window - 1], pieces[-1]]
-        return self.vector(pieces).astype("<f4", copy=False).tobytes()
+        return self.vectors(np.array([pieces], np.int64))[0].astype("<f4", copy=False).tobytes()
 
-    def vector(self, pieces: list[int]) -> NDArray[np.float32]:
-        """Of word pieces as the tokenizer gave them, marks and all."""
+    def vectors(self, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of texts of one length, as the tokenizer gave them. More than one is for who compares nothing (``distil``)."""
         try:
-            (found,) = self._session.run([graph.OUTPUT], {graph.INPUT: np.array([pieces], np.int64)})
+            (found,) = self._session.run([graph.OUTPUT], {graph.INPUT: texts})
         except Exception as error:
             # onnxruntime's exceptions have no common ancestor but Exception.
             raise OurFault(f"The embedder failed: {error}") from error
-        return found[0]
+        return found
 
-    def _pieces(self, text: str) -> list[int]:
+    def pieces(self, text: str) -> list[int]:
+        """Word pieces by number, both marks among them."""
         last, pieces = self._last
         if pieces and last == text:
             return pieces

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from penstock.base.decisions import Rejected
 from penstock.cache.embed import weights
 from penstock.cache.ports import Embedder
 from penstock.config.schema_cache import SemanticCacheConfig
+
+if TYPE_CHECKING:
+    from penstock.cache.embed.static import Static
 
 BUILTIN = "builtin"
 LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "usearch")
@@ -28,6 +32,25 @@ def open_embedder(
     from penstock.cache.embed.minilm import open_minilm  # noqa: PLC0415
 
     return open_minilm(source, cache_folder(environ))
+
+
+def open_prefilter(
+    settings: SemanticCacheConfig, embedder: Embedder, environ: Mapping[str, str]
+) -> "Static | Rejected":
+    """Static vectors before the built-in embedder, as soon as they are ``ready``. Whoever opens them closes them."""
+    from penstock.cache.embed.minilm import MiniLM  # noqa: PLC0415
+    from penstock.cache.embed.static import Static  # noqa: PLC0415
+
+    folder = cache_folder(environ)
+    if not isinstance(embedder, MiniLM) or not embedder.source.builtin:
+        return Rejected("prefilter-unknown", "Static vectors are measured for the built-in embedder only.")
+    if folder is None:
+        return Rejected(
+            "prefilter-homeless", "Neither XDG_CACHE_HOME nor HOME says where to keep static vectors."
+        )
+    static = Static(embedder.source, embedder.pieces, folder, settings.similarity_threshold)
+    static.start(environ)
+    return static
 
 
 def inspect(settings: SemanticCacheConfig, *, base: Path = Path()) -> weights.Source | Rejected:

@@ -91,9 +91,24 @@ class Certificate:
 
     def steps(self) -> tuple[Step, ...]:
         """Every threshold, strict to loose: for people."""
-        return tuple(
-            Step(each, self._labels[index], self._wrong[index], self._certified[index], self._needs(index))
-            for index, each in enumerate(self._thresholds)
+        return tuple(self._step(index) for index in range(len(self._thresholds)))
+
+    def nearest(self) -> Step | None:
+        """The threshold that lacks the fewest labels, the looser of two; None: all that have a level are hopeless."""
+        found: tuple[int, int] | None = None
+        for index, share in enumerate(self._shares):
+            needs = self._needs(index) if share else None
+            if needs is not None and (found is None or needs - self._labels[index] <= found[0]):
+                found = needs - self._labels[index], index
+        return self._step(found[1]) if found is not None else None
+
+    def _step(self, index: int) -> Step:
+        return Step(
+            self._thresholds[index],
+            self._labels[index],
+            self._wrong[index],
+            self._certified[index],
+            self._needs(index),
         )
 
     def _needs(self, index: int) -> int | None:

@@ -9,6 +9,7 @@ Rules
 - A label is told once. Comparisons must not be told selectively: one that stays open because it looks wrong, and is never
   told, is missing from both. Candidates that a guard refused are no labels: they would not have been served.
 - All is a function of the labels in their order: ``restore`` with the kept ones brings back the same decision, and version.
+  Where a label was replaced (a person's verdict), all of them are restored anew.
 """
 
 from collections.abc import Iterable
@@ -33,16 +34,25 @@ class FixedThreshold(Decider):
 
     def threshold(self, klass: str) -> Threshold:
         """Always the same value."""
-        return self._told.get(klass, self._unaudited)
+        told = self._told.get(klass)
+        if told is None:
+            counts = self._counts.get(klass)
+            if counts is None:
+                return self._unaudited
+            told = self._told[klass] = self._tell(*counts)
+        return told
 
     def learn(self, label: Label) -> None:
         """Audits of hits are counted; the value stays."""
         if label.score < self._value or label.source == "upload":
             return
         labels, wrong = self._counts.get(label.klass, (0, 0))
-        labels, wrong = labels + 1, wrong + label.wrong
-        self._counts[label.klass] = labels, wrong
-        self._told[label.klass] = Threshold(
+        self._counts[label.klass] = labels + 1, wrong + label.wrong
+        self._told.pop(label.klass, None)
+
+    def _tell(self, labels: int, wrong: int) -> Threshold:
+        """With the bound, which takes a while: asked for once after each label, not for each of them."""
+        return Threshold(
             value=self._value,
             version=self._unaudited.version,
             reason=f"as configured; {wrong} of {labels} answers that were compared were wrong",
@@ -51,9 +61,11 @@ class FixedThreshold(Decider):
         )
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels."""
+        """Kept labels in the place of all that was learned."""
+        anew = FixedThreshold(self._value, confidence=1 - self._level)
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
 
 class Standing(Struct, frozen=True):
@@ -106,18 +118,18 @@ class Certified(Decider):
             known = self._classes[label.klass] = self._fresh(0)
         known.told = None
         value = known.certificate.value
-        hit = label.source == "audit" or (
-            label.source == "person" and label.served and value is not None and label.score >= value
-        )
-        if not hit:
+        if label.source != "audit" and not (label.source == "person" and label.served):
             known.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
         elif value is not None and known.monitor.add(label.wrong):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """Learn kept labels, in the order of their time."""
+        """Kept labels, in the order of their time, in the place of all that was learned. Until the last of them what was learned
+        before holds: it may take a while, in another thread."""
+        anew = Certified(self._max_error_rate, 1 - self._level, self._thresholds[-1])
         for label in sorted(labels, key=_at):
-            self.learn(label)
+            anew.learn(label)
+        vars(self).update(vars(anew))
 
     def standings(self) -> tuple[Standing, ...]:
         """Every class of which there is a label."""
@@ -154,7 +166,7 @@ class Certified(Decider):
                 labels=certificate.labels,
                 error_bound=self._max_error_rate,
             )
-        nearest = _nearest(certificate.steps())
+        nearest = certificate.nearest()
         again = "switched off by its audits, and not certified again yet" if alarms else "not certified yet"
         return Threshold(
             value=None,
@@ -166,12 +178,6 @@ class Certified(Decider):
     @property
     def _rate(self) -> str:
         return f"{100 * self._max_error_rate:g} %"
-
-
-def _nearest(steps: tuple[Step, ...]) -> Step | None:
-    """The threshold that lacks the fewest labels; the looser of two."""
-    open_steps = [step for step in steps if step.needs is not None]
-    return min(open_steps, key=lambda step: ((step.needs or 0) - step.labels, step.threshold), default=None)
 
 
 def _progress(step: Step | None, rate: str) -> str:

@@ -424,5 +424,7 @@ FUNCTION = frozenset(
         "best good like need want know find help use using used work works make made im whats hows"
     )
 )
+TOWARDS = frozenset(_listed("to into"))
+"""What stands before them becomes, or goes to, what stands after: "litres to gallons"."""
 ROLES = frozenset(_listed("to from into than over by against before after under above below per onto via"))
 """Prepositions that give the word after them a part in the sentence that the word before does not have."""

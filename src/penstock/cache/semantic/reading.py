@@ -23,6 +23,7 @@ from penstock.cache.semantic.lists import (
     ROMAN,
     SCALES,
     TENS,
+    TOWARDS,
     UNITS,
 )
 
@@ -84,6 +85,10 @@ class Number(Struct, frozen=True, gc=False, order=True):
     """The word after it: what is counted."""
 
 
+_MOVED_FROM = 4
+"""So many content words before "to" may be what is moved."""
+
+
 class Reading(Struct, frozen=True):
     """All that the guards compare."""
 
@@ -100,6 +105,8 @@ class Reading(Struct, frozen=True):
     """Capitalised where grammar asks for none."""
     roles: dict[str, frozenset[str]]
     """Content words after a preposition, by preposition."""
+    moves: frozenset[tuple[str, str]]
+    """Every content word shortly before "to" or "into" beside the first after it: what becomes what, in any voice."""
     every: frozenset[str]
     """All words, as they stand."""
 
@@ -241,7 +248,8 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
     members: dict[str, set[str]] = {}
     content: list[str] = []
     roles: dict[str, set[str]] = {}
-    role = ""
+    moves: set[tuple[str, str]] = set()
+    role, fresh = "", False
     negations = 0
     for word in words:
         if word == "#":
@@ -251,10 +259,13 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
         if word in NEGATORS:
             negations += 1
         elif word in ROLES:
-            role = word
+            role, fresh = word, word in TOWARDS
         elif word in FUNCTION:
             role = ""
         else:
+            if fresh:
+                moves.update((before, singular(word)) for before in content[-_MOVED_FROM:])
+                fresh = False
             content.append(singular(word))
             if role:
                 roles.setdefault(role, set()).add(content[-1])
@@ -270,6 +281,7 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
         members={name: frozenset(found) for name, found in members.items()},
         names=names,
         roles={name: frozenset(found) for name, found in roles.items()},
+        moves=frozenset(moves),
         every=frozenset(singular(word) for word in chunks.words),
     )
 

@@ -66,12 +66,12 @@ class LearningDecider(Decider, Protocol):
     """One that begins anew from what is kept."""
 
     def restore(self, labels: Iterable[Label]) -> None:
-        """As if these, and no other, had been learned."""
+        """As if these, and no other, had been learned. In another thread than it is asked in."""
         ...
 
 
-class ServedHit(Struct, frozen=True, kw_only=True):
-    """A hit of the semantic tier that has gone, or goes, to its caller. ``text``: what was compared; ``told``: the call's headers."""
+class Asked(Struct, frozen=True, kw_only=True):
+    """A call that was looked up. ``text``: what was compared; ``told``: its headers."""
 
     request_id: str
     at_ms: int
@@ -83,17 +83,27 @@ class ServedHit(Struct, frozen=True, kw_only=True):
     told: dict[bytes, bytes]
     principal: Principal
     found: Found
-    answer: Answer
 
     def __repr__(self) -> str:
         """Without anybody's words."""
         return f"{type(self).__name__}({self.request_id}, {self.found.entry_id})"
 
 
-class NearMiss(ServedHit, frozen=True, kw_only=True):
-    """A miss, the kept answer of its nearest neighbour, and the fresh one."""
+class ServedHit(Asked, frozen=True, kw_only=True):
+    """A hit of the semantic tier that has gone, or goes, to its caller."""
+
+    answer: Answer
+
+    __repr__ = Asked.__repr__
+
+
+class NearMiss(Asked, frozen=True, kw_only=True):
+    """A miss that was answered afresh. ``neighbour`` reads the nearest kept answer; None: it is gone."""
 
     fresh: Folded
+    neighbour: Callable[[], Awaitable[Answer | None]]
+
+    __repr__ = Asked.__repr__
 
 
 class _Lane:
@@ -186,11 +196,14 @@ class Auditor:
         self.judging = Judging(settings, book, inner, clock, self.counts, sense=sense, log=self._log)
         self._audited: Counter[str] = Counter()
         self._kept: list[asyncio.Task[None]] = []
+        self._lock = asyncio.Lock()
+        self._late: list[Label] | None = None
+        """What was learned while all labels were learned anew."""
 
     async def start(self) -> None:
         """Read what was learned before. Raises ConfigFault."""
         await self.book.open()
-        self.decider.restore(await self.book.labels())
+        await self._relearn()
         self._audited.update(await self.book.audited())
         self._kept = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._sweep())]
         for task in self._kept:
@@ -255,7 +268,7 @@ class Auditor:
         audit = await self.book.judge(name, verdict, who, self._now_ms())
         if verdict == "wrong" and audit.served:
             await self._evict(audit.entry_id)
-        self.decider.restore(await self.book.labels())
+        await self._relearn()
         return audit
 
     async def idle(self) -> None:
@@ -287,19 +300,20 @@ class Auditor:
             return
         fresh, spent_nusd = paid
         self.counts.audited += 1
-        await self._conclude(hit, fresh, weight, spent_nusd, served=True)
+        await self._conclude(hit, hit.answer, fresh, weight, spent_nusd)
 
     async def _compare_miss(self, near: NearMiss, weight: float) -> None:
         fresh = said_by(near.fresh)
-        if not fresh.whole:
+        answer = await near.neighbour() if fresh.whole else None
+        if answer is None:
             return
         self.counts.compared += 1
-        await self._conclude(near, fresh, weight, 0, served=False)
+        await self._conclude(near, answer, fresh, weight, 0)
 
     async def _conclude(
-        self, of: ServedHit, fresh: Said, weight: float, spent_nusd: int | None, *, served: bool
+        self, of: Asked, answer: Answer, fresh: Said, weight: float, spent_nusd: int | None
     ) -> None:
-        kept = said_by(of.answer.events)
+        served, kept = isinstance(of, ServedHit), said_by(answer.events)
         compared, judge_nusd = await self.judging.compare(
             of.text, kept, fresh, "audit" if served else "shadow"
         )
@@ -330,9 +344,25 @@ class Auditor:
             )
         )
         setattr(self.counts, state, getattr(self.counts, state) + 1)
-        self.decider.learn(label_of(audit))
+        self._learn(label_of(audit))
         if state == "wrong" and served:
             await self._evict(audit.entry_id)
+
+    def _learn(self, label: Label) -> None:
+        self.decider.learn(label)
+        if self._late is not None:
+            self._late.append(label)
+
+    async def _relearn(self) -> None:
+        """A label was taken back: all of them anew, beside the loop; what comes meanwhile is learned after."""
+        async with self._lock:
+            self._late = []
+            labels = await self.book.labels()
+            await asyncio.to_thread(self.decider.restore, labels)
+            late, self._late, known = self._late, None, set(labels)
+        for label in late:
+            if label not in known:
+                self.decider.learn(label)
 
     async def _follow(self) -> None:
         """What other processes have learned, and forbidden, holds here."""
@@ -341,10 +371,10 @@ class Auditor:
             try:
                 news = await self.book.news()
                 if news.amended:
-                    self.decider.restore(await self.book.labels())
+                    await self._relearn()
                 else:
                     for label in news.labels:
-                        self.decider.learn(label)
+                        self._learn(label)
                 for entry_id, _reason in news.quarantined:
                     await self._evict(entry_id)
             except PenstockError as error:

@@ -59,6 +59,7 @@ _INTEGERS = frozenset(
         "output_audio",
         "output_image",
         "cost_nusd",
+        "saved_nusd",
     ]
 )
 _FLOATS = frozenset(("latency_ms", "ttft_ms", "tokens_per_s", "connect_ms", "joules"))

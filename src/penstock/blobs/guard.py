@@ -1,0 +1,96 @@
+"""A far store behind a breaker: one that fails is left alone for a while, so that it costs nothing.
+
+Rules
+- After a fault it is not asked for ``RETRY_S``, twice as long after each further one, at most ``MOST_RETRY_S``.
+- It is opened when it is first asked: a store that cannot be opened is one that fails.
+- A fault is said once in words that hold no secret (``say``), and again when the words change.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from penstock.blobs.blob import Stats, StoreFault
+from penstock.blobs.far import FarStore
+
+RETRY_S = 1.0
+MOST_RETRY_S = 30.0
+T = TypeVar("T")
+Say = Callable[[str, str], object]
+"""A key and a sentence, for the operator's log (``OperatorLog.once``); from any thread."""
+
+
+class Guarded:
+    """One far store. Any thread may ask."""
+
+    def __init__(
+        self,
+        name: str,
+        open_store: Callable[[], FarStore],
+        *,
+        say: Say | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.faults = 0
+        self.fault: str | None = None
+        """Why it does not serve, until it does."""
+        self.stats = Stats(name, 0, 0)
+        """As last seen."""
+        self._open_store = open_store
+        self._say = say
+        self._monotonic_s = monotonic_s
+        self._store: FarStore | None = None
+        self._opening = threading.Lock()
+        self._retry_at_s = 0.0
+        self._retry_s = RETRY_S
+        self._closed = False
+
+    @property
+    def mark(self) -> int:
+        """How far the store has heard of what others drop; 0 before it is open."""
+        return 0 if self._store is None else self._store.mark
+
+    def do(self, question: Callable[[FarStore], T]) -> T:
+        """Ask. Raises StoreFault, at once while it is left alone."""
+        if self.fault is not None and self._monotonic_s() < self._retry_at_s:
+            raise StoreFault(self.fault)
+        try:
+            answer = question(self._opened())
+        except StoreFault as fault:
+            self._failed(str(fault))
+            raise
+        if self.fault is not None:
+            self.fault, self._retry_s = None, RETRY_S
+        return answer
+
+    def look(self) -> None:
+        """Bring ``stats`` up to date."""
+        self.stats = self.do(lambda store: store.stats())
+
+    def close(self) -> None:
+        """Let go. Raises StoreFault where something could not be written."""
+        with self._opening:
+            store, self._store, self._closed = self._store, None, True
+        if store is not None:
+            store.close()
+
+    def _opened(self) -> FarStore:
+        store = self._store
+        if store is None:
+            with self._opening:
+                store = self._store
+                if self._closed:
+                    raise StoreFault(f"The cache's store {self.name} is closed.")
+                if store is None:
+                    store = self._store = self._open_store()
+        return store
+
+    def _failed(self, words: str) -> None:
+        self.faults += 1
+        if self.fault != words and self._say is not None:
+            self._say(f"cache.{self.name}", f"{words} Until it does, what would be found there is a miss.")
+        self.fault = words
+        self._retry_at_s = self._monotonic_s() + self._retry_s
+        self._retry_s = min(MOST_RETRY_S, 2 * self._retry_s)

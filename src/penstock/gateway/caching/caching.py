@@ -1,0 +1,130 @@
+"""A request's way through the cache: exact, joined, by meaning; else it is fetched, recorded and kept.
+
+Theory
+------
+What may be served is decided by pure functions (``cache``); this file asks the stores in their order, and what it cannot
+have it has fetched by the call itself. Nothing here may fail a call: a store that is away, an embedder that is late, an entry
+that cannot be read are misses, each with its reason in the call's explanation.
+
+Rules
+- A hit takes a request of its caller's rates, none of its tokens, and no money.
+- A hit was answered by a target that this caller may use, whoever asked for it first.
+- What is kept was delivered whole; errors, cut and filtered answers never are (cache.storable).
+"""
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import CallerGone, NotFound, PenstockError
+from penstock.gateway.caching.entering import enter_free
+from penstock.gateway.caching.fetching import Fetching
+from penstock.gateway.caching.finding import Finding
+from penstock.gateway.caching.flights import Flights
+from penstock.gateway.caching.following import Following
+from penstock.gateway.caching.hits import cache_lines, outcome_of, replay
+from penstock.gateway.caching.lookup import Hit, Wanted
+from penstock.gateway.caching.means import Call, Means
+from penstock.gateway.caching.quick import Done, Host, quick, remember
+from penstock.gateway.caching.wanting import wanted_of
+from penstock.gateway.house import House
+from penstock.gateway.planning import Planned
+from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.settle import CallFacts
+
+ROUNDS = 2
+"""How often a follower joins again after the call that it had joined went wrong."""
+
+
+class Caching:
+    """The cache of one gateway process (gateway.house.Caches)."""
+
+    __slots__ = ("_fetching", "_finding", "flights", "means")
+
+    def __init__(self, means: Means, flights: Flights | None = None) -> None:
+        """``flights``: of the configuration before, so that a reload joins what is under way."""
+        self.means = means
+        self.flights = Flights(100) if flights is None else flights
+        if means.coalesce is not None:
+            self.flights.most_followers = means.coalesce.max_followers
+        self._finding = Finding(means)
+        self._fetching = Fetching(means, self.flights)
+
+    def quick(self, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
+        """See gateway.caching.quick."""
+        return quick(self.means, host, house, inbound, reply)
+
+    def bypass(self, facts: CallFacts, no: Rejected) -> None:
+        """The cache has no part in this call."""
+        self.means.bypass(facts, no)
+
+    async def serve(self, call: Call, planned: Planned, tokens: int) -> None:
+        """Serve the call from the cache, or have it fetched."""
+        wanted = await wanted_of(self.means, call, planned)
+        if isinstance(wanted, Rejected):
+            self.bypass(call.facts, wanted)
+            await call.fetch(planned, tokens)
+            return
+        hit = await self._finding.exact(call, wanted, planned)
+        if hit is not None:
+            await self._serve_hit(call, wanted, planned, hit)
+            return
+        if wanted.joins:
+            joined = await self._join(call, wanted, planned)
+            if joined:
+                return
+        flight = self.flights.lead(wanted.key, call.facts.request_id) if wanted.joins else None
+        try:
+            hit = await self._finding.by_meaning(call, wanted, planned)
+            if hit is not None:
+                await self._serve_hit(call, wanted, planned, hit)
+                return
+            if wanted.controls.mode == "only":
+                raise NotFound(
+                    "No kept answer fits this call, and it asked for one only.",
+                    code="cache_miss",
+                    hint="Send it without x-penstock-cache: only to have it answered.",
+                )
+            await self._fetching.fetch(call, planned, tokens, wanted, flight)
+        finally:
+            if flight is not None and not call.facts.orphan:
+                self._fetching.land(
+                    wanted, flight, CallerGone("The call that this one had joined was given up.")
+                )
+
+    async def _serve_hit(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> None:
+        facts, answer = call.facts, hit.answer
+        await enter_free(facts)
+        how = "hit-exact" if hit.found is None else "hit-semantic"
+        facts.cache = cache_lines(how, now_ms=self.means.now_ms(), answer=answer, found=hit.found)
+        why = "the same request" if hit.found is None else f"means the same, score {hit.found.score:.4f}"
+        facts.note("cache", reason=f"{how}: {answer.id}, {why}", code=how)
+        outcome = outcome_of(facts, planned.steps[0].target, answer.provider, answer.model, answer.cost_nusd)
+        self.means.count(how, answer.cost_nusd)
+        paced = self.means.settings.replay == "paced"
+        if hit.value is not None:
+            at, target = (wanted.place, wanted.key), planned.steps[0].target
+            call.inbound.ask = facts.ask
+            remember(call.house, call.inbound, answer, hit.value, at, target, facts.explain)
+        await replay(call.house, call.inbound, call.reply, facts, outcome, answer, paced=paced)
+        if hit.found is not None and self.means.meaning is not None:
+            self.means.meaning.served(call, wanted, hit)
+
+    async def _join(self, call: Call, wanted: Wanted, planned: Planned) -> bool:
+        """Whether an identical call in flight has answered this one."""
+        last: PenstockError | None = None
+        for _ in range(ROUNDS):
+            flight = self.flights.find(wanted.key)
+            if flight is None:
+                return False
+            await enter_free(call.facts)
+            assert self.means.coalesce is not None
+            following = Following(call, planned.steps[0].target, flight)
+            last = await following.run(self.means.coalesce.wait_ms / 1000)
+            if last is None:
+                self.means.count("coalesced", flight.cost_nusd)
+                return True
+            call.facts.note(
+                "cache",
+                reason=f"the call that this one had joined went wrong: {last.message}",
+                code="unjoined",
+            )
+        wanted.joins = False
+        return False

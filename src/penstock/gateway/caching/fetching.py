@@ -1,0 +1,197 @@
+"""A call that the cache could not serve is fetched: recorded beside its caller's way, followed by others, and kept.
+
+Rule: a call that others follow belongs to them as well: it goes on when its own caller has gone, until nobody waits.
+"""
+
+import asyncio
+from functools import partial
+from typing import cast
+
+from penstock.base.chat import ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.embeddings import EmbeddingsRequest
+from penstock.base.errors import CallerGone, OurFault, PenstockError
+from penstock.base.models import Target
+from penstock.base.operations import Operation
+from penstock.cache.eligible import last_user_text
+from penstock.gateway.caching.entering import leave_free
+from penstock.gateway.caching.flights import Flight, Flights
+from penstock.gateway.caching.hits import cache_lines
+from penstock.gateway.caching.keeping import Delivered, keepable
+from penstock.gateway.caching.lookup import Wanted
+from penstock.gateway.caching.means import Call, Means
+from penstock.gateway.caching.recording import Recorded
+from penstock.gateway.caching.replies import Detachable
+from penstock.gateway.house import Provider
+from penstock.gateway.planning import Planned
+from penstock.gateway.settle import settle
+from penstock.observe.names import CACHE_CALLS
+from penstock.wire.ports import Relay
+
+PARSED_ASIDE_BYTES = 64 * 1024
+
+
+class Heard:
+    """The recording of a call's newest attempt."""
+
+    __slots__ = ("recorded",)
+
+    def __init__(self) -> None:
+        self.recorded: Recorded | None = None
+
+
+class Fetching:
+    """Fetches one process's calls."""
+
+    __slots__ = ("_flights", "_means", "_tasks")
+
+    def __init__(self, means: Means, flights: Flights) -> None:
+        self._means = means
+        self._flights = flights
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def fetch(
+        self, call: Call, planned: Planned, tokens: int, wanted: Wanted, flight: Flight | None
+    ) -> None:
+        """At its caller's charge; what is delivered is kept, if it may be. ``flight``: those who follow it."""
+        facts, heard = call.facts, Heard()
+        leave_free(facts)
+        facts.cache = cache_lines("miss")
+        facts.note(
+            "cache", reason="miss" if wanted.reads else "miss: a fresh answer was asked for", code="miss"
+        )
+        self._means.metrics.add(CACHE_CALLS, 1, "miss")
+        facts.record = partial(self._listen, heard, flight, wanted)
+        if flight is None:
+            await call.fetch(planned, tokens)
+            await self._keep(call, planned, wanted, heard)
+            return
+        await self._lead(call, planned, tokens, wanted, flight, heard)
+
+    def _listen(
+        self,
+        heard: Heard,
+        flight: Flight | None,
+        wanted: Wanted,
+        relay: Relay,
+        provider: Provider,
+        target: Target,
+    ) -> Relay:
+        operation: Operation = "embeddings" if isinstance(wanted.neutral, EmbeddingsRequest) else "chat"
+        stream = bool(getattr(wanted.neutral, "stream", False))
+        dialect = provider.spoken[operation]
+        most = 4 * self._means.settings.max_entry_bytes  # a streamed answer is a small part of its bytes
+        recorded = Recorded(relay, lambda: dialect.reader(target, stream=stream), target, most)
+        heard.recorded = recorded
+        if flight is not None:
+            flight.listen(recorded)
+        return cast("Relay", recorded)  # it reads what the relay holds, and sets nothing
+
+    async def _lead(
+        self, call: Call, planned: Planned, tokens: int, wanted: Wanted, flight: Flight, heard: Heard
+    ) -> None:
+        """Fetch it in a task of its own, which may outlive its caller."""
+        facts = call.facts
+        reply = Detachable(call.reply)
+        call.reply = reply
+        task = asyncio.get_running_loop().create_task(call.fetch(planned, tokens))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done() and flight.followers:
+                facts.orphan = True
+                reply.detach()
+                facts.note(
+                    "left", reason=f"its caller hung up; {len(flight.followers)} others wait for its answer"
+                )
+                flight.on_empty = task.cancel
+                task.add_done_callback(partial(self._orphaned, call, planned, wanted, flight, heard))
+                raise
+            task.cancel()
+            await asyncio.wait((task,))
+            raise
+        except PenstockError as error:
+            self.land(wanted, flight, error)
+            raise
+        await self._keep(call, planned, wanted, heard)
+        self.land(wanted, flight, None, facts.cost_nusd)
+
+    def _orphaned(
+        self,
+        call: Call,
+        planned: Planned,
+        wanted: Wanted,
+        flight: Flight,
+        heard: Heard,
+        task: "asyncio.Task[None]",
+    ) -> None:
+        """A call without its caller has ended."""
+        error = CallerGone("The caller hung up.") if task.cancelled() else task.exception()
+        facts = call.facts
+        if error is None:
+            self.land(wanted, flight, None, facts.cost_nusd)
+            kept = asyncio.get_running_loop().create_task(self._keep(call, planned, wanted, heard))
+            self._tasks.add(kept)
+            kept.add_done_callback(self._tasks.discard)
+            return
+        ours = (
+            error
+            if isinstance(error, PenstockError)
+            else OurFault("The gateway failed to serve this request.")
+        )
+        settle(call.house, facts, ours)
+        self.land(wanted, flight, ours)
+
+    def land(
+        self, wanted: Wanted, flight: Flight, error: PenstockError | None, cost_nusd: int | None = None
+    ) -> None:
+        """The flight is over, with the answer or without."""
+        self._flights.over(wanted.key, flight)
+        flight.end(error, cost_nusd)
+
+    async def _keep(self, call: Call, planned: Planned, wanted: Wanted, heard: Heard) -> None:
+        """What was delivered is kept, if it may be."""
+        facts, recorded = call.facts, heard.recorded
+        outcome = facts.outcomes[-1] if facts.outcomes else None
+        if recorded is None or outcome is None or not outcome.delivered or outcome.cut:
+            return
+        if recorded.unwritten:
+            facts.note(
+                "unkept", reason="The answer has sources or log probabilities.", code="not-reproducible"
+            )
+            return
+        large = recorded.size > PARSED_ASIDE_BYTES
+        read = await asyncio.to_thread(recorded.events) if large else recorded.events()
+        if read is None:
+            facts.note(
+                "unkept",
+                reason="The answer is too large to be kept, or cannot be read back.",
+                code="unreadable",
+            )
+            return
+        if (
+            wanted.vectored is not None
+            and self._means.meaning is not None
+            and not await self._means.meaning.complete(wanted.vectored)
+        ):
+            wanted.vectored = None
+        prompt = ""
+        if isinstance(wanted.neutral, ChatRequest):
+            prompt = last_user_text(wanted.neutral) or ""
+        means = self._means
+        found = keepable(
+            Delivered(facts, outcome, planned, wanted, *read, prompt),
+            settings=means.settings,
+            semantic=means.semantic_settings,
+            now_ms=means.now_ms(),
+        )
+        if isinstance(found, Rejected):
+            facts.note("unkept", reason=found.reason, code=found.code)
+            return
+        self._means.blobs.put(found.blob)
+        if self._means.meaning is not None and wanted.vectored is not None:
+            if found.about is not None:
+                self._means.meaning.keep(
+                    wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms
+                )
+            self._means.meaning.missed(call, wanted, found.answer)

@@ -1,0 +1,294 @@
+"""The semantic tier in a request's life: its text is stripped, embedded and compared in a thread of its own, within a deadline.
+
+Theory
+------
+An embedding takes some milliseconds of one core, without Python's lock. One thread makes them one after another (a text's
+vector must not depend on what it was embedded beside), and the same thread owns the tier, so that nothing in it needs a
+lock. A caller waits for at most ``max_queue_ms`` in front of that thread; else his call is a miss, told as such.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from penstock.base.chat import ChatRequest
+from penstock.base.decisions import Rejected
+from penstock.base.events import TextDelta
+from penstock.blobs.blob import Blob, Place
+from penstock.cache.answer import About, Answer, read_about
+from penstock.cache.eligible import last_user_text
+from penstock.cache.keys import Keys
+from penstock.cache.ports import Embedder, Found
+from penstock.cache.templates import Templates
+from penstock.config.schema_cache import SemanticCacheConfig
+from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
+
+MOST_TOKENS = 200
+"""Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
+
+
+COMPARABLE = frozenset({"not-certified", "below-threshold"})
+"""Refusals of what might have been served at another threshold; what a guard refused would not."""
+MOST_BEHIND = 50
+"""Of answers that wait for their vectors: further ones are not kept."""
+_BUSY = Found(
+    Rejected(
+        "embedder-busy", "the embedder has more to do than semantic_cache.max_queue_ms allows to wait for"
+    )
+)
+_LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
+
+
+class Tier(Protocol):
+    """What is kept, by partition (cache.semantic.tier)."""
+
+    def look(
+        self, partition: bytes, klass: str, text: str, vector: bytes, now_ms: int, *, min_score: float | None
+    ) -> Found:
+        """The nearest, and whether it may be served."""
+        ...
+
+    def insert(self, about: About, place_namespace: str, key: bytes) -> None:
+        """One more."""
+        ...
+
+    def remove(self, entry_id: str) -> None:
+        """One less."""
+        ...
+
+    def quarantine(self, entry_id: str, reason: str) -> None:
+        """It is served no more."""
+        ...
+
+
+class RemoteEmbedder(Protocol):
+    """A provider's embedding model (gateway.caching.provider_embedder)."""
+
+    build_id: str
+    english_only: bool
+    within_s: float
+    """A later vector is of no use."""
+
+    async def vector(self, text: str) -> bytes | Rejected:
+        """float32 little-endian, unit length."""
+        ...
+
+
+class Audits(Protocol):
+    """Who looks after what was served (gateway.caching.shadow)."""
+
+    def served(self, hit: Any, /) -> None:
+        """May ask the model again."""
+        ...
+
+    def missed(self, near: Any, /) -> None:
+        """A free label."""
+        ...
+
+
+Says = Callable[[str], Rejected | None]
+
+
+class Semantic:
+    """The tier, its embedder and its thread (gateway.caching.caching.Meaning)."""
+
+    def __init__(
+        self,
+        settings: SemanticCacheConfig,
+        keys: Keys,
+        tier: Tier,
+        embedder: Embedder | RemoteEmbedder,
+        templates: Templates,
+        *,
+        cues: Says,
+        english: Says,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.settings = settings
+        self.tier = tier
+        self.audits: Audits | None = None
+        self.tell: Callable[[Any, Wanted, Hit | Answer], Any] | None = None
+        self._keys = keys
+        self._embedder = embedder
+        self._templates = templates
+        self._cues = cues
+        self._english = english
+        self._clock_ms = clock_ms
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
+        self._waiting = 0
+        self._usual_s = 0.002
+        """How long one embedding takes, lately."""
+        if hasattr(embedder, "embed"):
+            self._do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
+
+    @property
+    def build_id(self) -> str:
+        """Of the embedder."""
+        return self._embedder.build_id
+
+    async def look(self, wanted: Wanted, *, virtual_key: str, route: str) -> Vectored | Rejected:
+        """What was made of the call's text, and what was found."""
+        request = wanted.neutral
+        text = last_user_text(request) if isinstance(request, ChatRequest) else None
+        if text is None or not isinstance(request, ChatRequest):
+            return Rejected("no-text", "The call has no last message of a user's to compare.")
+        no = self._cues(text) or (self._english(text) if self._embedder.english_only else None)
+        if no is not None:
+            return no
+        place, group = wanted.place, wanted.group
+        template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
+        stripped = self._templates.strip(template_class, text)
+        partition = self._keys.partition_key(
+            place.tenant,
+            place.namespace,
+            request,
+            group,
+            self.build_id,
+            stripped.template_id,
+            beside=wanted.beside,
+        )
+        klass = f"{place.tenant}|{place.namespace}|{route}|{self.build_id}"
+        template = (template_class, stripped.template_id)
+        vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
+        looked = await self._embedded(vectored, wanted)
+        no = stripped.exact_only
+        if no is None or isinstance(looked, Rejected) or looked.found is None:
+            return looked
+        if looked.found.refused is None or looked.found.refused.code in COMPARABLE:
+            # It is compared all the same: answers that agree open the template again.
+            looked.found = msgspec.structs.replace(looked.found, refused=no)
+        return looked
+
+    async def _embedded(self, vectored: Vectored, wanted: Wanted) -> Vectored | Rejected:
+        embedder, loop = self._embedder, asyncio.get_running_loop()
+        if not hasattr(embedder, "embed"):
+            remote: RemoteEmbedder = embedder  # type: ignore[assignment] - it is one
+            try:
+                async with asyncio.timeout(remote.within_s):
+                    vector = await remote.vector(vectored.text)
+            except TimeoutError:
+                vectored.found = _LATE
+                return vectored
+            if isinstance(vector, Rejected):
+                return vector
+            vectored.vector = vector
+        elif self._waiting * self._usual_s * 1000 > self.settings.max_queue_ms:
+            vectored.found = _BUSY
+            return vectored
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._thread, self._look, vectored, wanted, time.monotonic())
+        finally:
+            self._waiting -= 1
+
+    def _look(self, vectored: Vectored, wanted: Wanted, asked_s: float) -> Vectored | Rejected:
+        """In the thread."""
+        if not vectored.vector:
+            began_s = time.monotonic()
+            if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
+                vectored.found = _BUSY
+                return vectored
+            no = self._embed(vectored)
+            if no is not None:
+                return no
+            self._usual_s += 0.1 * (time.monotonic() - began_s - self._usual_s)
+        min_score = wanted.controls.min_score
+        vectored.found = self.tier.look(
+            vectored.partition,
+            vectored.klass,
+            vectored.text,
+            vectored.vector,
+            self._clock_ms(),
+            min_score=min_score,
+        )
+        return vectored
+
+    def _embed(self, vectored: Vectored) -> Rejected | None:
+        """In the thread: the vector of a text that fits into the embedder's window."""
+        embedder: Embedder = self._embedder  # type: ignore[assignment] - a remote one makes its vectors elsewhere
+        tokens = embedder.tokens(vectored.text)
+        if tokens > MOST_TOKENS:
+            return Rejected(
+                "text-too-long", f"What is to be compared has {tokens} tokens; {MOST_TOKENS} are the most."
+            )
+        vectored.vector = embedder.embed(vectored.text)
+        return None
+
+    async def complete(self, vectored: Vectored) -> bool:
+        """Whether its answer can be kept: what was not embedded in time is embedded now, for nobody waits."""
+        if vectored.vector or self._waiting >= MOST_BEHIND:
+            return bool(vectored.vector)
+        if not hasattr(self._embedder, "embed"):
+            remote: RemoteEmbedder = self._embedder  # type: ignore[assignment] - it is one
+            vector = await remote.vector(vectored.text)
+            vectored.vector = b"" if isinstance(vector, Rejected) else vector
+        else:
+            self._waiting += 1
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, vectored)
+            finally:
+                self._waiting -= 1
+        return bool(vectored.vector)
+
+    def keep(self, vectored: Vectored, entry_id: str, place: Place, key: bytes, until_ms: int) -> None:
+        """An answer to it is there from now on."""
+        about = About(
+            entry_id,
+            vectored.partition,
+            vectored.klass,
+            vectored.text,
+            vectored.vector,
+            vectored.embedder,
+            until_ms,
+        )
+        self._do(partial(self.tier.insert, about, place.namespace, key))
+
+    def learn(self, blob: Blob) -> None:
+        """An entry that was kept before, or elsewhere. Another build's vectors mean nothing here."""
+        about = read_about(blob.about)
+        if about.embedder == self.build_id:
+            self._do(partial(self.tier.insert, about, blob.place.namespace, blob.key))
+
+    def forget(self, entry_id: str) -> None:
+        """It is gone."""
+        self._do(partial(self.tier.remove, entry_id))
+
+    def quarantine(self, entry_id: str, reason: str) -> None:
+        """It was wrong."""
+        self._do(partial(self.tier.quarantine, entry_id, reason))
+
+    def served(self, call: Any, wanted: Wanted, hit: Hit) -> None:
+        """It was served: an audit may follow."""
+        if wanted.vectored is not None:
+            self._templates.repeated(*wanted.vectored.template)
+        if self.audits is not None and self.tell is not None:
+            self.audits.served(self.tell(call, wanted, hit))
+
+    def missed(self, call: Any, wanted: Wanted, answer: Answer) -> None:
+        """A fresh answer came, beside a neighbour that was not served."""
+        vectored = wanted.vectored
+        if vectored is not None:
+            words = "".join(event.text for event in answer.events if isinstance(event, TextDelta))
+            self._templates.answered(*vectored.template, words)
+        found = None if vectored is None else vectored.found
+        if (
+            self.audits is None
+            or self.tell is None
+            or found is None
+            or not found.entry_id
+            or found.refused is None
+        ):
+            return
+        self.audits.missed(self.tell(call, wanted, answer))
+
+    def _do(self, what: Callable[[], object]) -> None:
+        self._thread.submit(what)
+
+    def close(self) -> None:
+        """No more of it."""
+        self._thread.shutdown(wait=True, cancel_futures=True)

