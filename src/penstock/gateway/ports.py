@@ -72,16 +72,13 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
-<<<<<<< HEAD
     looked: bool = False
     bulk: Bulk | None = None
     """Of a large body, once it was ``looked`` at: its long strings, apart from the rest."""
-=======
     cache_key: tuple[object, ...] | None = None
     """By what a kept answer to this very body is found (gateway.caching.quick)."""
     uncached: Rejected | None = None
     """Why the cache has no part in this call, where it is on."""
->>>>>>> main
     before_send: Callable[[], Awaitable[None]] | None = None
     """Awaited before each attempt's request leaves: from then on it may have been served."""
 
