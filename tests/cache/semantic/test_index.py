@@ -37,12 +37,12 @@ def test_exact_search_is_a_full_comparison_whatever_was_added_and_removed(
 
 
 def test_a_graph_of_20_000_finds_the_nearest_as_a_full_comparison_does() -> None:
-    """Recall at 1 of at least 0.995, for what may be served (near duplicates) as for whatever comes. 96 dimensions: 384 build for 10 s.
+    """Recall at 1 of at least 0.995, for what may be served (near duplicates) as for whatever comes. 48 dimensions: 384 build for 10 s.
 
     At 384, measured once: 1.0000 at each of the three.
     """
-    rows = topics(20_000, 7, dimensions=96)
-    index = PartitionIndex(96)
+    rows = topics(20_000, 7, dimensions=48)
+    index = PartitionIndex(48)
     keys = [index.add(row) for row in rows]
     index.settle()
     assert index.approximate

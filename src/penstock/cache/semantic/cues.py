@@ -22,7 +22,8 @@ _VOLATILE = re.compile(
     r"\b(?:today(?:'s)?|tonight|tomorrow|yesterday|right now|at the moment|nowadays|currently|these days|this (?:week|weekend|month|year|"
     r"morning|afternoon|evening|season|quarter)|(?:last|next) (?:night|week|weekend|month|year|monday|tuesday|wednesday|thursday|friday|"
     r"saturday|sunday)|so far|up[- ]to[- ]date|latest|newest|most recent|recently|breaking|live scores?|news|headlines?|weather|forecast|"
-    r"temperature (?:in|outside)|what time is it|current(?:ly)?|(?:stock|share|gas|gold|oil|bitcoin|house|ticket) prices?|price of|"
+    r"temperature (?:in|outside)|what time is it|current (?:president|prime minister|ceo|king|queen|pope|mayor|version|status|state|rate|price|champion|leader|"
+    r"population|time|date|year|events?|affairs|season|temperature|owner|members?)|(?:stock|share|gas|gold|oil|bitcoin|house|ticket) prices?|price of|"
     r"exchange rates?|interest rates?|how much (?:is|are|does|do)\b.*\b(?:cost|worth|trading)|trending|in stock|available now|"
     r"open now|traffic (?:in|on)|score of|who won|who is winning|net worth|still alive|how old is|how many days (?:until|till|since))\b"
     r"|\bnow\b",

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from penstock.cache.semantic.language_words import ENGLISH
 from penstock.cache.semantic.lists import (
     FUNCTION,
     MEMBERS,
@@ -28,6 +29,8 @@ from penstock.cache.semantic.lists import (
 )
 
 KEPT = 4096
+NUMBER = "\0"
+"""Stands among the words where digits were."""
 _QUOTES = str.maketrans(
     {
         "\u2018": "'",
@@ -63,13 +66,50 @@ _SIGNS = {
     "*": "times",
     "/": "divided",
     "^": "^",
-    "=": "=",
     "<": "<",
     ">": ">",
-    "%": "%",
 }
+_SIGNED = re.compile(r"(?<=[\d)])([+*^<>=])(?=[\d(])")
+_EITHER_WAY = re.compile(r"\bor (?:why |\w+ )?(?:\w+n't|not)\b|\w/\w+n't\b|\byes (?:and|or) no\b")
+_FREE_OF = frozenset(
+    {
+        *(
+            "sugar",
+            "gluten",
+            "dairy",
+            "fat",
+            "lactose",
+            "nut",
+            "caffeine",
+            "alcohol",
+            "cruelty",
+            "pain",
+            "tax",
+            "duty",
+        ),
+        *(
+            "debt",
+            "grain",
+            "egg",
+            "meat",
+            "oil",
+            "salt",
+            "acid",
+            "smoke",
+            "ad",
+            "ads",
+            "fragrance",
+            "plastic",
+            "wheat",
+        ),
+    }
+)
 _SUFFIX = {"k": 1000.0, "bn": 1e9, "st": 1.0, "nd": 1.0, "rd": 1.0, "th": 1.0}
 _COUNTED = frozenset({"war", "chapter", "part", "phase", "volume", "type", "class", "act", "stage", "book"})
+_ANSWERS = frozenset({"No,", "no,", "Yes,", "yes,", "No.", "Yes."})
+_FORMS = ("ing", "ed", "s", "ly", "e")
+"""Of words that begin a sentence and are no names ("Describe", "Installing"), beside the frequent ones."""
+_LINKS = frozenset({"and", "or", "nor", "vs", "versus", "between"})
 _MODAL = frozenset(
     {"in", "of", "since", "until", "by", "last", "next", "this", "early", "late", "mid", "during"}
 )
@@ -95,6 +135,8 @@ class Reading(Struct, frozen=True):
     folded: str
     words: tuple[str, ...]
     """Content words, singular, in order."""
+    coordinated: tuple[bool, ...]
+    """Per content word: stands beside the one before by "and", "or", "vs": their order says nothing."""
     numbers: tuple[Number, ...]
     negations: int
     codes: frozenset[str]
@@ -108,7 +150,9 @@ class Reading(Struct, frozen=True):
     moves: frozenset[tuple[str, str]]
     """Every content word shortly before "to" or "into" beside the first after it: what becomes what, in any voice."""
     every: frozenset[str]
-    """All words, as they stand."""
+    """All words, singular."""
+    said: tuple[str, ...]
+    """All words in order."""
 
 
 class _Chunks:
@@ -121,37 +165,56 @@ class _Chunks:
         self.numbers: list[tuple[int, str, str, bool]] = []
         """Place among the words, value, unit, sure."""
         self.codes: set[str] = set()
-        self.negations = 0
+        self.phrased: dict[int, str] = {}
+        """Known phrases with a capital, at their first word; "" at the others."""
 
     def word(self, word: str, *, begins: bool) -> None:
-        kind = 0 if word.islower() else 1 if word[1:].islower() else 2
+        if word.islower():
+            self.words.append(word)
+            self.capital.append(-1 if begins else 0)
+            return
+        kind = 1 if word[1:].islower() else 2
         self.words.append(word.lower())
         self.capital.append(-kind - 1 if begins else kind)
 
+    def plain(self, word: str) -> None:
+        """A word that is not written so, but meant."""
+        self.words.append(word)
+        self.capital.append(0)
+
     def number(self, value: str, unit: str, *, sure: bool = True) -> None:
         self.numbers.append((len(self.words), value, unit, sure))
-        self.words.append("#")
+        self.words.append(NUMBER)
         self.capital.append(0)
 
 
 @lru_cache(maxsize=KEPT)
 def read(text: str) -> Reading:
     """What ``text`` says, as far as it can be told without understanding it."""
-    plain = unicodedata.normalize("NFKC", text).translate(_QUOTES)
-    quoted = frozenset(
-        next(one for one in found if one).strip() for found in _QUOTED.findall(plain) if any(found)
-    )
+    if text.isascii():
+        plain = text.replace("&", " and ") if "&" in text else text
+    else:
+        plain = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    if _SIGNED.search(plain) is not None:
+        plain = _SIGNED.sub(r" \1 ", plain)
+    quoted: frozenset[str] = frozenset()
+    if '"' in plain or "'" in plain or "`" in plain:
+        plain = plain.replace('""', '"')
+        quoted = frozenset(
+            next(one for one in found if one).strip() for found in _QUOTED.findall(plain) if any(found)
+        )
     chunks = _Chunks()
     begins = True
     for raw in plain.split():
         core = raw.strip(_EDGE)
         if core:
             if core.isalpha():
-                chunks.word(core, begins=begins)
+                if not (begins and raw in _ANSWERS):
+                    chunks.word(core, begins=begins)
             else:
                 _odd(chunks, core, begins=begins)
         elif raw in _SIGNS:
-            chunks.codes.add(_SIGNS[raw])
+            _sign(chunks, raw)
         begins = raw[-1] in ".?!:" and not (len(core) == 1 or core.isdigit())
     return _reading(plain, quoted, chunks)
 
@@ -164,8 +227,7 @@ def _odd(chunks: _Chunks, core: str, *, begins: bool) -> None:
     elif low in MEMBERS:
         chunks.word(core, begins=begins)
     elif core in _SIGNS:
-        chunks.words.append(_SIGNS[core])
-        chunks.capital.append(0)
+        _sign(chunks, core)
     elif _ADDRESS.search(core):
         chunks.codes.add(core.rstrip("/"))
     elif any(map(str.isdigit, core)):
@@ -176,13 +238,23 @@ def _odd(chunks: _Chunks, core: str, *, begins: bool) -> None:
             chunks.word(bare, begins=begins)
             return
         if low.endswith("-free"):
-            chunks.words.append("not")
-            chunks.capital.append(0)
+            chunks.plain("not")
             core = core[:-5]
         for part in re.split(r"[^\w#+]+", core):
             if part:
                 chunks.word(part, begins=begins)
                 begins = False
+
+
+def _sign(chunks: _Chunks, sign: str) -> None:
+    """An operator stands after a number or a single letter; elsewhere it is a dash or a bullet."""
+    if not chunks.words or (chunks.words[-1] != NUMBER and len(chunks.words[-1]) > 1):
+        return
+    named = _SIGNS[sign]
+    if named.isalpha():
+        chunks.plain(named)
+    else:
+        chunks.codes.add(named)
 
 
 def _apostrophe(chunks: _Chunks, core: str, *, begins: bool) -> None:
@@ -191,8 +263,7 @@ def _apostrophe(chunks: _Chunks, core: str, *, begins: bool) -> None:
         chunks.word(core, begins=begins)
         return
     if low.endswith("n't"):
-        chunks.words.append("not")
-        chunks.capital.append(0)
+        chunks.plain("not")
         core = core[:-3]
     elif "'" in core[-3:]:
         core = core[: core.rindex("'")]
@@ -221,15 +292,18 @@ def _digits(chunks: _Chunks, core: str, low: str) -> None:
             currency = part[: len(part) - len(bare)]
             if ":" not in low or bare.strip("0"):
                 chunks.number(_value(bare.lstrip("0") or "0"), currency or unit)
+        for sign in ("-", "/"):
+            if low.count(sign) == 1:
+                chunks.plain(_SIGNS[sign])
         return
     if (found := _LETTERED.match(low)) is not None:
         chunks.number(_value(found[2]), f"~{found[1]}")
         return
-    pieces = low.split("-")
-    if len(pieces) == 2 and pieces[1].isalpha() and _NUMBER.match(pieces[0]):
-        _digits(chunks, pieces[0], pieces[0])
-        chunks.words.append(pieces[1])
-        chunks.capital.append(0)
+    first, *rest = low.split("-")
+    if rest and all(map(str.isalpha, rest)) and _NUMBER.match(first):
+        _digits(chunks, first, first)
+        for piece in rest:
+            chunks.plain(piece)
         return
     chunks.codes.add(core if not (core.islower() or core.isupper()) else low)
 
@@ -250,30 +324,38 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
     roles: dict[str, set[str]] = {}
     moves: set[tuple[str, str]] = set()
     role, fresh = "", False
-    negations = 0
+    coordinated: list[bool] = []
+    linked = False
+    negations, before = 0, ""
     for word in words:
-        if word == "#":
+        if word == NUMBER:
             continue
         for set_name, name in MEMBERS.get(word, ()):
             members.setdefault(set_name, set()).add(name)
-        if word in NEGATORS:
+        if word in NEGATORS or (word == "free" and before in _FREE_OF):
             negations += 1
         elif word in ROLES:
             role, fresh = word, word in TOWARDS
         elif word in FUNCTION:
             role = ""
+            linked = linked or word in _LINKS
         else:
             if fresh:
-                moves.update((before, singular(word)) for before in content[-_MOVED_FROM:])
+                moves.update((moved, singular(word)) for moved in content[-_MOVED_FROM:])
                 fresh = False
             content.append(singular(word))
+            coordinated.append(linked)
+            linked = False
             if role:
                 roles.setdefault(role, set()).add(content[-1])
+        before = word
     folded = plain.casefold()
-    negations -= sum(folded.count(phrase) for phrase in NO_NEGATION)
+    if negations:
+        negations -= sum(folded.count(phrase) for phrase in NO_NEGATION) + len(_EITHER_WAY.findall(folded))
     return Reading(
         folded=folded,
         words=tuple(content),
+        coordinated=tuple(coordinated),
         numbers=tuple(numbers),
         negations=max(negations, 0),
         codes=frozenset(chunks.codes),
@@ -282,7 +364,8 @@ def _reading(plain: str, quoted: frozenset[str], chunks: _Chunks) -> Reading:
         names=names,
         roles={name: frozenset(found) for name, found in roles.items()},
         moves=frozenset(moves),
-        every=frozenset(singular(word) for word in chunks.words),
+        every=frozenset(map(singular, chunks.words)),
+        said=tuple(chunks.words),
     )
 
 
@@ -296,12 +379,18 @@ def _joined(chunks: _Chunks) -> list[str]:
         for phrase in PHRASES.get(word, ()):
             if tuple(words[at : at + len(phrase)]) == phrase:
                 joined.append(" ".join(phrase))
+                if chunks.capital[at] > 0:
+                    chunks.phrased[at] = joined[-1]
+                    chunks.phrased.update(dict.fromkeys(range(at + 1, at + len(phrase)), ""))
                 at += len(phrase)
                 break
         else:
             before = words[at - 1] if at else ""
             if (word == "us" and abs(chunks.capital[at]) < 2 and before not in {"the", "in"}) or (
-                word == "may" and before not in _MODAL and before != "#" and words[at + 1 : at + 2] != ["#"]
+                word == "may"
+                and before not in _MODAL
+                and before != NUMBER
+                and words[at + 1 : at + 2] != [NUMBER]
             ):
                 word = "it"
             joined.append(word)
@@ -317,13 +406,13 @@ def _numbers(words: list[str], chunks: _Chunks) -> list[Number]:
     while at < len(words):
         word = words[at]
         value, unit, sure, used = "", "", True, 1
-        if word == "#":
+        if word == NUMBER:
             _, value, unit, sure = next(digits)
             while at + used < len(words) and (scale := SCALES.get(words[at + used])) and not unit:
                 value, used = f"{float(value) * scale:.12g}", used + 1
         elif word in ONES or word in TENS or word in SCALES:
             value, used = _spelt(words, at)
-            sure = value not in {"1", "0"}
+            sure = value not in {"1", "0"} and words[at - 1] not in {"several", "many", "few", "some"}
         elif word in ROMAN:
             value = str(ROMAN[word])
         elif word == "i" and at and words[at - 1] in _COUNTED:
@@ -365,23 +454,29 @@ def _spelt(words: list[str], at: int) -> tuple[str, int]:
 
 def _names(chunks: _Chunks) -> tuple[str, ...]:
     """Words with a capital inside a sentence; none in a headline or a shout, where small words have one, too, or all have."""
+    if max(chunks.capital, default=0) <= 0 and min(chunks.capital, default=0) > -2:
+        return ()
     low = {True: 0, False: 0}
     high = {True: 0, False: 0}
     for word, kind in zip(chunks.words, chunks.capital, strict=True):
-        if kind >= 0 and word != "#":
+        if kind >= 0 and word != NUMBER:
             (high if kind else low)[word in FUNCTION] += 1
     if high[True] > low[True] or (not low[False] and not low[True] and high[False] > 2):
         return ()
     names: list[str] = []
     for at, (word, kind) in enumerate(zip(chunks.words, chunks.capital, strict=True)):
         follows = at + 1 < len(chunks.capital) and chunks.capital[at + 1] > 0
-        if word in FUNCTION or word == "#" or (kind == -2 and not follows):
+        if kind in {0, -1} or (kind == -2 and not follows and (word in ENGLISH or word.endswith(_FORMS))):
             continue
-        if kind > 0 or kind <= -2:
-            names.append(singular(word))
+        if word in FUNCTION and not (kind == 2 and word in MEMBERS):
+            continue
+        name = chunks.phrased.get(at, singular(word))
+        if name:
+            names.append(name)
     return tuple(names)
 
 
+@lru_cache(maxsize=16384)
 def singular(word: str) -> str:
     """Near enough: "boxes", "cities" and "shoes" lose their plural, "glass" and "bus" stay."""
     if len(word) <= 3 or word[-1] != "s" or word.endswith(("ss", "us", "is")):
