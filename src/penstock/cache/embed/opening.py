@@ -51,9 +51,15 @@ def open_prefilter(
             "prefilter-homeless",
             "Nothing says where to keep static vectors: semantic_cache.embedder_cache, XDG_CACHE_HOME or HOME.",
         )
-    static = Static(embedder.source, embedder.pieces, folder, settings.similarity_threshold)
+    static = Static(embedder.source, embedder.pieces, folder, _compared_from(settings))
     static.start(environ)
     return static
+
+
+def _compared_from(settings: SemanticCacheConfig) -> float:
+    """From which score on a neighbour matters: somewhat below the loosest threshold it is compared, too, for labels."""
+    value = settings.similarity_threshold or (0.94 if settings.max_error_rate is None else 0.80)
+    return max(0.0, value - 0.05)
 
 
 def inspect(settings: SemanticCacheConfig, *, base: Path = Path()) -> weights.Source | Rejected:
