@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.cache.semantic.index import PartitionIndex, unit
+from penstock.cache.semantic.index import BLOCK_ROWS, PartitionIndex, unit
 from tests.cache.semantic.vectors import near, some, topics
 
 
@@ -123,6 +123,23 @@ def test_looks_adds_and_removes_from_many_threads_at_once() -> None:
     assert not faults
     assert len(index) == 6 * 375
     assert index.nearest(rows[1], 1)[0][1] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rows_in_several_blocks_are_all_compared_and_their_room_is_given_back() -> None:
+    rows = some(3 * BLOCK_ROWS + 5, 8, dimensions=8)
+    index = PartitionIndex(8, exact_below=10**6)
+    keys = [index.add(row) for row in rows]
+    full = index.held_bytes
+    for at in (0, BLOCK_ROWS - 1, BLOCK_ROWS, 2 * BLOCK_ROWS, len(rows) - 1):
+        assert index.nearest(rows[at], 1)[0][0] == keys[at]
+    for at, key in enumerate(keys):
+        if at % 100:
+            assert index.remove(key)
+    assert index.held_bytes < full / 10
+    for at in range(0, len(rows), 100):
+        assert index.nearest(rows[at], 1)[0][0] == keys[at]
+    again = [index.add(row) for row in rows[1:5000]]
+    assert index.nearest(rows[4711], 1)[0][0] == again[4710]
 
 
 def test_only_vectors_of_unit_length_are_vectors() -> None:
