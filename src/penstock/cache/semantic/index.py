@@ -12,6 +12,8 @@ Rules
 - Vectors are of unit length, or they are not taken: a zero or NaN vector in place of a failed embedding would be a
   neighbour of nothing or of all (Bifrost before 1.7.0 stored such).
 - Every public method may be called from any thread.
+- onnxruntime is loaded before usearch, wherever this module is: the other way round the process dies of a segmentation fault
+  (onnxruntime 1.31.1 after usearch 2.26.6, Linux x86-64, 2026-11-22).
 """
 
 import threading
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from usearch.index import Index
 
 Vectors = npt.NDArray[np.float32]
@@ -189,11 +192,14 @@ class PartitionIndex:
         due = count > self._exact_below and (self._graph is None or self._graph_removed > count)
         if due and self._builder is None:
             self._gone.clear()
-            self._builder = threading.Thread(target=self._build, name="penstock-cache-graph", daemon=True)
+            self._builder = threading.Thread(target=self._build, name="penstock-cache-graph")
             self._builder.start()
 
     def _build(self) -> None:
-        """In its own thread. Should it fail (memory), the product over all rows goes on answering."""
+        """In its own thread. Should it fail (memory), the product over all rows goes on answering.
+
+        Not a daemon: usearch aborts the process if its thread is cut off. It ends by itself, a batch after the main thread does.
+        """
         graph: Any = Index(
             ndim=self.dimensions,
             metric="cos",
@@ -210,6 +216,8 @@ class PartitionIndex:
                     self._swap(graph, late)
                     return
             for start in range(0, len(late), BATCH):
+                if not threading.main_thread().is_alive():
+                    return
                 self._take(graph, late[start : start + BATCH])
             taken = late[-1]
 
