@@ -236,7 +236,7 @@ API_PATHS: dict[str, str] = {
         "process."
     ),
     "POST /admin/cache/purge": (
-        "Drops answers: of a `tenant`, `namespace`, `tag` or `model` (several: what matches each), one `entry`, or `all`."
+        "Drops answers: of a `tenant` (as `cache.scope` says), `namespace`, `tag` or `model` (several: what matches each), one `entry` of the semantic tier, or `all`."
     ),
     "POST /admin/cache/warm": (
         "Keeps answers before they are asked for: `calls` of a `request` (the body of `path`, default "

@@ -1,13 +1,17 @@
 """Blobs, clocks and stores for the tests."""
 
+import os
 import time
+from itertools import count
 
 from penstock.blobs.blob import Blob, Place
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.memory import MemoryBlobs
+from penstock.blobs.redis import RedisBlobs
 from penstock.blobs.sqlite import SqliteBlobs
 from penstock.blobs.tiers import Blobs
 
+_PREFIXES = (f"{os.getpid()}-{number}" for number in count())
 AMPLE = Limits.of(1 << 30, 1_000_000)
 ACME, OTHER = Place("answer", "acme", "n"), Place("answer", "other", "n")
 
@@ -28,6 +32,12 @@ def blob(place=ACME, key=b"k", value=b"v", *, now=1_000_000, life=60_000, **more
 
 def sqlite(path, clock=None, limits=AMPLE, **more):
     return SqliteBlobs(str(path), limits, now_ms=clock or Clock(), **more)
+
+
+def redis(url, clock=None, **more):
+    """Under a prefix of its own; patient, because the tests' machine may be busy."""
+    more = {"prefix": f"test-{next(_PREFIXES)}", "answer_s": 20.0} | more
+    return RedisBlobs(url, now_ms=clock or Clock(), **more)
 
 
 def tiers(path=None, *, clock=None, limits=AMPLE, disk=AMPLE, far=None, **more):

@@ -2,10 +2,12 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.ports import Label, Source
+from penstock.cache.semantic import decider as module
 from penstock.cache.semantic.decider import Certified, FixedThreshold
 
 
@@ -81,6 +83,17 @@ def test_classes_learn_nothing_from_each_other() -> None:
     assert decider.threshold("b").value is None
     decider.learn(label(0.99, False, klass="b"))
     assert decider.threshold("b").labels == 1
+
+
+def test_classes_that_callers_make_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_CLASSES", 3)
+    decider, fixed = certified(), FixedThreshold(0.9)
+    for name in "abcd":
+        decider.learn(label(0.99, False, klass=name))
+        fixed.learn(label(0.99, False, "audit", klass=name))
+    assert [one.klass for one in decider.standings()] == ["b", "c", "d"]
+    assert decider.threshold("a").value is None, "forgotten, so it must be certified anew"
+    assert [fixed.threshold(name).labels for name in "abcd"] == [0, 1, 1, 1]
 
 
 def test_audits_certify_nothing() -> None:

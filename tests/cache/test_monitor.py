@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from penstock.cache.semantic.monitor import Monitor
@@ -77,3 +77,62 @@ def test_a_promise_near_one_still_has_a_bet() -> None:
     for _ in range(200):
         monitor.add(True)
     assert monitor.broken
+
+
+def audited(seed: int, hits: int, near_wrong: float, far_wrong: float, *, weighted: bool) -> Monitor:
+    """A third of the hits lie near the threshold; they are audited five times as often, at 10 % instead of 2 %."""
+    draw = random.Random(seed)
+    monitor = Monitor(0.02, 0.05)
+    for _ in range(hits):
+        near = draw.random() < 1 / 3
+        rate = 0.10 if near else 0.02
+        wrong = draw.random() < (near_wrong if near else far_wrong)
+        if draw.random() < rate:
+            monitor.add(wrong, 1 / rate if weighted else 1.0)
+    return monitor
+
+
+def test_audits_that_favour_the_threshold_break_no_kept_promise() -> None:
+    """2 % of all hits are wrong, as promised, and all of them are near the threshold: 6 % there."""
+    broken = [audited(seed, 20_000, 0.06, 0.0, weighted=True).broken for seed in range(40)]
+    assert sum(broken) <= 4
+    counted_alike = [audited(seed, 20_000, 0.06, 0.0, weighted=False).broken for seed in range(10)]
+    assert sum(counted_alike) >= 8
+
+
+def test_uneven_audits_find_a_broken_promise() -> None:
+    assert sum(audited(seed, 20_000, 0.15, 0.05, weighted=True).broken for seed in range(20)) == 20
+    assert sum(audited(seed, 20_000, 0.0, 0.12, weighted=True).broken for seed in range(20)) == 20
+
+
+@settings(deadline=None)
+@given(st.floats(0.001, 0.6), st.floats(0, 1), st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0, 1))
+def test_one_uneven_audit_wins_nothing_on_the_edge(
+    promise: float, near_share: float, near_rate: float, far_rate: float, near_wrong: float
+) -> None:
+    """The mean of W after one more hit, over near and far, audited and not, wrong and right, at exactly the promised rate."""
+    far_share = 1 - near_share
+    wrong_left = promise - near_share * near_wrong
+    assume(far_share > 1e-6)
+    assume(0 <= wrong_left <= far_share)
+    largest = max(1 / near_rate, 1 / far_rate)
+
+    def begun() -> Monitor:
+        """Both weights have been seen."""
+        monitor = Monitor(promise, 1e-12)
+        monitor.add(False, largest)
+        return monitor
+
+    before = begun()
+    invested = before.wealth()
+    mean = 0.0
+    for part, rate, wrong_rate in (
+        (near_share, near_rate, near_wrong),
+        (far_share, far_rate, wrong_left / far_share),
+    ):
+        mean += part * (1 - rate) * invested
+        for wrong, chance in ((True, wrong_rate), (False, 1 - wrong_rate)):
+            after = begun()
+            after.add(wrong, 1 / rate)
+            mean += part * rate * chance * after.wealth()
+    assert mean == pytest.approx(invested)

@@ -69,6 +69,7 @@ KIN: dict[str, tuple[str, ...]] = {
 }
 """Dialects that may know one neighbour, with the reason."""
 LATE: dict[str, str] = {
+    "penstock.blobs.opening": "redis is imported only where one is named",
     "penstock.cli.cost_config": "YAML and the catalogue are loaded only where a configuration is named",
     "penstock.cli.cost_out": "pyarrow is an optional extra, and slow to load",
     "penstock.cli.keys": "--help and --print answer without loading the house",
@@ -77,7 +78,7 @@ LATE: dict[str, str] = {
     "penstock.cli.profile": "--help answers without loading traces, reports or torch",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.engine_wiring.profiling": "torch is loaded only where something is run: a trace file needs none",
-    "penstock.wiring.caching": "numpy, onnxruntime and usearch are imported only where the semantic tier is on",
+    "penstock.wiring.meaning": "numpy, onnxruntime and usearch are imported only where the semantic tier is on",
     "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",

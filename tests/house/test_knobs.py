@@ -178,6 +178,7 @@ FROZEN = [
     "semantic_cache.max_error_rate",
     "semantic_cache.confidence",
     "semantic_cache.embedder",
+    "semantic_cache.embedder_cache",
     "semantic_cache.max_temperature",
     "semantic_cache.templates",
     "semantic_cache.tools",

@@ -37,12 +37,14 @@ EVERYTHING = Purge(Which())
 class _Ticket:
     """A place in the queue: for a blob in ``waiting``, or for an operation that somebody may wait for."""
 
-    __slots__ = ("done", "flying", "key", "marks", "op")
+    __slots__ = ("done", "flying", "key", "marks", "most", "op")
 
-    def __init__(self, key: Key | None, marks: Sequence[int], op: Op | None) -> None:
+    def __init__(self, key: Key | None, marks: Sequence[int], op: Op | None, most: int = 2**31) -> None:
         self.key = key
         self.marks = marks
         self.op = op
+        self.most = most
+        """Of the stores, only the nearest so many."""
         self.flying = False
         """It is being written just now."""
         self.done: Future[int] = Future()
@@ -99,6 +101,15 @@ class Behind:
                 ticket = _Ticket(key, marks, None)
                 self._waiting[key] = (blob, ticket)
                 self._waiting_bytes += size
+                self._line_up(ticket)
+
+    def relay(self, ops: Sequence[Op], most: int) -> None:
+        """What other nodes did, for the nearest so many stores; in this order."""
+        with self._bell:
+            for op in ops:
+                ticket = _Ticket(None, (), op, most)
+                if isinstance(op, Drop | Purge):
+                    self._pending[id(ticket)] = op
                 self._line_up(ticket)
 
     def waiting(self, place: Place, key: bytes) -> Blob | None:
@@ -206,9 +217,10 @@ class Behind:
         work = [ticket for ticket in batch if ticket.op is not None or id(ticket) in blobs]
         counts = dict.fromkeys(map(id, batch), 0)
         for at, one in enumerate(self._far):
-            ops = [ticket.op or Put(blobs[id(ticket)], ticket.marks[at]) for ticket in work]
-            done = self._tell(one, ops)
-            for ticket, count in zip(work, done, strict=False):
+            mine = [ticket for ticket in work if at < ticket.most]
+            ops = [ticket.op or Put(blobs[id(ticket)], ticket.marks[at]) for ticket in mine]
+            done = self._tell(one, ops) if ops else []
+            for ticket, count in zip(mine, done, strict=False):
                 counts[id(ticket)] = max(counts[id(ticket)], count)
         with self._bell:
             for ticket in batch:

@@ -50,10 +50,11 @@ class Put(Struct, frozen=True):
 
 
 class Drop(Struct, frozen=True):
-    """Drop one."""
+    """Drop one. ``if_there``: others need to hear of it only if it was there."""
 
     place: Place
     key: bytes
+    if_there: bool = False
 
 
 class Purge(Struct, frozen=True):
@@ -70,21 +71,29 @@ class Used(Struct, frozen=True):
     times: int
 
 
-Op = Put | Drop | Purge | Used
+class Remember(Struct, frozen=True):
+    """How far this node has heard of what others do, after the operations before it."""
+
+    position: bytes
+
+
+Op = Put | Drop | Purge | Used | Remember
 
 
 class Change(Struct, frozen=True):
-    """What became of blobs without this process's doing.
+    """What became of blobs, as a store tells it.
 
-    "put": another wrote ``blob`` (without its value). "drop": it is gone. "evict": it had to go for room. "purge": all of
-    ``which`` are gone. "lost": more was missed than can be told; nothing held here may be relied on.
+    "put": another process wrote ``blob`` (without its value); ``same_node``: one that shares our file. "drop": another dropped it.
+    "purge": another dropped all of ``which``. "evict": this process did, for room or as part of a purge. "lost": more was missed
+    than can be told; nothing held here may be relied on. "heard": that is all up to the position in ``key``.
     """
 
-    what: Literal["put", "drop", "evict", "purge", "lost"]
+    what: Literal["put", "drop", "evict", "purge", "lost", "heard"]
     place: Place = NOWHERE
     key: bytes = b""
     blob: Blob | None = None
     which: Which | None = None
+    same_node: bool = False
 
 
 Heard = Callable[[Sequence[Change]], None]
@@ -109,3 +118,26 @@ class FarStore(BlobStore, Protocol):
     def secret(self, offer: bytes, *, instead: bool = False) -> bytes:
         """The one that is kept there, which is ``offer`` where there was none (or ``instead`` of what there was)."""
         ...
+
+
+def lawful(place: Place, *words: str) -> bool:
+    """Whether these words can be written as UTF-8: no half of a surrogate pair."""
+    try:
+        "".join((place.kind, place.tenant, place.namespace, *words)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def storable(blob: Blob) -> bool:
+    """Whether its words and numbers can be written."""
+    numbers = (blob.created_ms, blob.expires_ms, blob.worth_nusd)
+    return lawful(blob.place, *blob.tags) and all(-(2**63) <= n < 2**63 for n in numbers)
+
+
+def meaningful(op: Drop | Purge | Used) -> bool:
+    """Whether there may be anything that it means."""
+    if isinstance(op, Purge):
+        which = op.which
+        return lawful(Place(which.kind or "", which.tenant or "", which.namespace or ""), which.tag or "")
+    return lawful(op.place)

@@ -27,17 +27,27 @@ from typing import Any
 import msgspec
 
 from penstock.blobs.blob import Blob, Place, Stats
-from penstock.blobs.far import NOW, Change, Drop, Heard, Op, Purge, Put, Which
+from penstock.blobs.far import (
+    NOW,
+    Change,
+    Drop,
+    Heard,
+    Op,
+    Purge,
+    Put,
+    Remember,
+    Which,
+    lawful,
+    meaningful,
+    storable,
+)
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.sqlite_file import SharedFile
 from penstock.blobs.sqlite_rows import (
     apply,
     changes_since,
-    countable,
-    lawful,
     make_room,
     mark_of,
-    meaningful,
     newest,
     purged_since,
     purged_words,
@@ -136,7 +146,7 @@ class SqliteBlobs(SharedFile):
             for op in ops:
                 if isinstance(op, Put):
                     done.append(self._put(connection, op, purged))
-                elif not meaningful(op):
+                elif not isinstance(op, Remember) and not meaningful(op):
                     done.append(0)
                 elif isinstance(op, Purge):
                     gone += purged_words(connection, op.which)
@@ -148,7 +158,7 @@ class SqliteBlobs(SharedFile):
             if puts:
                 tenants = {put.blob.place.tenant for put in puts if lawful(put.blob.place)}
                 evicted = make_room(connection, self._limits, tenants, newest_seq, self._writer_name, now_ms)
-        self._tell([Change("drop", *one) for one in gone] + [Change("evict", *one) for one in evicted])
+        self._tell([Change("evict", *one) for one in gone] + [Change("evict", *one) for one in evicted])
         return done
 
     def scan(self, kind: str, after_seq: int, limit: int, now_ms: int) -> list[Blob]:
@@ -196,6 +206,12 @@ class SqliteBlobs(SharedFile):
             connection.execute(f"INSERT OR {verb} INTO secrets VALUES (1, ?)", (offer,))  # noqa: S608 - our own words
             return bytes(connection.execute("SELECT secret FROM secrets").fetchone()[0])
 
+    def position(self) -> bytes:
+        """How far this node has heard of what other nodes do; b"": nothing is known."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT position FROM heard").fetchone()
+        return b"" if row is None else bytes(row[0])
+
     def close(self) -> None:
         """Write what is to be written, and let go."""
         if self._file is not None and self._uses:
@@ -217,7 +233,7 @@ class SqliteBlobs(SharedFile):
         size = len(blob.value) + len(blob.about)
         limits = self._limits
         most = min(_MOST_BYTES, limits.tenant_max_bytes if blob.place.tenant else limits.max_bytes)
-        if size > most or not lawful(blob.place, *blob.tags) or not countable(blob):
+        if size > most or not storable(blob):
             return 0
         if any(number > put.mark and meant(blob) for number, meant in purged):
             return 0

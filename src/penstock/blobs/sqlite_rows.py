@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from penstock.blobs.blob import Blob, Place
-from penstock.blobs.far import Change, Drop, Op, Purge, Put, Used, Which
+from penstock.blobs.far import Change, Drop, Op, Purge, Put, Remember, Used, Which
 from penstock.blobs.gdsf import Limits, gain_of
 
 GONE_KEPT_MS = 3_600_000
@@ -32,28 +32,6 @@ _encode = msgspec.json.encode
 Meant = Callable[[Blob], bool]
 
 
-def lawful(place: Place, *words: str) -> bool:
-    """Whether SQLite can keep these words: no half of a surrogate pair."""
-    try:
-        "".join((place.kind, place.tenant, place.namespace, *words)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def countable(blob: Blob) -> bool:
-    """Whether its numbers fit."""
-    return all(-(2**63) <= n < 2**63 for n in (blob.created_ms, blob.expires_ms, blob.worth_nusd))
-
-
-def meaningful(op: Drop | Purge | Used) -> bool:
-    """Whether there may be anything that it means."""
-    if isinstance(op, Purge):
-        which = op.which
-        return lawful(Place(which.kind or "", which.tenant or "", which.namespace or ""), which.tag or "")
-    return lawful(op.place)
-
-
 def newest(connection: sqlite3.Connection) -> int:
     """The last ``seq`` that was given."""
     return _counted(connection, "blobs")
@@ -76,8 +54,13 @@ def apply(connection: sqlite3.Connection, op: Op, writer: str, now_ms: int) -> i
         return connection.execute(statement, bound).rowcount
     if isinstance(op, Drop):
         where = (op.place.kind, op.place.tenant, op.place.namespace, op.key)
-        _note(connection, (now_ms, writer, "drop", *where, None))
-        return connection.execute(f"DELETE FROM blobs WHERE {_PLACED}", where).rowcount  # noqa: S608 - our own words
+        dropped = connection.execute(f"DELETE FROM blobs WHERE {_PLACED}", where).rowcount  # noqa: S608 - our own words
+        if dropped or not op.if_there:
+            _note(connection, (now_ms, writer, "drop", *where, None))
+        return dropped
+    if isinstance(op, Remember):
+        connection.execute("INSERT OR REPLACE INTO heard VALUES (1, ?)", (op.position,))
+        return 0
     return _purge(connection, op, writer, now_ms)
 
 

@@ -22,6 +22,8 @@ BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",
+        # How far this node has heard of what other nodes do, where there is a Redis behind the file.
+        "CREATE TABLE heard (one INTEGER PRIMARY KEY CHECK (one = 1), position BLOB NOT NULL)",
         """
         CREATE TABLE state (
             one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -20,10 +20,11 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from penstock.blobs.behind import POLL_S, Behind
 from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault
-from penstock.blobs.far import Change, Drop, FarStore, Heard, Purge, Which
+from penstock.blobs.far import Change, Drop, FarStore, Heard, Op, Purge, Remember, Which
 from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.guard import Guarded, Say
@@ -57,8 +58,8 @@ class Blobs:
         self.near = self._memory.get
         """What memory has; about a microsecond."""
         self._far = [
-            Guarded(name, lambda opened=opened: opened(self._heard), say=say, monotonic_s=monotonic_s)
-            for name, opened in far
+            Guarded(name, partial(opened, partial(self._heard, at)), say=say, monotonic_s=monotonic_s)
+            for at, (name, opened) in enumerate(far)
         ]
         self._behind = Behind(
             self._far,
@@ -182,8 +183,11 @@ class Blobs:
         elif uses:
             self._behind.used(blob.place, blob.key, uses)
 
-    def _heard(self, changes: Sequence[Change]) -> None:
-        """From the stores' threads: what others did, and what went for room."""
+    def _heard(self, at: int, changes: Sequence[Change]) -> None:
+        """From the stores' threads: what others did, and what went for room. What the second store says the first must hear."""
+        relayed = list(filter(None, map(_relayed, changes))) if at else []
+        if relayed:
+            self._behind.relay(relayed, at)
         for change in changes:
             if change.what == "evict":
                 self._gone(change.place, change.key)
@@ -193,7 +197,7 @@ class Blobs:
                 self._memory.purge(
                     kind=which.kind, tenant=which.tenant, namespace=which.namespace, tag=which.tag
                 )
-            else:
+            elif change.what != "heard":
                 self._finder.forget(change.place, change.key)
                 if not self._memory.drop(change.place, change.key):
                     self._gone(change.place, change.key)
@@ -212,6 +216,21 @@ class Blobs:
             except StoreFault:
                 continue  # what could not be written is lost: a cache may forget
         self._memory.close()
+
+
+def _relayed(change: Change) -> Op | None:
+    """What a file must do that other nodes do not see."""
+    match change.what:
+        case "put":
+            return None if change.same_node else Drop(change.place, change.key, if_there=True)
+        case "drop":
+            return Drop(change.place, change.key, if_there=True)
+        case "purge" | "lost":
+            return Purge(change.which or Which())
+        case "heard":
+            return Remember(change.key)
+        case _:
+            return None
 
 
 def agree(far: Sequence[Guarded]) -> bytes:

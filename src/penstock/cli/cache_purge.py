@@ -12,14 +12,18 @@ _WHAT = ("tenant", "namespace", "tag", "entry", "model")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "--tenant", metavar="NAME", help="of this tenant, as cache.scope says: a key, team or organisation"
+        "--tenant",
+        metavar="NAME",
+        help="of this tenant, as cache.scope says: a key, ORGANISATION/TEAM or an organisation",
     )
     parser.add_argument(
         "--namespace", metavar="NAME", help="of this namespace (x-penstock-cache-namespace), exactly"
     )
     parser.add_argument("--tag", help="with this tag (x-penstock-cache-tags)")
     parser.add_argument("--model", metavar="NAME", help="answered by this model: provider/model")
-    parser.add_argument("--entry", metavar="ID", help="one entry (x-penstock-cache-entry)")
+    parser.add_argument(
+        "--entry", metavar="ID", help="one entry of the semantic tier (x-penstock-cache-entry)"
+    )
     parser.add_argument("--all", action="store_true", help="every answer")
     add_gateway_arguments(parser)
 

@@ -64,29 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--thresholds",
         type=_thresholds,
-        default=THRESHOLDS,
+        default=",".join(f"{one:.2f}" for one in THRESHOLDS),
         metavar="LIST",
-        help="similarities from which would be served (%(default)s)",
+        help="similarities from which would be served",
     )
     parser.add_argument(
         "--metric", metavar="FILE.py:FUNCTION", help="judge by answer_a and answer_b instead of same"
     )
     parser.add_argument(
-        "--least", type=float, default=0.5, metavar="NUMBER", help="a metric below it is wrong (%(default)s)"
+        "--least", type=float, default=0.5, metavar="NUMBER", help="a metric below it is wrong"
     )
     parser.add_argument("--no-guards", action="store_true", help="serve also what the guards would refuse")
     parser.add_argument(
         "--embedder", default="builtin", metavar="NAME", help="builtin, or a folder with a model of that form"
     )
-    parser.add_argument(
-        "--worst", type=int, default=10, metavar="N", help="wrong pairs to show (%(default)s)"
-    )
+    parser.add_argument("--worst", type=int, default=10, metavar="N", help="wrong pairs to show")
     parser.add_argument(
         "--confidence",
         type=_share,
         default=0.95,
         metavar="SHARE",
-        help="of bounds and certificate (%(default)s)",
+        help="of bounds and certificate",
     )
     parser.add_argument(
         "--calibrate", action="store_true", help="find the loosest threshold that keeps --max-error-rate"
@@ -102,10 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default=LOOSEST,
         metavar="SCORE",
-        help="loosest threshold to try (%(default)s)",
+        help="loosest threshold to try",
     )
     parser.add_argument(
-        "--into", metavar="FILE", help="keep the pairs as labels in the file of the cache's audits"
+        "--into",
+        metavar="FILE",
+        help="keep the pairs as labels in this file of a cache's audits (cache.path and .audits)",
     )
     parser.add_argument(
         "--class",
@@ -266,7 +266,9 @@ def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> int:
     told = labels(judged, str(args.klass), int(time.time() * 1000))
     if not Path(args.into).exists():
         raise BadRequest(
-            f"There is no file {args.into}.", param="--into", hint="It is the cache's own file (cache.path)."
+            f"There is no file {args.into}.",
+            param="--into",
+            hint="It lies beside the cache's own: cache.path and .audits.",
         )
     book = AuditFile(str(args.into), "sweep")
     try:

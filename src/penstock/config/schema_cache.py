@@ -109,6 +109,12 @@ class SemanticCacheConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     embedder: Annotated[
         str, _doc("builtin (MiniLM on this machine), a folder with a model of that form, or provider/model.")
     ] = "builtin"
+    embedder_cache: Annotated[
+        str | None,
+        _doc(
+            "Folder for what is made of the embedder's weights; default: penstock in XDG_CACHE_HOME, or in ~/.cache."
+        ),
+    ] = None
     max_temperature: Annotated[
         float,
         Meta(ge=0, le=2),

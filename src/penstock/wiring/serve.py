@@ -119,6 +119,7 @@ class Running:
             self._cache = CacheDesk(place, settings.path, self._environ)
             self.app = App(await self._house(loaded), self._log)
             await self._recall(joined.merged.config)
+            self._cache.introduce(self.app)
             self.app.others = self.sharing.seat
             self.sharing.introduce(self.app.house, self.shared)
             self._desk = LaterDesk(self.app, self.shared.keeper, self.shared.run)
@@ -206,6 +207,8 @@ class Running:
                 return self._refused([error.public()])
             self._say_what_waits(app.house.config, house.config)
             old, app.house = app.house, house
+            if self._cache is not None:
+                self._cache.introduce(app)
             self.sharing.introduce(house, shared)
             self._mount(app, joined.loaded)
             for transport in retire(old, house, shared):

@@ -110,8 +110,10 @@ def test_what_names_a_folder(tmp_path, monkeypatch):
     assert folder_of("./gone", tmp_path) == tmp_path / "gone"
     assert folder_of("/gone", tmp_path) == Path("/gone")
     assert folder_of("~/gone", tmp_path) == Path("/home/me/gone")
-    refused = inspect(SemanticCacheConfig(embedder="./gone"), base=tmp_path)
-    assert isinstance(refused, Rejected)
+    for gone in ("./gone", "~nobody-of-this-name/gone"):
+        refused = inspect(SemanticCacheConfig(embedder=gone), base=tmp_path)
+        assert isinstance(refused, Rejected)
+        assert "config.json is missing" in refused.reason
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,12 @@ def test_what_names_a_folder(tmp_path, monkeypatch):
     ],
 )
 def test_the_cache_folder_is_where_this_user_keeps_caches(environ, folder):
-    assert cache_folder(environ) == (None if folder is None else Path(folder))
+    """Unless the configuration names one, from its own folder."""
+    base = Path("/etc/penstock")
+    found = cache_folder(SemanticCacheConfig(), base, environ)
+    assert found == (None if folder is None else Path(folder))
+    assert cache_folder(SemanticCacheConfig(embedder_cache="made"), base, environ) == base / "made"
+    assert cache_folder(SemanticCacheConfig(embedder_cache="/made"), base, environ) == Path("/made")
 
 
 def doctor(capsys, *words):

@@ -201,12 +201,12 @@ def test_it_is_of_the_builtin_model_alone(tmp_path, embedder, monkeypatch):
     assert isinstance(mine, MiniLM)
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
     for asked, told, code in ((mine, environ, "prefilter-unknown"), (embedder, {}, "prefilter-homeless")):
-        refused = open_prefilter(SemanticCacheConfig(), asked, told)
+        refused = open_prefilter(SemanticCacheConfig(), asked, environ=told)
         assert isinstance(refused, Rejected)
         assert refused.code == code
     rows = np.ones((source().form.pieces, distil.DIMENSIONS), "<f2")
     kept.keep(tmp_path / "penstock", distil.build_of(source()), distil.SUFFIX, rows.tobytes())
-    taken = open_prefilter(SemanticCacheConfig(), embedder, environ)
+    taken = open_prefilter(SemanticCacheConfig(), embedder, environ=environ)
     assert isinstance(taken, Static)
     assert taken.ready
     assert math.isclose(float(np.linalg.norm(vector(taken, "hello there"))), 1, rel_tol=1e-5)

@@ -5,7 +5,7 @@ Rules
   sentences whose similarities were computed once; the decider is the real one.
 - First comes the calibration's part, then the scored one, from the other list of phrases; learning goes on in it, as in life.
 - A request that is not served is answered by the model, enters the cache, and gives a label if a neighbour could have been
-  served at some threshold. A served hit is audited as configured by default: the first 50, then 2 %.
+  served at some threshold. Served hits are audited as configured by default: the first 50, then 2 %, near the threshold 10 %.
 - Exact repeats do not occur: they are the exact tier's.
 """
 
@@ -22,7 +22,7 @@ from tests.cache.proof.sentences import Sentence
 xp: Any = np
 FLOOR = 0.80
 """The loosest threshold that is tried: lower similarities decide nothing."""
-AUDITED_FIRST, AUDIT_RATE = 50, 0.02
+AUDITED_FIRST, AUDIT_RATE, NEAR, NEAR_TIMES = 50, 0.02, 0.02, 5
 KLASS = "all"
 _AGREES, _OBJECTS = 1, 2
 
@@ -123,13 +123,15 @@ class Run:
             threshold = self._decider.threshold(KLASS).value
             if threshold is None or score < threshold:
                 self._cached[asked] = 1
-                self._learn(score, wrong, served=False)
+                self._learn(score, wrong)
                 continue
             scored.hits += 1
             scored.wrong += wrong
             self._served += 1
-            if self._served <= AUDITED_FIRST or self._draw.random() < AUDIT_RATE:
-                self._learn(score, wrong, served=True)
+            rate = AUDIT_RATE * (NEAR_TIMES if score - threshold < NEAR else 1)
+            rate = 1.0 if self._served <= AUDITED_FIRST else rate
+            if self._draw.random() < rate:
+                self._learn(score, wrong, audited=rate)
                 if wrong:
                     self._cached[entry] = 0
                     self._cached[asked] = 1
@@ -142,15 +144,17 @@ class Run:
                 return None if self._pool.vetoed(entry, asked) else (score, entry)
         return None
 
-    def _learn(self, score: float, wrong: bool, *, served: bool) -> None:
+    def _learn(self, score: float, wrong: bool, *, audited: float = 0.0) -> None:
+        """``audited``: at which rate a served hit was; 0 is a miss, whose fresh answer is there anyway."""
         self._decider.learn(
             Label(
                 klass=KLASS,
                 score=score,
                 wrong=wrong,
-                source="audit" if served else "shadow",
+                source="audit" if audited else "shadow",
                 at_ms=self._clock_ms,
-                served=served,
+                weight=1 / audited if audited else 1.0,
+                served=bool(audited),
             )
         )
 

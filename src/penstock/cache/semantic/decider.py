@@ -10,9 +10,11 @@ Rules
   told, is missing from both. Candidates that a guard refused are no labels: they would not have been served.
 - All is a function of the labels in their order: ``restore`` with the kept ones brings back the same decision, and version.
   Where a label was replaced (a person's verdict), all of them are restored anew.
+- Callers name namespaces, so they make classes: of more than ``MOST_CLASSES`` the oldest is forgotten, and must be certified anew.
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -20,6 +22,9 @@ from penstock.cache.ports import Decider, Label, Threshold
 from penstock.cache.semantic.binomial import upper
 from penstock.cache.semantic.certify import LOOSEST, Certificate, Step, grid
 from penstock.cache.semantic.monitor import Monitor
+
+MOST_CLASSES = 10_000
+T = TypeVar("T")
 
 
 class FixedThreshold(Decider):
@@ -34,12 +39,13 @@ class FixedThreshold(Decider):
 
     def threshold(self, klass: str) -> Threshold:
         """Always the same value."""
+        counts = self._counts.get(klass)
+        if counts is None:
+            return self._unaudited
         told = self._told.get(klass)
         if told is None:
-            counts = self._counts.get(klass)
-            if counts is None:
-                return self._unaudited
-            told = self._told[klass] = self._tell(*counts)
+            told = self._tell(*counts)
+            _put(self._told, klass, told)
         return told
 
     def learn(self, label: Label) -> None:
@@ -47,7 +53,7 @@ class FixedThreshold(Decider):
         if label.score < self._value or label.source == "upload":
             return
         labels, wrong = self._counts.get(label.klass, (0, 0))
-        self._counts[label.klass] = labels + 1, wrong + label.wrong
+        _put(self._counts, label.klass, (labels + 1, wrong + label.wrong))
         self._told.pop(label.klass, None)
 
     def _tell(self, labels: int, wrong: int) -> Threshold:
@@ -115,12 +121,13 @@ class Certified(Decider):
         """One more label: the certificate's or the monitor's."""
         known = self._classes.get(label.klass)
         if known is None:
-            known = self._classes[label.klass] = self._fresh(0)
+            known = self._fresh(0)
+            _put(self._classes, label.klass, known)
         known.told = None
         value = known.certificate.value
         if label.source != "audit" and not (label.source == "person" and label.served):
             known.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
-        elif value is not None and known.monitor.add(label.wrong):
+        elif value is not None and known.monitor.add(label.wrong, label.weight):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:
@@ -186,6 +193,13 @@ def _progress(step: Step | None, rate: str) -> str:
     if step.wrong:
         return f"{step.labels} labels, {step.wrong} wrong, of the {step.needs} that {rate} needs at {step.threshold:g}"
     return f"{step.labels} clean labels of the {step.needs} that {rate} needs at {step.threshold:g}"
+
+
+def _put(classes: dict[str, T], klass: str, value: T) -> None:
+    """The oldest makes room."""
+    classes[klass] = value
+    if len(classes) > MOST_CLASSES:
+        del classes[next(iter(classes))]
 
 
 def _at(label: Label) -> int:

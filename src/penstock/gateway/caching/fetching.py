@@ -25,7 +25,6 @@ from penstock.gateway.caching.replies import Detachable
 from penstock.gateway.house import Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import settle
-from penstock.observe.names import CACHE_CALLS
 from penstock.wire.ports import Relay
 
 PARSED_ASIDE_BYTES = 64 * 1024
@@ -60,7 +59,7 @@ class Fetching:
         facts.note(
             "cache", reason="miss" if wanted.reads else "miss: a fresh answer was asked for", code="miss"
         )
-        self._means.metrics.add(CACHE_CALLS, 1, "miss")
+        self._means.count("miss")
         facts.record = partial(self._listen, heard, flight, wanted)
         if flight is None:
             await call.fetch(planned, tokens)

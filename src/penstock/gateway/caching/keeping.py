@@ -20,6 +20,8 @@ from penstock.gateway.caching.lookup import Wanted, is_fallback
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome
 
+ENTRY, MODEL = "\x1fentry:", "\x1fmodel:"
+"""Tags of our own, by which one entry, or all of a model's, are dropped wherever they lie. No caller's tag has such a beginning."""
 OWN = ("key:",)
 """Tenants that are one principal."""
 
@@ -107,7 +109,12 @@ def keepable(
         now_ms,
         max(answer.exact_until_ms, answer.semantic_until_ms),
         of.outcome.cost_nusd or 0,
-        wanted.controls.tags,
+        (
+            *wanted.controls.tags,
+            ENTRY + answer.id,
+            MODEL + answer.route,
+            *((MODEL + name,) if (name := f"{answer.provider}/{answer.model}") != answer.route else ()),
+        ),
         b"" if about is None else kept.encode(about),
     )
     return Keepable(answer, blob, about)

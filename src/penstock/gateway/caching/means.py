@@ -1,5 +1,6 @@
 """What the parts of the cache's way share: the call that is served, the ports, the stores and the knobs."""
 
+from collections import Counter
 from typing import Protocol
 
 from penstock.base.clock import Clock
@@ -66,10 +67,30 @@ def coalesce_of(settings: CacheConfig) -> CoalesceConfig | None:
     return block if block.enabled else None
 
 
+class Tally:
+    """How look-ups ended, and what was saved, since the start of this process."""
+
+    __slots__ = ("answers", "saved_nusd")
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.saved_nusd = 0
+
+
 class Means:
     """Of one gateway process, under one configuration."""
 
-    __slots__ = ("blobs", "clock", "coalesce", "keys", "meaning", "metrics", "semantic_settings", "settings")
+    __slots__ = (
+        "blobs",
+        "clock",
+        "coalesce",
+        "keys",
+        "meaning",
+        "metrics",
+        "semantic_settings",
+        "settings",
+        "tally",
+    )
 
     def __init__(
         self,
@@ -81,6 +102,7 @@ class Means:
         *,
         semantic_settings: SemanticCacheConfig | None = None,
         meaning: Meaning | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.settings = settings
         self.keys = keys
@@ -90,19 +112,22 @@ class Means:
         self.semantic_settings = semantic_settings
         self.meaning = meaning
         self.coalesce = coalesce_of(settings)
+        self.tally = Tally() if tally is None else tally
 
     def now_ms(self) -> int:
         """Wall time."""
         return int(self.clock.unix_s() * 1000)
 
-    def count(self, how: str, saved_nusd: int | None) -> None:
-        """One more served so."""
+    def count(self, how: str, saved_nusd: int | None = None) -> None:
+        """One more that ended so."""
         self.metrics.add(CACHE_CALLS, 1, how)
+        self.tally.answers[how] += 1
         if saved_nusd:
             self.metrics.add(CACHE_SAVED_NUSD, saved_nusd)
+            self.tally.saved_nusd += saved_nusd
 
     def bypass(self, facts: CallFacts, no: Rejected) -> None:
         """The cache has no part in this call."""
         facts.cache = cache_lines("bypass")
         facts.note("cache", reason=f"bypass: {no.reason}", code=no.code)
-        self.metrics.add(CACHE_CALLS, 1, "bypass")
+        self.count("bypass")

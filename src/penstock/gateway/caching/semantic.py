@@ -9,7 +9,7 @@ lock. A caller waits for at most ``max_queue_ms`` in front of that thread; else 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.base.chat import ChatRequest
 from penstock.base.decisions import Rejected
-from penstock.base.events import TextDelta
+from penstock.base.events import TextDelta, fold
 from penstock.blobs.blob import Blob, Place
 from penstock.cache.answer import About, Answer, read_about
 from penstock.cache.eligible import last_user_text
@@ -27,6 +27,8 @@ from penstock.cache.ports import Embedder, Found
 from penstock.cache.templates import Templates
 from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
+from penstock.gateway.caching.means import Call
+from penstock.gateway.caching.shadow import Auditor, NearMiss, ServedHit
 
 MOST_TOKENS = 200
 """Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
@@ -41,6 +43,8 @@ _BUSY = Found(
         "embedder-busy", "the embedder has more to do than semantic_cache.max_queue_ms allows to wait for"
     )
 )
+_FAR = Found(Rejected("no-neighbour", "nothing that is kept in this partition comes near (static vectors)"))
+_FORBIDDEN = Rejected("negative-pair", "somebody has judged that these two do not mean the same")
 _LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
 
 
@@ -53,15 +57,15 @@ class Tier(Protocol):
         """The nearest, and whether it may be served."""
         ...
 
-    def insert(self, about: About, place_namespace: str, key: bytes) -> None:
+    def insert(self, about: About, place_namespace: str, key: bytes) -> object:
         """One more."""
         ...
 
-    def remove(self, entry_id: str) -> None:
+    def remove(self, entry_id: str) -> object:
         """One less."""
         ...
 
-    def quarantine(self, entry_id: str, reason: str) -> None:
+    def quarantine(self, entry_id: str, reason: str) -> object:
         """It is served no more."""
         ...
 
@@ -79,15 +83,19 @@ class RemoteEmbedder(Protocol):
         ...
 
 
-class Audits(Protocol):
-    """Who looks after what was served (gateway.caching.shadow)."""
+class Sieving(Protocol):
+    """Static vectors of what is kept (cache.semantic.sieve)."""
 
-    def served(self, hit: Any, /) -> None:
-        """May ask the model again."""
+    def passes(self, partition: bytes, text: str) -> bool:
+        """Something here may be near."""
         ...
 
-    def missed(self, near: Any, /) -> None:
-        """A free label."""
+    def insert(self, partition: bytes, entry_id: str, text: str) -> None:
+        """One more."""
+        ...
+
+    def remove(self, entry_id: str) -> None:
+        """One less."""
         ...
 
 
@@ -111,8 +119,13 @@ class Semantic:
     ) -> None:
         self.settings = settings
         self.tier = tier
-        self.audits: Audits | None = None
-        self.tell: Callable[[Any, Wanted, Hit | Answer], Any] | None = None
+        self.audits: Auditor | None = None
+        self.read: Callable[[Place, bytes], Awaitable[Answer | None]] | None = None
+        """What lies there: the neighbour's answer, for comparisons."""
+        self.sieve: Sieving | None = None
+        self.sieve_ready: Callable[[], bool] = lambda: False
+        """Its vectors can be made."""
+        self._ids: dict[tuple[Place, bytes], str] = {}
         self._keys = keys
         self._embedder = embedder
         self._templates = templates
@@ -157,6 +170,10 @@ class Semantic:
         vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
         looked = await self._embedded(vectored, wanted)
         no = stripped.exact_only
+        if not isinstance(looked, Rejected) and looked.found is not None and looked.found.refused is None:
+            book = None if self.audits is None else self.audits.book
+            if book is not None and book.forbids(partition, vectored.text, looked.found.text):
+                looked.found = msgspec.structs.replace(looked.found, refused=_FORBIDDEN)
         if no is None or isinstance(looked, Rejected) or looked.found is None:
             return looked
         if looked.found.refused is None or looked.found.refused.code in COMPARABLE:
@@ -192,6 +209,11 @@ class Semantic:
             began_s = time.monotonic()
             if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
                 vectored.found = _BUSY
+                return vectored
+            sieve = self.sieve
+            ready = sieve is not None and self.sieve_ready()
+            if sieve is not None and ready and not sieve.passes(vectored.partition, vectored.text):
+                vectored.found = _FAR
                 return vectored
             no = self._embed(vectored)
             if no is not None:
@@ -246,45 +268,72 @@ class Semantic:
             vectored.embedder,
             until_ms,
         )
-        self._do(partial(self.tier.insert, about, place.namespace, key))
+        self._ids[place, key] = entry_id
+        self._do(partial(self._insert, about, place.namespace, key))
+
+    def id_of(self, place: Place, key: bytes) -> str | None:
+        """The entry whose answer lay there, once."""
+        return self._ids.pop((place, key), None)
 
     def learn(self, blob: Blob) -> None:
         """An entry that was kept before, or elsewhere. Another build's vectors mean nothing here."""
         about = read_about(blob.about)
         if about.embedder == self.build_id:
-            self._do(partial(self.tier.insert, about, blob.place.namespace, blob.key))
+            self._do(partial(self._insert, about, blob.place.namespace, blob.key))
 
     def forget(self, entry_id: str) -> None:
         """It is gone."""
-        self._do(partial(self.tier.remove, entry_id))
+        self._do(partial(self._remove, entry_id))
 
     def quarantine(self, entry_id: str, reason: str) -> None:
         """It was wrong."""
         self._do(partial(self.tier.quarantine, entry_id, reason))
 
-    def served(self, call: Any, wanted: Wanted, hit: Hit) -> None:
+    def served(self, call: Call, wanted: Wanted, hit: Hit) -> None:
         """It was served: an audit may follow."""
-        if wanted.vectored is not None:
-            self._templates.repeated(*wanted.vectored.template)
-        if self.audits is not None and self.tell is not None:
-            self.audits.served(self.tell(call, wanted, hit))
+        vectored = wanted.vectored
+        if vectored is None or hit.found is None:
+            return
+        self._templates.repeated(*vectored.template)
+        if self.audits is not None:
+            self.audits.served(ServedHit(**_told(call, vectored, hit.found), answer=hit.answer))
 
-    def missed(self, call: Any, wanted: Wanted, answer: Answer) -> None:
+    def missed(self, call: Call, wanted: Wanted, answer: Answer) -> None:
         """A fresh answer came, beside a neighbour that was not served."""
         vectored = wanted.vectored
-        if vectored is not None:
-            words = "".join(event.text for event in answer.events if isinstance(event, TextDelta))
-            self._templates.answered(*vectored.template, words)
-        found = None if vectored is None else vectored.found
-        if (
-            self.audits is None
-            or self.tell is None
-            or found is None
-            or not found.entry_id
-            or found.refused is None
-        ):
+        if vectored is None:
             return
-        self.audits.missed(self.tell(call, wanted, answer))
+        words = "".join(event.text for event in answer.events if isinstance(event, TextDelta))
+        self._templates.answered(*vectored.template, words)
+        found, audits = vectored.found, self.audits
+        if audits is None or found is None or found.refused is None:
+            return
+        audits.passed(vectored.klass, call.facts.at_ms)
+        if not found.entry_id or self.read is None or found.entry_key == wanted.key:
+            return
+        place = Place(wanted.place.kind, wanted.place.tenant, found.namespace)
+        near = _told(call, vectored, found)
+        audits.missed(
+            NearMiss(
+                **near, fresh=fold(list(answer.events)), neighbour=partial(self.read, place, found.entry_key)
+            )
+        )
+
+    def agreed(self, template: tuple[str, str]) -> None:
+        """A comparison has found that one answer did for two messages of this template."""
+        self._templates.repeated(*template)
+
+    def _insert(self, about: About, namespace: str, key: bytes) -> None:
+        self.tier.insert(about, namespace, key)
+        sieve = self.sieve
+        if sieve is not None:
+            sieve.insert(about.partition, about.id, about.text)
+
+    def _remove(self, entry_id: str) -> None:
+        self.tier.remove(entry_id)
+        sieve = self.sieve
+        if sieve is not None:
+            sieve.remove(entry_id)
 
     def _do(self, what: Callable[[], object]) -> None:
         self._thread.submit(what)
@@ -292,3 +341,20 @@ class Semantic:
     def close(self) -> None:
         """No more of it."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _told(call: Call, vectored: Vectored, found: Found) -> dict[str, Any]:
+    facts, inbound = call.facts, call.inbound
+    return {
+        "request_id": facts.request_id,
+        "at_ms": facts.at_ms,
+        "klass": vectored.klass,
+        "partition": vectored.partition,
+        "text": vectored.text,
+        "caller": inbound.caller,
+        "body": inbound.body,
+        "told": inbound.told,
+        "principal": facts.principal,
+        "found": found,
+        "template": vectored.template,
+    }

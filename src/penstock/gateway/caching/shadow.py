@@ -48,6 +48,8 @@ GREY = 0.05
 """A miss so far below the loosest threshold is compared, too: it says where wrong begins."""
 FOLLOW_S = 0.5
 SWEEP_S = 6 * 3600.0
+REOPENING = frozenset({"answers-all-differ", "template-suspected"})
+"""Refusals of templates (cache.templates) that answers which agree take back. They are no labels: nothing would have been served."""
 COMPARABLE = frozenset({"not-certified", "below-threshold"})
 """Refusals of what might have been served at another threshold; what a guard refused would not."""
 
@@ -83,6 +85,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     told: dict[bytes, bytes]
     principal: Principal
     found: Found
+    template: tuple[str, str] = ("", "")
+    """The class in which templates are learned, and the one that was stripped."""
 
     def __repr__(self) -> str:
         """Without anybody's words."""
@@ -182,13 +186,15 @@ class Auditor:
         *,
         sense: Sense | None = None,
         log: OperatorLog | None = None,
+        agreed: Callable[[tuple[str, str]], object] = lambda _template: None,
     ) -> None:
-        """``evict`` drops an entry wherever it lies. ``sense``: what tells whether answers mean the same."""
+        """``agreed``: is told of each template of which one answer did for two messages. ``evict`` drops an entry wherever it lies. ``sense``: what tells whether answers mean the same."""
         self.settings = settings
         self.book = book
         self.decider = decider
         self.counts = Counts()
         self._evict = evict
+        self._agreed = agreed
         self._rng = rng
         self._clock = clock
         self._log = OperatorLog() if log is None else log
@@ -255,7 +261,8 @@ class Auditor:
     def missed(self, near: NearMiss) -> None:
         """Compare a fresh answer with the neighbour's. Never blocks, never raises."""
         found = near.found
-        if found.refused is None or found.refused.code not in COMPARABLE or not found.entry_id:
+        code = "" if found.refused is None else found.refused.code
+        if not found.entry_id or code not in COMPARABLE | REOPENING:
             return
         if found.score < loosest(self.settings) - GREY:
             return
@@ -317,6 +324,10 @@ class Auditor:
         compared, judge_nusd = await self.judging.compare(
             of.text, kept, fresh, "audit" if served else "shadow"
         )
+        if compared.word == "right":
+            self._agreed(of.template)
+        if of.found.refused is not None and of.found.refused.code in REOPENING:
+            return
         found, now_ms = of.found, self._now_ms()
         state = "open" if compared.word == "unsure" else compared.word
         audit = self.book.audit(

@@ -1,0 +1,78 @@
+"""An answer that nobody has asked for yet is kept as if its call had been made (``penstock cache warm``)."""
+
+import time
+
+from penstock.base.decisions import Rejected
+from penstock.base.errors import BadRequest
+from penstock.base.events import Event
+from penstock.cache.eligible import last_user_text
+from penstock.gateway.caching.keeping import Delivered, keepable
+from penstock.gateway.caching.means import Means
+from penstock.gateway.caching.wanting import wanted_of
+from penstock.gateway.house import House
+from penstock.gateway.planning import plan_call
+from penstock.gateway.ports import Inbound
+from penstock.gateway.principal import Principal
+from penstock.gateway.remote import Translator
+from penstock.gateway.settle import CallFacts, Outcome, begin_facts
+
+__all__ = ["fill"]
+
+
+class _Filled:
+    """What ``wanted_of`` asks of a call."""
+
+    __slots__ = ("facts", "house", "inbound", "reply", "translator")
+
+    def __init__(self, house: House, inbound: Inbound, facts: CallFacts, translator: Translator) -> None:
+        self.house = house
+        self.inbound = inbound
+        self.facts = facts
+        self.translator = translator
+        self.reply = None
+
+
+async def fill(
+    house: House,
+    means: Means,
+    inbound: Inbound,
+    principal: Principal,
+    events: tuple[Event, ...],
+    namespace: str | None,
+) -> str:
+    """The entry's id. Raises BadRequest for what may not be kept, and what planning raises."""
+    if namespace:
+        inbound.told[b"x-penstock-cache-namespace"] = namespace.encode("latin-1", "replace")
+    facts = begin_facts("gen-warmed", time.monotonic(), house.clock.unix_s())
+    facts.principal = principal
+    facts.ask = ask = inbound.ask = inbound.caller.read_request(inbound.body)
+    planned, _ = plan_call(house, ask, facts, inbound.caller.family, time.monotonic())
+    call = _Filled(house, inbound, facts, Translator(inbound.caller, ask))
+    wanted = await wanted_of(means, call, planned)  # type: ignore[arg-type] - it has no reply, and needs none
+    if isinstance(wanted, Rejected):
+        raise _unkept(wanted)
+    meaning = means.meaning
+    if meaning is not None and wanted.semantic:
+        looked = await meaning.look(wanted, virtual_key=principal.name, route=ask.model)
+        if isinstance(looked, Rejected):
+            wanted.semantic_no = looked
+        elif await meaning.complete(looked):
+            wanted.vectored = looked
+    outcome = Outcome(planned.steps[0].target, "", 1, False, False, time.monotonic(), cost_nusd=None)
+    prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - None of what is no chat
+    found = keepable(
+        Delivered(facts, outcome, planned, wanted, events, (), prompt),
+        settings=means.settings,
+        semantic=means.semantic_settings,
+        now_ms=means.now_ms(),
+    )
+    if isinstance(found, Rejected):
+        raise _unkept(found)
+    means.blobs.put(found.blob)
+    if meaning is not None and wanted.vectored is not None and found.about is not None:
+        meaning.keep(wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms)
+    return found.answer.id
+
+
+def _unkept(no: Rejected) -> BadRequest:
+    return BadRequest(f"This answer may not be kept: {no.reason}", code=no.code)
