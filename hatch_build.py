@@ -24,6 +24,7 @@ MODULES = tuple(
         "ledger/postgres/_copy",
         "routing/_gcra",
         "server/_express",
+        "wire/_large",
     )
 )
 

@@ -3,6 +3,8 @@
 Behaviour 39, and the peers' failures of which the exact tier is the place (each named where it is kept from).
 """
 
+import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import openai
 import pytest
 
 from penstock.simulate import Profile, Scenario
+from penstock.wire.large import take_apart
 from tests.behaviours.gateway import THREE_DIALECTS, Gateway, chat, running_gateway
 
 MODEL = "openai/gpt-4o-mini"
@@ -356,3 +359,22 @@ def test_a_reload_switches_it_off_and_on(tmp_path):
         assert said(gateway.post(body)) == ""
         assert gateway.reload(config) == []
         assert said(gateway.post(body)) == "hit-exact"
+
+
+def test_of_a_large_body_every_byte_is_in_the_key(cached: Gateway) -> None:
+    """It is taken apart (base.bulk): what stands in its place tells it from any other, and cannot be written by a caller."""
+    pdf = base64.b64encode(b"%PDF-1.4\n" + bytes(range(256)) * 4_000).decode()
+
+    def body(data: str) -> dict[str, Any]:
+        file = {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{data}"}
+        return {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}
+
+    other = f"{pdf[:500_000]}XX{pdf[500_002:]}"
+    said_of = [said(cached.post(body(data), headers=ALICE)) for data in (pdf, pdf, other, pdf, other)]
+    assert said_of == ["miss", "hit-exact", "miss", "hit-exact", "hit-exact"]
+    apart = take_apart(json.dumps(body(pdf)).encode(), b"messages")
+    assert apart is not None
+    forged = json.loads(apart.slim)
+    assert len(apart.slim) < 10_000
+    assert said(cached.post(forged, headers=ALICE)) == "miss"
+    assert cached.sent()["messages"] == forged["messages"]

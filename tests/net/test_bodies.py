@@ -700,3 +700,27 @@ def test_any_split_of_any_head_gives_the_same_headers(places, early, framing):
         assert pool.released_count == 2
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("sizes", [(1,), (0, 7), (300_000, 5, 1_000_000, 1), (1, 2, 3) * 50, (700_000,) * 5])
+def test_a_request_in_pieces_leaves_as_one_body(loop, sizes):
+    """In their order, with their whole length announced; and the connection goes on, also with bodies of the other kind."""
+    pieces = tuple(memoryview(bytes([65 + place % 26]) * size) for place, size in enumerate(sizes))
+    got = []
+
+    async def script(link):
+        for _ in range(3):
+            got.append((await link.request())[1])
+            await link.send(OK)
+        await link.gone()
+
+    async def use(transport, server):
+        for request in (WireRequest(b"POST", b"/", [], b"", (), pieces), post(b"/x", b"y" * 300_000), WireRequest(b"POST", b"/", [], b"", (), pieces)):  # fmt: skip
+            exchange = await transport.send(request, LONG)
+            assert await exchange.read(100) == b"hello"
+            assert exchange.pieces == ()
+        return server.accepted
+
+    assert served(script, use, loop) == 1
+    assert got == [b"".join(pieces), b"y" * 300_000, b"".join(pieces)]

@@ -1,5 +1,6 @@
 """Requests from bytes: a head like the one before is taken without the parser, and nobody can tell."""
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -8,7 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.base.errors import PenstockError
+from penstock.server.http1 import TURN_BYTES, HttpConnection
 from penstock.server.reading import RequestReader
+from penstock.wire import large
+from penstock.wire.large import GATHERED_BYTES
 
 LIMIT = 4096
 
@@ -144,3 +148,95 @@ def test_a_caller_whose_heads_always_differ_is_not_remembered_for_ever():
     connection.feed(b"POST /x HTTP/1.1\r\nx-request-id: 19\r\ncontent-length: 1\r\n\r\nb")
     assert connection.by_hand == 0
     assert len(connection.seen) == 21
+
+
+class Roomy:
+    max_body_bytes = 4 * GATHERED_BYTES
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("size", [GATHERED_BYTES, GATHERED_BYTES + 1, 3 * GATHERED_BYTES])
+def test_a_large_body_is_gathered(monkeypatch: pytest.MonkeyPatch, size: int, native: bool) -> None:
+    """In whatever pieces it comes, and the request behind it is another one."""
+    if not native:
+        monkeypatch.setattr(large, "native", None)
+    body = bytes(range(251)) * (size // 251 + 1)
+    wire = HEAD % size + body[:size] + HEAD % 3 + b"abc"
+    for step in (len(wire), 65_536, 1_000, size // 2 + 1):
+        connection = Kept(remembers=True)
+        connection.reader = RequestReader(connection, Roomy())
+        for at in range(0, len(wire), step):
+            connection.feed(wire[at : at + step])
+        assert [seen[2] for seen in connection.seen] == [body[:size], b"abc"]
+        assert type(connection.seen[0][2]) is bytes
+
+
+def test_an_announcement_alone_takes_no_memory() -> None:
+    """Many could announce what they never send: of such a body only what has come is written to."""
+    connection = Kept(remembers=True)
+    connection.reader = RequestReader(connection, Roomy())
+    connection.feed(HEAD % Roomy.max_body_bytes + b"x")
+    connection.feed(HEAD % 3)  # part of the body
+    assert connection.seen == []
+    refused = Kept(remembers=True)
+    refused.reader = RequestReader(refused, Roomy())
+    refused.feed(HEAD % (Roomy.max_body_bytes + 1))
+    assert refused.seen == [("BodyTooLarge", 413)]
+    assert refused.reader.reading is not None
+    assert refused.reader.reading.gathered is None
+
+
+class Flooded:
+    """A transport that says whether it is read."""
+
+    def __init__(self) -> None:
+        self.read = True
+        self.turns: list[bool] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.read = False
+
+    def resume_reading(self) -> None:
+        self.read = True
+
+
+class Nobody:
+    """A handler that serves nothing before it is told to."""
+
+    draining = False
+    max_body_bytes = 8 * TURN_BYTES
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def quick(self, request: Any, reply: Any) -> Any:
+        del reply
+        self.taken.append(len(request.body))
+        return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_flood_leaves_turns_to_others(waiting: bool) -> None:
+    """After each megabyte the socket is not read for a turn of the loop; and not at all while large requests wait in line."""
+
+    async def main() -> None:
+        handler, transport = Nobody(), Flooded()
+        connection = HttpConnection(handler, set())  # type: ignore[arg-type]
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        wire = (HEAD % (3 * TURN_BYTES) + b"x" * (3 * TURN_BYTES)) * (2 if waiting else 1)
+        for at in range(0, len(wire), TURN_BYTES // 4):
+            connection.data_received(wire[at : at + TURN_BYTES // 4])
+            if not transport.read:
+                transport.turns.append(False)
+                await asyncio.sleep(0)
+                if not connection._queue:
+                    assert transport.read
+        assert handler.taken == [3 * TURN_BYTES]
+        assert len(transport.turns) >= (5 if waiting else 2)
+        assert transport.read is not waiting
+        connection.connection_lost(None)
+
+    asyncio.run(main())

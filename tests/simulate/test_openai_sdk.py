@@ -16,7 +16,10 @@ SCENARIO = Scenario(
         "padded": ProviderSettings(obfuscation=True),
         "narrow": ProviderSettings(models=("gpt-4*",)),
     },
-    profiles={"gpt-long": Profile(output_tokens=40, tokens_per_event=7)},
+    profiles={
+        "gpt-long": Profile(output_tokens=40, tokens_per_event=7),
+        "gpt-knows": Profile(text="Who knows?", answers={"Why?": "Because.", "How so?": "Because."}),
+    },
 )
 WEATHER = {
     "type": "function",
@@ -280,3 +283,16 @@ def test_models_are_listed(sim: Simulator) -> None:
     """The client's own pagination reads it."""
     with client(sim) as c:
         assert "gpt-4o-mini" in [model.id for model in c.models.list()]
+
+
+def test_a_model_knows_which_questions_mean_the_same(sim: Simulator) -> None:
+    """``answers`` by the last user message, streamed or not; other questions get the profile's own text."""
+    before = [*say("Why?"), {"role": "assistant", "content": "So."}]
+    with client(sim) as openai_client:
+        for question, answer in (("Why?", "Because."), ("How so?", "Because."), ("Why not?", "Who knows?")):
+            asked = {"model": "gpt-knows", "messages": [*before, *say(question)]}
+            whole = openai_client.chat.completions.create(**asked)
+            assert whole.choices[0].message.content == answer
+            chunks = openai_client.chat.completions.create(**asked, stream=True)
+            said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+            assert "".join(said) == answer

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct, field
 
+from penstock.base.bulk import Bulk
 from penstock.base.operations import Operation
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -249,3 +250,17 @@ class Ask(Struct):
     operation: Operation = "chat"
     units: tuple[tuple[str, int], ...] = ()
     """What the call will surely be charged for beside tokens, where that is known before: ("image", 4)."""
+    bulk: Bulk | None = None
+    """Then ``body`` is the slim one, and so is what stands in it: tokens are for the long strings. Lengths of the whole
+    body are ``body_bytes`` and ``messages_bytes``."""
+
+    @property
+    def body_bytes(self) -> int:
+        """The length of the body that came."""
+        return len(self.body) + (0 if self.bulk is None else self.bulk.hidden_bytes)
+
+    @property
+    def messages_bytes(self) -> int:
+        """The length of ``messages`` in it."""
+        size = len(self.messages)
+        return size + self.bulk.hidden_bytes if size and self.bulk is not None else size

@@ -15,6 +15,8 @@ estimate that is too high refuses a call that would fit, one that is too low is 
 
 from typing import Literal
 
+from penstock.base.bulk import size_of
+
 Medium = Literal["image", "audio", "video", "document"]
 MEDIA: frozenset[str] = frozenset({"image", "audio", "video", "document"})
 """As ``Ask.needs`` names them."""
@@ -39,4 +41,5 @@ def data_url_bytes(medium: Medium, url: str) -> int:
     """What to add to a count that holds ``url`` whole: negative for a data URL, 0 for an address."""
     if not url.startswith("data:"):
         return 0
-    return medium_bytes(medium, len(url), url[5:128].partition(";")[0].partition(",")[0]) - len(url)
+    size = size_of(url)
+    return medium_bytes(medium, size, url[5:128].partition(";")[0].partition(",")[0]) - size

@@ -12,6 +12,7 @@ Rules
 import re
 from typing import Final
 
+from penstock.base.bulk import is_whole
 from penstock.base.chat import ChatRequest, Text, Thinking, ToolCall, ToolResult
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
@@ -194,7 +195,7 @@ def _of_words(request: ChatRequest) -> Rejected | None:
     text = last_user_text(request)
     if text is None:
         return Rejected("no-words", "The last message has no words.", "messages")
-    if len(text) > MAX_MESSAGE_CHARACTERS:
+    if len(text) > MAX_MESSAGE_CHARACTERS or not is_whole(text):
         return Rejected("too-long", f"The last message has more than {MAX_MESSAGE_CHARACTERS} characters.")
     if code_share(text) > MAX_CODE_SHARE:
         return Rejected("mostly-code", "More than 30 % of the last message is code.")
@@ -227,7 +228,7 @@ def shareable(text: str) -> Rejected | None:
 
     Within one key's own entries nobody but the writer is served, and this is not asked.
     """
-    if len(text) > MAX_MESSAGE_CHARACTERS:
+    if len(text) > MAX_MESSAGE_CHARACTERS or not is_whole(text):
         return Rejected("too-long", f"A text of more than {MAX_MESSAGE_CHARACTERS} characters is not judged.")
     low = text.lower()
     if _holds(low, _INSTRUCTIONS):

@@ -4,6 +4,7 @@ import argparse
 
 MAX_PORT = 65535
 MAX_WORKERS = 64
+MIN_CALLS, MAX_CALLS = 10, 2000
 
 
 def port(text: str) -> int:
@@ -31,3 +32,12 @@ def seconds(text: str) -> float:
     if not 0 < length_s < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write a number above 0")
     return length_s
+
+
+def calls(text: str) -> int:
+    """How many calls a replay has."""
+    if not text.isascii() or not text.isdecimal() or not MIN_CALLS <= int(text) <= MAX_CALLS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of calls: write one from {MIN_CALLS} to {MAX_CALLS}"
+        )
+    return int(text)

@@ -1,4 +1,4 @@
-"""``penstock demo``: simulated providers, the gateway, and a traffic replay with an outage in the middle.
+"""``penstock demo``: simulated providers, the gateway, and a traffic replay with an outage in the middle; ``--cache``: see ``demo_cache``.
 
 Everything is real but the models: three processes, real sockets, the ledger on disk. All figures are read from the
 ledger. Exits 0 when every call was answered although one provider failed.
@@ -6,9 +6,7 @@ ledger. Exits 0 when every call was answered although one provider failed.
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -26,16 +24,15 @@ from rich.text import Text
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import UpstreamError
 from penstock.base.money import usd_text
-from penstock.cli.arguments import port, seconds
+from penstock.cli.arguments import calls, port, seconds
+from penstock.cli.demo_cache import cache_demo
+from penstock.cli.demo_stage import DEADLINES, KEY, NotStarted, Process, end_in_order, post, settled, stay
 from penstock.cli.screen import folded, put, screen
 from penstock.ledger.pulse import Pulse, pulse
-from penstock.net.transport import Deadlines, Transport, TransportSettings
+from penstock.net.transport import Transport, TransportSettings
 from penstock.wire.http import WireRequest
 
-START_TIMEOUT_S = 20.0
 RATE_PER_S = 60
-DEADLINES = Deadlines(5.0, 30.0, 30.0, 60.0)
-KEY = "psk-demo"
 CONFIG = """\
 providers:
   openai:
@@ -76,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stay", action="store_true", help="leave everything running, with its URL, until Ctrl-C"
     )
+    parser.add_argument(
+        "--cache",
+        action="store_true",
+        help="instead: captions with near-duplicates, without and with the cache",
+    )
+    parser.add_argument("--calls", type=calls, default=200, help="captions, with --cache (200)")
+    parser.add_argument("--seed", type=int, default=7, help="which captions are drawn, with --cache (7)")
     parser.add_argument("--seconds", type=seconds, default=9.0, help="length of the replay (9)")
     parser.add_argument("--port", type=port, default=0, help="the gateway's port (a free one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
@@ -85,83 +89,13 @@ def run(args: argparse.Namespace) -> int:
     """0 when no call failed."""
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         try:
-            return uvloop.run(_demo(args, Path(folder)))
+            play = cache_demo if args.cache else _demo
+            return uvloop.run(play(args, Path(folder)))
         except asyncio.CancelledError:
             return 1
-        except _NotStarted as error:
+        except NotStarted as error:
             sys.stderr.write(f"penstock demo: {error}\n")
             return 1
-
-
-class _NotStarted(Exception):
-    """One of our processes ended before it listened; the words are what it said."""
-
-
-def _faults(said: str) -> str:
-    """The faults among the log's JSON lines; all that was said where there are none."""
-    lines = [line for line in said.splitlines() if '"fault"' in line]
-    return "\n".join(f"  {json.loads(line)['fault']}" for line in lines if line.startswith("{")) or said
-
-
-class _Process:
-    """One of our own processes, ended by its own id."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._drain: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, *words: str, env: dict[str, str], stream: str) -> tuple["_Process", str]:
-        """Start ``penstock WORDS`` and wait for the JSON line that names its url."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock", *words,
-            env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            url = await cls._url(process, words[0], stream)
-        except BaseException:
-            # Also when the demo itself is ended just now: nobody else knows of this process yet.
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            raise
-        started = cls(process)
-        started.keep_reading()
-        return started, url
-
-    @staticmethod
-    async def _url(process: asyncio.subprocess.Process, word: str, stream: str) -> str:
-        pipe = process.stdout if stream == "stdout" else process.stderr
-        said: list[str] = []
-        while pipe is not None:
-            async with asyncio.timeout(START_TIMEOUT_S):  # wait_for of Python 3.11 may swallow a cancel
-                line = await pipe.readline()
-            if not line:
-                other = process.stderr if stream == "stdout" else process.stdout
-                rest = (await other.read()).decode() if other is not None else ""
-                await process.wait()
-                raise _NotStarted(f"penstock {word} did not start.\n{_faults(''.join(said) + rest)}")
-            said.append(line.decode())
-            if b'"url"' in line:
-                break
-        return str(json.loads(said[-1])["url"])
-
-    def keep_reading(self) -> None:
-        """Empty its pipes, so that it never waits for us."""
-        self._drain = asyncio.ensure_future(self._read_on())
-
-    async def _read_on(self) -> None:
-        for pipe in (self._process.stdout, self._process.stderr):
-            while pipe is not None and await pipe.read(65536):
-                pass
-
-    async def stop(self) -> None:
-        """SIGTERM, and wait."""
-        if self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
-        if self._drain is not None:
-            await self._drain
 
 
 class _Replay:
@@ -209,49 +143,33 @@ class _Replay:
         await self._transport.aclose()
 
 
-async def _post(url: str, path: bytes, body: dict[str, Any]) -> None:
-    transport = Transport(TransportSettings(endpoint=parse_base_url(url)))
-    request = WireRequest(b"POST", path, [(b"content-type", b"application/json")], msgspec.json.encode(body))
-    exchange = await transport.send(request, DEADLINES)
-    await exchange.read(1 << 20)
-    await transport.aclose()
-
-
-def _end_in_order() -> None:
-    """SIGTERM, or a terminal that is closed: end like Ctrl-C does, and leave no process behind."""
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
 async def _demo(args: argparse.Namespace, folder: Path) -> int:
     console = screen(stderr=args.json)
     env = {**os.environ, "DEMO_KEY": "sk-demo-1", "DEMO_KEY_2": "sk-demo-2", "DEMO_VIRTUAL_KEY": KEY}
     scenario, config, db = folder / "scenario.json", folder / "penstock.yaml", folder / "penstock.db"
     scenario.write_bytes(msgspec.json.encode(SCENARIO))
-    _end_in_order()
+    end_in_order()
     with console.status("starting the simulated providers"):
-        sim, sim_url = await _Process.start(
+        sim, sim_url = await Process.start(
             "simulate", "--port", "0", "--json", "--scenario", str(scenario), env=env, stream="stdout"
         )
-    gateway: _Process | None = None
+    gateway: Process | None = None
     try:
         config.write_text(CONFIG.format(sim=sim_url), encoding="utf-8")
         with console.status("starting the gateway"):
-            gateway, url = await _Process.start(
+            gateway, url = await Process.start(
                 "serve", "--config", str(config), "--port", str(args.port), "--db", str(db), "--json",
                 env=env, stream="stderr",
             )  # fmt: skip
         connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
         try:
             unanswered = await _play(console, args.seconds, url, sim_url, connection)
-            figures = await _settled(connection)
+            figures = await settled(connection)
         finally:
             connection.close()
         _tell(console, figures, unanswered, args)
         if args.stay:
-            await _stay(console, url, config, db)
+            await stay(console, url, config, db)
         return 0 if figures.requests and not figures.failed and not unanswered else 1
     finally:
         if gateway is not None:
@@ -272,7 +190,7 @@ async def _play(
             wanted = min(len(PHASES) - 1, int(gone_s / seconds * len(PHASES)))
             if wanted != phase:
                 phase = wanted
-                await _post(sim_url, b"/_sim/faults", OUTAGE if PHASES[phase].startswith("outage") else CALM)
+                await post(sim_url, b"/_sim/faults", OUTAGE if PHASES[phase].startswith("outage") else CALM)
                 if not console.is_terminal:
                     put(console, f"{gone_s:.1f} s: {PHASES[phase]}")
             while replay.sent < gone_s * RATE_PER_S:
@@ -293,17 +211,6 @@ def _phases(phase: int, gone_s: float, seconds: float) -> Group:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(" ", ProgressBar(total=seconds, completed=gone_s, width=44), f"{gone_s:.0f} of {seconds:g} s")
     return Group(words, bar, "")
-
-
-async def _settled(connection: sqlite3.Connection) -> Pulse:
-    """The figures once the writer has written what was queued."""
-    last = pulse(connection)
-    while True:
-        await asyncio.sleep(0.2)
-        now = pulse(connection)
-        if now == last:
-            return now
-        last = now
 
 
 def _tables(figures: Pulse) -> tuple[Table, Table]:
@@ -361,24 +268,3 @@ def _tell(console: Console, figures: Pulse, unanswered: int, args: argparse.Name
         f"delivered. Added by the gateway: median {_added(figures.added_p50_us)}, "
         f"p99 {_added(figures.added_p99_us)}.",
     )
-
-
-async def _stay(console: Console, url: str, config: Path, db: Path) -> None:
-    """Say where it runs and how to call it: lines to be copied, so neither folded nor marked up."""
-    body = '{"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
-    for line in (
-        "",
-        f"The gateway runs at {url} (configuration {config}). Try:",
-        "",
-        f"  curl {url}/v1/chat/completions \\",
-        f"    -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\",
-        f"    -d '{body}'",
-        "",
-        f"What it cost: penstock cost --by model --db {db}",
-        "Ctrl-C ends it.",
-    ):
-        put(console, line)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()

@@ -15,6 +15,7 @@ from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
 from penstock.gateway.identity import identity_of
+from penstock.gateway.large import envelope
 from penstock.gateway.own_files import inline_files
 from penstock.gateway.parameters import losses_of
 from penstock.gateway.pictures import finishing
@@ -89,7 +90,7 @@ class ChatCall:
         facts.principal = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)
         if house.books.full:  # before all else: a refusal that were recorded would need room, too
             raise ledger_full()
-        facts.ask = ask = inbound.ask or inbound.caller.read_request(inbound.body)
+        facts.ask = ask = inbound.ask or envelope(inbound)
         if facts.principal.users is not None:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
@@ -243,8 +244,7 @@ class ChatCall:
         return reply_head(facts, outcome, stream=True)
 
     def _delivered(self, outcome: Outcome, provider: Provider) -> None:
-        outcome.delivered = True
-        outcome.status = outcome.status or 200  # a dialogue has had several
+        outcome.delivered, outcome.status = True, outcome.status or 200  # a dialogue has had several
         end_attempt(self.house, provider, outcome, self.facts.ask)
         self.facts.note("delivered", outcome)
         settle(self.house, self.facts, None)

@@ -22,6 +22,7 @@ from penstock.dialects.openai_responses.envelope import ResponsesAsk, with_histo
 from penstock.dialects.openai_responses.kept import KIND, Turn, conversation, read_turn, turn_of
 from penstock.gateway.call import ChatCall
 from penstock.gateway.house import House
+from penstock.gateway.large import envelope, lighten, thicken
 from penstock.gateway.own_files import inline_files
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
@@ -115,7 +116,7 @@ class ResponseCall(ChatCall):
         principal = house.doors.admit(inbound.told, inbound.known, self.facts.at_ms / 1000)
         self.facts.principal = principal
         await inline_files(house, inbound, self.facts)
-        self._caller.read_request(inbound.body)
+        envelope(inbound)
         ask = self._caller.ask
         assert ask is not None
         self.facts.ask = inbound.ask = ask
@@ -138,6 +139,8 @@ class ResponseCall(ChatCall):
 
     async def _keep(self, ask: ResponsesAsk, owner: str) -> None:
         name, meta, body = turn_of(ask)
+        if ask.bulk is not None:
+            body = await asyncio.to_thread(ask.bulk.restore, body)
         await self.house.keeper.put(
             KIND, name, owner, meta=meta, body=body, expires_ms=self.facts.at_ms + KEPT_MS
         )
@@ -156,13 +159,20 @@ def call_of(
     return ChatCall(house, inbound, reply, facts)
 
 
-def in_background(inbound: Inbound) -> ResponsesAsk | None:
+async def in_background(inbound: Inbound) -> ResponsesAsk | None:
     """The ask, where it is for a Response that is made in the background. Raises BadRequest."""
-    if not isinstance(inbound.caller, ResponsesCaller) or b'"background"' not in inbound.body:
+    if not isinstance(inbound.caller, ResponsesCaller):
         return None
-    inbound.caller.read_request(inbound.body)
+    await lighten(inbound)
+    body = inbound.body if inbound.bulk is None else inbound.bulk.slim
+    if body.find(b'"background"') < 0:
+        return None
+    envelope(inbound)
     ask = inbound.caller.ask
-    return ask if ask is not None and ask.background else None
+    if ask is None or not ask.background:
+        return None
+    await asyncio.to_thread(thicken, ask)  # it is kept, not served
+    return ask
 
 
 def _not_found(asked: str, missing: str) -> BadRequest:

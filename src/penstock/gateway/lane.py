@@ -205,6 +205,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
 
     Else None, or an error that the long way will find again: then nothing has happened but ``inbound.ask``.
     """
+    if len(inbound.body) > ASIDE_BYTES:
+        return None  # taken apart beside the loop, the long way
     unix_s = house.clock.unix_s()
     principal = house.doors.admit(inbound.told, inbound.known, unix_s)
     ask = inbound.ask = inbound.ask or inbound.caller.read_request(inbound.body)
@@ -222,8 +224,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     keys, transport = provider.keys, provider.transport
     if not transport.direct or provider.tokens is not None or keys.troubled:
         return None
-    aside = step.pass_through or len(inbound.body) > ASIDE_BYTES  # translated beside the loop, the long way
-    written = None if aside else Written.of(inbound.caller, ask, provider, target)
+    written = None if step.pass_through else Written.of(inbound.caller, ask, provider, target)
     if written is None and not step.pass_through:
         return None
     now_s = time.monotonic()

@@ -20,8 +20,10 @@ import msgspec
 
 from penstock.base.errors import BodyTooLarge, PenstockError
 from penstock.gateway.house import House
+from penstock.gateway.large import lighten
 from penstock.gateway.ports import Inbound
 from penstock.gateway.settle import CallFacts
+from penstock.wire.large import LARGE_BYTES
 from penstock.wire.sniff import kind_of_bytes
 from penstock.wire.splice import edit, spans
 
@@ -40,11 +42,15 @@ Found = tuple[str, str, bytes]
 
 
 async def inline_files(house: House, inbound: Inbound, facts: CallFacts) -> None:
-    """Put the caller's files into ``inbound.body``. Raises what a credential may be refused for, and BodyTooLarge."""
+    """Put the caller's files into ``inbound.body``, and take it apart if it is large. Raises what a credential may be refused for, and BodyTooLarge."""
     # find, not "in": CPython first takes the needle for an int and words an error about it
-    if inbound.body.find(b'"file-') < 0 or inbound.body[:1] not in (b"{", b" ", b"\n"):
+    if len(inbound.body) > LARGE_BYTES and not inbound.looked:
+        house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000)  # for nobody it is not done
+        await lighten(inbound)
+    said = inbound.body if inbound.bulk is None else inbound.bulk.slim
+    if said.find(b'"file-') < 0 or said[:1] not in (b"{", b" ", b"\n"):
         return
-    names = dict.fromkeys(match[1].decode() for match in _ID.finditer(inbound.body))
+    names = dict.fromkeys(match[1].decode() for match in _ID.finditer(said))
     if not names:
         return
     owner = house.doors.admit(inbound.told, inbound.known, facts.at_ms / 1000).name
@@ -72,8 +78,9 @@ async def inline_files(house: House, inbound: Inbound, facts: CallFacts) -> None
         await asyncio.to_thread(with_files, inbound.body, files) if large else with_files(inbound.body, files)
     )
     if made is not None:
-        inbound.body, inbound.ask = made, None
+        inbound.body, inbound.ask, inbound.bulk, inbound.looked = made, None, None, False
         facts.inlined = (INLINED,)
+        await lighten(inbound)
 
 
 def with_files(body: bytes, files: dict[str, Found]) -> bytes | None:

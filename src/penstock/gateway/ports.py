@@ -5,6 +5,7 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from penstock.base.bulk import Bulk
 from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.wire.ports import CallerDialect
@@ -71,6 +72,9 @@ class Inbound(Struct, gc=False):
     known: Known
     ask: Ask | None = None
     """The body's envelope, where somebody has read it already."""
+    looked: bool = False
+    bulk: Bulk | None = None
+    """Of a large body, once it was ``looked`` at: its long strings, apart from the rest."""
     cache_key: tuple[object, ...] | None = None
     """By what a kept answer to this very body is found (gateway.caching.quick)."""
     uncached: Rejected | None = None

@@ -78,12 +78,25 @@ class Preparing:
         name = step.target.name
         if self._translator.is_prepared(name):
             return
+        await self._prepare(name, step, provider)
+        if self._translator.slim and not self._keeps_all(step, provider):
+            await self._translator.whole()
+            await self._prepare(name, step, provider)
+
+    def _keeps_all(self, step: Step, provider: Provider) -> bool:
+        try:
+            return self._translator.keeps_all(provider, step.target)
+        except BadRequest:
+            return False
+
+    async def _prepare(self, name: str, step: Step, provider: Provider) -> None:
         await self._translator.aside()
         try:
             request = self._translator.neutral()
         except BadRequest:
             return  # who asks the translator next is told
-        if not isinstance(request, ChatRequest):
+        ask = self._facts.ask
+        if ask is None or not isinstance(request, ChatRequest):
             return
         ready, words = request, list[str]()
         if ask.needs & MEDIA:

@@ -133,7 +133,7 @@ class Purse:
             return _quote_units(ask, target, row)
         beyond = reaches(ask.body)
         plain = not (ask.needs or target.overrides or beyond)
-        prompt = len(ask.body) if plain else _prompt_tokens(ask, target)
+        prompt = ask.body_bytes if plain else _prompt_tokens(ask, target)
         if beyond:
             prompt = max(prompt, facts.context_tokens or CONTEXT_TOKENS)
         if plain and row is self._row and row is not None and not _asks_for_more(ask, row):
@@ -190,7 +190,7 @@ class Purse:
         ceiling = self._look_up(row, ask, target, prompt, plain=not target.overrides)
         if ceiling is None:
             return None
-        return Tariff(quote, ceiling.input, ceiling.call_nusd, prompt - len(ask.body))
+        return Tariff(quote, ceiling.input, ceiling.call_nusd, prompt - ask.body_bytes)
 
     def hold(self, rid: str, quote: Quote, unix_s: float) -> Hold | Refused | Short:
         """Within what this process has leased."""
@@ -279,7 +279,7 @@ def _lowered(quote: Quote, left_nusd: int) -> Quote | None:
 
 def _prompt_tokens(ask: Ask, target: Target) -> int:
     """A bound on the tokens of the prompt."""
-    tokens, needs = len(ask.body), ask.needs
+    tokens, needs = ask.body_bytes, ask.needs
     if needs:
         if "audio" in needs or "document" in needs or "video" in needs:
             return max(tokens, target.facts.context_tokens or CONTEXT_TOKENS)
@@ -290,7 +290,7 @@ def _prompt_tokens(ask: Ask, target: Target) -> int:
             pictures = (ask.body.count(b'"image_url"') + 1 >> 1) + ask.body.count(b'"image"')
             if ask.dialect == "gemini":
                 pictures = sum(map(ask.body.count, (b'"image/', b'"fileUri"', b'"file_uri"')))
-            tokens = tokens - len(ask.messages) + ask.input_bytes + pictures * PICTURE_TOKENS
+            tokens = tokens - ask.messages_bytes + ask.input_bytes + pictures * PICTURE_TOKENS
         if "tools" in needs:
             tokens += TOOLS_TOKENS
     if target.overrides:

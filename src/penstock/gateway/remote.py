@@ -15,12 +15,13 @@ from msgspec import Struct
 from penstock.base.chat import Ask, ChatRequest, Message
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
-from penstock.base.errors import BadRequest, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
+from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
+from penstock.gateway.large import filled, thicken
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Listen, Outcome, end_attempt
 from penstock.gateway.structured import Judge
@@ -70,8 +71,37 @@ class Translator:
     def neutral(self) -> NeutralRequest:
         """As the caller sent it, for no target in particular. Raises BadRequest."""
         if self._neutral is None:
-            self._neutral = self._caller.expand(self._ask)
+            try:
+                self._neutral = self._caller.expand(self._ask)
+            except BadRequest:
+                if self._ask.bulk is None:
+                    raise
+                self._thicken()
+                self._neutral = self._caller.expand(self._ask)
         return self._neutral
+
+    @property
+    def slim(self) -> bool:
+        """Its long strings are set apart."""
+        return self._ask.bulk is not None
+
+    async def whole(self) -> None:
+        """From here on with the whole body, whatever was made of the slim one."""
+        await asyncio.to_thread(self._thicken)
+        await self.aside()
+
+    def _thicken(self) -> None:
+        thicken(self._ask)
+        self._neutral = None
+        self._ready.clear()
+        self._no.clear()
+
+    def keeps_all(self, provider: Provider, target: Target) -> bool:
+        """What is written of a slim ask for ``target`` has all of its long strings in it."""
+        dialect = provider.spoken[self._ask.operation]
+        if hasattr(dialect, "converse") or self._refuse(provider, target) is not None:
+            return False
+        return filled(dialect.write_request(self.request(provider, target), target, ""), self._ask)
 
     async def aside(self) -> None:
         """Expand a large ask beside the loop, which gets its turns between the steps; what is wrong with it is found later."""
@@ -116,7 +146,14 @@ class Translator:
         )
 
     def refuse(self, provider: Provider, target: Target) -> Rejected | None:
-        """Why the target's dialect cannot take this ask, or None."""
+        """Why the target's dialect cannot take this ask, or None. A slim one is not refused before it was whole."""
+        no = self._refuse(provider, target)
+        if no is None or not self.slim:
+            return no
+        self._thicken()
+        return self._refuse(provider, target)
+
+    def _refuse(self, provider: Provider, target: Target) -> Rejected | None:
         if target.name in self._no:
             return self._no[target.name]
         try:
@@ -313,16 +350,19 @@ class Remote:
         dialect = provider.spoken[self._ask.operation]
         if not step.pass_through and hasattr(dialect, "converse"):
             return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
-        request, relay = (
-            await asyncio.to_thread(self.write, provider, step, credential)
-            if len(self._ask.body) > ASIDE_BYTES
-            else self.write(provider, step, credential)
-        )
+        request, relay = await self._written(provider, step, credential)
+        if self._ask.bulk is not None and not filled(request, self._ask):
+            if not step.pass_through:  # it was tried before (gateway.preparing)
+                raise OurFault("A part of the request got lost in its translation.")
+            await self._translator.whole()
+            request, relay = await self._written(provider, step, credential)
         if self._listen is not None:
             relay = self._listen(relay, provider, step.target)
         if provider.sign is not None:
-            aside = len(request.body) > SIGNED_ASIDE_BYTES
+            aside = request.size > SIGNED_ASIDE_BYTES
             sign = provider.sign
+            if request.pieces:
+                request.body, request.pieces = await asyncio.to_thread(b"".join, request.pieces), ()
             request = (
                 await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
             )
@@ -337,6 +377,11 @@ class Remote:
         if not _OK <= exchange.status < _REDIRECT:
             raise await refusal(provider, exchange, self._ask.operation)
         return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+
+    async def _written(self, provider: Provider, step: Step, credential: str) -> tuple[WireRequest, Relay]:
+        if len(self._ask.body) > ASIDE_BYTES:
+            return await asyncio.to_thread(self.write, provider, step, credential)
+        return self.write(provider, step, credential)
 
     def _converse(
         self, provider: Provider, dialect: ConversingDialect, step: Step, credential: str, left_s: float

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_barren",
         "_began_s",
+        "_behind",
         "_complete",
         "_encoding",
         "_framed",
@@ -115,6 +116,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep = False
         self._outbox: memoryview | None = None
+        self._behind: list[memoryview] = []  # what comes after it, the next one last
         self._write_paused = False
         # The last callback was the end of a chunk. The parser calls these without a Python frame, too.
         self._seam = False
@@ -137,8 +139,9 @@ class Connection(asyncio.Protocol):
         self._in_body = self._framed = self._complete = self._keep = self._seam = False
         exchange.begun(self, now, reused=reused)
         transport.write(exchange.head)
-        if exchange.body:
-            self._outbox = memoryview(exchange.body)
+        if exchange.body or exchange.pieces:
+            self._behind = list(reversed(exchange.pieces or (memoryview(exchange.body),)))
+            self._outbox = self._behind.pop()
             self._push()
 
     def _push(self) -> None:
@@ -147,7 +150,10 @@ class Connection(asyncio.Protocol):
             rest, transport = self._outbox, self.transport
             if rest is None or transport is None or self._write_paused:
                 return
-            self._outbox = rest[_SLICE_BYTES:] if len(rest) > _SLICE_BYTES else None
+            if len(rest) > _SLICE_BYTES:
+                self._outbox = rest[_SLICE_BYTES:]
+            else:
+                self._outbox = self._behind.pop() if self._behind else None
             transport.write(rest[:_SLICE_BYTES])
         if self._outbox is not None and not self._write_paused:
             self._loop.call_soon(self._push)
@@ -285,6 +291,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         self.transport = None
         self._outbox = None
+        self._behind = []
         self._parser = self._shortcut = None  # they hold our bound methods, and the exchange's user: cycles
         if self.alive:
             self.alive = False

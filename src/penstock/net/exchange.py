@@ -124,6 +124,8 @@ class Exchange(Struct, eq=False):
     limit: int = HOLD_BYTES
     """How much of a body is held: where ``reading``, more is a failure; else the socket waits."""
     reading: bool = False
+    pieces: tuple[memoryview, ...] = ()
+    """Instead of ``body``."""
 
     def __repr__(self) -> str:
         """Without head and body: they hold secrets and people's words."""
@@ -219,6 +221,7 @@ class Exchange(Struct, eq=False):
         if self.reading and not _OK <= status < _REDIRECT:
             self.limit = min(self.limit, HOLD_BYTES)
         self._raw_head = raw_head
+        self.pieces = ()
         self.head = self.body = b""  # no replay from here on: let go of the credential and of a large body
         self.phase = "idle"
         self.span_s = self.deadlines.idle_s

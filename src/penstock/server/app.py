@@ -260,7 +260,7 @@ class App:
                 if inbound is None:
                     inbound = Inbound(caller, request.told, request.body, request.received_s, reply.known)
                 facts = begin_facts(request_id, inbound.received_s, self.house.clock.unix_s())
-                behind = None if self.jobs is None else in_background(inbound)
+                behind = None if self.jobs is None else await in_background(inbound)
                 if behind is not None and self.jobs is not None:
                     await self.jobs.accept_background(behind, request, reply, request_id)
                     return

@@ -9,7 +9,7 @@ Rules
 
 import re
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 from msgspec import Struct
@@ -17,6 +17,10 @@ from msgspec import Struct
 from penstock.base.errors import BadRequest, BodyTooLarge, PenstockError
 from penstock.gateway.ports import TOLD, Inbound
 from penstock.wire.http import Headers
+from penstock.wire.large import GATHERED_BYTES, gather
+
+if TYPE_CHECKING:
+    from penstock.wire._large import Gather
 
 MAX_HEADER_BYTES = 64 * 1024
 _SMALL_BYTES = 1024
@@ -54,6 +58,8 @@ class Request(Struct, eq=False):
     head_bytes: int = -1
     """Read of the socket since the head began, but for its first piece; -1 before that piece is counted."""
     refused: PenstockError | None = None
+    gathered: "Gather | None" = None
+    """Of a large body: instead of ``chunks``."""
     inbound: Inbound | None = None
     """What the gateway has made of it, where it has looked already."""
 
@@ -217,8 +223,11 @@ class RequestReader:
         if (in_pieces or self._connection.fed > MAX_HEADER_BYTES) and _head_bytes(reading) > MAX_HEADER_BYTES:
             self._connection.refuse(_head_too_large())
         elif length.isdigit():
-            if int(length) > self._limits.max_body_bytes:
+            size = int(length)
+            if size > self._limits.max_body_bytes:
                 self._connection.refuse(self._too_large())
+            elif size > GATHERED_BYTES:
+                reading.gathered = gather(size)
             reading.measured = True
         if b"expect" in told and reading.refused is None and reading.expects():
             self._connection.ask_for_body()
@@ -227,6 +236,9 @@ class RequestReader:
         """A piece of the body."""
         reading = self.reading
         if reading is None:
+            return
+        if reading.gathered is not None:
+            reading.gathered.add(body)
             return
         chunks = reading.chunks
         if chunks and len(body) < _SMALL_BYTES:
@@ -252,7 +264,8 @@ class RequestReader:
         self.reading = None
         if request is not None:
             chunks = request.chunks
-            request.body = b"".join(chunks)  # of one piece: the piece itself
+            gathered, request.gathered = request.gathered, None
+            request.body = b"".join(chunks) if gathered is None else gathered.take()
             chunks.clear()
             self.taken = request
             self._connection.accept(request)

@@ -192,6 +192,9 @@ def _text(asked: Asked, orders: dict[str, int], call: Call) -> list[str]:
         return _tokens_of(asked.prompt.partition("ECHO")[2].lstrip(" :"))
     if asked.after_tools is not None:
         return _tokens_of(f"The tools said: {asked.after_tools}")
+    known = call.profile.answers.get(asked.prompt)
+    if known is not None:
+        return _tokens_of(known)
     if call.profile.text:
         return _tokens_of(call.profile.text)
     count = orders.get("SAY_TOKENS", call.profile.output_tokens)

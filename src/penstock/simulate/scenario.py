@@ -38,7 +38,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``ttft_ms``: until the reply's head. ``tokens_per_s``: 0 is at once. ``output_tokens``: length of an answer that
     the caller does not fix. ``tokens_per_event``: how many tokens a stream's event carries. ``text``: the answer,
-    instead of filler words.
+    instead of filler words. ``answers``: the answer to a last user message, word for word, before ``text``: a model that
+    knows which questions mean the same.
     """
 
     ttft_ms: Distribution | float = 0.0
@@ -46,6 +47,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     output_tokens: int = 16
     tokens_per_event: int = 1
     text: str = ""
+    answers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,10 +20,17 @@ class WireRequest(Struct, gc=False):
     headers: Headers
     body: bytes
     adjusted: tuple[str, ...] = ()
+    pieces: tuple[memoryview, ...] = ()
+    """Instead of ``body``, which is empty then: a large one, written piece by piece."""
+
+    @property
+    def size(self) -> int:
+        """Of the body, in bytes."""
+        return len(self.body) or sum(map(len, self.pieces))
 
     def __repr__(self) -> str:
         """Without headers and body: they hold secrets and people's words."""
-        return f"WireRequest({self.method!r}, {self.path!r}, {len(self.body)} bytes)"
+        return f"WireRequest({self.method!r}, {self.path!r}, {self.size} bytes)"
 
 
 def header_block(headers: Headers) -> bytes:

@@ -163,6 +163,13 @@ class CallerDialect(Protocol):
         ...
 
 
+class RoomyDialect(CallerDialect, Protocol):
+    """A caller's dialect whose conversation may be large: it reads slim bodies, too (base.bulk)."""
+
+    long_field: bytes
+    """The top-level field that holds the conversation. Nothing else of a body is set apart."""
+
+
 class DressingDialect(CallerDialect, Protocol):
     """A caller's dialect whose replies say more than the provider's bytes, where these go through."""
 

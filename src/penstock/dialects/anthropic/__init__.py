@@ -93,6 +93,7 @@ class AnthropicCaller:
     family = "anthropic"
     operation: Operation = "chat"
     heartbeat = PING
+    long_field = b"messages"
 
     def __init__(self, version: str = "", betas: str = "", *, counting: bool = False) -> None:
         self._version = version

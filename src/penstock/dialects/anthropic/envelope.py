@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from penstock.base.bulk import size_of
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import Medium, medium_bytes
@@ -278,7 +279,7 @@ def _count(ask: MessagesAsk, part: _Part, needs: set[str]) -> None:
     if need == "image" or source.type not in ("text", "content"):
         needs.add(need)
     if source.type == "base64":
-        size = len(source.data)
+        size = size_of(source.data)
         ask.input_bytes += medium_bytes(need, size, source.media_type) - size
 
 

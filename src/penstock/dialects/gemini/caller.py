@@ -39,6 +39,7 @@ class GeminiCall:
     name = "gemini"
     operation: Operation = "chat"
     heartbeat = b""
+    long_field = b"contents"
 
     def __init__(
         self, model: str = "", framing: Framing = "whole", *, vertex: bool = False, version: str = "v1beta"

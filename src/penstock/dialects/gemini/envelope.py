@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
+from penstock.base.bulk import size_of
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import Medium, medium_bytes
@@ -191,7 +192,7 @@ def _read_media(ask: GeminiAsk, contents: Raw) -> None:
                 mime = blob.mime_type or blob.mime
                 need = need_of(mime) if mime else kind_of_address(blob.file_uri or blob.uri or "")
                 needs.add(need)
-                size = len(blob.data)
+                size = size_of(memoryview(blob.data))
                 ask.input_bytes += medium_bytes(need, size, mime or "") - size
                 if need == "document":
                     place = f"contents[{index}].parts[{number}]"

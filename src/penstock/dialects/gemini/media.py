@@ -9,6 +9,7 @@ Rules
 
 from typing import Any
 
+from penstock.base.bulk import size_of
 from penstock.base.chat import Audio, Document, Image, Video
 from penstock.base.decisions import Accepted, Rejected
 
@@ -84,7 +85,7 @@ def media_part(part: Image | Document | Audio | Video, vertex: bool) -> Accepted
             return _no(kind, "a file that was uploaded to another provider; send its data")
         url = part.file_id
     mime = _mime(part, url)
-    if isinstance(part, Document) and (fault := document_fault(mime, len(part.data), vertex)) is not None:
+    if isinstance(part, Document) and (fault := document_fault(mime, size_of(part.data), vertex)) is not None:
         return fault
     if mime and mime not in allowed:
         return _no(kind, f"{kind}s of type {mime}; send {', '.join(sorted(allowed))}")

@@ -46,6 +46,7 @@ class OpenAIChat:
     family = "openai"
     operation: Operation = "chat"
     heartbeat = b": penstock is waiting for the provider\n\n"
+    long_field = b"messages"
     default_base_url = "https://api.openai.com/v1"
 
     def read_request(self, body: bytes) -> Ask:

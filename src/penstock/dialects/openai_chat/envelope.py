@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
+from penstock.base.bulk import size_of
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import data_url_bytes, medium_bytes
@@ -329,7 +330,7 @@ def _read_media(ask: Ask, messages: Raw) -> None:
                 ask.input_bytes += data_url_bytes("image", _address(part.image_url))
             elif part.type == "input_audio":
                 needs.add("audio")
-                size = len((part.input_audio or _Data()).data)
+                size = size_of((part.input_audio or _Data()).data)
                 ask.input_bytes += medium_bytes("audio", size) - size
             elif part.type == "file":
                 needs.add("document")
@@ -350,7 +351,7 @@ def _file_bytes(data: Raw) -> int:
     view = memoryview(data)
     if len(view) < len(b'""') or view[0] != _QUOTE:
         return 0
-    chars, mime = len(view) - len(b'""'), ""
+    chars, mime = size_of(view) - len(b'""'), ""
     head = bytes(view[1 : 1 + _URL_HEAD_CHARS]).replace(b"\\/", b"/").decode("latin-1")
     if head.startswith("data:"):
         mime = head[5:].partition(";")[0].partition(",")[0]

@@ -45,6 +45,7 @@ class ResponsesCaller:
     family = NAME
     operation: Operation = "chat"
     heartbeat = b": penstock is waiting for the provider\n\n"
+    long_field = b"input"
 
     def __init__(self) -> None:
         self.ask: ResponsesAsk | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from penstock.base.bulk import size_of
 from penstock.base.chat import Ask, Effort, Reasoning
 from penstock.base.errors import BadRequest
 from penstock.base.media_size import data_url_bytes, medium_bytes
@@ -258,9 +259,10 @@ def _see_part(ask: ResponsesAsk, part: Part, needs: set[str]) -> None:
     elif part.type == "input_audio":
         needs.add("audio")
         if part.input_audio is not None:
-            size = len(part.input_audio.data)
+            size = size_of(part.input_audio.data)
             ask.input_bytes += medium_bytes("audio", size) - size
     elif part.type == "input_file":
         needs.add("document")
         data = part.file_data or ""
-        ask.input_bytes += data_url_bytes("document", data) or medium_bytes("document", len(data)) - len(data)
+        size = size_of(data)
+        ask.input_bytes += data_url_bytes("document", data) or medium_bytes("document", size) - size

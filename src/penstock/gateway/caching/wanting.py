@@ -47,7 +47,8 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
     place = place_of(facts.principal, means.settings.scope, controls.namespace)
 
     def keyed() -> tuple[bytes, bytes]:
-        beside = unread(ask)
+        # Of a body that was taken apart a digest is compared, which a small one must not be able to write out.
+        beside = unread(ask) + (b"" if ask.bulk is None else b" slim")
         whole = canonical(neutral, group=group, beside=beside)
         return means.keys.exact_key(place.tenant, place.namespace, whole), beside
 
