@@ -204,3 +204,16 @@ def test_without_the_weights_the_tier_is_off_and_says_so(tmp_path, capsys):
             "bypass: The semantic tier is switched on and could not be opened; the operator's log says why."
         ]
     assert "The semantic cache is off" in capsys.readouterr().err
+
+
+@needs_weights
+def test_the_tier_is_bounded(tmp_path):
+    """Past cache.max_entries the oldest is found by its exact key alone."""
+    config = THREE_DIALECTS + THRESHOLD + "\ncache: {max_entries: 2, path: memory}\n"
+    names = ["a copper kettle on a stove", "a paper lantern in a garden", "a stone bridge over a river"]
+    with running_gateway(tmp_path, config) as gateway:
+        for name in names:
+            ask(gateway, f"Write a short caption for {name}")
+        again = [said(ask(gateway, f"Write a short caption for {name}.")) for name in reversed(names[1:])]
+        assert again == ["hit-semantic", "hit-semantic"]
+        assert said(ask(gateway, f"Write a short caption for {names[0]}.")) == "miss"
