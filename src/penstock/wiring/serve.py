@@ -253,6 +253,8 @@ class Running:
         ended = True
         if self._desk is not None:
             self._desk.stop_claiming()
+        if self._cache is not None:
+            await self._cache.hush()
         if app is not None:
             ended = await app.drain(app.house.config.server.drain_timeout_ms / 1000)
         if self._desk is not None:

@@ -36,6 +36,7 @@ VCACHE_DELTAS = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05)
 class Kept(Struct):
     """All courses under one promise. ``thresholds``: at the end of each; None is not certified."""
 
+    rule: str
     promise: float
     courses: int
     kept: int
@@ -83,7 +84,7 @@ def promised(pool: Pool, promise: float, courses: int) -> Kept:
         kept += scored.wrong_rate <= promise
         served += scored.hits > 0
         thresholds.append(decider.threshold(KLASS).value)
-    return Kept(promise, courses, kept, served, total, thresholds)
+    return Kept(f"promise {promise:.0%}", promise, courses, kept, served, total, thresholds)
 
 
 def course(pool: Pool, decider: Decider, seed: int) -> Scored:
@@ -106,7 +107,7 @@ def from_uploads(pool: Pool, promise: float, courses: int) -> Kept:
         kept += scored.wrong_rate <= promise
         served += scored.hits > 0
         thresholds.append(decider.threshold(KLASS).value)
-    return Kept(promise, courses, kept, served, total, thresholds)
+    return Kept(f"{promise:.0%}, uploads", promise, courses, kept, served, total, thresholds)
 
 
 def fixed(pool: Pool, threshold: float, courses: int) -> Compared:
@@ -139,7 +140,7 @@ def table(kept: Sequence[Kept], rules: Sequence[Compared]) -> str:
     for one in kept:
         ends = sorted(value for value in one.thresholds if value is not None)
         span = f"{ends[0]:g} to {ends[-1]:g}, median {ends[len(ends) // 2]:g}" if ends else "none"
-        lines.append(_line(f"promise {one.promise:.0%}", one.courses, str(one.kept), one.total) + f"  {span}")
+        lines.append(_line(one.rule, one.courses, str(one.kept), one.total) + f"  {span}")
     lines += [_line(one.rule, one.courses, "", one.total) for one in rules]
     return "\n".join(lines)
 

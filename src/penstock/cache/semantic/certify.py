@@ -15,12 +15,14 @@ Theory
     Labels come one by one, and are looked at after each one: the test at a threshold is ``binomial.needed``, which may be.
 
     Which labels. While a class is not served, every miss with a neighbour gives one (audit.shadow_rate, the same for every
-    score): a uniform sample of what would be served at any t. Once it is served from s on, misses give labels below s only,
-    and audits of hits are fewer and differently sampled. So a certificate takes no audits, and of the misses then those of
-    [t, s): as long as no true H has been rejected, R(s) <= delta; if H(t) is true for a looser t, R(t) > delta is a mean of
-    R(s) and of the rate in [t, s), which is therefore > delta, too. Each label that is counted for a true H(t) is thus wrong
-    with probability > delta, and the test holds. No label is weighted: a rate of sampling may change with time, not with the
-    score. Uploaded pairs are taken at every score; that they are like the traffic is the word of who uploads them.
+    score): a uniform sample of what would be served at any t. Once it is served from s on, misses give labels below s only.
+    As long as no true H has been rejected, R(s) <= delta; so if H(t) is true for a looser t, R(t) > delta is a mean of R(s)
+    and of the rate in [t, s), which is therefore > delta, and greater than R(t). A sample that has too little of what is
+    served, or nothing, is thus wrong with a probability > delta still, and the test of a true H(t) holds. What would break it
+    is too much of what is served. So audits of hits are counted only as long as all hits are audited like misses are (the
+    first ones of a class, audit.first: the more, the looser the threshold becomes, and the dearer); from the first audit of
+    another weight on, none is. No label is weighted: a rate of sampling may change with time, not with the score.
+    Uploaded pairs are taken at every score; that they are like the traffic is the word of who uploads them.
 
     One certificate is wrong with probability <= level. After an alarm (``monitor``) a class starts anew, with fresh labels and
     half the level, so that all certificates of a class together are wrong with probability <= 2 level.
@@ -79,7 +81,7 @@ class Certificate:
         """Counted at ``value`` when it was certified."""
 
     def add(self, score: float, wrong: bool, *, anywhere: bool) -> bool:
-        """One label; ``anywhere``: sampled alike at every score, also where the class is served. True: ``value`` is new."""
+        """One label. ``anywhere``: also one of a score that is served counts. True: ``value`` is new."""
         if not anywhere and self.value is not None and score >= self.value:
             return False
         for index in range(len(self._thresholds) - 1, -1, -1):

@@ -4,8 +4,8 @@ Rules
 - A class is what the tier calls so; each has a certificate and a monitor of its own, and nothing is shared between them.
 - ``Certified`` serves nothing before a threshold is certified (``certify``), and nothing after its monitor has said that the
   promise is broken, until fresh labels certify a threshold anew.
-- What a label is for is told by its source: "shadow" and "upload" are for the certificate, "audit" for the monitor. "person"
-  settles what a comparison left open: of a hit that was served it is for the monitor, else for the certificate.
+- What a label is for is told by its source: "shadow" and "upload" are for the certificate, "audit" for the monitor, and for the
+  certificate as long as every hit is audited. "person" settles what a comparison left open, of a hit that was served or of a miss.
 - A label is told once. Comparisons must not be told selectively: one that stays open because it looks wrong, and is never
   told, is missing from both. Candidates that a guard refused are no labels: they would not have been served.
 - All is a function of the labels in their order: ``restore`` with the kept ones brings back the same decision, and version.
@@ -89,13 +89,32 @@ class Standing(Struct, frozen=True):
 class _Class:
     """One class as it stands; ``told`` None: something was learned since it was last told."""
 
-    __slots__ = ("alarms", "certificate", "monitor", "told")
+    __slots__ = ("alarms", "certificate", "evenly", "monitor", "of_misses", "told")
 
     def __init__(self, certificate: Certificate, monitor: Monitor) -> None:
         self.certificate = certificate
         self.monitor = monitor
         self.alarms = 0
         self.told: Threshold | None = None
+        self.of_misses = 1.0
+        """The weight of the last comparison of a miss."""
+        self.evenly = True
+        """All served hits are audited at that rate, too, as far as is known."""
+
+    def count(self, label: Label) -> None:
+        """A label that is not of a served hit: for the certificate."""
+        if label.source == "shadow":
+            self.of_misses = label.weight
+        self.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
+
+    def audit(self, label: Label) -> bool:
+        """A served hit: for the monitor, and for the certificate as long as hits are compared like misses. True: broken."""
+        self.evenly = self.evenly and label.weight == self.of_misses
+        if self.monitor.add(label.wrong, label.weight):
+            return True
+        if self.evenly:
+            self.certificate.add(label.score, label.wrong, anywhere=True)
+        return False
 
 
 class Certified(Decider):
@@ -124,10 +143,9 @@ class Certified(Decider):
             known = self._fresh(0)
             _put(self._classes, label.klass, known)
         known.told = None
-        value = known.certificate.value
         if label.source != "audit" and not (label.source == "person" and label.served):
-            known.certificate.add(label.score, label.wrong, anywhere=label.source == "upload")
-        elif value is not None and known.monitor.add(label.wrong, label.weight):
+            known.count(label)
+        elif known.certificate.value is not None and known.audit(label):
             self._classes[label.klass] = self._fresh(known.alarms + 1)
 
     def restore(self, labels: Iterable[Label]) -> None:

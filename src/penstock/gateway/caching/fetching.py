@@ -7,17 +7,20 @@ import asyncio
 from functools import partial
 from typing import cast
 
+from msgspec import structs
+
 from penstock.base.chat import ChatRequest
 from penstock.base.decisions import Rejected
 from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import CallerGone, OurFault, PenstockError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.cache.answer import encode
 from penstock.cache.eligible import last_user_text
 from penstock.gateway.caching.entering import leave_free
 from penstock.gateway.caching.flights import Flight, Flights
 from penstock.gateway.caching.hits import cache_lines
-from penstock.gateway.caching.keeping import Delivered, keepable
+from penstock.gateway.caching.keeping import Delivered, Keepable, keepable
 from penstock.gateway.caching.lookup import Wanted
 from penstock.gateway.caching.means import Call, Means
 from penstock.gateway.caching.recording import Recorded
@@ -150,47 +153,45 @@ class Fetching:
 
     async def _keep(self, call: Call, planned: Planned, wanted: Wanted, heard: Heard) -> None:
         """What was delivered is kept, if it may be."""
-        facts, recorded = call.facts, heard.recorded
+        means, found = self._means, await self._kept(call, planned, wanted, heard)
+        if found is None:
+            return
+        if isinstance(found, Rejected):
+            call.facts.note("unkept", reason=found.reason, code=found.code)
+            return
+        meaning, vectored, about = means.meaning, wanted.vectored, found.about
+        late = about is not None and not about.vector
+        # Who asks the very same need not wait until its vector is made.
+        means.blobs.put(structs.replace(found.blob, about=b"") if late else found.blob)
+        if meaning is None or vectored is None:
+            return
+        if about is not None and (not late or await meaning.complete(vectored)):
+            if late:
+                about = structs.replace(about, vector=vectored.vector)
+                means.blobs.put(structs.replace(found.blob, about=encode(about)))
+            meaning.keep(vectored, found.answer.id, wanted.place, wanted.key, about.until_ms)
+        meaning.missed(call, wanted, found.answer)
+
+    async def _kept(
+        self, call: Call, planned: Planned, wanted: Wanted, heard: Heard
+    ) -> Keepable | Rejected | None:
+        """None: nothing was delivered."""
+        facts, recorded, means = call.facts, heard.recorded, self._means
         outcome = facts.outcomes[-1] if facts.outcomes else None
         if recorded is None or outcome is None or not outcome.delivered or outcome.cut:
-            return
+            return None
         if recorded.unwritten:
-            facts.note(
-                "unkept", reason="The answer has sources or log probabilities.", code="not-reproducible"
-            )
-            return
+            return Rejected("not-reproducible", "The answer has sources or log probabilities.")
         large = recorded.size > PARSED_ASIDE_BYTES
         read = await asyncio.to_thread(recorded.events) if large else recorded.events()
         if read is None:
-            facts.note(
-                "unkept",
-                reason="The answer is too large to be kept, or cannot be read back.",
-                code="unreadable",
-            )
-            return
-        if (
-            wanted.vectored is not None
-            and self._means.meaning is not None
-            and not await self._means.meaning.complete(wanted.vectored)
-        ):
-            wanted.vectored = None
+            return Rejected("unreadable", "The answer is too large to be kept, or cannot be read back.")
         prompt = ""
         if isinstance(wanted.neutral, ChatRequest):
             prompt = last_user_text(wanted.neutral) or ""
-        means = self._means
-        found = keepable(
+        return keepable(
             Delivered(facts, outcome, planned, wanted, *read, prompt),
             settings=means.settings,
             semantic=means.semantic_settings,
             now_ms=means.now_ms(),
         )
-        if isinstance(found, Rejected):
-            facts.note("unkept", reason=found.reason, code=found.code)
-            return
-        self._means.blobs.put(found.blob)
-        if self._means.meaning is not None and wanted.vectored is not None:
-            if found.about is not None:
-                self._means.meaning.keep(
-                    wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms
-                )
-            self._means.meaning.missed(call, wanted, found.answer)

@@ -156,6 +156,8 @@ class Semantic:
         place, group = wanted.place, wanted.group
         template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
         stripped = self._templates.strip(template_class, text)
+        if stripped.exact_only is not None and stripped.exact_only.code == "mostly-ids":
+            return stripped.exact_only
         partition = self._keys.partition_key(
             place.tenant,
             place.namespace,
@@ -169,17 +171,29 @@ class Semantic:
         template = (template_class, stripped.template_id)
         vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
         looked = await self._embedded(vectored, wanted)
-        no = stripped.exact_only
-        if not isinstance(looked, Rejected) and looked.found is not None and looked.found.refused is None:
-            book = None if self.audits is None else self.audits.book
-            if book is not None and book.forbids(partition, vectored.text, looked.found.text):
-                looked.found = msgspec.structs.replace(looked.found, refused=_FORBIDDEN)
-        if no is None or isinstance(looked, Rejected) or looked.found is None:
-            return looked
-        if looked.found.refused is None or looked.found.refused.code in COMPARABLE:
-            # It is compared all the same: answers that agree open the template again.
-            looked.found = msgspec.structs.replace(looked.found, refused=no)
+        if not isinstance(looked, Rejected):
+            self._judged(looked, stripped.exact_only)
         return looked
+
+    def _judged(self, looked: Vectored, exact_only: Rejected | None) -> None:
+        """What a person, or the template, has against what was found."""
+        found, audits = looked.found, self.audits
+        if found is None:
+            return
+        book = None if audits is None else audits.book
+        if (
+            found.refused is None
+            and book is not None
+            and book.forbids(looked.partition, looked.text, found.text)
+        ):
+            found = msgspec.structs.replace(found, refused=_FORBIDDEN)
+        comparable = found.refused is None or found.refused.code in COMPARABLE
+        if exact_only is not None and comparable:
+            # It is compared all the same: answers that agree open the template again.
+            found = msgspec.structs.replace(found, refused=exact_only)
+        looked.found = found
+        if audits is not None and found.refused is not None:
+            audits.passed(looked.klass, self._clock_ms())
 
     async def _embedded(self, vectored: Vectored, wanted: Wanted) -> Vectored | Rejected:
         embedder, loop = self._embedder, asyncio.get_running_loop()
@@ -308,7 +322,6 @@ class Semantic:
         found, audits = vectored.found, self.audits
         if audits is None or found is None or found.refused is None:
             return
-        audits.passed(vectored.klass, call.facts.at_ms)
         if not found.entry_id or self.read is None or found.entry_key == wanted.key:
             return
         place = Place(wanted.place.kind, wanted.place.tenant, found.namespace)
