@@ -253,10 +253,10 @@ CLASSES: dict[str, str] = {
     "delivered": "reached the caller whole",
     "billed_not_delivered": "was consumed at the provider and did not reach the caller whole (cut, hung up, refused late)",
     "failed": "was never reached, or refused: costs nothing",
-    "cache_hit": "reserved",
-    "audit": "a hit of the semantic cache, asked of the model again (or of a judge); on no virtual key",
-    "shadow": "a judge's word on a miss of the semantic cache that had a near neighbour; on no virtual key",
-    "embedding": "a text of the semantic cache, embedded by a provider; on no virtual key",
+    "cache_hit": "no attempt: a kept answer, or that of an identical call in flight; it cost nothing, and `saved_nusd` says what it had cost",
+    "audit": "a served semantic hit that was asked again, or a judge's word on one; on no virtual key",
+    "shadow": "a judge's word on an answer beside which a neighbour's lay; on no virtual key",
+    "embedding": "a text embedded by a provider for the semantic cache; on no virtual key",
     "own_cost": "is none: a cost of your own, posted to `/v1/ledger/entries`",
 }
 """Classes of a ledger entry (ledger.entry.EntryClass)."""

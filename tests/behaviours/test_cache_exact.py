@@ -361,6 +361,21 @@ def test_a_reload_switches_it_off_and_on(tmp_path):
         assert said(gateway.post(body)) == "hit-exact"
 
 
+def test_a_paced_replay_keeps_the_rhythm(tmp_path):
+    """The provider's pauses are there again, cut short: the stream comes in pieces, and is the same."""
+    config = THREE_DIALECTS + "\ncache: {exact: {enabled: true}, replay: paced}\n"
+    slow = Scenario(profiles={"*": Profile(ttft_ms=20, tokens_per_s=50, output_tokens=12)})
+    with running_gateway(tmp_path, config, scenario=slow) as gateway:
+        first = gateway.post(chat(MODEL, "in rhythm", stream=True))
+        again = gateway.post(chat(MODEL, "in rhythm", stream=True))
+        assert said(again) == "hit-exact"
+        assert len(again.pieces) > 3
+        assert again.text() == first.text()
+        assert again.done
+        entry = gateway.entry(again.request_id)
+        assert (entry.klass, entry.status) == ("cache_hit", 200)
+
+
 def test_of_a_large_body_every_byte_is_in_the_key(cached: Gateway) -> None:
     """It is taken apart (base.bulk): what stands in its place tells it from any other, and cannot be written by a caller."""
     pdf = base64.b64encode(b"%PDF-1.4\n" + bytes(range(256)) * 4_000).decode()

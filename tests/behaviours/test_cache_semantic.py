@@ -1,5 +1,6 @@
 """The semantic tier end to end: what means the same is served, what only looks so is not, and why is told."""
 
+import sqlite3
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -162,3 +163,57 @@ def test_it_is_there_again_after_a_restart(tmp_path):
         until_s = time.monotonic() + 10
         while said(ask(gateway, "Write a caption for a green bicycle against a wall.")) != "hit-semantic":
             assert time.monotonic() < until_s
+
+
+def test_a_providers_embedding_model_serves(tmp_path):
+    """Without anything on this machine but numpy: the vectors are a provider's, paid by the gateway, in a class of their own."""
+    pytest.importorskip("numpy")
+    config = (
+        THREE_DIALECTS
+        + """
+semantic_cache: {enabled: true, similarity_threshold: 0.94, embedder: openai/text-embedding-3-small}
+"""
+    )
+    with running_gateway(tmp_path, config) as gateway:
+        text = "Write a caption for a yellow umbrella in the rain"
+        first, second = ask(gateway, text), ask(gateway, text)
+        assert [said(first), said(second)] == ["miss", "hit-semantic"]
+        gateway.stored(second.request_id)
+        with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+            rows = ledger.execute(
+                "SELECT class, virtual_key, model FROM entries WHERE class = 'embedding'"
+            ).fetchall()
+        assert rows
+        assert set(rows) == {("embedding", "", "text-embedding-3-small")}
+
+
+def test_without_the_weights_the_tier_is_off_and_says_so(tmp_path, capsys):
+    """A folder without a model: the gateway serves, and the log says what is missing."""
+    (tmp_path / "empty").mkdir()
+    config = THREE_DIALECTS + "\nsemantic_cache: {enabled: true, embedder: ./empty}\n"
+    with running_gateway(tmp_path, config) as gateway:
+        answer = ask(gateway, "Write a caption for a yellow umbrella in the sun")
+        assert answer.status == 200
+        assert said(answer) == "bypass"
+        notes = [
+            note["reason"]
+            for note in gateway.story(answer.request_id)["happenings"]
+            if note["what"] == "cache"
+        ]
+        assert notes == [
+            "bypass: The semantic tier is switched on and could not be opened; the operator's log says why."
+        ]
+    assert "The semantic cache is off" in capsys.readouterr().err
+
+
+@needs_weights
+def test_the_tier_is_bounded(tmp_path):
+    """Past cache.max_entries the oldest is found by its exact key alone."""
+    config = THREE_DIALECTS + THRESHOLD + "\ncache: {max_entries: 2, path: memory}\n"
+    names = ["a copper kettle on a stove", "a paper lantern in a garden", "a stone bridge over a river"]
+    with running_gateway(tmp_path, config) as gateway:
+        for name in names:
+            ask(gateway, f"Write a short caption for {name}")
+        again = [said(ask(gateway, f"Write a short caption for {name}.")) for name in reversed(names[1:])]
+        assert again == ["hit-semantic", "hit-semantic"]
+        assert said(ask(gateway, f"Write a short caption for {names[0]}.")) == "miss"

@@ -40,7 +40,7 @@ def test_the_tail_is_the_sum_of_its_masses(n: int, data: st.DataObject, p: float
     assert at_most(wrong, n, p) == pytest.approx(sum(mass(k, n, p) for k in range(wrong + 1)), abs=1e-9)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 24), st.floats(0.005, 0.995), st.sampled_from([0.01, 0.05, 0.2]))
 def test_the_upper_limit_is_below_the_truth_no_more_often_than_the_level(
     n: int, p: float, level: float

@@ -170,13 +170,13 @@ def lived(seed: int) -> float | None:
 
 
 def test_a_whole_life_has_a_false_certificate_no_more_often_than_the_level() -> None:
-    found = [lived(seed) for seed in range(60)]
+    found = [lived(seed) for seed in range(40)]
     truth = [
         (0.04 * 0.002 + (0.96 - value) * 0.16) / (1 - value) if value is not None and value < 0.96 else 0.0
         for value in found
     ]
-    assert sum(rate > 0.05 for rate in truth) <= 60 * 0.05 + 3
-    assert sum(value is not None for value in found) >= 55
+    assert sum(rate > 0.05 for rate in truth) <= 40 * 0.05 + 3
+    assert sum(value is not None for value in found) >= 36
 
 
 def test_uploaded_pairs_certify() -> None:

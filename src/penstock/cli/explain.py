@@ -268,6 +268,9 @@ def _add_cost(node: Tree, entry: Entry) -> None:
         usage = f"{entry.prompt_tokens:,} prompt + {entry.completion_tokens:,} completion tokens"
         usage += f" ({entry.usage_source})"
     cost = UNKNOWN if entry.cost_nusd is None else f"${usd_text(entry.cost_nusd)}"
+    if entry.klass == "cache_hit":
+        usage = "answered before, and not asked again"
+        cost += f", saved ${usd_text(entry.saved_nusd)}"
     branch = node.add(_text(f"{usage}: {cost}"))
     for line in entry.lines:
         branch.add(_text(_line(line)))

@@ -132,7 +132,7 @@ class CacheDesk:
             self.blobs,
             shared,
             audits_at=None if path is None else f"{path}.audits",
-            keep_prompts=cache.keep_prompts,
+            cache=cache,
             inner=self._ask,
         )
         refused = await made.open(Path(loaded.base), self._environ)

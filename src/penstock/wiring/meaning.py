@@ -22,7 +22,7 @@ from penstock.cache.keys import Keys
 from penstock.cache.ports import Embedder, Prefilter
 from penstock.cache.semantic.decider import Certified, FixedThreshold
 from penstock.cache.templates import Templates
-from penstock.config.schema_cache import SemanticCacheConfig
+from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.gateway.caching.asking import Inner
 from penstock.gateway.caching.keeping import ENTRY
 from penstock.gateway.caching.provider_embedder import ProviderEmbedder
@@ -69,7 +69,7 @@ class MeaningDesk:
         shared: Shared,
         *,
         audits_at: str | None,
-        keep_prompts: bool,
+        cache: CacheConfig,
         inner: Inner,
     ) -> None:
         self._settings = settings
@@ -80,9 +80,10 @@ class MeaningDesk:
         self._book = AuditBook(
             MEMORY if audits_at is None else audits_at,
             run=shared.run,
-            keep_prompts=keep_prompts,
+            keep_prompts=cache.keep_prompts,
             log_once=shared.log.once,
         )
+        self._most_entries = cache.max_entries
         self._ids: dict[tuple[Place, bytes], str] = {}
         self._closing: list[Closes] = []
         self._refilling: asyncio.Task[None] | None = None
@@ -106,6 +107,7 @@ class MeaningDesk:
             cues=parts.cues,
             english=parts.english,
             clock_ms=lambda: int(shared.clock.unix_s() * 1000),
+            most_entries=self._most_entries,
         )
         sense = None
         if isinstance(parts.embedder, ProviderEmbedder):

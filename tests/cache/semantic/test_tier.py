@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("onnxruntime", reason="needs penstock[semantic]")
+
 from penstock.cache.answer import About
 from penstock.cache.ports import Found, Label, Threshold
 from penstock.cache.semantic.index import Vectors

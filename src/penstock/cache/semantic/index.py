@@ -12,6 +12,8 @@ Rules
 - Vectors are of unit length, or they are not taken: a zero or NaN vector in place of a failed embedding would be a
   neighbour of nothing or of all (Bifrost before 1.7.0 stored such).
 - Every public method may be called from any thread.
+- onnxruntime is loaded before usearch, wherever this module is: the other way round the process dies of a segmentation fault
+  (onnxruntime 1.31.1 after usearch 2.26.6, Linux x86-64, 2026-11-22).
 """
 
 import threading
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from usearch.index import Index
 
 Vectors = npt.NDArray[np.float32]
@@ -28,6 +31,8 @@ EXACT_BELOW = 10_000
 CANDIDATES = 20
 """Proposed by the graph, and put in order again by their f32 rows."""
 FIRST_ROWS = 16
+BLOCK_ROWS = 4096
+"""Rows lie in blocks: only the first one grows by copying (6 MB at most), so that no insert into a large partition waits for it."""
 BATCH = 64
 """Rows that the building thread copies under the lock at a time: 0.1 ms."""
 TAIL = 4
@@ -51,7 +56,7 @@ class PartitionIndex:
     def __init__(self, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
         self.dimensions = dimensions
         self._exact_below = exact_below
-        self._rows: Vectors = np.empty((FIRST_ROWS, dimensions), dtype=np.float32)
+        self._blocks: list[Vectors] = [np.empty((FIRST_ROWS, dimensions), dtype=np.float32)]
         self._keys: list[int] = []
         """By row."""
         self._row_of: dict[int, int] = {}
@@ -77,15 +82,14 @@ class PartitionIndex:
         """About: the f32 rows, and the graph's f16 vectors and links."""
         with self._lock:
             graph = len(self._keys) * (2 * self.dimensions + 8 * CONNECTIVITY) if self._graph else 0
-            return int(self._rows.nbytes) + graph
+            return sum(int(block.nbytes) for block in self._blocks) + graph
 
     def add(self, vector: Vectors) -> int:
         """Its key."""
         with self._lock:
             row, key = len(self._keys), self._next_key
-            if row == len(self._rows):
-                self._resize(row + (row >> 1) + 1)
-            self._rows[row] = vector
+            self._make_room(row)
+            self._row(row)[:] = vector
             self._keys.append(key)
             self._row_of[key] = row
             self._next_key += 1
@@ -102,11 +106,10 @@ class PartitionIndex:
                 return False
             last = self._keys.pop()
             if last != key:
-                self._rows[row] = self._rows[len(self._keys)]
+                self._row(row)[:] = self._row(len(self._keys))
                 self._keys[row] = last
                 self._row_of[last] = row
-            if len(self._rows) > 4 * max(len(self._keys), FIRST_ROWS):
-                self._resize(2 * len(self._keys) + 1)
+            self._give_up_room()
             if self._builder is not None:
                 self._gone.append(key)
             if self._graph is not None:
@@ -122,14 +125,14 @@ class PartitionIndex:
             if not count or len(vector) != self.dimensions:
                 return []
             if self._graph is None:
-                scores = self._rows[:count] @ vector
+                scores = self._scores(count, vector)
                 least = max(count - k, 0)
                 picked = np.argpartition(scores, least)[least:] if least else np.arange(count)
                 found = [(self._keys[row], float(scores[row])) for row in picked.tolist()]
             else:
                 proposed: list[int] = self._graph.search(vector, max(CANDIDATES, k), threads=1).keys.tolist()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
                 keys = [key for key in proposed if key in self._row_of]
-                rescored = self._rows[[self._row_of[key] for key in keys]] @ vector
+                rescored = self._gathered(keys) @ vector
                 found = list(zip(keys, rescored.tolist(), strict=True))
         found.sort(key=lambda one: (-one[1], one[0]))
         return found[:k]
@@ -140,10 +143,46 @@ class PartitionIndex:
         if builder is not None:
             builder.join()
 
-    def _resize(self, rows: int) -> None:
-        grown = np.empty((rows, self.dimensions), dtype=np.float32)
-        grown[: len(self._keys)] = self._rows[: len(self._keys)]
-        self._rows = grown
+    def _row(self, row: int) -> Vectors:
+        block, place = divmod(row, BLOCK_ROWS)
+        return self._blocks[block][place]
+
+    def _gathered(self, keys: list[int]) -> Vectors:
+        if not keys:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        return np.stack([self._row(self._row_of[key]) for key in keys])
+
+    def _scores(self, count: int, vector: Vectors) -> Vectors:
+        """Of all rows."""
+        scores = np.empty(count, dtype=np.float32)
+        for at, block in enumerate(self._blocks):
+            part = scores[at * BLOCK_ROWS : (at + 1) * BLOCK_ROWS]
+            np.dot(block[: len(part)], vector, out=part)
+        return scores
+
+    def _make_room(self, row: int) -> None:
+        """For one more row."""
+        block, place = divmod(row, BLOCK_ROWS)
+        if block == len(self._blocks):
+            self._blocks.append(np.empty((BLOCK_ROWS, self.dimensions), dtype=np.float32))
+        elif place == len(self._blocks[block]):
+            self._resize_first(min(2 * place, BLOCK_ROWS))
+
+    def _give_up_room(self) -> None:
+        """A block behind the last but one that is used goes; one block alone shrinks."""
+        count = len(self._keys)
+        while len(self._blocks) > count // BLOCK_ROWS + 2:
+            self._blocks.pop()
+        if len(self._blocks) == 2 and count < BLOCK_ROWS // 2:
+            self._blocks.pop()
+        if len(self._blocks) == 1 and len(self._blocks[0]) > 4 * max(count, FIRST_ROWS):
+            self._resize_first(2 * max(count, FIRST_ROWS))
+
+    def _resize_first(self, rows: int) -> None:
+        resized = np.empty((rows, self.dimensions), dtype=np.float32)
+        kept = min(len(self._keys), rows)
+        resized[:kept] = self._blocks[0][:kept]
+        self._blocks[0] = resized
 
     def _maintain(self) -> None:
         """Start building where a graph is due; let it go where it is not. The gap between the two keeps it from flapping."""
@@ -153,11 +192,14 @@ class PartitionIndex:
         due = count > self._exact_below and (self._graph is None or self._graph_removed > count)
         if due and self._builder is None:
             self._gone.clear()
-            self._builder = threading.Thread(target=self._build, name="penstock-cache-graph", daemon=True)
+            self._builder = threading.Thread(target=self._build, name="penstock-cache-graph")
             self._builder.start()
 
     def _build(self) -> None:
-        """In its own thread. Should it fail (memory), the product over all rows goes on answering."""
+        """In its own thread. Should it fail (memory), the product over all rows goes on answering.
+
+        Not a daemon: usearch aborts the process if its thread is cut off. It ends by itself, a batch after the main thread does.
+        """
         graph: Any = Index(
             ndim=self.dimensions,
             metric="cos",
@@ -174,6 +216,8 @@ class PartitionIndex:
                     self._swap(graph, late)
                     return
             for start in range(0, len(late), BATCH):
+                if not threading.main_thread().is_alive():
+                    return
                 self._take(graph, late[start : start + BATCH])
             taken = late[-1]
 
@@ -186,13 +230,13 @@ class PartitionIndex:
     def _take(self, graph: Any, keys: list[int]) -> None:
         with self._lock:
             here = [key for key in keys if key in self._row_of]
-            vectors = self._rows[[self._row_of[key] for key in here]]
+            vectors = self._gathered(here)
         if here:
             graph.add(np.array(here, dtype=np.uint64), vectors, threads=1)
 
     def _swap(self, graph: Any, late: list[int]) -> None:
         for key in late:
-            graph.add(key, self._rows[self._row_of[key]], threads=1)
+            graph.add(key, self._row(self._row_of[key]), threads=1)
         for key in self._gone:
             graph.remove(key)
         self._gone.clear()

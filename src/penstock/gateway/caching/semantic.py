@@ -36,6 +36,7 @@ MOST_TOKENS = 200
 
 COMPARABLE = frozenset({"not-certified", "below-threshold"})
 """Refusals of what might have been served at another threshold; what a guard refused would not."""
+MOST_ENTRIES = 100_000
 MOST_BEHIND = 50
 """Of answers that wait for their vectors: further ones are not kept."""
 _BUSY = Found(
@@ -116,7 +117,12 @@ class Semantic:
         cues: Says,
         english: Says,
         clock_ms: Callable[[], int],
+        most_entries: int = MOST_ENTRIES,
     ) -> None:
+        """``most_entries``: in memory; of more, the oldest are found by their exact key alone."""
+        self._most = most_entries
+        self._order: dict[str, None] = {}
+        """The entries that the tier has, the oldest first. The thread's own."""
         self.settings = settings
         self.tier = tier
         self.audits: Auditor | None = None
@@ -347,12 +353,17 @@ class Semantic:
 
     def _insert(self, about: About, namespace: str, key: bytes) -> None:
         self.tier.insert(about, namespace, key)
+        self._order.pop(about.id, None)
+        self._order[about.id] = None
+        while len(self._order) > self._most:
+            self._remove(next(iter(self._order)))
         sieve = self.sieve
         if sieve is not None:
             sieve.insert(about.partition, about.id, about.text)
 
     def _remove(self, entry_id: str) -> None:
         self.tier.remove(entry_id)
+        self._order.pop(entry_id, None)
         sieve = self.sieve
         if sieve is not None:
             sieve.remove(entry_id)

@@ -41,7 +41,7 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
         return Rejected("untranslatable", f"The request cannot be compared: {error.message}")
     exact_no, semantic_no, joins = tiers_of(means, neutral, controls)
     if exact_no is not None and semantic_no is not None and not joins:
-        return semantic_no if means.meaning is not None else exact_no
+        return semantic_no if means.semantic_settings is not None else exact_no
     wishes = "" if ask.provider is None else msgspec.json.encode(ask.provider).decode()
     group = group_of(planned, wishes)
     place = place_of(facts.principal, means.settings.scope, controls.namespace)
@@ -73,8 +73,13 @@ def tiers_of(
         exact_no = Rejected("exact-off", "The exact tier is off (cache.exact.enabled).")
     elif controls.mode == "semantic":
         exact_no = Rejected("asked-semantic", "The caller asked for the semantic tier alone.")
-    if means.meaning is None or means.semantic_settings is None:
+    if means.semantic_settings is None:
         semantic_no = Rejected("semantic-off", "The semantic tier is off.")
+    elif means.meaning is None:
+        semantic_no = Rejected(
+            "semantic-unavailable",
+            "The semantic tier is switched on and could not be opened; the operator's log says why.",
+        )
     elif controls.mode == "exact":
         semantic_no = Rejected("asked-exact", "The caller asked for the exact tier alone.")
     else:
