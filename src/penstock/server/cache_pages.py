@@ -145,7 +145,7 @@ class _CachePages:
     ) -> dict[str, Any]:
         headers = {b"content-type": b"application/json"}
         if told.namespace is not None:
-            headers[b"x-penstock-cache-namespace"] = told.namespace.encode("latin-1", "replace")
+            headers[b"x-penstock-cache-namespace"] = told.namespace.encode()
         path, body = call.path.encode("latin-1", "replace"), bytes(call.request)
         if call.answer is None:
             asked = Inner(path, b"", {**headers, b"x-penstock-cache": b"refresh"}, body, told.key)

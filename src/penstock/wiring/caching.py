@@ -1,5 +1,6 @@
 """The cache, from its knobs: stores and keys, opened once, and joined to each house that a reload builds."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ from penstock.wiring.build import Shared
 from penstock.wiring.meaning import MeaningDesk
 
 MEMORY = "memory"
+BEHIND_S = 1.0
+"""Answers of the last calls may still wait for their vectors."""
 
 
 class CacheDesk:
@@ -74,6 +77,7 @@ class CacheDesk:
             semantic_settings=semantic,
             meaning=None if self.meaning is None else self.meaning.semantic,
             tally=self._tally,
+            log=shared.log,
         )
         house.caching = Caching(means, self._flights)
 
@@ -185,6 +189,8 @@ class CacheDesk:
 
     async def aclose(self) -> None:
         """Write what is to be written."""
+        if self._flights.behind:
+            await asyncio.wait(self._flights.behind, timeout=BEHIND_S)
         if self.meaning is not None:
             await self.meaning.aclose()
         if self.blobs is not None:

@@ -18,7 +18,7 @@ from penstock.gateway.caching.entering import enter_free
 from penstock.gateway.caching.fetching import Fetching
 from penstock.gateway.caching.finding import Finding
 from penstock.gateway.caching.flights import Flights
-from penstock.gateway.caching.following import Following
+from penstock.gateway.caching.following import Following, Late
 from penstock.gateway.caching.hits import cache_lines, outcome_of, replay
 from penstock.gateway.caching.lookup import Hit, Wanted
 from penstock.gateway.caching.means import Call, Means
@@ -63,8 +63,7 @@ class Caching:
             await call.fetch(planned, tokens)
             return
         hit = await self._finding.exact(call, wanted, planned)
-        if hit is not None:
-            await self._serve_hit(call, wanted, planned, hit)
+        if hit is not None and await self._serve_hit(call, wanted, planned, hit):
             return
         if wanted.joins:
             joined = await self._join(call, wanted, planned)
@@ -73,8 +72,7 @@ class Caching:
         flight = self.flights.lead(wanted.key, call.facts.request_id) if wanted.joins else None
         try:
             hit = await self._finding.by_meaning(call, wanted, planned)
-            if hit is not None:
-                await self._serve_hit(call, wanted, planned, hit)
+            if hit is not None and await self._serve_hit(call, wanted, planned, hit):
                 return
             if wanted.controls.mode == "only":
                 raise NotFound(
@@ -89,23 +87,41 @@ class Caching:
                     wanted, flight, CallerGone("The call that this one had joined was given up.")
                 )
 
-    async def _serve_hit(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> None:
-        facts, answer = call.facts, hit.answer
+    async def _serve_hit(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> bool:
+        """False: it could not be told, and nothing of it was."""
+        facts = call.facts
         await enter_free(facts)
+        try:
+            await self._told(call, wanted, planned, hit)
+        except Exception as error:
+            if call.reply.started or facts.settled:
+                raise
+            self.means.failed("replaying", error)
+            facts.outcomes.clear()
+            facts.cache = b""
+            facts.note("cache", reason=f"{hit.answer.id} could not be told", code="cache-failed")
+            return False
+        if hit.found is not None and self.means.meaning is not None:
+            try:
+                self.means.meaning.served(call, wanted, hit)
+            except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+                self.means.failed("auditing", error)
+        return True
+
+    async def _told(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> None:
+        facts, answer = call.facts, hit.answer
         how = "hit-exact" if hit.found is None else "hit-semantic"
         facts.cache = cache_lines(how, now_ms=self.means.now_ms(), answer=answer, found=hit.found)
         why = "the same request" if hit.found is None else f"means the same, score {hit.found.score:.4f}"
         facts.note("cache", reason=f"{how}: {answer.id}, {why}", code=how)
         outcome = outcome_of(facts, planned.steps[0].target, answer.provider, answer.model, answer.cost_nusd)
-        self.means.count(how, answer.cost_nusd)
         paced = self.means.settings.replay == "paced"
         if hit.value is not None:
             at, target = (wanted.place, wanted.key), planned.steps[0].target
             call.inbound.ask = facts.ask
             remember(call.house, call.inbound, answer, hit.value, at, target, facts.explain)
         await replay(call.house, call.inbound, call.reply, facts, outcome, answer, paced=paced)
-        if hit.found is not None and self.means.meaning is not None:
-            self.means.meaning.served(call, wanted, hit)
+        self.means.count(how, answer.cost_nusd)
 
     async def _join(self, call: Call, wanted: Wanted, planned: Planned) -> bool:
         """Whether an identical call in flight has answered this one."""
@@ -126,5 +142,7 @@ class Caching:
                 reason=f"the call that this one had joined went wrong: {last.message}",
                 code="unjoined",
             )
+            if isinstance(last, Late):
+                break  # the same call again would take as long
         wanted.joins = False
         return False

@@ -42,7 +42,7 @@ async def fill(
 ) -> str:
     """The entry's id. Raises BadRequest for what may not be kept, and what planning raises."""
     if namespace:
-        inbound.told[b"x-penstock-cache-namespace"] = namespace.encode("latin-1", "replace")
+        inbound.told[b"x-penstock-cache-namespace"] = namespace.encode()
     facts = begin_facts("gen-warmed", time.monotonic(), house.clock.unix_s())
     facts.principal = principal
     facts.ask = ask = inbound.ask = inbound.caller.read_request(inbound.body)

@@ -6,7 +6,7 @@ from penstock.base.decisions import Rejected
 from penstock.blobs.blob import Place
 from penstock.cache.answer import Answer, read_answer
 from penstock.gateway.caching.lookup import Hit, Wanted
-from penstock.gateway.caching.means import Call, Means
+from penstock.gateway.caching.means import Call, Meaning, Means
 from penstock.gateway.planning import Planned
 from penstock.routing.allow import may_use
 
@@ -26,6 +26,12 @@ class Finding:
         """The answer to this very request."""
         if not wanted.exact or not wanted.reads:
             return None
+        try:
+            return await self._exact(call, wanted, planned)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            return self._failed(call, error)
+
+    async def _exact(self, call: Call, wanted: Wanted, planned: Planned) -> Hit | None:
         read = await self.read(wanted.place, wanted.key)
         now_ms = self._means.now_ms()
         if read is None:
@@ -69,9 +75,19 @@ class Finding:
             if wanted.semantic_no is not None and self._means.meaning is not None:
                 call.facts.note("cache", reason=wanted.semantic_no.reason, code=wanted.semantic_no.code)
             return None
+        try:
+            return await self._by_meaning(self._means.meaning, call, wanted, planned)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            return self._failed(call, error)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        self._means.failed("looking up", error)
+        call.facts.note("cache", reason=f"the look-up failed ({type(error).__name__})", code="cache-failed")
+
+    async def _by_meaning(self, meaning: Meaning, call: Call, wanted: Wanted, planned: Planned) -> Hit | None:
         facts = call.facts
         asked = "" if facts.ask is None else facts.ask.model
-        looked = await self._means.meaning.look(wanted, virtual_key=facts.principal.name, route=asked)
+        looked = await meaning.look(wanted, virtual_key=facts.principal.name, route=asked)
         if isinstance(looked, Rejected):
             wanted.semantic_no = looked
             facts.note("cache", reason=f"not looked for by meaning: {looked.reason}", code=looked.code)

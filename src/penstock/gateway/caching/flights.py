@@ -10,6 +10,7 @@ Rules
 - A follower's last events wait until the leader is settled, so that both stand in the ledger when they are read.
 - A leader that hangs up is gone, and its call goes on for as long as somebody follows; without followers it is cancelled.
 - What went wrong is the leader's: a follower that has had nothing yet tries again, and the first of them leads.
+- What goes wrong in telling a follower is that follower's, and ends his call alone.
 """
 
 import asyncio
@@ -125,17 +126,24 @@ class Flight:
 
     def _tell(self, follower: Follower, events: list[Event]) -> None:
         follower.heard = True
-        follower.hear(events)
+        try:
+            follower.hear(events)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.followers.remove(follower)
+            if not follower.over.done():
+                follower.over.set_exception(error)
 
 
 class Flights:
     """The flights of one process, by exact key."""
 
-    __slots__ = ("_by_key", "most_followers")
+    __slots__ = ("_by_key", "behind", "most_followers")
 
     def __init__(self, most_followers: int) -> None:
         self._by_key: dict[bytes, Flight] = {}
         self.most_followers = most_followers
+        self.behind: set[asyncio.Task[None]] = set()
+        """What is done with answers after they have left."""
 
     def find(self, key: bytes) -> Flight | None:
         """The one that may be joined."""

@@ -60,19 +60,31 @@ class Following:
             "cache", reason=f"joined the call {flight.leader_id}, which asks the same", code="coalesced"
         )
         timer = asyncio.get_running_loop().call_later(wait_s, self._late, follower, wait_s)
-        began_s = time.monotonic()
         try:
-            error = await follower.over
+            error = await self._ended(follower)
+        except Exception as bug:
+            if reply.started or facts.settled:
+                raise
+            facts.outcomes.clear()
+            error = PenstockError(f"its answer could not be told here ({type(bug).__name__})")
         finally:
             timer.cancel()
             flight.leave(follower)
-            facts.waited_s += time.monotonic() - began_s
         if error is None:
-            self._finish()
             return None
         if reply.started:
             raise copy.copy(error)
         facts.cache = b""
+        return error
+
+    async def _ended(self, follower: Follower) -> PenstockError | None:
+        facts, began_s = self._call.facts, time.monotonic()
+        try:
+            error = await follower.over
+        finally:
+            facts.waited_s += time.monotonic() - began_s
+        if error is None:
+            self._finish()
         return error
 
     def _late(self, follower: Follower, wait_s: float) -> None:

@@ -69,7 +69,9 @@ def tenant_of(principal: Principal, scope: str) -> str:
     if scope == "organisation" and principal.organisation:
         return f"organisation:{principal.organisation}"
     if scope != "key" and principal.team:
-        return f"team:{principal.organisation}/{principal.team}"
+        # No organisation's name may look like another one's with a team.
+        organisation = principal.organisation.replace("%", "%25").replace("/", "%2F")
+        return f"team:{organisation}/{principal.team}"
     return f"key:{principal.name}" if principal.name else ""
 
 

@@ -17,6 +17,7 @@ from penstock.gateway.planning import Planned
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts
+from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics
 from penstock.observe.names import CACHE_CALLS, CACHE_SAVED_NUSD
 
@@ -85,6 +86,7 @@ class Means:
         "clock",
         "coalesce",
         "keys",
+        "log",
         "meaning",
         "metrics",
         "semantic_settings",
@@ -103,6 +105,7 @@ class Means:
         semantic_settings: SemanticCacheConfig | None = None,
         meaning: Meaning | None = None,
         tally: Tally | None = None,
+        log: OperatorLog | None = None,
     ) -> None:
         self.settings = settings
         self.keys = keys
@@ -113,6 +116,7 @@ class Means:
         self.meaning = meaning
         self.coalesce = coalesce_of(settings)
         self.tally = Tally() if tally is None else tally
+        self.log = OperatorLog() if log is None else log
 
     def now_ms(self) -> int:
         """Wall time."""
@@ -125,6 +129,14 @@ class Means:
         if saved_nusd:
             self.metrics.add(CACHE_SAVED_NUSD, saved_nusd)
             self.tally.saved_nusd += saved_nusd
+
+    def failed(self, what: str, error: Exception) -> None:
+        """A bug of the cache's: a line in the log now and then, and the call goes on without it."""
+        kind = type(error).__name__
+        if self.log.once(
+            f"cache {what} {kind}", f"The cache failed in {what} ({kind}): calls go on without it."
+        ):
+            self.log.failure("cache.failed", error)
 
     def bypass(self, facts: CallFacts, no: Rejected) -> None:
         """The cache has no part in this call."""

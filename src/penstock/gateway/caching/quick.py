@@ -115,13 +115,13 @@ def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply
         del house.hits[key]
         return None
     facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
+    facts.principal, facts.ask, facts.explain = principal, memo.ask, memo.explain
+    told_by_caller(facts, told, memo.ask)  # it may refuse a header: before anything is taken
     allowance = principal.allowance
     if allowance is not None:
         if allowance.enter(facts.request_id, 0, time.monotonic()) is not None:
             return None
         facts.entered = True
-    facts.principal, facts.ask, facts.explain = principal, memo.ask, memo.explain
-    told_by_caller(facts, told, memo.ask)
     _serve(cache, house, reply, facts, memo, now_ms)
     return DONE
 

@@ -202,7 +202,7 @@ class Semantic:
             audits.passed(looked.klass, self._clock_ms())
 
     async def _embedded(self, vectored: Vectored, wanted: Wanted) -> Vectored | Rejected:
-        embedder, loop = self._embedder, asyncio.get_running_loop()
+        embedder = self._embedder
         if not hasattr(embedder, "embed"):
             remote: RemoteEmbedder = embedder  # type: ignore[assignment] - it is one
             try:
@@ -218,9 +218,18 @@ class Semantic:
             vectored.found = _BUSY
             return vectored
         self._waiting += 1
+        future = self._thread.submit(self._look, vectored, wanted, time.monotonic())
         try:
-            return await loop.run_in_executor(self._thread, self._look, vectored, wanted, time.monotonic())
+            looked = asyncio.wrap_future(future)
+            await asyncio.wait((looked,), timeout=self.settings.max_queue_ms / 1000)
+            if (
+                not looked.done() and future.cancel()
+            ):  # it has not begun: entries, too, are taken up in that thread
+                vectored.found = _BUSY
+                return vectored
+            return await looked
         finally:
+            future.cancel()
             self._waiting -= 1
 
     def _look(self, vectored: Vectored, wanted: Wanted, asked_s: float) -> Vectored | Rejected:
