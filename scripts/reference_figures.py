@@ -199,8 +199,10 @@ def _stream(record: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 f"`max_error_rate: {one['max_error_rate']:g}`, stream with a known truth",
-                f"kept in {one['kept']} of {one['courses']} runs; {one['hit_rate'] * 100:.1f} % hits{beside}, "
-                f"{one['wrong_rate'] * 100:.2f} % of them wrong",
+                (
+                    f"kept in {one['kept']} of {one['courses']} runs; {one['hit_rate'] * 100:.1f} % hits{beside}, "
+                    f"{one['wrong_rate'] * 100:.2f} % of them wrong"
+                ),
             )
         )
     fixed = [
