@@ -216,3 +216,38 @@ def test_a_call_that_outlives_the_tier_is_a_miss(meaning: Gateway):
     semantic.close()
     answer = meaning.post(chat(MODEL, "Write a caption for a yellow paper lamp"))
     assert (answer.status, said(answer)) == (200, "miss")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/images/generations", {"model": "openai/gpt-image-1", "prompt": "a brass valve"}),
+        ("/v1/audio/speech", {"model": "openai/gpt-4o-mini-tts", "input": "hello", "voice": "alloy"}),
+    ],
+)
+def test_what_is_said_to_the_cache_never_reaches_a_provider(kept: Gateway, path: str, body: dict[str, Any]):
+    """Also where the cache has no part in the call."""
+    kept.post({**body, "penstock": {"cache": "off"}}, path, {**BOB, "x-penstock-cache": "off"})
+    assert len(kept.sim.requests) == 1
+    assert b"penstock" not in kept.sim.requests[0].body
+
+
+def test_refusals_say_what_the_cache_said(kept: Gateway):
+    """Nothing kept for a call that wanted nothing else; and a miss whose provider fails."""
+    only = kept.post(chat(MODEL, "only a kept one"), headers={**BOB, "x-penstock-cache": "only"})
+    assert (only.status, said(only)) == (404, "miss")
+    kept.faults({"kind": "status", "status": 500})
+    failed = kept.post(chat(MODEL, "it fails"), headers=BOB)
+    assert (failed.status, said(failed)) == (502, "miss")
+
+
+def test_memos_are_bounded_by_their_bytes(kept: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """Bodies and replies that are remembered beside the store do not grow without a bound."""
+    from penstock.gateway.caching import quick  # noqa: PLC0415
+
+    monkeypatch.setattr(quick, "MAX_MEMOS_BYTES", 40_000)
+    for number in range(6):
+        body = chat(MODEL, f"{number} " + "long " * 2000)
+        assert [said(kept.post(body, headers=BOB)) for _ in range(3)][1:] == ["hit-exact", "hit-exact"]
+    hits = kept.house.hits
+    assert 0 < sum(memo.held_bytes for memo in hits.values()) == hits.held_bytes <= 40_000
