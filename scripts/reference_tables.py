@@ -23,6 +23,16 @@ REQUEST_HEADERS: dict[str, str] = {
     ),
     "x-penstock-async": "`true`: the call is kept and answered 202; its answer is fetched at `/v1/jobs/{id}`.",
     "x-penstock-webhook": "With `x-penstock-async`: where the end is posted; its host stands in `jobs.webhook_hosts`.",
+    "x-penstock-cache": (
+        "`off`, `exact`, `semantic`, `refresh`, `only` or `default`: which tiers of the cache have a part in this call; see "
+        "[keep answers](../how-to/keep-answers.md). It wins over the body's `penstock.cache`, as those below do."
+    ),
+    "x-penstock-cache-ttl": "Seconds: nothing older is served, and the answer is kept no longer.",
+    "x-penstock-cache-min-score": "From 0 to 1: the least score of a hit by meaning. It can only tighten what is configured.",
+    "x-penstock-cache-namespace": "At most 128 characters: answers are shared with calls of the same namespace only.",
+    "x-penstock-cache-tags": "At most 16, comma-separated: names by which `penstock cache purge --tag` drops the answer.",
+    "x-penstock-cache-no-store": "`true`: the answer is not kept.",
+    "cache-control": "`no-store`: the answer is not kept.",
     "x-penstock-operator": "With the admin key: who holds it, in his own words. Kept in the record of changes.",
     "traceparent": "W3C Trace Context: its trace id is used where `x-penstock-trace` is absent.",
 }
@@ -39,6 +49,14 @@ RESPONSE_HEADERS: dict[str, str] = {
         "ask `/v1/generation`) and where any price is unknown."
     ),
     "x-penstock-adjusted": "What was dropped or approximated for this provider, comma-separated: see [dialects](dialects.md).",
+    "x-penstock-cache": (
+        "`hit-exact`, `hit-semantic`, `coalesced` (the answer of an identical call in flight), `miss`, or `bypass` (not looked for). "
+        "Absent where no tier of the cache is on."
+    ),
+    "x-penstock-cache-entry": "On a hit: the kept answer's name, for `penstock cache audit` and `purge --entry`.",
+    "x-penstock-cache-age": "On a hit: whole seconds since the answer was made.",
+    "x-penstock-cache-score": "On a hit by meaning: the similarity of both texts, from 0 to 1.",
+    "x-penstock-cache-threshold": "On a hit by meaning: the least score that would have been served.",
     "server-timing": (
         "`gateway;dur=…, upstream;dur=…` in milliseconds: the gateway's own share from the first byte read to the first "
         "byte written, and the time it waited for providers, in their queues, and for back-offs."

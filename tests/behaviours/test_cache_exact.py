@@ -12,6 +12,7 @@ import anthropic
 import openai
 import pytest
 
+from penstock.cli.main import main
 from penstock.simulate import Profile, Scenario
 from penstock.wire.large import take_apart
 from tests.behaviours.gateway import THREE_DIALECTS, Gateway, chat, running_gateway
@@ -393,3 +394,20 @@ def test_of_a_large_body_every_byte_is_in_the_key(cached: Gateway) -> None:
     assert len(apart.slim) < 10_000
     assert said(cached.post(forged, headers=ALICE)) == "miss"
     assert cached.sent()["messages"] == forged["messages"]
+
+
+def test_the_bill_says_what_was_saved(cached: Gateway, capsys: pytest.CaptureFixture[str]):
+    """``penstock cost`` has a column for it, and programs a field."""
+    body = chat(MODEL, "what was saved")
+    first, hit = cached.post(body, headers=ALICE), cached.post(body, headers=ALICE)
+    cached.stored(hit.request_id)
+    db = str(cached.config.parent / "ledger.db")
+    with pytest.raises(SystemExit, match="0"):
+        main(["cost", "--db", db, "--by", "class", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    rows = {row["class"]: row for row in (told if isinstance(told, list) else told["rows"])}
+    assert rows["cache_hit"]["cost_nusd"] == 0
+    assert rows["cache_hit"]["saved_nusd"] >= cached.entry(first.request_id).cost_nusd > 0
+    with pytest.raises(SystemExit, match="0"):
+        main(["cost", "--db", db, "--by", "class"])
+    assert "saved" in capsys.readouterr().out

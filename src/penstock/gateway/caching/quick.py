@@ -32,10 +32,10 @@ from penstock.wire.ports import CallerDialect
 
 CACHED = frozenset(("chat", "embeddings"))
 """Operations whose answers are kept."""
-MAX_MEMOS = 20_000
+MAX_MEMOS = 4_096
 MAX_MEMOS_BYTES = 64 * 1024 * 1024
 """Of them all: they are beside what ``cache.max_bytes`` bounds."""
-MAX_MEMO_BYTES = 256 * 1024
+MAX_MEMO_BYTES = 64 * 1024
 """A larger body or answer goes the long way."""
 ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
 _TELLING = (
