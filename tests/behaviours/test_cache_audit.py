@@ -56,6 +56,7 @@ def ask(gateway: Gateway, text: str, **headers: str) -> Any:
 def hit(gateway: Gateway, what: str) -> Any:
     """A first question, and one that means the same: the second's reply."""
     first = ask(gateway, f"Write a short caption for {what} on a white table")
+    gateway.kept()
     second = ask(gateway, f"Write one short caption for {what} on the white table")
     assert [one.headers["x-penstock-cache"] for one in (first, second)] == ["miss", "hit-semantic"]
     return second
