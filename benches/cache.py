@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -185,10 +185,16 @@ def ineligible(folder: Path, rounds: int) -> dict[str, Any]:
         lines = {"without_cache": Line(plain), "asked_off": Line(cached)}
         # A field that keeps a call off the express lane, which knows neither the header nor the cache, on both sides.
         off = request("not for the cache", "x-penstock-cache: off", "x-penstock-meta: bench=1")
+        number = count()
         times = alternating(
             {
                 "without_cache": lambda: lines["without_cache"].ask(off)[0],
                 "asked_off": lambda: wanted(lines["asked_off"], off, "bypass"),
+                "miss": lambda: wanted(
+                    lines["asked_off"],
+                    request(f"asked for the first time, number {next(number)} of them"),
+                    "miss",
+                ),
             },
             rounds * 4,
         )
@@ -245,6 +251,9 @@ def main() -> None:
         "semantic_hit_ms": round(one["semantic"]["p50_us"] / 1000, 3),
         "ineligible_us": round(
             found["ineligible"]["asked_off"]["p50_us"] - found["ineligible"]["without_cache"]["p50_us"], 1
+        ),
+        "miss_us": round(
+            found["ineligible"]["miss"]["p50_us"] - found["ineligible"]["without_cache"]["p50_us"], 1
         ),
         "caption_p95_ms": {name: round(way["p95_us"] / 1000, 2) for name, way in found["captions"].items()},
         "goal": GOAL,

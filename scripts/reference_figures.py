@@ -15,6 +15,8 @@ THEMES = (
     "gateway-translated",
     "gateway-large",
     "governance-cost",
+    "cache",
+    "cache-stream",
 )
 NONE = "No run has been recorded yet: `make bench` records one."
 
@@ -22,7 +24,7 @@ NONE = "No run has been recorded yet: `make bench` records one."
 def newest(folder: Path = RESULTS) -> dict[str, tuple[str, dict[str, Any]]]:
     """Theme -> (file name, record), by the record's own time."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for path in sorted(folder.glob("g*_*.json")) if folder.exists() else []:
+    for path in sorted(folder.glob("[gc]*_*.json")) if folder.exists() else []:
         record = json.loads(path.read_text(encoding="utf-8"))
         theme = str(record.get("theme", path.name.partition("_")[0]))
         if theme not in found or str(record.get("at", "")) >= str(found[theme][1].get("at", "")):
@@ -74,6 +76,8 @@ def _rows(theme: str, record: dict[str, Any]) -> list[tuple[str, str]]:
         "gateway-translated": _translated,
         "gateway-large": _large,
         "governance-cost": _governance,
+        "cache": _cache,
+        "cache-stream": lambda _said: _stream(record),
     }[theme](said)
 
 
@@ -168,6 +172,44 @@ def _governance(said: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("completions per second with budgets, places and limits, of those without", f"{share * 100:.0f} %")
     ]
+
+
+def _cache(said: dict[str, Any]) -> list[tuple[str, str]]:
+    captions = said.get("caption_p95_ms")
+    if captions is None:
+        return []
+    exact, meaning, past = said["exact_over_health_us"], said["semantic_hit_ms"], said["ineligible_us"]
+    return [
+        ("a hit by the exact key, median, over `/health`", f"{exact:,.1f} µs"),
+        ("a hit by meaning, median, all of it", f"{meaning:.2f} ms"),
+        ("a call that the cache has no part in, median, more than without a cache", f"{past:,.1f} µs"),
+        (
+            "p95 of a caption call of 340 ms, and of a hit by meaning",
+            f"{captions['without_cache']:,.1f} ms, {captions['hit']:,.1f} ms",
+        ),
+    ]
+
+
+def _stream(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Promise by promise: in how many runs it was kept, what was served, and how much of that was wrong."""
+    rows: list[tuple[str, str]] = []
+    for one in record.get("promises", []):
+        other = one.get("vcache_at_equal_error") or {}
+        beside = f" (vCache's rule at no more errors: {other['hit_rate'] * 100:.1f} %)" if other else ""
+        rows.append(
+            (
+                f"`max_error_rate: {one['max_error_rate']:g}`, stream with a known truth",
+                (
+                    f"kept in {one['kept']} of {one['courses']} runs; {one['hit_rate'] * 100:.1f} % hits{beside}, "
+                    f"{one['wrong_rate'] * 100:.2f} % of them wrong"
+                ),
+            )
+        )
+    fixed = [
+        f"{one['rule'].removeprefix('fixed ')}: {one['hit_rate'] * 100:.1f} % hits, {one['wrong_rate'] * 100:.2f} % wrong"
+        for one in record.get("fixed_with_guards", [])
+    ]
+    return [*rows, ("fixed thresholds with the same guards, same stream", "; ".join(fixed))]
 
 
 def _beside(said: Any, unit: str, digits: int = 1) -> str:

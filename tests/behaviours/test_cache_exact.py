@@ -5,6 +5,7 @@ Behaviour 39, and the peers' failures of which the exact tier is the place (each
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -411,3 +412,27 @@ def test_the_bill_says_what_was_saved(cached: Gateway, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="0"):
         main(["cost", "--db", db, "--by", "class"])
     assert "saved" in capsys.readouterr().out
+
+
+def test_calls_past_the_cache_keep_their_lane(cached: Gateway):
+    """Who opts out is served as fast as without a cache: by express, told and counted all the same."""
+    off = {**ALICE, "x-penstock-cache": "off"}
+    before = bypassed(cached)
+    answers = [cached.post(chat(MODEL, f"past it {n}"), headers=off) for n in range(6)]
+    assert [said(answer) for answer in answers] == ["bypass"] * 6
+    assert asked(cached) == 6
+    for answer in answers:
+        first = cached.story(answer.request_id)["happenings"][0]
+        assert (first["what"], first["code"]) == ("cache", "asked-off")
+    app = cached.running.app
+    assert app is not None
+    if app.take is not None:  # the native lane is built
+        assert cached.inside(lambda: sum(one.calls for key, one in app.tallies.items() if key[3])) > 0
+    assert bypassed(cached) - before == 6
+
+
+def bypassed(cached: Gateway) -> int:
+    found = re.search(
+        r'penstock_cache_calls_total\{result="bypass"\} (\d+)', cached.get("/metrics").body.decode()
+    )
+    return 0 if found is None else int(found[1])

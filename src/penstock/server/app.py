@@ -101,7 +101,7 @@ class App:
         """The newest: what a new connection's first request is probably like."""
         self.take = express.take
         """None: no call goes by express."""
-        self.tallies: dict[tuple[str, str, str], Tally] = {}
+        self.tallies: dict[tuple[str, str, str, bool], Tally] = {}
         self._ids = _random_words()
         self._sweeper: asyncio.TimerHandle | None = None
 

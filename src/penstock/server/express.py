@@ -27,6 +27,7 @@ from penstock.base.native import load_native
 from penstock.base.usage import TOKEN_UNITS, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
+from penstock.gateway.caching.quick import ASKED_OFF
 from penstock.gateway.heads import served_head
 from penstock.gateway.house import House
 from penstock.gateway.lane import Host, LaneCall
@@ -70,7 +71,7 @@ class ExpressHost(Host, Protocol):
     take: "Take | None"
     shapes: "dict[tuple[bytes, ...], Shape]"
     shape: "Shape | None"
-    tallies: "dict[tuple[str, str, str], Tally]"
+    tallies: "dict[tuple[str, str, str, bool], Tally]"
 
 
 def learn(app: ExpressHost, call: LaneCall) -> None:
@@ -147,7 +148,7 @@ def _shape(
         or ask.needs
         or provider.queue is not None
         or provider.dialect is not UPSTREAMS["openai"]
-        or [note[1] for note in facts.notes] != ["try", "delivered"]
+        or [note[1] for note in facts.notes if note[1] != "cache"] != ["try", "delivered"]
         or row is None
         or not _priced(row)
     ):
@@ -183,7 +184,7 @@ def _shape(
     shape.small_tokens = min(call.planned.small_tokens, 2.0**31)
     shape.max_body = house.config.server.max_body_bytes
     shape.extra_bytes = ask.input_bytes - len(ask.messages)
-    counted = (target.provider, target.model, ask.model)
+    counted = (target.provider, target.model, ask.model, call.inbound.uncached is not None)
     tally = app.tallies.get(counted)
     if tally is None:
         if len(app.tallies) >= MAX_SHAPES:
@@ -279,11 +280,12 @@ def _explained(call: LaneCall, choice: KeyChoice) -> tuple[bytes, bytes, bytes] 
     ask = call.inbound.ask
     assert ask is not None
     explain = write_up(call.facts, ask, None, call.house.version).call.explain
-    tried, delivered = explain.happenings
     replace = msgspec.structs.replace
+    *before, tried, delivered = explain.happenings
+    before = [replace(one, at_ms=0.0) for one in before]
     tried = replace(tried, at_ms=_FIRST_MS, key=choice.key.name, reason=f"first try; key: {choice.reason}")
     delivered = replace(delivered, at_ms=_SECOND_MS, key=choice.key.name)
-    text = encode(replace(explain, happenings=[tried, delivered]))
+    text = encode(replace(explain, happenings=[*before, tried, delivered]))
     first, second = (b"%r" % at_ms for at_ms in (_FIRST_MS, _SECOND_MS))
     if text.count(first) != 1 or text.count(second) != 1:
         return None
@@ -334,6 +336,8 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     facts.meta = None if shape.meta_json is None else msgspec.json.decode(shape.meta_json)
     outcome = Outcome(target, call.way.key, 1, True, True, call.start_s or call.received_s, True)
     facts.outcomes.append(outcome)
+    if house.caching is not None and shape.told.get(b"x-penstock-cache") == b"off":
+        house.caching.bypass(facts, ASKED_OFF)
     facts.notes.append((outcome.start_s, "try", outcome, "", call.way.tried, ""))
     if principal.allowance is not None:
         facts.entered, facts.estimated_tokens = True, call.tokens
@@ -353,12 +357,14 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
 
 
 def count(
-    metrics: Metrics, tallies: "dict[tuple[str, str, str], Tally]", observed: Observed, now_s: float
+    metrics: Metrics, tallies: "dict[tuple[str, str, str, bool], Tally]", observed: Observed, now_s: float
 ) -> None:
     """What the lane has counted since it was asked last, into the metrics and the measurements of targets."""
-    for (provider, model, route), one in tallies.items():
+    for (provider, model, route, past_the_cache), one in tallies.items():
         if not one.calls:
             continue
+        if past_the_cache:
+            metrics.add(names.CACHE_CALLS, one.calls, "bypass")
         tokens = [{"input": one.input, "output": one.output}.get(unit, 0) for unit in TOKEN_UNITS]
         duration, first_token = (one.durations, one.duration_s), (one.first_tokens, one.first_token_s)
         series = (route, provider, model, 200, "delivered")
