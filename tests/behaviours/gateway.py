@@ -403,6 +403,14 @@ class Gateway:
         """The providers fail so from now on."""
         self.sim.set_faults(faults)
 
+    def kept(self) -> None:
+        """Wait until the answers that have left can be found in the cache: their vectors are made after."""
+        caching: Any = self.house.caching
+        until_s = time.monotonic() + WAIT_S
+        while caching is not None and self.inside(lambda: bool(caching.flights.behind)):
+            assert time.monotonic() < until_s, "an answer is still being kept"
+            time.sleep(0.002)
+
     def fresh(self) -> None:
         """Healthy providers, no cooling keys, no faults, an empty log of requests."""
         self.sim.clear()

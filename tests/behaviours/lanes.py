@@ -373,9 +373,9 @@ def two_ways(folder: Path, config: str, scenario: Any = None) -> Generator[Pair]
                 side.taken.append(call)
             return call
 
-        def hand_over(app: Any, call: Any) -> LaneCall:
+        def hand_over(app: Any, uncached: Any, call: Any) -> LaneCall:
             next(one for one in sides if one.app is app).handed.append(call)
-            return as_lane(app, call)
+            return as_lane(app, uncached, call)
 
         patch.setattr("penstock.server.app.take", take)
         patch.setattr("penstock.server.express.as_lane", hand_over)

@@ -56,6 +56,7 @@ def ask(gateway: Gateway, text: str, **headers: str) -> Any:
 def hit(gateway: Gateway, what: str) -> Any:
     """A first question, and one that means the same: the second's reply."""
     first = ask(gateway, f"Write a short caption for {what} on a white table")
+    gateway.kept()
     second = ask(gateway, f"Write one short caption for {what} on the white table")
     assert [one.headers["x-penstock-cache"] for one in (first, second)] == ["miss", "hit-semantic"]
     return second
@@ -74,14 +75,23 @@ def audits(gateway: Gateway, state: str = "all") -> list[dict[str, Any]]:
     return gateway.get(f"/admin/cache/audits?state={state}&limit=500", ADMIN).json()["data"]
 
 
+def answers(gateway: Gateway) -> dict[str, int]:
+    return gateway.get("/admin/cache/stats", ADMIN).json()["answers"]
+
+
 def audit_of(gateway: Gateway, request_id: str) -> dict[str, Any]:
     return until(lambda: [one for one in audits(gateway) if one["request_id"] == request_id])[0]
 
 
 def test_a_hit_is_asked_again_and_waits_for_a_person(asked: Gateway):
     """The caller had the kept answer; the ledger has the audit, on no key."""
+    before = answers(asked)
     served = hit(asked, "a red leather handbag")
     audit = audit_of(asked, served.request_id)
+    after = answers(asked)
+    assert {how: after[how] - before.get(how, 0) for how in after} == {"miss": 1, "hit-semantic": 1}, (
+        "the audit's own call is none of the callers'"
+    )
     assert (audit["state"], audit["served"], audit["entry"]) == (
         "open",
         True,

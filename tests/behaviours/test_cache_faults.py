@@ -1,13 +1,17 @@
 """Whatever goes wrong in the cache is a miss: no caller sees it, nothing waits for it, and nothing is left behind."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from penstock.blobs.blob import Blob, Place
+from penstock.blobs.opening import BlobSettings, open_blobs
 from penstock.simulate import Profile, Scenario
 from tests.behaviours.gateway import THREE_DIALECTS, WAIT_S, Gateway, chat, running_gateway
 
@@ -216,3 +220,66 @@ def test_a_call_that_outlives_the_tier_is_a_miss(meaning: Gateway):
     semantic.close()
     answer = meaning.post(chat(MODEL, "Write a caption for a yellow paper lamp"))
     assert (answer.status, said(answer)) == (200, "miss")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/images/generations", {"model": "openai/gpt-image-1", "prompt": "a brass valve"}),
+        ("/v1/audio/speech", {"model": "openai/gpt-4o-mini-tts", "input": "hello", "voice": "alloy"}),
+    ],
+)
+def test_what_is_said_to_the_cache_never_reaches_a_provider(kept: Gateway, path: str, body: dict[str, Any]):
+    """Also where the cache has no part in the call."""
+    kept.post({**body, "penstock": {"cache": "off"}}, path, {**BOB, "x-penstock-cache": "off"})
+    assert len(kept.sim.requests) == 1
+    assert b"penstock" not in kept.sim.requests[0].body
+
+
+def test_refusals_say_what_the_cache_said(kept: Gateway):
+    """Nothing kept for a call that wanted nothing else; and a miss whose provider fails."""
+    only = kept.post(chat(MODEL, "only a kept one"), headers={**BOB, "x-penstock-cache": "only"})
+    assert (only.status, said(only)) == (404, "miss")
+    kept.faults({"kind": "status", "status": 500})
+    failed = kept.post(chat(MODEL, "it fails"), headers=BOB)
+    assert (failed.status, said(failed)) == (502, "miss")
+
+
+def test_memos_are_bounded_by_their_bytes(kept: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """Bodies and replies that are remembered beside the store do not grow without a bound."""
+    from penstock.gateway.caching import quick  # noqa: PLC0415
+
+    monkeypatch.setattr(quick, "MAX_MEMOS_BYTES", 40_000)
+    for number in range(6):
+        body = chat(MODEL, f"{number} " + "long " * 2000)
+        assert [said(kept.post(body, headers=BOB)) for _ in range(3)][1:] == ["hit-exact", "hit-exact"]
+    hits = kept.house.hits
+    assert 0 < sum(memo.held_bytes for memo in hits.values()) == hits.held_bytes <= 40_000
+
+
+@needs_weights
+def test_a_reload_lets_go_of_the_tier_before(tmp_path: Any):
+    """The stores, which go on, keep no closed tier alive: it has a model and all vectors."""
+    with running_gateway(tmp_path, THREE_DIALECTS + SEMANTIC) as gateway:
+        assert said(gateway.post(chat(MODEL, "Write a caption for a wooden toy train"))) == "miss"
+        before = weakref.ref(caching(gateway).means.meaning)
+        assert gateway.reload(THREE_DIALECTS + SEMANTIC.replace("0.94", "0.95")) == []
+        assert said(gateway.post(chat(MODEL, "Write a caption for a wooden toy train"))) == "hit-semantic"
+        until_s = time.monotonic() + WAIT_S
+        while before() is not None:
+            assert time.monotonic() < until_s
+            gc.collect()
+            time.sleep(0.05)
+
+
+def test_what_is_over_is_forgotten_by_those_who_know_of_it():
+    """A blob in memory alone whose life has ended: who keeps its vector is told."""
+    gone: list[bytes] = []
+    blobs = open_blobs(BlobSettings(path=None, redis_url=None, max_bytes=10_000, max_entries=10))
+    blobs.subscribe(lambda _place, key: gone.append(key))
+    place = Place("answer", "key:alice", "")
+    blobs.put(Blob(place, b"k", b"value", 0, 1_000, 0))
+    assert blobs.near(place, b"k", 999) is not None
+    assert gone == []
+    assert blobs.near(place, b"k", 1_000) is None
+    assert gone == [b"k"]

@@ -35,7 +35,9 @@ def said(answer: Any) -> str:
 
 
 def ask(gateway: Gateway, text: str, **more: Any) -> Any:
-    return gateway.post(chat(MODEL, text, **more))
+    answer = gateway.post(chat(MODEL, text, **more))
+    gateway.kept()
+    return answer
 
 
 @needs_weights

@@ -158,6 +158,27 @@ async def test_a_purge_is_not_undone_by_a_find_that_had_begun():
 
 
 @running
+async def test_a_purge_whose_caller_has_gone_is_done_and_the_queue_goes_on():
+    """A caller that hangs up cancels the wait for it; once that ended the thread which writes, and nothing was kept after it."""
+    store, blobs = await held()
+    store.kept.put(blob(key=b"old"))
+    store.write_gate.clear()
+    purge = asyncio.ensure_future(blobs.purge(tenant="acme"))
+    await reached(store)
+    purge.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await purge
+    store.write_gate.set()
+    await blobs.flush()
+    assert store.kept.stats().entries == 0
+    blobs.put(blob(key=b"after"))
+    await blobs.flush()
+    assert store.kept.stats().entries == 1
+    assert blobs.unwritten == 0
+    await blobs.aclose()
+
+
+@running
 async def test_a_find_begun_between_asking_and_doing_keeps_nothing():
     store, blobs = await held()
     store.kept.put(blob())

@@ -343,6 +343,18 @@ def test_warming_with_answers_and_without(place, tmp_path):
     assert json.loads(sent.body)["messages"] == lines[1]["request"]["messages"]
 
 
+def test_warming_for_a_key_that_is_none_is_said(place, tmp_path):
+    """The virtual key is at fault, not the admin key."""
+    place.begin("Call us.")
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps({"request": chat("openai/gpt-4o-mini", "where?")}), encoding="utf-8")
+    said = place.command("warm", str(file), "--key", "nobody").stderr
+    assert "There is no virtual key 'nobody'" in said
+    assert "Name another with --key." in said
+    assert "admin-key" not in said
+    assert "(--key)" in place.command("warm", str(file)).stderr
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"answer": "x"}', '{"request": []}'])
 def test_a_file_that_cannot_be_used_names_its_line(place, line):
     ended = place.command("warm", "-", told=f"\n{line}\n")
@@ -360,3 +372,5 @@ def test_warming_for_nobody(place):
     place.begin("Call us.")
     answer = place.post("warm", {"key": "gone", "calls": [{"request": chat("openai/gpt-4o-mini")}]})
     assert (answer.status, answer.error["code"]) == (403, "key_expired")
+    answer = place.post("warm", {"calls": [{"request": chat("openai/gpt-4o-mini")}]})
+    assert (answer.status, answer.error["param"]) == (400, "key")

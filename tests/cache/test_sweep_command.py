@@ -149,6 +149,10 @@ def test_pairs_become_labels_that_a_gateway_restores(
     pairs = file_of(tmp_path, SCORED)
     assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions"]) == 0
     assert f"92 labels of class captions are kept in {path}." in capsys.readouterr().out
+    first = book.labels()
+    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions"]) == 0
+    assert "92 of them were there already, and count once." in capsys.readouterr().out
+    assert book.labels() == first, "a file that is uploaded twice proves no more than once"
     decider = Certified(0.2)
     decider.restore(book.labels())
     book.close()
@@ -159,6 +163,25 @@ def test_pairs_become_labels_that_a_gateway_restores(
     assert capsys.readouterr().err
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(path).execute("SELECT 1 FROM labels")
+
+
+def test_a_pair_that_is_judged_anew_replaces_its_label(tmp_path: Path) -> None:
+    """Gateways that have learned the old word learn all anew; a pair that was drawn twice in one file counts twice."""
+    path = tmp_path / "cache.db"
+    book = AuditFile(str(path), "gateway")
+    book.open()
+    book.standing()
+    for verdict in ("yes", "no"):
+        rows = (
+            f"prompt,other,same,score\na chair,the chair,{verdict},0.97\na chair,the chair,{verdict},0.97\n"
+        )
+        assert (
+            run(["cache", "sweep", file_of(tmp_path, rows), "--into", str(path), "--class", "captions"]) == 0
+        )
+        news = book.news()
+        assert news.amended is (verdict == "no")
+        assert [label.wrong for label in book.labels()] == [verdict == "no"] * 2
+    book.close()
 
 
 def test_texts_are_scored_by_the_embedder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

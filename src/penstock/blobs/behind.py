@@ -168,7 +168,7 @@ class Behind:
 
     def _line_up(self, ticket: _Ticket) -> None:
         if self._ended:
-            ticket.done.set_result(0)
+            _say(ticket, 0)
             return
         self._queue.append(ticket)
         self._bell.notify()
@@ -189,7 +189,7 @@ class Behind:
                 left = [ticket for ticket in (*self._batch, *self._queue) if not ticket.done.done()]
                 self._queue.clear()
             for ticket in left:
-                ticket.done.set_result(0)
+                _say(ticket, 0)
 
     def _write_until_closed(self) -> None:
         poll_at_s = time.monotonic() + self._poll_s
@@ -230,7 +230,7 @@ class Behind:
             if isinstance(ticket.op, Drop | Purge):
                 self.settled(ticket.op)
             self._pending.pop(id(ticket), None)
-            ticket.done.set_result(counts[id(ticket)])
+            _say(ticket, counts[id(ticket)])
 
     def _tell(self, one: Guarded, ops: list[Op]) -> list[int]:
         """What is owed to this store first. What it does not take of that, and of these, is owed from now on."""
@@ -264,6 +264,12 @@ class Behind:
                 one.look()
             except StoreFault:
                 continue  # the guard has counted it, and said so
+
+
+def _say(ticket: _Ticket, count: int) -> None:
+    """Done. Who asked may have gone (a task that was cancelled cancels this, too): that is no fault of the queue's."""
+    if ticket.done.set_running_or_notify_cancel():
+        ticket.done.set_result(count)
 
 
 def _ask(store: FarStore, ops: list[Op]) -> list[int]:

@@ -90,7 +90,9 @@ class Guarded:
     def _failed(self, words: str) -> None:
         self.faults += 1
         if self.fault != words and self._say is not None:
-            self._say(f"cache.{self.name}", f"{words} Until it does, what would be found there is a miss.")
+            self._say(
+                f"cache.{self.name}", f"{words} Until that is mended, what would be found there is a miss."
+            )
         self.fault = words
         self._retry_at_s = self._monotonic_s() + self._retry_s
         self._retry_s = min(MOST_RETRY_S, 2 * self._retry_s)

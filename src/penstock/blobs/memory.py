@@ -16,7 +16,7 @@ from penstock.blobs.far import Which
 from penstock.blobs.gdsf import Gdsf, Limits, Slot
 
 Evicted = Callable[[Blob, int], None]
-"""Told of each blob that had to go for room, and how often it was of use; from any thread."""
+"""Told of each blob that had to go for room, or was found to be over, and how often it was of use; from any thread."""
 
 
 class MemoryBlobs:
@@ -41,11 +41,12 @@ class MemoryBlobs:
             if slot is None:
                 return None
             blob = slot.item
-            if blob.expires_ms <= now_ms:
-                self._leave(slot)
-                return None
-            self._gdsf.hit(slot)
-            return blob
+            if blob.expires_ms > now_ms:
+                self._gdsf.hit(slot)
+                return blob
+            self._leave(slot)
+        self._tell([slot])
+        return None
 
     def put(self, blob: Blob) -> None:
         """Keep it, in place of what had its key."""

@@ -15,6 +15,7 @@ Rules
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -310,6 +311,25 @@ class AuditFile(_Reading):
                 "looks = looks + excluded.looks, hits = hits + excluded.hits, saved_nusd = saved_nusd + excluded.saved_nusd",
                 [msgspec.structs.astuple(look) for look in looks],
             )
+
+    def upload(self, pairs: Iterable[tuple[Label, str, str]]) -> int:
+        """Labels with their two texts; how many are new or changed. All of them, or none.
+
+        A pair that is there already is one label, not two: a file that is uploaded twice proves no more than once. What
+        stands several times in one upload was drawn several times, and counts so.
+        """
+        times: Counter[bytes] = Counter()
+        changed = 0
+        with self._writing() as db:
+            for label, one, other in pairs:
+                pair = self.pair(label.klass.encode(), one, other)
+                name = f"up-{pair.hex()}-{times[pair]}"
+                times[pair] += 1
+                known = db.execute("SELECT score, wrong FROM labels WHERE audit = ?", (name,)).fetchone()
+                if known != (label.score, label.wrong):
+                    self._label(db, label, name, amended=known is not None)
+                    changed += 1
+        return changed
 
     def judge(self, name: str, verdict: Verdict, who: str, now_ms: int) -> Audit | None:
         """A person's word: it replaces whatever was thought before. None: there is no such audit."""

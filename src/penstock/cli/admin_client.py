@@ -26,7 +26,9 @@ _PATHS: dict[Kind, str] = {"key": "keys", "team": "teams", "organisation": "orga
 class AdminClient:
     """One gateway. Raises BadRequest for a URL that is none."""
 
-    def __init__(self, url: str, key: Secret, who: str, ca_file: str | None = None) -> None:
+    def __init__(
+        self, url: str, key: Secret, who: str, ca_file: str | None = None, *, store: bool = True
+    ) -> None:
         try:
             endpoint = parse_base_url(url)
             self._settings = TransportSettings(
@@ -41,6 +43,7 @@ class AdminClient:
         self.where = f"{endpoint.scheme}://{endpoint.authority.decode()}"
         self._key = key
         self._who = who
+        self._store = store
 
     def ask(self, ask: Ask) -> dict[str, Any]:
         """Make a change."""
@@ -121,7 +124,9 @@ class AdminClient:
         return ConfigFault(
             f"No gateway answers at {self.where}: {why}.",
             path="--url",
-            hint="Start it, or leave --url away to change its store directly.",
+            hint="Start it, or leave --url away to change its store directly."
+            if self._store
+            else "Start it, or name another with --url.",
         )
 
     def _refusal(self, status: int, answer: dict[str, Any]) -> PenstockError:
@@ -133,7 +138,10 @@ class AdminClient:
         hint = None
         if status == 404 and code not in _OF_THE_API:
             message = f"{self.where} has no admin API."
-            hint = "Set server.admin_key in its configuration and restart it, or leave --url away."
+            other = ", or leave --url away" if self._store else ""
+            hint = f"Set server.admin_key in its configuration and restart it{other}."
+        elif code == "key_expired":
+            hint = "Name another with --key."
         elif status in (401, 403):
             hint = "Name the right one with --admin-key."
         return BadRequest(message, code=code or None, hint=hint, status=status)

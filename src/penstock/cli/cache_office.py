@@ -37,7 +37,7 @@ def gateway_of(args: argparse.Namespace) -> AdminClient:
         if key.code == "secret-in-plain":
             hint = "Write env.NAME or file:PATH: a key on the command line is there for all to read."
         raise ConfigFault(key.reason, path="--admin-key", hint=hint)
-    return AdminClient(str(args.url), key, getpass.getuser(), args.ca_file)
+    return AdminClient(str(args.url), key, getpass.getuser(), args.ca_file, store=False)
 
 
 def percent(share: float | None) -> str:

@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         metric = _metric(str(args.metric)) if args.metric else None
         pairs = _pairs(str(args.pairs), metric=metric is not None)
         judged = _judged(pairs, metric, args)
-        kept = _keep(judged, args) if args.into else 0
+        kept, new = _keep(judged, args) if args.into else (0, 0)
     except PenstockError as error:
         return say(error)
     found = rows(judged, args.thresholds, args.confidence)
@@ -155,7 +155,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _show(screen(), judged, found, bad, told, args)
     if kept:
-        put(screen(), f"{kept} labels of class {args.klass} are kept in {args.into}.")
+        known = "" if new == kept else f" {kept - new} of them were there already, and count once."
+        put(screen(), f"{kept} labels of class {args.klass} are kept in {args.into}.{known}")
     return 0
 
 
@@ -261,9 +262,11 @@ def _measured(metric: Metric, pair: Pair) -> float:
     return value
 
 
-def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> int:
-    """The pairs as labels, for gateways on this file: they take them up while they run. Raises PenstockError."""
-    told = labels(judged, str(args.klass), int(time.time() * 1000))
+def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> tuple[int, int]:
+    """The pairs as labels, for gateways on this file: they take them up while they run. How many, and how many of them
+    are new. Raises PenstockError."""
+    served = [one for one in judged if not one.vetoes]
+    told = labels(served, str(args.klass), int(time.time() * 1000))
     if not Path(args.into).exists():
         raise BadRequest(
             f"There is no file {args.into}.",
@@ -273,12 +276,14 @@ def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> int:
     book = AuditFile(str(args.into), "sweep")
     try:
         book.open()
-        book.write(told, [])
+        new = book.upload(
+            (label, one.pair.prompt, one.pair.other) for label, one in zip(told, served, strict=True)
+        )
     except sqlite3.Error as error:
         raise BadRequest(f"{args.into} takes no labels: {error}.", param="--into") from error
     finally:
         book.close()
-    return len(told)
+    return len(told), new
 
 
 def _show(
@@ -319,6 +324,8 @@ def _show(
 def _verdict(told: Calibrated) -> str:
     promise = f"At most {_percent(told.max_error_rate)} wrong with confidence {told.confidence:g}"
     once = "no threshold is certified by these pairs" if told.value is None else f"from {told.value:g} on"
+    if told.value is None and told.served is None:
+        return f"{promise}: {once} ({told.reason})."
     if told.served == told.value:
         return f"{promise}: {once}."
     served = f"serves nothing ({told.reason})" if told.served is None else f"serves from {told.served:g} on"

@@ -156,10 +156,11 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
 
 
 def refusal_lines(facts: CallFacts, now_s: float) -> bytes:
-    """What a reply says that is an error: how often it was tried, the key's limits, whose time it took."""
+    """What a reply says that is an error: what the cache said, how often it was tried, the key's limits, whose time it took."""
     own_s = now_s - facts.received_s - facts.waited_s
     limits = facts.principal.limits
-    return b"x-penstock-attempts: %d\r\n%bserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n" % (
+    return b"%bx-penstock-attempts: %d\r\n%bserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n" % (
+        facts.cache,
         len(facts.outcomes),
         b"" if limits is None else limits.lines(now_s),
         own_s * 1000,

@@ -183,6 +183,12 @@ class Caches(Protocol):
         ...
 
 
+class Hits(dict[tuple[object, ...], object]):
+    """Bodies whose answers are kept, and about what they take."""
+
+    held_bytes = 0
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
@@ -266,7 +272,7 @@ class House:
         self.log_once = log_once
         self.caching: Caches | None = None
         """The cache; None: it is off."""
-        self.hits: dict[tuple[object, ...], object] = {}
+        self.hits = Hits()
         """Bodies whose answers are kept, as they were found last (gateway.caching.quick)."""
         self.watcher: Watched | None = None
         """Who knows how budgets stand (gateway.watcher); None: there are none."""
@@ -279,7 +285,7 @@ class House:
         other.config = config
         other.doors = doors
         other.plans = {}
-        other.hits = {}
+        other.hits = Hits()
         return other
 
     def retries(self, provider: str) -> RetryConfig:

@@ -128,6 +128,12 @@ class _CachePages:
         told = await _body(request, Warm, '{"calls": [{"request": {...}, "answer": "..."}]}')
         if not 1 <= len(told.calls) <= MAX_CALLS:
             raise BadRequest(f"calls has none, or more than {MAX_CALLS}.", param="calls", hint="Send fewer.")
+        if not told.key and self._app.house.doors.named("") is None:
+            raise BadRequest(
+                "It is not said whose cache is filled, and this gateway has virtual keys.",
+                param="key",
+                hint="Name the virtual key (--key).",
+            )
         principal = holder(self._app, told.key)
         places = asyncio.Semaphore(AT_ONCE)
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import msgspec
 
 from penstock.base.clock import SystemClock
+from penstock.base.decisions import Rejected
 from penstock.base.models import PriceRow
 from penstock.base.native import load_native
 from penstock.base.usage import TOKEN_UNITS, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
-from penstock.gateway.caching.quick import ASKED_OFF
 from penstock.gateway.heads import served_head
 from penstock.gateway.house import House
 from penstock.gateway.lane import Host, LaneCall
@@ -163,7 +163,7 @@ def _shape(
     shape.limits = getattr(principal.limits, "native", None) or principal.limits
     if not _toll(shape, call):
         return None
-    shape.as_lane = partial(as_lane, app)
+    shape.as_lane = partial(as_lane, app, call.inbound.uncached)
     shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
     shape.head_prefix, shape.head_suffix = like
     shape.before, shape.after = around
@@ -320,7 +320,7 @@ def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
     shape.call_tail, shape.entry_tail = tail, [*tail, 0]
 
 
-def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
+def as_lane(app: ExpressHost, uncached: Rejected | None, call: "Call") -> LaneCall:
     """The call as the short lane would have it, which serves it from now on."""
     shape = call.shape
     house, planned, provider = shape.house, shape.planned, shape.provider
@@ -336,8 +336,9 @@ def as_lane(app: ExpressHost, call: "Call") -> LaneCall:
     facts.meta = None if shape.meta_json is None else msgspec.json.decode(shape.meta_json)
     outcome = Outcome(target, call.way.key, 1, True, True, call.start_s or call.received_s, True)
     facts.outcomes.append(outcome)
-    if house.caching is not None and shape.told.get(b"x-penstock-cache") == b"off":
-        house.caching.bypass(facts, ASKED_OFF)
+    inbound.uncached = uncached
+    if house.caching is not None and uncached is not None:
+        house.caching.bypass(facts, uncached)
     facts.notes.append((outcome.start_s, "try", outcome, "", call.way.tried, ""))
     if principal.allowance is not None:
         facts.entered, facts.estimated_tokens = True, call.tokens

@@ -123,7 +123,7 @@ def holder(app: App, owner: str) -> Principal:
     principal = app.house.doors.named(owner)
     expires = None if principal is None else principal.expires_unix_s
     if principal is None or (expires is not None and app.house.clock.unix_s() >= expires):
-        raise Forbidden(f"The virtual key {owner!r} is gone or has expired.", code="key_expired")
+        raise Forbidden(f"There is no virtual key {owner!r}, or it has expired.", code="key_expired")
     return principal
 
 

@@ -202,6 +202,10 @@ class MeaningDesk:
             await asyncio.to_thread(self.semantic.close)
         for one in self._closing:
             await asyncio.to_thread(one.close)
+        # The stores tell this object for as long as they are open: it must not keep a model and its vectors alive.
+        self.semantic = self._remote = None
+        self._closing.clear()
+        self._ids.clear()
 
 
 def opened(

@@ -61,7 +61,7 @@ class FixedThreshold(Decider):
         return Threshold(
             value=self._value,
             version=self._unaudited.version,
-            reason=f"as configured; {wrong} of {labels} answers that were compared were wrong",
+            reason=f"as configured; {wrong} of {labels} answers that were compared are wrong or open",
             labels=labels,
             error_bound=upper(wrong, labels, self._level),
         )

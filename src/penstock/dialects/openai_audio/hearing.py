@@ -28,7 +28,7 @@ PROMPT_BYTES_PER_S = 40
 """What a second of sound counts for in ``input_bytes``: ten tokens at OpenAI (measured by its prices), 32 at Gemini."""
 UNKNOWN_BYTES_PER_S = 4_000
 """Of a recording that does not say its length: 32 kbit/s, usual for speech."""
-GATEWAY_FIELDS = ("models", "fallbacks", "provider")
+GATEWAY_FIELDS = ("models", "fallbacks", "provider", "penstock")
 _STREAMED: tuple[Form, ...] = ("json", "text", "diarized_json")
 _LISTS = (
     "timestamp_granularities",
@@ -85,6 +85,7 @@ class Fields(Struct):
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
     provider: ProviderField | None = None
+    penstock: Any = None
 
 
 class HearingAsk(Ask):

@@ -30,7 +30,7 @@ TYPES: dict[str, bytes] = {
     "wav": b"audio/wav",
     "pcm": b"audio/pcm",
 }
-GATEWAY_FIELDS = ("models", "fallbacks", "provider")
+GATEWAY_FIELDS = ("models", "fallbacks", "provider", "penstock")
 _REMEDIES = {
     "model": 'Send a string such as "openai/gpt-4o-mini-tts".',
     "input": f"Send the words to speak, at most {MOST_CHARACTERS} characters a call.",
@@ -60,6 +60,7 @@ class Fields(Struct):
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
     provider: ProviderField | None = None
+    penstock: Any = None
 
 
 _decode = msgspec.json.Decoder(Fields).decode

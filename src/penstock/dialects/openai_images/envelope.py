@@ -30,7 +30,7 @@ MOST_PARTIAL = 3
 PICTURE_BYTES = 10_000
 """What a picture that is edited counts for in ``input_bytes``: a few thousand tokens, whatever its base64 is long."""
 AUTO_PIXELS = 1536 * 1024
-GATEWAY_FIELDS = ("models", "fallbacks", "provider")
+GATEWAY_FIELDS = ("models", "fallbacks", "provider", "penstock")
 _FORM_GATEWAY = tuple(f"{name}[" for name in GATEWAY_FIELDS)
 QUALITIES = ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd")
 FORMATS = ("png", "webp", "jpeg", "gif", "svg")
@@ -95,6 +95,7 @@ class Fields(Struct):
     models: tuple[str, ...] | None = None
     fallbacks: tuple[str, ...] | None = None
     provider: ProviderField | None = None
+    penstock: Any = None
 
 
 KNOWN = frozenset(Fields.__struct_fields__) | {"image", "image[]"}

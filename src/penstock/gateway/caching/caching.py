@@ -75,6 +75,7 @@ class Caching:
             if hit is not None and await self._serve_hit(call, wanted, planned, hit):
                 return
             if wanted.controls.mode == "only":
+                call.facts.cache = cache_lines("miss")
                 raise NotFound(
                     "No kept answer fits this call, and it asked for one only.",
                     code="cache_miss",

@@ -204,9 +204,9 @@ class Fetching:
         outcome = facts.outcomes[-1] if facts.outcomes else None
         if recorded is None or outcome is None or not outcome.delivered or outcome.cut:
             return None
-        if recorded.unwritten:
-            return Rejected("not-reproducible", "The answer has sources or log probabilities.")
         large = recorded.size > PARSED_ASIDE_BYTES
+        if await asyncio.to_thread(recorded.unwritten) if large else recorded.unwritten():
+            return Rejected("not-reproducible", "The answer has sources or log probabilities.")
         read = await asyncio.to_thread(recorded.events) if large else recorded.events()
         if read is None:
             return Rejected("unreadable", "The answer is too large to be kept, or cannot be read back.")

@@ -139,7 +139,8 @@ class Means:
             self.log.failure("cache.failed", error)
 
     def bypass(self, facts: CallFacts, no: Rejected) -> None:
-        """The cache has no part in this call."""
+        """The cache has no part in this call. Calls of our own (audits) are told, and counted with nobody's."""
         facts.cache = cache_lines("bypass")
         facts.note("cache", reason=f"bypass: {no.reason}", code=no.code)
-        self.count("bypass")
+        if facts.purpose is None:
+            self.count("bypass")

@@ -33,6 +33,8 @@ from penstock.wire.ports import CallerDialect
 CACHED = frozenset(("chat", "embeddings"))
 """Operations whose answers are kept."""
 MAX_MEMOS = 4_096
+MAX_MEMOS_BYTES = 64 * 1024 * 1024
+"""Of them all: they are beside what ``cache.max_bytes`` bounds."""
 MAX_MEMO_BYTES = 64 * 1024
 """A larger body or answer goes the long way."""
 ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
@@ -84,6 +86,11 @@ class Memo(Struct):
     """Reply bytes between the marks, and ``marks``: for each gap whether the id (True) or the time goes there."""
     marks: tuple[bool, ...]
 
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes: body, answer, and the reply's bytes."""
+        return 2048 + len(self.ask.body) + 2 * len(self.value) + sum(map(len, self.template))
+
 
 def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
     """Serve it here and now. None: the cache's long way; Rejected: the cache has no part in it, whatever lane takes it."""
@@ -113,6 +120,7 @@ def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply
     blob = cache.blobs.near(memo.place, memo.key, now_ms)
     if blob is None or blob.value is not memo.value or memo.answer.exact_until_ms <= now_ms:
         del house.hits[key]
+        house.hits.held_bytes -= memo.held_bytes
         return None
     facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
     facts.principal, facts.ask, facts.explain = principal, memo.ask, memo.explain
@@ -184,9 +192,15 @@ def remember(
     moulded = _mould(inbound.caller, ask, answer)
     if moulded is None:
         return
-    if len(house.hits) >= MAX_MEMOS:
-        house.hits.clear()
-    house.hits[inbound.cache_key] = Memo(*at, value, answer, ask, target, explain, *moulded)
+    hits, memo = house.hits, Memo(*at, value, answer, ask, target, explain, *moulded)
+    if len(hits) >= MAX_MEMOS or hits.held_bytes + memo.held_bytes > MAX_MEMOS_BYTES:
+        hits.clear()
+        hits.held_bytes = 0
+    before = hits.get(inbound.cache_key)
+    if isinstance(before, Memo):
+        hits.held_bytes -= before.held_bytes
+    hits[inbound.cache_key] = memo
+    hits.held_bytes += memo.held_bytes
 
 
 def _mould(

@@ -16,8 +16,10 @@ from penstock.base.usage import Usage
 from penstock.wire.ports import Relay, ReplyReader
 
 _MORE = re.compile(
-    rb'"(?:annotations|citations)"\s*:\s*\[\s*\{|"(?:logprobs|logprobsResult|groundingMetadata|citationMetadata)"\s*:\s*\{'
+    rb'"(?:annotations|citations|search_results|logprobs)"\s*:\s*\[\s*["{]'
+    rb'|"(?:logprobs|logprobsResult|groundingMetadata|citationMetadata|citation|citations|citationsContent)"\s*:\s*\{'
 )
+"""Sources, as lists of objects or of links, whole or one by one in a stream (Anthropic, Cohere, Perplexity); log probabilities."""
 Tell = Callable[[list[Event]], None]
 
 
@@ -166,10 +168,9 @@ class Recorded:
             return None
         return (*found, *last), (*gaps, *[0.0] * len(last))
 
-    @property
     def unwritten(self) -> bool:
         """There is more in it than events can say: sources, log probabilities. Replayed, it would be less than it was."""
-        return any(_MORE.search(data) for _, data in self._pieces)
+        return _MORE.search(b"".join(data for _, data in self._pieces)) is not None
 
     def _read(self, data: bytes) -> None:
         if self._reader is None or self._follow is None or self.broken:

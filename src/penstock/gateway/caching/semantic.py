@@ -173,7 +173,9 @@ class Semantic:
             stripped.template_id,
             beside=wanted.beside,
         )
-        klass = f"{place.tenant}|{place.namespace}|{route}|{self.build_id}"
+        # What is learned of one class is another's by no choice of a namespace.
+        names = (place.tenant, place.namespace, route, self.build_id)
+        klass = "|".join(name.replace("%", "%25").replace("|", "%7C") for name in names)
         template = (template_class, stripped.template_id)
         vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
         looked = await self._embedded(vectored, wanted)
