@@ -436,3 +436,14 @@ def bypassed(cached: Gateway) -> int:
         r'penstock_cache_calls_total\{result="bypass"\} (\d+)', cached.get("/metrics").body.decode()
     )
     return 0 if found is None else int(found[1])
+
+
+def test_only_asks_no_model_where_nothing_is_cached(tmp_path):
+    """A reload that switches the cache off must not turn "no model is asked" into spending."""
+    with running_gateway(tmp_path, THREE_DIALECTS) as gateway:
+        only = gateway.post(chat(MODEL), headers={"x-penstock-cache": "only"})
+        assert (only.status, only.error["code"]) == (404, "cache_miss")
+        typo = gateway.post(chat(MODEL), headers={"x-penstock-cache": "of"})
+        assert (typo.status, typo.error["param"]) == (400, "x-penstock-cache")
+        assert len(gateway.sim.requests) == 0
+        assert gateway.post(chat(MODEL), headers={"x-penstock-cache": "off"}).status == 200

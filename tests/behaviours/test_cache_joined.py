@@ -164,3 +164,16 @@ def test_no_more_than_the_configured_number_follow(joining: Gateway):
     answers = at_once(joining, [chat(MODEL, "crowd")] * 6, gap_s=0.02)
     assert sorted(said(answer) for answer in answers) == ["coalesced"] * 4 + ["miss"] * 2
     assert len(joining.sim.requests) == 2
+
+
+def test_a_leader_that_does_not_read_holds_up_nobody(joining: Gateway):
+    """Its own socket is full; who joined gets all of it."""
+    joining.faults({"kind": "huge_event", "bytes": 6_000_000})
+    body = chat(MODEL, "a slow reader", stream=True)
+    leader = joining.open(body)
+    joining.sim.wait_for(lambda received: received.provider == "openai")
+    follower = joining.open(body, timeout_s=20)
+    answer = follower.rest()
+    assert said(answer) == "coalesced"
+    assert answer.ended == "complete"
+    leader.close()

@@ -219,3 +219,16 @@ def test_the_tier_is_bounded(tmp_path):
         again = [said(ask(gateway, f"Write a short caption for {name}.")) for name in reversed(names[1:])]
         assert again == ["hit-semantic", "hit-semantic"]
         assert said(ask(gateway, f"Write a short caption for {names[0]}.")) == "miss"
+
+
+@needs_weights
+def test_audits_that_cannot_be_kept_switch_off_this_tier_alone(tmp_path, capsys):
+    """The gateway serves, and says why."""
+    (tmp_path / "ledger.db.cache.audits").mkdir()
+    config = THREE_DIALECTS + THRESHOLD + "\ncache: {exact: {enabled: true}}\n"
+    with running_gateway(tmp_path, config) as gateway:
+        answers = [ask(gateway, "Write a caption for a marble statue in a park") for _ in range(2)]
+        assert [said(answer) for answer in answers] == ["miss", "hit-exact"]
+        notes = [note.get("code") for note in gateway.story(answers[0].request_id)["happenings"]]
+        assert "semantic-unavailable" in notes
+    assert "The semantic cache is off" in capsys.readouterr().err

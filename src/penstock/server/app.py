@@ -14,6 +14,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
+from penstock.gateway.caching.entering import check_without_cache
 from penstock.gateway.caching.office import CacheOffice
 from penstock.gateway.call import ChatCall
 from penstock.gateway.conversation import call_of, in_background
@@ -169,6 +170,8 @@ class App:
                 if not isinstance(kept, Rejected):
                     return kept
                 inbound.uncached = kept
+            elif b"x-penstock-cache" in request.told:
+                return None  # what it says is looked at all the same
             call = take(self, self.house, inbound, reply)
         except PenstockError:
             return None  # ``handle`` finds it again, and says it
@@ -264,6 +267,8 @@ class App:
                 if behind is not None and self.jobs is not None:
                     await self.jobs.accept_background(behind, request, reply, request_id)
                     return
+                if self.house.caching is None:
+                    check_without_cache(request.told)
                 call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:

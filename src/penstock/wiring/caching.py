@@ -135,9 +135,16 @@ class CacheDesk:
             cache=cache,
             inner=self._ask,
         )
-        refused = await made.open(Path(loaded.base), self._environ)
-        if refused is not None:
-            shared.log.once("semantic cache off", f"The semantic cache is off: {refused.reason}")
+        try:
+            refused = await made.open(Path(loaded.base), self._environ)
+            why = None if refused is None else refused.reason
+        except (
+            ConfigFault
+        ) as error:  # the audits' file cannot be written: the gateway serves without this tier
+            why = error.public()
+        if why is not None:
+            await made.aclose()
+            shared.log.once("semantic cache off", f"The semantic cache is off: {why}")
             return
         self.meaning = made
 

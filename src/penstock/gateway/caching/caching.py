@@ -13,8 +13,8 @@ Rules
 """
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import CallerGone, NotFound, PenstockError
-from penstock.gateway.caching.entering import enter_free
+from penstock.base.errors import CallerGone, PenstockError
+from penstock.gateway.caching.entering import cache_miss, enter_free
 from penstock.gateway.caching.fetching import Fetching
 from penstock.gateway.caching.finding import Finding
 from penstock.gateway.caching.flights import Flights
@@ -76,11 +76,7 @@ class Caching:
                 return
             if wanted.controls.mode == "only":
                 call.facts.cache = cache_lines("miss")
-                raise NotFound(
-                    "No kept answer fits this call, and it asked for one only.",
-                    code="cache_miss",
-                    hint="Send it without x-penstock-cache: only to have it answered.",
-                )
+                raise cache_miss()
             await self._fetching.fetch(call, planned, tokens, wanted, flight)
         finally:
             if flight is not None and not call.facts.orphan:

@@ -94,7 +94,8 @@ class Fetching:
     ) -> None:
         """Fetch it in a task of its own, which may outlive its caller."""
         facts = call.facts
-        reply = Detachable(call.reply)
+        reply = Detachable(call.reply, lambda: bool(flight.followers))
+        flight.on_joined = reply.hurry
         call.reply = reply
         task = asyncio.get_running_loop().create_task(call.fetch(planned, tokens))
         try:

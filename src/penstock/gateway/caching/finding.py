@@ -72,7 +72,7 @@ class Finding:
     async def by_meaning(self, call: Call, wanted: Wanted, planned: Planned) -> Hit | None:
         """The answer to one that means the same."""
         if self._means.meaning is None or not wanted.semantic:
-            if wanted.semantic_no is not None and self._means.meaning is not None:
+            if wanted.semantic_no is not None and self._means.semantic_settings is not None:
                 call.facts.note("cache", reason=wanted.semantic_no.reason, code=wanted.semantic_no.code)
             return None
         try:

@@ -47,6 +47,7 @@ class Flight:
         "leader_id",
         "model",
         "on_empty",
+        "on_joined",
         "provider",
         "served",
     )
@@ -62,6 +63,7 @@ class Flight:
         self.model = ""
         self.cost_nusd: int | None = None
         """Of the leader, once it has ended."""
+        self.on_joined: Callable[[], object] | None = None
         self.on_empty: Callable[[], object] | None = None
         """Called when nobody follows any more: its leader has gone."""
         self.served = 0
@@ -83,6 +85,8 @@ class Flight:
             return None
         follower = Follower(hear)
         self.followers.append(follower)
+        if self.on_joined is not None:
+            self.on_joined()
         if self._open:
             self._tell(follower, self._events)
         return follower

@@ -8,9 +8,13 @@ from penstock.gateway.ports import Reply
 class Detachable:
     """The leader's reply, until ``detach``: from then on what is written goes nowhere, and nothing waits for its reader."""
 
-    __slots__ = ("_ended", "_reply", "_started", "on_pause", "on_resume")
+    __slots__ = ("_ended", "_followed", "_held", "_reply", "_started", "on_pause", "on_resume")
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, followed: Callable[[], bool] = lambda: False) -> None:
+        """``followed``: others wait, too: then a slow reader holds up nobody, and what it has not read lies in its socket's buffer
+        (an answer's length at most)."""
+        self._followed = followed
+        self._held = False
         self._reply: Reply | None = reply
         self._started = False
         self._ended = False
@@ -26,12 +30,19 @@ class Detachable:
             reply.on_pause = reply.on_resume = None
         self._resumed()
 
+    def hurry(self) -> None:
+        """Somebody else waits from now on: on, whether it is read or not."""
+        if self._held:
+            self._resumed()
+
     def _paused(self) -> None:
-        if self.on_pause is not None:
+        if self.on_pause is not None and not self._followed():
+            self._held = True
             self.on_pause()
 
     def _resumed(self) -> None:
-        if self.on_resume is not None:
+        held, self._held = self._held, False
+        if held and self.on_resume is not None:
             self.on_resume()
 
     @property
