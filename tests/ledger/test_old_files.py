@@ -90,7 +90,8 @@ def test_every_question_is_answered_as_by_this_version(tmp_path, new, version):
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
         columns = {row[1] for row in connection.execute("PRAGMA table_info(entries)")}
     assert ("joules" in columns) == (version >= 3)
-    assert "organisation" not in columns
+    assert ("organisation" in columns) == (version >= 5)
+    assert "saved_nusd" not in columns
 
 
 @pytest.mark.parametrize("version", OLD)
