@@ -41,6 +41,9 @@ LINE_TRIES = 4
 _LATER = frozenset({429, 503, 529})
 _READ_AT_ONCE = 20
 
+TOLD_S = 10.0
+"""How long a stop waits for an answer to be kept."""
+
 
 class BatchWorker:
     """Runs batches."""
@@ -152,7 +155,17 @@ class _Run:
                 got.body,
             )
             state = "ok" if got.status == 200 and got.error is None else "error"
-            await self._held.tell([Item(n, state, line)])
+            await self._told_whole(Item(n, state, line))
+
+    async def _told_whole(self, item: Item) -> None:
+        """An answer that is there is kept, even if this process stops meanwhile: a drain waits for calls, not for this, and a
+        line without its answer would be asked again."""
+        telling = asyncio.ensure_future(self._held.tell([item]))
+        try:
+            await asyncio.shield(telling)
+        except asyncio.CancelledError:
+            await asyncio.wait({telling}, timeout=TOLD_S)
+            raise
 
     async def _called(self, line: Line) -> Gathered | None:
         """The line's answer; None: the batch is over, or this process stops."""
