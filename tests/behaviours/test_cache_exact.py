@@ -98,18 +98,20 @@ def test_a_stream_and_a_whole_reply_share_an_entry(cached: Gateway):
 
 def test_an_entry_is_replayed_in_any_dialect(cached: Gateway):
     """OpenAI's client asks, Anthropic's gets the same answer in its own words."""
-    one = openai.OpenAI(api_key="vk-caller-000000000006", base_url=f"{cached.url}/v1", max_retries=0)
-    other = anthropic.Anthropic(api_key="vk-caller-000000000006", base_url=cached.url, max_retries=0)
-    messages: Any = [{"role": "user", "content": "in any dialect"}]
-    first = one.chat.completions.create(model=MODEL, messages=messages, max_tokens=100)
-    got = other.messages.with_raw_response.create(model=MODEL, messages=messages, max_tokens=100)
-    assert got.headers["x-penstock-cache"] == "hit-exact"
-    block = got.parse().content[0]
-    assert block.type == "text"
-    assert block.text == first.choices[0].message.content
-    with other.messages.stream(model=MODEL, messages=messages, max_tokens=100) as stream:
-        assert stream.get_final_text() == block.text
-    assert asked(cached) == 1
+    with (
+        openai.OpenAI(api_key="vk-caller-000000000006", base_url=f"{cached.url}/v1", max_retries=0) as one,
+        anthropic.Anthropic(api_key="vk-caller-000000000006", base_url=cached.url, max_retries=0) as other,
+    ):
+        messages: Any = [{"role": "user", "content": "in any dialect"}]
+        first = one.chat.completions.create(model=MODEL, messages=messages, max_tokens=100)
+        got = other.messages.with_raw_response.create(model=MODEL, messages=messages, max_tokens=100)
+        assert got.headers["x-penstock-cache"] == "hit-exact"
+        block = got.parse().content[0]
+        assert block.type == "text"
+        assert block.text == first.choices[0].message.content
+        with other.messages.stream(model=MODEL, messages=messages, max_tokens=100) as stream:
+            assert stream.get_final_text() == block.text
+        assert asked(cached) == 1
 
 
 def test_tenants_never_see_one_another__litellm_26992_vllm_sr_1448(cached: Gateway):

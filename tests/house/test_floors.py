@@ -78,6 +78,8 @@ LATE: dict[str, str] = {
     "penstock.cli.profile": "--help answers without loading traces, reports or torch",
     "penstock.cli.serve": "--help answers without loading the house",
     "penstock.engine_wiring.profiling": "torch is loaded only where something is run: a trace file needs none",
+    "penstock.wiring.caching": "the semantic tier is loaded only where it is on",
+    "penstock.wiring.serve": "the cache is loaded only where it is configured",
     "penstock.wiring.meaning": "numpy, onnxruntime and usearch are imported only where the semantic tier is on",
     "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",

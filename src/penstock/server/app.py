@@ -170,7 +170,7 @@ class App:
                 if not isinstance(kept, Rejected):
                     return kept
                 inbound.uncached = kept
-            elif b"x-penstock-cache" in request.told:
+            elif request.told.get(b"x-penstock-cache", b"off") != b"off":
                 return None  # what it says is looked at all the same
             call = take(self, self.house, inbound, reply)
         except PenstockError:

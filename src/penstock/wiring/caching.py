@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.base.errors import BadRequest, ConfigFault
 from penstock.base.events import Event
@@ -29,7 +30,9 @@ from penstock.ledger.opening import is_postgres
 from penstock.server.app import App
 from penstock.server.inner import ask_inside
 from penstock.wiring.build import Shared
-from penstock.wiring.meaning import MeaningDesk
+
+if TYPE_CHECKING:
+    from penstock.wiring.meaning import MeaningDesk
 
 MEMORY = "memory"
 BEHIND_S = 1.0
@@ -126,6 +129,8 @@ class CacheDesk:
         if wanted is None or self.blobs is None or self.keys is None or self._settings is None:
             return
         path = self._settings.path
+        from penstock.wiring.meaning import MeaningDesk  # noqa: PLC0415 - see tests/house/test_floors.py
+
         made = MeaningDesk(
             wanted,
             self.keys,

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from penstock.base.errors import ConfigFault, PenstockError
+from penstock.config.cache_meaning import wants_cache
 from penstock.config.catalogue import Catalogue
 from penstock.config.hooks import signing_key
 from penstock.config.load import Loaded, load
@@ -29,10 +31,12 @@ from penstock.state.embedded import EmbeddedStore
 from penstock.state.line import LineGone
 from penstock.wiring.administration import Administration, Joined
 from penstock.wiring.build import Shared, build, govern, ledger_place, read_ahead, retire
-from penstock.wiring.caching import CacheDesk
 from penstock.wiring.money import Figures, Withheld, figures, recall
 from penstock.wiring.objects import opened_at
 from penstock.wiring.sharing import Sharing
+
+if TYPE_CHECKING:
+    from penstock.wiring.caching import CacheDesk
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
@@ -82,6 +86,8 @@ class Running:
         self._withheld: Withheld | None = None
         self._desk: LaterDesk | None = None
         self._cache: CacheDesk | None = None
+        self._beside = ""
+        """Where the ledger's file is, or would be."""
         self.url = ""
 
     async def start(self) -> list[str]:
@@ -116,10 +122,11 @@ class Running:
             self.administration = administration
             seat = self._options.seat and (self._options.seat.index, self._options.seat.line_fd)
             await self.sharing.join(self, self.shared, joined.merged.config, loaded, seat)
-            self._cache = CacheDesk(place, settings.path, self._environ)
+            self._beside = settings.path
             self.app = App(await self._house(loaded), self._log)
             await self._recall(joined.merged.config)
-            self._cache.introduce(self.app)
+            if self._cache is not None:
+                self._cache.introduce(self.app)
             self.app.others = self.sharing.seat
             self.sharing.introduce(self.app.house, self.shared)
             self._desk = LaterDesk(self.app, self.shared.keeper, self.shared.run)
@@ -146,6 +153,10 @@ class Running:
         """Built, with its cache. Raises ConfigFault."""
         assert self.shared is not None
         house = build(loaded, self._catalogue, self.shared, previous)
+        if self._cache is None and wants_cache(house.config):
+            from penstock.wiring.caching import CacheDesk  # noqa: PLC0415 - see tests/house/test_floors.py
+
+            self._cache = CacheDesk(self._place, self._beside, self._environ)
         if self._cache is not None:
             await self._cache.join(house, loaded, self.shared)
         return house

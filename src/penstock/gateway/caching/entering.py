@@ -3,10 +3,13 @@
 import time
 from collections.abc import Mapping
 
+from penstock.base.decisions import Rejected
 from penstock.base.errors import NotFound
 from penstock.cache.controls import controls_of
 from penstock.gateway.attempt import enter
 from penstock.gateway.settle import CallFacts
+
+ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
 
 
 async def enter_free(facts: CallFacts) -> None:

@@ -6,7 +6,7 @@ Shares are of 1, money is decimal dollars in text; a share of nothing is None.
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -16,9 +16,11 @@ from penstock.base.events import Event
 from penstock.base.money import usd_text
 from penstock.blobs.blob import Stats
 from penstock.cache.audits import DAY_MS, Audit, Counted, Looked, State, Verdict
-from penstock.gateway.caching.shadow import Auditor
 from penstock.gateway.ports import Inbound
 from penstock.gateway.principal import Principal
+
+if TYPE_CHECKING:
+    from penstock.gateway.caching.shadow import Auditor
 
 CONFIDENCE = 0.95
 """Of the report's bounds, both sides together."""
@@ -76,7 +78,7 @@ class CacheOffice:
         figures: Callable[[], Figures],
         purge: Purging,
         evict: Callable[[str], Awaitable[object]],
-        auditor: Auditor | None = None,
+        auditor: "Auditor | None" = None,
         fill: Filling | None = None,
         lower: Bound | None = None,
         upper: Bound | None = None,
@@ -221,7 +223,7 @@ class CacheOffice:
         low = self._lower(int(wrong * trials + 1e-9), trials, level)
         return low, self._upper(_ceiling((wrong + unsure) * trials), trials, level)
 
-    def _semantic(self) -> Auditor:
+    def _semantic(self) -> "Auditor":
         if self._auditor is None:
             raise cache_off("The semantic tier is off: there are no audits.")
         return self._auditor
@@ -277,7 +279,7 @@ def _looked_view(klass: str, looked: Looked | None) -> dict[str, Any]:
     }
 
 
-def _class_view(auditor: Auditor, klass: str, looked: Looked | None) -> dict[str, Any]:
+def _class_view(auditor: "Auditor", klass: str, looked: Looked | None) -> dict[str, Any]:
     threshold = auditor.decider.threshold(klass)
     return {
         **_looked_view(klass, looked),

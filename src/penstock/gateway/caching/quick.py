@@ -21,6 +21,7 @@ from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.blobs.blob import Place
 from penstock.cache.answer import Answer
+from penstock.gateway.caching.entering import ASKED_OFF
 from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit, outcome_of
 from penstock.gateway.caching.means import Means
 from penstock.gateway.heads import reply_head, told_by_caller
@@ -37,7 +38,6 @@ MAX_MEMOS_BYTES = 64 * 1024 * 1024
 """Of them all: they are beside what ``cache.max_bytes`` bounds."""
 MAX_MEMO_BYTES = 64 * 1024
 """A larger body or answer goes the long way."""
-ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
 _TELLING = (
     b"x-penstock-cache",
     b"x-penstock-cache-ttl",
