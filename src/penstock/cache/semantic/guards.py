@@ -287,7 +287,7 @@ def _order_differs(one: Reading, other: Reading) -> bool:
         left, right = one.roles[role] - other.roles[role], other.roles[role] - one.roles[role]
         if left and right and left <= set(other.words) and right <= set(one.words):
             return True
-    if any((after, before) in other.moves for before, after in one.moves):
+    if any(before != after and (after, before) in other.moves for before, after in one.moves):
         return True
     return _swapped(one, other)
 
