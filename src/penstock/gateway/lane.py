@@ -238,16 +238,16 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         request, relay = _leaving(inbound.caller, ask, provider, target, secret, written, facts)
         facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
         told_by_caller(facts, inbound.told, ask)
-        if house.caching is not None and inbound.uncached is not None:
-            house.caching.bypass(facts, inbound.uncached)
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
         if not _enter(
             provider, facts, outcome, tokens, unix_s
-        ):  # last of all: from here on the call is charged
+        ):  # last of all: the call is charged from here on
             transport.released(connection, used=False)
             return None
+        if house.caching is not None and inbound.uncached is not None:
+            house.caching.bypass(facts, inbound.uncached)
         call = LaneCall(
             host, house, inbound, reply, facts, planned, provider, outcome, secret, relay, request.adjusted
         )

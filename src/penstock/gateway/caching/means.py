@@ -142,5 +142,6 @@ class Means:
         """The cache has no part in this call. Calls of our own (audits) are told, and counted with nobody's."""
         facts.cache = cache_lines("bypass")
         facts.note("cache", reason=f"bypass: {no.reason}", code=no.code)
+        facts.notes.insert(0, facts.notes.pop())  # said before any attempt, wherever it is written down
         if facts.purpose is None:
             self.count("bypass")
