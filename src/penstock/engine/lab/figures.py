@@ -47,9 +47,13 @@ def scaled_text(value: float | None, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
+_FACTS = {"threads": "host threads", "waits": "times the host waited", "steps": "profiler steps"}
+"""Facts whose name says too little where it stands alone."""
+
+
 def fact_text(name: str, value: float) -> tuple[str, str]:
     """A fact's name and figure in words: ("weight_bytes", 2.78e6) -> ("weight", "2.78 MB"), by the unit in its name."""
-    words = name.replace("_", " ")
+    words = _FACTS.get(name) or name.replace("_", " ")
     if name.endswith("_bytes") or name.startswith("bytes"):
         return words.removesuffix(" bytes"), scaled_text(value, "B")
     if name.endswith("_ms"):
