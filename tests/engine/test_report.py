@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from penstock.engine.lab.report.markup import Html, data, tag
 from penstock.engine.lab.report.page import KINDS, SCRIPTS, page
 from penstock.engine.lab.report.roofline import HIGH, _label, axes, picture, roof, spots
-from penstock.engine.lab.report.treemap import HEIGHT, WIDTH, family, grouped, squarified
+from penstock.engine.lab.report.treemap import FAMILIES, HEIGHT, WIDTH, family, grouped, squarified
 from penstock.engine.lab.report.waterfall import bars_of, merged, ticks
 from penstock.engine.measure.records import UNATTRIBUTED, KernelRow, RooflinePoint, StageRow
 from tests.engine.made import EVIL, profile
@@ -167,7 +167,7 @@ def test_letters_can_be_read(scheme):
     colours = dict(
         re.findall(r"(--[\w-]+): (#\w{6})", own.split("@media (prefers-color-scheme: dark)")[scheme])
     )
-    fills = ("gemm", "attention", "convolution", "norm", "copy", "pointwise", "other")
+    fills = (*(name.partition(" ")[0].lower() for name in FAMILIES.values()), "other")
     pairs = [
         ("ink", "bg"),
         ("ink", "panel"),
@@ -234,13 +234,20 @@ def test_kernels_of_one_name_are_one_area():
     assert sum(one[1] for one in found) == sum(row.total_ms for row in rows)
     assert any(name == "31 more kernels" for name, *_ in found)
     flash = KernelRow(
-        name="void cutlass::pytorch_flash", count=1, total_ms=1, means="flash attention", op="aten::mm"
+        name="void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits>",
+        count=1,
+        total_ms=1,
+        op="aten::mm",
     )
     assert family(flash) == "attention"
+    kinds = {
+        "batched_transpose_32x32_half": "copy or layout",
+        "triton_poi_fused_addmm_gelu_view_15": "pointwise",
+        "what": "other",
+    }
+    assert {name: family(KernelRow(name=name, count=1, total_ms=1)) for name in kinds} == kinds
     assert family(KernelRow(name="triton_poi_fused_gelu_mul_0", count=1, total_ms=1)) == "pointwise"
-    assert (
-        family(KernelRow(name="Cijk_Ailk", count=1, total_ms=1, means="GEMM 128x64 bf16 tn added")) == "GEMM"
-    )
+    assert family(KernelRow(name="unheard of", count=1, total_ms=1, op="aten::addmm")) == "GEMM"
 
 
 def test_points_lie_where_the_roof_says():

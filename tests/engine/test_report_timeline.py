@@ -89,9 +89,7 @@ def test_a_bar_says_what_its_kernel_means():
 def test_of_too_many_bars_the_longest_are_kept(monkeypatch):
     """And how many were left out is said."""
     monkeypatch.setattr("penstock.engine.lab.report.timeline.MOST", 1000)
-    many = tuple(
-        Slice(lane="l", name="n", start_us=i * 10.0, dur_us=float(i % 10)) for i in range(1500)
-    )
+    many = tuple(Slice(lane="l", name="n", start_us=i * 10.0, dur_us=float(i % 10)) for i in range(1500))
     long = profile(timeline=many)
     made = timeline_data(long)
     (row,) = made["rows"]

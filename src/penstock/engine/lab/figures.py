@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
+from penstock.engine.measure.attribution import plain
 from penstock.engine.measure.records import Hop, Profile, StageRow, Variant
 
 NONE = "-"
@@ -77,8 +78,8 @@ def short_text(text: str, most: int) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A range's name without what marks it as ours: "stage: unet" -> "unet"."""
-    return marks.stage_of(name) or marks.module_of(name) or name
+    """A range's name without what marks it: "stage: unet" -> "unet", "## Call CompiledFxGraph fp5r5pk7bndv ##" -> "compiled graph fp5r5pk7"."""
+    return marks.stage_of(name) or marks.module_of(name) or plain(name)
 
 
 def depths(rows: Iterable[StageRow]) -> list[int]:

@@ -75,6 +75,11 @@ def spots(points: Sequence[RooflinePoint], peaks: Peaks | None) -> list[Spot]:
     return found[:MOST]
 
 
+def intensity_text(value: float) -> str:
+    """FLOP per byte, in three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def axes(found: Sequence[Spot], peaks: Peaks | None) -> tuple[Axis, Axis]:
     """Whole decades around all points and the roof's edge."""
     xs = [spot.intensity for spot in found]
@@ -248,7 +253,7 @@ def _bound(spot: Spot) -> str:
 
 def _words(spot: Spot) -> str:
     point = spot.point
-    said = [point.name, f"{spot.intensity:,.3g} FLOP/B, {scaled_text(spot.rate, 'FLOP/s')}"]
+    said = [point.name, f"{intensity_text(spot.intensity)} FLOP/B, {scaled_text(spot.rate, 'FLOP/s')}"]
     if not spot.known:
         said[1] += " at best: its time is not known"
     if spot.of_roof is not None:
@@ -263,11 +268,13 @@ def _words(spot: Spot) -> str:
 def _points(x: Axis, y: Axis, found: Sequence[Spot]) -> list[Html]:
     """The longest first, and so below the others, which are smaller."""
     longest = max((spot.point.time_ms or 0.0 for spot in found), default=0.0)
-    taken: list[Box] = []
     parts: list[Html] = []
+    taken: list[Box] = []
+    for spot in found:
+        at, high, half = x.at(spot.intensity) * NARROW, y.at(spot.rate) * HIGH, _size(spot, longest) / 2
+        taken.append((at - half, high - half, at + half, high + half))
     for index, spot in enumerate(found):
-        share = (spot.point.time_ms or 0.0) / longest if longest else 0.5
-        left, top, size = x.at(spot.intensity), y.at(spot.rate), 8 + 16 * share**0.5
+        left, top, size = x.at(spot.intensity), y.at(spot.rate), _size(spot, longest)
         kind = f"spot bound-{_bound(spot)}{'' if spot.known else ' hollow'}"
         sides = f"{' flip' if left > 0.55 else ''}{' up' if top > 0.6 else ''}"
         parts.append(
@@ -282,6 +289,12 @@ def _points(x: Axis, y: Axis, found: Sequence[Spot]) -> list[Html]:
         if index < _MOST_LABELS:
             parts += _label(short_text(spot.point.name, 26), left, top, size, taken)
     return parts
+
+
+def _size(spot: Spot, longest_ms: float) -> float:
+    """Pixels across; areas go by time, from a least one on."""
+    share = (spot.point.time_ms or 0.0) / longest_ms if longest_ms else 0.5
+    return 8 + 16 * share**0.5
 
 
 Box = tuple[float, float, float, float]

@@ -1,7 +1,7 @@
 """The parts of the report beside its pictures: head, findings, tables."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from penstock.engine.lab import folding
@@ -21,12 +21,14 @@ from penstock.engine.lab.figures import (
     usd,
 )
 from penstock.engine.lab.report.markup import Html, joined, tag, text
-from penstock.engine.lab.report.roofline import spots
+from penstock.engine.lab.report.roofline import intensity_text, spots
 from penstock.engine.lab.report.waterfall import axis, hop_bar, span_of, stage_bar
 from penstock.engine.measure.records import UNATTRIBUTED, Finding, Profile, RooflinePoint, Variant
 
 MOST_KERNELS = 100
-_NAME_LETTERS = 44
+_TALL = 24
+"""Rows from which on a table scrolls in itself."""
+_NAME_LETTERS = 40
 _LEADS = "Show it in the timeline"
 
 
@@ -42,10 +44,10 @@ def table(
     titles: Sequence[object],
     rows: Sequence[Sequence[object]],
     *,
-    words: int = 1,
+    words: Collection[int] = (0,),
     sorts: bool = False,
 ) -> Html:
-    """A table whose first ``words`` columns are text and the others figures. ``sorts``: by a click on a title."""
+    """A table of figures, but for the columns ``words``. ``sorts``: by a click on a title. A long one scrolls in itself."""
     head = tag(
         "tr",
         *(
@@ -64,12 +66,13 @@ def table(
     made = tag(
         "table", tag("caption", caption, class_="unseen"), tag("thead", head), tag("tbody", joined(body))
     )
-    return tag("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    tall = " tall" if len(rows) > _TALL else ""
+    return tag("div", made, class_=f"scroll{tall}", tabindex="0", role="region", aria_label=caption)
 
 
 def breakable(name: str) -> Html:
     """A dotted name that goes on a new line after a dot, not within a word."""
-    parts = [text(part) for part in re.split(r"(?<=[._/:])", name)]
+    parts = [text(part) for part in re.split(r"(?<=[./])(?=.)|(?<=::)(?=.)", name)]
     return Html("<wbr>".join(parts))
 
 
@@ -85,8 +88,8 @@ def _cell(cell: object, kind: str | None) -> Html:
     return tag("td", cell, class_=kind)
 
 
-def _kind(index: int, words: int) -> str | None:
-    return None if index < words else "figure"
+def _kind(index: int, words: Collection[int]) -> str | None:
+    return None if index in words else "figure"
 
 
 def section(identity: str, title: str, *children: Html | str) -> Html:
@@ -231,7 +234,9 @@ def stages(profile: Profile) -> Html:
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     rows = [[row[index] for index in known] for row in rows]
-    return section("stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet"))
+    return section(
+        "stages", "Stages", table("Stages", titles, rows, words=(0, 1)), tag("p", note, class_="quiet")
+    )
 
 
 def hops(profile: Profile) -> Html:
@@ -272,7 +277,7 @@ def hops(profile: Profile) -> Html:
     return section(
         "hops",
         f"The request {shown}".strip(),
-        table("Hops", titles, rows, words=2),
+        table("Hops", titles, rows, words=(0, 1)),
         tag("p", note, class_="quiet"),
     )
 
@@ -284,19 +289,19 @@ def kernels(profile: Profile, shown: frozenset[str]) -> Html:
     rows: list[list[object]] = [
         [
             _named(row.name, leads=row.name in shown),
-            row.means or NONE,
-            breakable(row.op or NONE) if row.attributed else f"{row.op or NONE} (replayed: unreliable)",
-            breakable(row.module or NONE),
-            Figure(count_text(row.count), row.count),
             Figure(ms_text(row.total_ms), row.total_ms),
-            Figure(
-                ms_text(row.total_ms / row.count if row.count else None), row.total_ms / max(1, row.count)
-            ),
             share_text(row.total_ms / total if total else None),
+            Figure(count_text(row.count), row.count),
+            Figure(ms_text(row.total_ms / max(1, row.count)), row.total_ms / max(1, row.count)),
+            row.means or NONE,
+            breakable(row.op if row.op and row.op != row.name else NONE)
+            if row.attributed
+            else "replayed: not known",
+            breakable(row.module or NONE),
         ]
         for row in found[:MOST_KERNELS]
     ]
-    titles = ["kernel", "means", "op", "module", "count", "total", "each", "share"]
+    titles = ["kernel", "total", "share", "count", "each", "means", "launched by", "module"]
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]
     rows = [[row[index] for index in known] for row in rows]
@@ -304,7 +309,7 @@ def kernels(profile: Profile, shown: frozenset[str]) -> Html:
     said = [f"{more} more rows: --json has them all."] if more > 0 else []
     said += [folding.SAID] if len(found) < len(profile.kernels) else []
     notes = (tag("p", one, class_="quiet") for one in said)
-    words = sum(1 for index in known if index < 4)
+    words = [place for place, index in enumerate(known) if index in (0, 5, 6, 7)]
     return joined((table("Kernels", titles, rows, words=words, sorts=True), *notes))
 
 
@@ -329,7 +334,7 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
             spot.point.name,
             spot.point.dtype or NONE,
             spot.point.bound or NONE,
-            Figure(f"{spot.intensity:,.3g}", spot.intensity),
+            Figure(intensity_text(spot.intensity), spot.intensity),
             Figure(scaled_text(spot.point.flops, "FLOP"), spot.point.flops),
             Figure(scaled_text(spot.point.bytes, "B"), spot.point.bytes),
             Figure(ms_text(spot.point.time_ms), spot.point.time_ms),
@@ -341,7 +346,7 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
         for spot in spots(found, profile.peaks)[:MOST_KERNELS]
     ]
     titles = ["name", "dtype", "bound", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof"]
-    return table("Roofline", titles, rows, words=3, sorts=True)
+    return table("Roofline", titles, rows, words=(0, 1, 2), sorts=True)
 
 
 def variants(profile: Profile) -> Html:

@@ -105,10 +105,10 @@ const PenstockTimeline = (() => {
       }
       flush();
       for (const [left, right, i, is] of lettered) {
-        const fits = Math.floor((right - left - 8) / 5.9), name = nameOf(row, i);
+        const at = Math.max(left, 0), words = cut(pen, nameOf(row, i), Math.min(right, width) - at - 7);
         pen.globalAlpha = is ? 1 : 0.35;
         pen.fillStyle = paint.fill;
-        pen.fillText(name.length > fits ? name.slice(0, Math.max(1, fits - 1)) + "\u2026" : name, GUTTER + Math.max(left, 0) + 4, y + M.ROW / 2 + 0.5);
+        pen.fillText(words, GUTTER + at + 4, y + M.ROW / 2 + 0.5);
       }
       pen.globalAlpha = 1;
       if (state.chosen && state.chosen[0] === row) {
@@ -117,6 +117,15 @@ const PenstockTimeline = (() => {
         pen.strokeStyle = paint.mark;
         if (right >= 0 && left <= width + 2 * GUTTER) pen.strokeRect(left - 1, y + 1, Math.max(right - left, 2) + 2, M.ROW - 2);
       }
+    }
+
+    // a name that fits, with an ellipsis where it did not
+    function cut(pen, name, room) {
+      const size = pen.measureText(name).width;
+      if (size <= room) return name;
+      let letters = Math.floor(name.length * room / size);
+      while (letters > 0 && pen.measureText(name.slice(0, letters) + "\u2026").width > room) letters -= 1;
+      return letters > 1 ? name.slice(0, letters) + "\u2026" : "";
     }
 
     function spanned(pen, height) {

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from penstock.engine.lab.figures import ms_text, share_text
 from penstock.engine.lab.report.markup import Html, joined, tag
+from penstock.engine.measure.kernel_names import decode
 from penstock.engine.measure.records import KernelRow
 
 WIDTH, HEIGHT = 1000, 420
@@ -17,15 +18,13 @@ MOST = 60
 """More than this are not told apart; the rest is one area."""
 LEAST_REACHED = 0.01
 """Of the whole: smaller areas are no stops of the Tab key; the table has them."""
-FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("attention", ("attention", "flash", "fmha", "sdpa", "softmax")),
-    ("convolution", ("conv", "implicit", "winograd")),
-    ("GEMM", ("gemm", "aten::mm", "addmm", "linear", "bmm", "cutlass", "cijk_", "matmul", "matrix multiply")),
-    ("norm", ("norm",)),
-    ("copy", ("memcpy", "memset", "memory set", "copy", "cat", "fill", "transpose", "layout", "reshape")),
-    ("pointwise", ("pointwise", "elementwise", "triton_poi", "vectorized", "gelu", "silu", "mul", "add")),
-)
-"""Family -> words in the name, the decoded name or the op; the first that fits."""
+FAMILIES = {
+    "attention": "attention", "conv": "convolution", "gemm": "GEMM", "moe": "GEMM", "norm": "norm or reduction",
+    "softmax": "norm or reduction", "reduction": "norm or reduction", "copy": "copy or layout", "memset": "copy or layout",
+    "layout": "copy or layout", "view": "copy or layout", "index": "copy or layout", "pointwise": "pointwise",
+    "quantise": "pointwise", "random": "pointwise",
+}  # fmt: skip
+"""What a kernel's name was decoded to -> its family."""
 OTHER = "other"
 
 
@@ -39,13 +38,9 @@ class Area(Struct, frozen=True):
 
 
 def family(row: KernelRow) -> str:
-    """The kernel's family, for its colour."""
-    for said in (row.means, row.op, row.name):  # what is decoded is surer than what the name happens to hold
-        lower = said.lower()
-        found = next((name for name, words in FAMILIES if any(word in lower for word in words)), "")
-        if found:
-            return found
-    return OTHER
+    """The kernel's family, for its colour: what its own name says, else what its op's does."""
+    found = FAMILIES.get(decode(row.name).kind)
+    return found or FAMILIES.get(decode(row.op).kind if row.op else "", OTHER)
 
 
 def squarified(weights: Sequence[float], width: float, height: float) -> list[Area]:
@@ -155,7 +150,7 @@ def treemap(kernels: Sequence[KernelRow], shown: frozenset[str] = frozenset()) -
 
 
 def _slug(kind: str) -> str:
-    return kind.lower()
+    return kind.partition(" ")[0].lower()
 
 
 def _cell(name: str, figures: tuple[float, float, int], row: KernelRow, area: Area, *, leads: bool) -> Html:
@@ -167,7 +162,7 @@ def _cell(name: str, figures: tuple[float, float, int], row: KernelRow, area: Ar
         words += f"\n{row.op or '-'} in {row.module or '-'}"
     inside = (
         tag("span", row.means or name, class_="name"),
-        tag("span", f"{ms_text(ms)} · {share_text(share)}", class_="small"),
+        tag("span", f"{share_text(share)} · {ms_text(ms)}", class_="small"),
     )
     style = (
         f"left:{area.x / WIDTH * 100:.3f}%;top:{area.y / HEIGHT * 100:.3f}%;"
