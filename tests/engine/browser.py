@@ -52,6 +52,7 @@ class Browser:
         self._held = b""
         self._last = 0
         self.events = []
+        self.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
     def close(self):
         """End it, and wait for its end."""
@@ -100,6 +101,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable", session)
         page = Page(self, session)
+        self.call("Emulation.setFocusEmulationEnabled", session, enabled=True)
         page.size(width, height)
         page.scheme(dark=dark)
         page.call("Page.navigate", url=Path(path).resolve().as_uri())

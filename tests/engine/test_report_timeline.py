@@ -232,7 +232,7 @@ const element = (id, more) => ({ id, style: {}, dataset: {}, value: "", textCont
   addEventListener: (kind, act) => { listeners[id + ":" + kind] = act; }, getContext: () => pen, focus() {}, setPointerCapture() {},
   getBoundingClientRect: () => ({ left: 0, top: 0, width: 1000 }), ...more });
 const byId = {};
-for (const id of ["canvas", "said", "found", "find", "box", "filler", "tip"]) byId["timeline-" + id] = element("timeline-" + id);
+for (const id of ["canvas", "said", "found", "find", "box", "filler", "tip", "shown"]) byId["timeline-" + id] = element("timeline-" + id);
 byId["timeline-data"] = element("timeline-data", { textContent: require("fs").readFileSync(process.argv[1], "utf8") });
 const fake = { getElementById: (id) => byId[id] || null, querySelectorAll: () => [], documentElement: {}, activeElement: null };
 const view = { devicePixelRatio: 2, requestAnimationFrame: (f) => f(), addEventListener() {},

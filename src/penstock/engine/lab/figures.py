@@ -82,6 +82,16 @@ def shown_name(name: str) -> str:
     return marks.stage_of(name) or marks.module_of(name) or plain(name)
 
 
+def module_text(name: str) -> str:
+    """A kernel's module; what ran in none of them lies in the run itself, and has none."""
+    return NONE if not name or marks.run_of(name) is not None else name
+
+
+def on_cpu(profile: Profile) -> bool:
+    """There is no device beside the host: the ops are what runs."""
+    return profile.device.name.startswith("cpu")
+
+
 def depths(rows: Iterable[StageRow]) -> list[int]:
     """How deep each row is nested: its parent is the last row above it of that name."""
     at: dict[str, int] = {}

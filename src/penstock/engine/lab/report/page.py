@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Any
 
-from penstock.engine.lab.figures import shown_name
+from penstock.engine.lab.figures import on_cpu, shown_name
 from penstock.engine.lab.report import roofline, sections
 from penstock.engine.lab.report.markup import Html, data, joined, tag
 from penstock.engine.lab.report.timeline import timeline_data
@@ -63,7 +63,7 @@ def _contents(profile: Profile) -> Html:
         ("stages", "Stages", bool(profile.stages)),
         ("variants", "Variants", bool(profile.variants)),
         ("timeline", "Timeline", bool(profile.timeline)),
-        ("kernels", "Kernels", bool(profile.kernels)),
+        ("kernels", "Ops" if on_cpu(profile) else "Kernels", bool(profile.kernels)),
         ("roofline", "Roofline", bool(profile.roofline)),
         ("machine", "What it rests on", bool(profile.machine or profile.facts or profile.peaks)),
     ]
@@ -97,7 +97,12 @@ def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
         ),
     )
     bar = tag(
-        "div", *buttons, search, tag("output", id="timeline-found", for_="timeline-find"), class_="toolbar"
+        "div",
+        *buttons,
+        search,
+        tag("output", id="timeline-found", for_="timeline-find"),
+        tag("span", id="timeline-shown", title="What is shown of the run"),
+        class_="toolbar",
     )
     canvas = tag(
         "canvas",
@@ -178,7 +183,9 @@ def _kernels(profile: Profile, shown: frozenset[str]) -> Html:
     if not profile.kernels:
         return Html("")
     drawn = treemap(profile.kernels, shown)
-    return sections.section("kernels", "Kernels", joined((drawn, sections.kernels(profile, shown))))
+    return sections.section(
+        "kernels", "Ops" if on_cpu(profile) else "Kernels", joined((drawn, sections.kernels(profile, shown)))
+    )
 
 
 def _roofline(profile: Profile) -> Html:

@@ -12,8 +12,10 @@ from penstock.engine.lab.figures import (
     fact_text,
     fix_parts,
     hop_depths,
+    module_text,
     ms_text,
     nothing_found,
+    on_cpu,
     scaled_text,
     share_text,
     short_text,
@@ -297,16 +299,18 @@ def kernels(profile: Profile, shown: frozenset[str]) -> Html:
             breakable(row.op if row.op and row.op != row.name else NONE)
             if row.attributed
             else "replayed: not known",
-            breakable(row.module or NONE),
+            breakable(module_text(row.module)),
         ]
         for row in found[:MOST_KERNELS]
     ]
-    titles = ["kernel", "total", "share", "count", "each", "means", "launched by", "module"]
+    what = "op" if on_cpu(profile) else "kernel"
+    titles = [what, "total", "share", "count", "each", "means", "launched by", "module"]
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]
     rows = [[row[index] for index in known] for row in rows]
     more = len(found) - MOST_KERNELS
-    said = [f"{more} more rows: --json has them all."] if more > 0 else []
+    rest = sum(row.total_ms for row in found[MOST_KERNELS:]) / total if total else None
+    said = [f"{more:,} more rows, {share_text(rest)} of the time: --json has them all."] if more > 0 else []
     said += [folding.SAID] if len(found) < len(profile.kernels) else []
     notes = (tag("p", one, class_="quiet") for one in said)
     words = [place for place, index in enumerate(known) if index in (0, 5, 6, 7)]
@@ -331,7 +335,7 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
     """The table beside the roofline."""
     rows: list[list[object]] = [
         [
-            spot.point.name,
+            breakable(spot.point.name),
             spot.point.dtype or NONE,
             spot.point.bound or NONE,
             Figure(intensity_text(spot.intensity), spot.intensity),
@@ -409,7 +413,7 @@ def _variant(one: Variant) -> list[object]:
 
 def machine(profile: Profile) -> Html:
     """What the figures rest on."""
-    said = dict(profile.machine)
+    said = {name.replace("_", " "): value for name, value in profile.machine.items()}
     if profile.peaks is not None and profile.peaks.flops_per_s:
         peaks = profile.peaks
         said["peaks"] = (

@@ -7,7 +7,7 @@ const PenstockTimeline = (() => {
     if (!canvas) return null;
     const held = M.model(JSON.parse(byId("timeline-data").textContent));
     const box = byId("timeline-box"), filler = byId("timeline-filler"), tip = byId("timeline-tip");
-    const said = byId("timeline-said"), found = byId("timeline-found"), find = byId("timeline-find");
+    const said = byId("timeline-said"), found = byId("timeline-found"), shown = byId("timeline-shown"), find = byId("timeline-find");
     const { names, kinds, means } = held.data;
     const kindOf = (row, i) => kinds[names[row.name[i]][1]], nameOf = (row, i) => names[row.name[i]][0];
     const state = { view: { from: 0, to: held.end }, chosen: null, matches: null, drag: null, asked: false, span: null, draws: 0 };
@@ -47,6 +47,8 @@ const PenstockTimeline = (() => {
       for (const row of held.rows) if (row.shown && row.y - top < height && row.y - top + M.ROW > M.AXIS) bars(pen, row, row.y - top);
       if (state.span) spanned(pen, height);
       axis(pen, width);
+      const { from, to } = state.view;
+      shown.textContent = M.time(to - from) + " from " + M.time(from);
     }
 
     function head(pen, lane, y, width) {

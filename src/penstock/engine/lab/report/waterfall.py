@@ -10,7 +10,7 @@ WIDTH = 1000
 _HEIGHT = 16
 _JOIN_SHARE = 0.001
 """Calls of one stage nearer than this share of the run are drawn as one bar."""
-_MOST_TICKS = 4
+_MOST_TICKS = 5
 _LEAST = 1.5
 """Of ``WIDTH``."""
 
