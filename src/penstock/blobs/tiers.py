@@ -11,13 +11,14 @@ Rules
 - Whoever subscribes is told from any thread of each blob that is no longer what it was: dropped, purged, overwritten (or
   possibly so: with far stores each put tells), or evicted from the last tier that keeps things: the file where there is one,
   memory where it is alone. To be told of a key that one does not know is no fault.
-- Purged is purged: here when ``purge`` is called, in the other processes of this machine about a second later, in other nodes at
+- Purged is purged, and what was begun before a purge is not kept after it (``since``): here when ``purge`` is called, in the other processes of this machine about a second later, in other nodes at
   once if Redis answers. A far store that does not answer is told when it does (``owed``); until then this process finds nothing
   there that was purged.
 """
 
 import asyncio
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.guard import Guarded, Say
 from penstock.blobs.memory import MemoryBlobs
+from penstock.blobs.since import Dropped, Since
 
 SECRET_BYTES = 32
 News = Callable[[Blob], object]
@@ -52,6 +54,10 @@ class Blobs:
     ) -> None:
         """``far``: names of stores and how they are opened, the nearest first."""
         self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
+        self._dropped = Dropped()
+        self._turns = threading.RLock()
+        """Of puts and of notes of what was dropped."""
         self._subscribers: list[Gone] = []
         self._readers_of_news: list[News] = []
         self._memory = MemoryBlobs(limits, gone=self._gone, evicted=self._evicted)
@@ -83,14 +89,29 @@ class Blobs:
             self._secret = secrets.token_bytes(SECRET_BYTES)
         return self._secret
 
-    def put(self, blob: Blob) -> None:
-        """In memory now, in the far stores soon."""
-        if self._far:
-            self._finder.forget(blob.place, blob.key)
-            self._gone(blob.place, blob.key)
-        self._memory.put(blob)
-        if self._far:
-            self._behind.put(blob)
+    def since(self) -> Since:
+        """This moment, for what is begun now and put later."""
+        with self._turns:
+            return Since(self._dropped.number, tuple([one.mark for one in self._far]), self._monotonic_s())
+
+    def touched(self, since: Since, place: Place, key: bytes) -> bool:
+        """Whether what was begun then to be put there may have been dropped meanwhile."""
+        with self._turns:
+            return self._dropped.touched(since, place, key, self._monotonic_s())
+
+    def put(self, blob: Blob, since: Since | None = None) -> bool:
+        """In memory now, in the far stores soon. ``since``: when its making began. False: it was dropped meanwhile, and is not
+        kept."""
+        with self._turns:
+            if since is not None and self._dropped.meant(since, blob, self._monotonic_s()):
+                return False
+            if self._far:
+                self._finder.forget(blob.place, blob.key)
+                self._gone(blob.place, blob.key)
+            self._memory.put(blob)
+            if self._far:
+                self._behind.put(blob, None if since is None else since.marks)
+        return True
 
     async def find(self, place: Place, key: bytes, now_ms: int, *, within_s: float) -> Blob | None:
         """What any tier has. Too late, or with a fault: None, and counted."""
@@ -105,13 +126,15 @@ class Blobs:
 
     async def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there, in any tier."""
+        op = Drop(place, key)
+        self._note(op)
         self._finder.forget(place, key)
         here = self._memory.drop(place, key)
         if not self._far:
             return here
         if not here:
             self._gone(place, key)
-        waited, far = self._behind.drop(Drop(place, key))
+        waited, far = self._behind.drop(op)
         return bool(await asyncio.wrap_future(far) or here or waited)
 
     async def purge(
@@ -123,11 +146,13 @@ class Blobs:
         tag: str | None = None,
     ) -> int:
         """Drop all that matches every given word exactly; how many."""
+        op = Purge(Which(kind, tenant, namespace, tag))
+        self._note(op)
         self._finder.forget()
         here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
         if not self._far:
             return here
-        waited, far = self._behind.drop(Purge(Which(kind, tenant, namespace, tag)))
+        waited, far = self._behind.drop(op)
         return max(here, await asyncio.wrap_future(far) + waited)
 
     async def scan(self, kind: str, after_seq: int, limit: int) -> list[Blob]:
@@ -173,6 +198,10 @@ class Blobs:
         """Write what is to be written, for a few seconds at most, and let go."""
         await asyncio.to_thread(self._close)
 
+    def _note(self, op: Drop | Purge) -> None:
+        with self._turns:
+            self._dropped.note(op)
+
     def _gone(self, place: Place, key: bytes) -> None:
         for told in self._subscribers:
             told(place, key)
@@ -185,6 +214,10 @@ class Blobs:
 
     def _heard(self, at: int, changes: Sequence[Change]) -> None:
         """From the stores' threads: what others did, and what went for room. What the second store says the first must hear."""
+        for change in changes:
+            op = _dropped(change)
+            if op is not None:
+                self._note(op)
         relayed = list(filter(None, map(_relayed, changes))) if at else []
         if relayed:
             self._behind.relay(relayed, at)
@@ -216,6 +249,13 @@ class Blobs:
             except StoreFault:
                 continue  # what could not be written is lost: a cache may forget
         self._memory.close()
+
+
+def _dropped(change: Change) -> Drop | Purge | None:
+    """What others took away."""
+    if change.what in ("purge", "lost"):
+        return Purge(change.which or Which())
+    return Drop(change.place, change.key) if change.what == "drop" else None
 
 
 def _relayed(change: Change) -> Op | None:

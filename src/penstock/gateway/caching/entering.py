@@ -19,10 +19,10 @@ async def enter_free(facts: CallFacts) -> None:
 
 
 def leave_free(facts: CallFacts) -> None:
-    """Give the place back: the call is fetched after all, and enters with its tokens."""
+    """Give place and request back: the call is fetched after all, and enters with its tokens."""
     allowance = facts.principal.allowance
     if facts.entered and allowance is not None:
-        allowance.leave(facts.request_id, facts.estimated_tokens, 0, time.monotonic())
+        allowance.undo(facts.request_id, facts.estimated_tokens, time.monotonic())
     facts.entered = False
 
 

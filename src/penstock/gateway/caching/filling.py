@@ -4,7 +4,7 @@ import time
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
-from penstock.base.events import Event
+from penstock.base.events import Event, Started
 from penstock.cache.eligible import last_user_text
 from penstock.gateway.caching.keeping import Delivered, keepable
 from penstock.gateway.caching.means import Means
@@ -59,6 +59,11 @@ async def fill(
         elif await meaning.complete(looked):
             wanted.vectored = looked
     outcome = Outcome(planned.steps[0].target, "", 1, False, False, time.monotonic(), cost_nusd=None)
+    # As the provider would name it: a hit that passes for its reply says that name.
+    events = tuple(
+        Started(outcome.target.model) if isinstance(event, Started) and not event.model else event
+        for event in events
+    )
     prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - None of what is no chat
     found = keepable(
         Delivered(facts, outcome, planned, wanted, events, (), prompt),
@@ -68,7 +73,8 @@ async def fill(
     )
     if isinstance(found, Rejected):
         raise _unkept(found)
-    means.blobs.put(found.blob)
+    if not means.blobs.put(found.blob, wanted.since):
+        raise _unkept(Rejected("purged-meanwhile", "It was purged while it was filled in."))
     if meaning is not None and wanted.vectored is not None and found.about is not None:
         meaning.keep(wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms)
     return found.answer.id
