@@ -74,10 +74,13 @@ def tenant_of(principal: Principal, scope: str) -> str:
     if scope == "organisation" and principal.organisation:
         return f"organisation:{principal.organisation}"
     if scope != "key" and principal.team:
-        # No organisation's name may look like another one's with a team.
-        organisation = principal.organisation.replace("%", "%25").replace("/", "%2F")
-        return f"team:{organisation}/{principal.team}"
+        return team_tenant(principal.organisation, principal.team)
     return f"key:{principal.name}" if principal.name else ""
+
+
+def team_tenant(organisation: str, team: str) -> str:
+    """No organisation's name may look like another one's with a team."""
+    return f"team:{organisation.replace('%', '%25').replace('/', '%2F')}/{team}"
 
 
 def owner_of(principal: Principal, scope: str) -> str:

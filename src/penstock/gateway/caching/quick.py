@@ -26,7 +26,7 @@ from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit,
 from penstock.gateway.caching.means import Means
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House
-from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.ports import MISSPELT, Inbound, Reply
 from penstock.gateway.record import Explain
 from penstock.gateway.settle import CallFacts, begin_facts
 from penstock.wire.ports import CallerDialect
@@ -95,6 +95,8 @@ class Memo(Struct):
 def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
     """Serve it here and now. None: the cache's long way; Rejected: the cache has no part in it, whatever lane takes it."""
     told = inbound.told
+    if MISSPELT in told:
+        return None  # it is refused, with what was meant
     if told.get(b"x-penstock-cache") == b"off":
         return ASKED_OFF
     caller = inbound.caller
