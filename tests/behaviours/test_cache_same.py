@@ -77,8 +77,12 @@ def asks(model: str, text: str, *, stream: bool) -> dict[str, tuple[str, dict[st
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("provider", sorted(MODELS))
-@pytest.mark.parametrize("dialect", ["openai", "responses", "anthropic", "gemini", "openrouter", "completions"])
-def test_a_hit_names_the_model_as_a_fetched_reply_does(cached: Gateway, dialect: str, provider: str, stream: bool):
+@pytest.mark.parametrize(
+    "dialect", ["openai", "responses", "anthropic", "gemini", "openrouter", "completions"]
+)
+def test_a_hit_names_the_model_as_a_fetched_reply_does(
+    cached: Gateway, dialect: str, provider: str, stream: bool
+):
     """Passed through it is the provider's own word, translated the caller's: on a miss, on a hit, and on the quick way."""
     path, body = asks(MODELS[provider], f"name it {dialect} {provider} {stream}", stream=stream)[dialect]
     answers = [cached.post(body, path, BOB) for _ in range(3)]
@@ -147,7 +151,9 @@ def test_a_follower_that_fetches_after_all_takes_one_request(tmp_path: Any):
     scripted = Scripted()
     config = CONFIG.replace("{sim}/p/openai/v1", "{scripted}/v1")
     with running_gateway(tmp_path, config, scripted=scripted.url) as gateway:
-        answer = completion("with sources", annotations=[{"type": "url_citation", "url": "https://a.example"}])
+        answer = completion(
+            "with sources", annotations=[{"type": "url_citation", "url": "https://a.example"}]
+        )
         scripted.whole(answer)
         scripted.says.insert(0, 0.4)
         body = chat(MODEL, "one of six")
@@ -166,17 +172,27 @@ def completion(text: str, **more: Any) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 1,
         "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text, **more}, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, **more}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6},
     }
 
 
 def chunk(stop: str | None = None, **delta: Any) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": stop}
-    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini", "choices": [choice]}
+    return {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [choice],
+    }
 
 
-SOURCES = {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}]}
+SOURCES = {
+    "annotations": [{"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}]
+}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -104,3 +104,95 @@ def test_a_configured_key_with_another_secret_is_another_key(tmp_path: Any):
         anew = CONFIG.replace("{name: alice, key: env.CALLER_KEY}", turned + "}")
         assert gateway.reload(anew) == []
         assert said(gateway.post(body, headers=other)) == "miss"
+
+
+MISSPELT = [
+    ("x-penstock-cache-tll", "60", "x-penstock-cache-ttl"),
+    ("x-penstock-cache-name-space", "a", "x-penstock-cache-namespace"),
+    ("X-Penstock-Cache-NoStore", "true", "x-penstock-cache-no-store"),
+    ("x-penstock-cache-minscore", "0.9", "x-penstock-cache-min-score"),
+    ("x-penstock-cahce", "off", "x-penstock-cache"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "meant"), MISSPELT, ids=[one[0] for one in MISSPELT])
+def test_a_misspelt_header_is_refused_with_the_nearest(kept: Gateway, name: str, value: str, meant: str):
+    """On every way: a first call, one that was a hit, one past the cache; nothing reaches a provider."""
+    body = chat(MODEL, f"misspelt {name}")
+    kept.post(body, headers=ALICE)
+    assert [said(kept.post(body, headers=ALICE)) for _ in range(2)] == ["hit-exact"] * 2
+    kept.fresh()
+    for more in ({}, {"x-penstock-cache": "off"}):
+        for text in (f"misspelt {name}", f"misspelt anew {name}"):
+            refused = kept.post(chat(MODEL, text), headers={**ALICE, **more, name: value})
+            assert (refused.status, refused.error["param"]) == (400, name.lower())
+            assert f"Did you mean {meant}?" in refused.error["message"] + str(refused.error.get("hint", ""))
+    assert kept.sim.requests == []
+
+
+def test_it_is_refused_where_nothing_is_cached(tmp_path: Any):
+    """Who believes that he has switched the cache off must not be surprised on the day it is configured."""
+    with running_gateway(tmp_path, THREE_DIALECTS) as gateway:
+        for _ in range(3):
+            assert gateway.post(chat(MODEL)).status == 200
+        refused = gateway.post(chat(MODEL), headers={"x-penstock-cache-tag": "a"})
+        assert (refused.status, refused.error["param"]) == (400, "x-penstock-cache-tag")
+        assert len(gateway.sim.requests) == 3
+
+
+SHARED = """
+server: {admin_key: env.ADMIN_KEY}
+organisations: [{name: acme}, {name: "a/b%c"}]
+teams: [{name: red, organisation: acme}, {name: blue, organisation: acme}, {name: odd, organisation: "a/b%c"}, {name: lone}]
+virtual_keys:
+  - {name: alice, key: env.CALLER_KEY, team: red}
+  - {name: bob, key: env.OTHER_CALLER_KEY, team: blue}
+  - {name: carol, key: env.SECOND_KEY, team: odd}
+  - {name: dave, key: env.BACKUP_KEY, team: lone}
+cache: {exact: {enabled: true}, scope: SCOPE}
+"""
+KEYS = {"alice": "CALLER_KEY", "bob": "OTHER_CALLER_KEY", "carol": "SECOND_KEY", "dave": "BACKUP_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "tenant", "gone"),
+    [
+        ("team", "red", ["alice"]),
+        ("team", "acme/red", ["alice"]),
+        ("team", "acme", ["alice", "bob"]),
+        ("team", "lone", ["dave"]),
+        ("team", "odd", ["carol"]),
+        ("team", "a/b%c", ["carol"]),
+        ("team", "bob", ["bob"]),
+        ("organisation", "acme", ["alice", "bob"]),
+        ("organisation", "alice", ["alice"]),
+        ("organisation", "lone", ["dave"]),
+        ("key", "alice", ["alice"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_purging_by_tenant_where_answers_are_shared(tmp_path: Any, scope: str, tenant: str, gone: list[str]):
+    """A team by its name, an organisation with all its teams, and a key: what it asked for."""
+    with running_gateway(tmp_path, THREE_DIALECTS + SHARED.replace("SCOPE", scope)) as gateway:
+        bodies = {name: chat(MODEL, f"asked by {name}") for name in KEYS}
+        headers = {name: {"authorization": f"Bearer {SECRETS[key]}"} for name, key in KEYS.items()}
+        for name, body in bodies.items():
+            gateway.post(body, headers=headers[name])
+        assert purge(gateway, tenant=tenant) == len(gone)
+        left = {
+            name: said(gateway.post(bodies[name], headers={**headers[name], "x-penstock-cache": "only"}))
+            for name in KEYS
+        }
+        assert left == {name: "miss" if name in gone else "hit-exact" for name in KEYS}
+
+
+def test_a_warmed_answer_says_what_it_took(kept: Gateway):
+    """Where usage was given: the reply has it, and the hit its saving."""
+    body = chat(MODEL, "warmed with usage")
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500}
+    told = {"key": "alice", "calls": [{"request": body, "answer": "warm", "usage": usage}]}
+    assert kept.post(told, "/admin/cache/warm", ADMIN).json()["data"][0]["error"] is None
+    hit = kept.post(body, headers=ALICE)
+    assert said(hit) == "hit-exact"
+    assert {name: hit.json()["usage"][name] for name in usage} == usage
+    assert kept.entry(hit.request_id).saved_nusd > 0

@@ -8,7 +8,13 @@ from tests.blobs.make import ACME, OTHER, blob, tiers, until
 from tests.blobs.test_redis import SOON_S, node
 from tests.state.make import running
 
-PURGES = [{}, {"tenant": "acme"}, {"tag": "t"}, {"namespace": "n"}, {"kind": "answer", "tenant": "acme", "tag": "t"}]
+PURGES = [
+    {},
+    {"tenant": "acme"},
+    {"tag": "t"},
+    {"namespace": "n"},
+    {"kind": "answer", "tenant": "acme", "tag": "t"},
+]
 NAMES = ["all", "tenant", "tag", "namespace", "several"]
 
 
@@ -69,7 +75,9 @@ async def test_another_process_purges_what_this_one_has_begun(tmp_path, redis_se
     until(heard)
     assert mine.put(blob(tags=("t",)), since) is False, "now it has heard"
     found = None
-    while found is None:  # its place in the log may still be the old one: then it is not kept, which is a miss
+    while (
+        found is None
+    ):  # its place in the log may still be the old one: then it is not kept, which is a miss
         assert mine.put(blob(tags=("t",)), mine.since()) is True
         await mine.flush()
         found = await theirs.find(ACME, b"k", 0, within_s=SOON_S)

@@ -177,7 +177,19 @@ def test_a_pair_that_is_judged_anew_replaces_its_label(tmp_path: Path) -> None:
             f"prompt,other,same,score\na chair,the chair,{verdict},0.97\na chair,the chair,{verdict},0.97\n"
         )
         assert (
-            run(["cache", "sweep", file_of(tmp_path, rows), "--into", str(path), "--class", "captions", "--new-class"]) == 0
+            run(
+                [
+                    "cache",
+                    "sweep",
+                    file_of(tmp_path, rows),
+                    "--into",
+                    str(path),
+                    "--class",
+                    "captions",
+                    "--new-class",
+                ]
+            )
+            == 0
         )
         news = book.news()
         assert news.amended is (verdict == "no")
@@ -205,7 +217,10 @@ def test_a_class_that_nobody_looks_up_is_refused_with_the_nearest(
     path = tmp_path / "cache.db.audits"
     book = AuditFile(str(path), "gateway")
     book.open()
-    book.write([], [Looked(1, "key:website||openai/gpt-4o-mini|minilm", 4, 1, 0), Looked(1, "key:shop||x|y", 1, 0, 0)])
+    book.write(
+        [],
+        [Looked(1, "key:website||openai/gpt-4o-mini|minilm", 4, 1, 0), Looked(1, "key:shop||x|y", 1, 0, 0)],
+    )
     words = ["cache", "sweep", file_of(tmp_path, SCORED), "--into", str(path), "--class"]
     assert run([*words, "key:website||openai/gpt-4o-mini"]) == 1
     err = capsys.readouterr().err

@@ -79,7 +79,9 @@ def test_every_native_module_is_named(screen, monkeypatch):
         return (None, "it was not built") if name == "_large" else real(package, name, folder)
 
     monkeypatch.setattr(doctor, "load_native", without)
-    told = {check["what"]: check for check in json.loads(screen.show(None, "doctor", "--offline", "--json")[1])}
+    told = {
+        check["what"]: check for check in json.loads(screen.show(None, "doctor", "--offline", "--json")[1])
+    }
     found = told["native modules"]
     assert found["ok"] is True
     assert "in Python instead: _large (large bodies): it was not built" in found["found"]

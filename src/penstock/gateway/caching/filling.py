@@ -67,8 +67,7 @@ async def fill(
     outcome = Outcome(target, "", 1, False, False, time.monotonic(), cost_nusd=cost_nusd)
     # As the provider would name it: a hit that passes for its reply says that name.
     events = tuple(
-        Started(target.model) if isinstance(event, Started) and not event.model else event
-        for event in events
+        Started(target.model) if isinstance(event, Started) and not event.model else event for event in events
     )
     prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - None of what is no chat
     found = keepable(

@@ -132,7 +132,9 @@ class Following:
     def _began(self) -> Outcome:
         if self._outcome is None:
             flight = self._flight
-            self._outcome = outcome_of(self._call.facts, self._planned.steps[0].target, flight.provider, flight.model, None)
+            self._outcome = outcome_of(
+                self._call.facts, self._planned.steps[0].target, flight.provider, flight.model, None
+            )
         return self._outcome
 
     def _finish(self) -> None:
@@ -141,7 +143,9 @@ class Following:
         if self._flight.sources:
             facts.adjusted = (*facts.adjusted, "sources-dropped")
             facts.note(
-                "cache", reason="its answer turned out to have sources after the stream had begun", code="unsourced"
+                "cache",
+                reason="its answer turned out to have sources after the stream had begun",
+                code="unsourced",
             )
         writer = self._writer
         last = writer.write(self._gathered) if self._stream else writer.whole(self._gathered)

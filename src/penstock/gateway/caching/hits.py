@@ -50,7 +50,9 @@ def model_named(
         said = next((event.model for event in events if isinstance(event, Started)), "")
         if said:
             return said
-    asked = asked_name(house, facts, msgspec.structs.replace(step.target, provider=served[0], model=served[1]))
+    asked = asked_name(
+        house, facts, msgspec.structs.replace(step.target, provider=served[0], model=served[1])
+    )
     return asked or ("" if facts.ask is None else facts.ask.model) or name
 
 

@@ -56,7 +56,9 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
 
     key, beside = await asyncio.to_thread(keyed) if len(ask.body) > ASIDE_BYTES else keyed()
     reads = controls.mode != "refresh"
-    return Wanted(place, key, controls, neutral, group, since, owner, exact_no, semantic_no, joins, reads, beside)
+    return Wanted(
+        place, key, controls, neutral, group, since, owner, exact_no, semantic_no, joins, reads, beside
+    )
 
 
 def tiers_of(
