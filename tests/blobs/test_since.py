@@ -24,13 +24,13 @@ NAMES = ["all", "tenant", "tag", "namespace", "several"]
 async def test_a_purge_wins_over_what_was_begun_before_it(tmp_path, words, file):
     one = tiers(tmp_path / "b.db" if file else None, poll_s=3600)
     await one.open()
-    since = one.since()
+    since = one.dropped.since()
     assert await one.purge(**words) == 0
     assert one.put(blob(tags=("t",)), since) is False
-    assert one.touched(since, ACME, b"k")
+    assert one.dropped.touched(since, ACME, b"k")
     assert one.near(ACME, b"k", 0) is None
     assert await one.find(ACME, b"k", 0, within_s=SOON_S) is None
-    assert one.put(blob(tags=("t",)), one.since()) is True
+    assert one.put(blob(tags=("t",)), one.dropped.since()) is True
     assert one.near(ACME, b"k", 0) is not None
     await one.aclose()
 
@@ -39,12 +39,12 @@ async def test_a_purge_wins_over_what_was_begun_before_it(tmp_path, words, file)
 async def test_what_a_purge_does_not_mean_is_kept(tmp_path):
     one = tiers(tmp_path / "b.db", poll_s=3600)
     await one.open()
-    since = one.since()
+    since = one.dropped.since()
     await one.purge(tenant="acme")
     await one.purge(tag="another")
     await one.drop(OTHER, b"another")
     assert one.put(blob(OTHER), since) is True
-    assert not one.touched(one.since(), OTHER, b"k")
+    assert not one.dropped.touched(one.dropped.since(), OTHER, b"k")
     assert await one.drop(OTHER, b"k")
     assert one.put(blob(OTHER), since) is False
     await one.aclose()
@@ -62,7 +62,7 @@ async def test_another_process_purges_what_this_one_has_begun(tmp_path, redis_se
         mine, theirs = (node(redis_server.url, prefix, poll_s=3600) for _ in range(2))
     await mine.open()
     await theirs.open()
-    since = mine.since()
+    since = mine.dropped.since()
     await theirs.purge(**words)
     mine.put(blob(tags=("t",)), since)
     await mine.flush()
@@ -78,7 +78,7 @@ async def test_another_process_purges_what_this_one_has_begun(tmp_path, redis_se
     while (
         found is None
     ):  # its place in the log may still be the old one: then it is not kept, which is a miss
-        assert mine.put(blob(tags=("t",)), mine.since()) is True
+        assert mine.put(blob(tags=("t",)), mine.dropped.since()) is True
         await mine.flush()
         found = await theirs.find(ACME, b"k", 0, within_s=SOON_S)
     await mine.aclose()
@@ -87,13 +87,17 @@ async def test_another_process_purges_what_this_one_has_begun(tmp_path, redis_se
 
 def test_what_is_too_old_to_say_is_dropped():
     """Older than the notes, or than the file remembers."""
-    notes = Dropped(most_s=10.0)
-    since = Since(notes.number, (), 0.0)
-    assert not notes.meant(since, blob(), 10.0)
-    assert notes.meant(since, blob(), 10.1)
+    now_s = [0.0]
+    notes = Dropped(monotonic_s=lambda: now_s[0], most_s=10.0)
+    since = notes.since()
+    now_s[0] = 10.0
+    assert not notes.meant(since, blob())
+    now_s[0] = 10.1
+    assert notes.meant(since, blob())
+    now_s[0] = 0.0
     for _ in range(MOST_NOTES):
         notes.note(Drop(OTHER, b"x"))
-    assert not notes.meant(since, blob(), 0.0)
+    assert not notes.meant(since, blob())
     notes.note(Purge(Which(tenant="other")))
-    assert notes.meant(since, blob(), 0.0), "the first note is lost"
-    assert not notes.meant(Since(1, (), 0.0), blob(), 0.0)
+    assert notes.meant(since, blob()), "the first note is lost"
+    assert not notes.meant(Since(1, (), 0.0), blob())

@@ -8,7 +8,6 @@ import pytest
 
 import penstock
 from penstock.cli import doctor
-
 from penstock.simulate import running_simulator
 
 FAULTY = (

@@ -12,6 +12,8 @@ Rules
 - Notes and puts take turns under one lock (``tiers``): between the question and the put nothing can be dropped.
 """
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -34,41 +36,53 @@ class Since(Struct, frozen=True):
 
 
 class Dropped:
-    """The notes of one process. Whoever asks holds the lock."""
+    """The notes of one process. Any thread may ask."""
 
-    __slots__ = ("_most_s", "_notes", "number")
+    __slots__ = ("_marks", "_monotonic_s", "_most_s", "_notes", "number", "turns")
 
-    def __init__(self, most_s: float = MOST_S) -> None:
+    def __init__(
+        self,
+        marks: Callable[[], tuple[int, ...]] = tuple,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        most_s: float = MOST_S,
+    ) -> None:
+        """``marks``: of the far stores, now."""
         self.number = 0
+        self.turns = threading.RLock()
+        """Of puts and of notes: whoever puts holds it from his question on."""
         self._notes: deque[tuple[int, Drop | Purge]] = deque(maxlen=MOST_NOTES)
+        self._marks = marks
+        self._monotonic_s = monotonic_s
         self._most_s = most_s
+
+    def since(self) -> Since:
+        """This moment, for what is begun now and put later."""
+        with self.turns:
+            return Since(self.number, self._marks(), self._monotonic_s())
 
     def note(self, op: Drop | Purge) -> None:
         """It was dropped, here or by another process."""
-        self.number += 1
-        self._notes.append((self.number, op))
+        with self.turns:
+            self.number += 1
+            self._notes.append((self.number, op))
 
-    def meant(self, since: Since, blob: Blob, now_s: float) -> bool:
+    def meant(self, since: Since, blob: Blob) -> bool:
         """Whether what was begun then, and is this blob now, has been dropped meanwhile; or may have been."""
-        return self._any(since, now_s, lambda op: _means(op, blob))
+        return self._any(since, lambda op: _means(op, blob))
 
-    def touched(self, since: Since, place: Place, key: bytes, now_s: float) -> bool:
+    def touched(self, since: Since, place: Place, key: bytes) -> bool:
         """The same of a blob whose tags are not known yet: a purge by tag may mean it."""
-        return self._any(since, now_s, lambda op: _may_mean(op, place, key))
+        return self._any(since, lambda op: _may_mean(op, place, key))
 
-    def _any(self, since: Since, now_s: float, means: Callable[[Drop | Purge], bool]) -> bool:
-        if now_s - since.at_s > self._most_s:
-            return True
-        if self.number == since.number:
-            return False
-        if self._notes[0][0] > since.number + 1:
-            return True
-        for number, op in reversed(self._notes):
-            if number <= since.number:
-                break
-            if means(op):
+    def _any(self, since: Since, means: Callable[[Drop | Purge], bool]) -> bool:
+        with self.turns:
+            if self._monotonic_s() - since.at_s > self._most_s:
                 return True
-        return False
+            if self.number == since.number:
+                return False
+            if self._notes[0][0] > since.number + 1:
+                return True
+            return any(means(op) for number, op in self._notes if number > since.number)
 
 
 def _means(op: Drop | Purge, blob: Blob) -> bool:

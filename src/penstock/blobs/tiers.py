@@ -18,7 +18,6 @@ Rules
 
 import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -54,10 +53,6 @@ class Blobs:
     ) -> None:
         """``far``: names of stores and how they are opened, the nearest first."""
         self._now_ms = now_ms
-        self._monotonic_s = monotonic_s
-        self._dropped = Dropped()
-        self._turns = threading.RLock()
-        """Of puts and of notes of what was dropped."""
         self._subscribers: list[Gone] = []
         self._readers_of_news: list[News] = []
         self._memory = MemoryBlobs(limits, gone=self._gone, evicted=self._evicted)
@@ -75,6 +70,8 @@ class Blobs:
         )
         self._finder = Finder(self._far, hides=self._behind.hides, keep=self._memory.promote)
         self._behind.settled = self._finder.settled
+        self.dropped = Dropped(lambda: tuple([one.mark for one in self._far]), monotonic_s)
+        """What was dropped lately, and moments for what is begun now and put later."""
         self._secret = b""
 
     async def open(self) -> None:
@@ -89,21 +86,11 @@ class Blobs:
             self._secret = secrets.token_bytes(SECRET_BYTES)
         return self._secret
 
-    def since(self) -> Since:
-        """This moment, for what is begun now and put later."""
-        with self._turns:
-            return Since(self._dropped.number, tuple([one.mark for one in self._far]), self._monotonic_s())
-
-    def touched(self, since: Since, place: Place, key: bytes) -> bool:
-        """Whether what was begun then to be put there may have been dropped meanwhile."""
-        with self._turns:
-            return self._dropped.touched(since, place, key, self._monotonic_s())
-
     def put(self, blob: Blob, since: Since | None = None) -> bool:
         """In memory now, in the far stores soon. ``since``: when its making began. False: it was dropped meanwhile, and is not
         kept."""
-        with self._turns:
-            if since is not None and self._dropped.meant(since, blob, self._monotonic_s()):
+        with self.dropped.turns:
+            if since is not None and self.dropped.meant(since, blob):
                 return False
             if self._far:
                 self._finder.forget(blob.place, blob.key)
@@ -127,7 +114,7 @@ class Blobs:
     async def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there, in any tier."""
         op = Drop(place, key)
-        self._note(op)
+        self.dropped.note(op)
         self._finder.forget(place, key)
         here = self._memory.drop(place, key)
         if not self._far:
@@ -147,7 +134,7 @@ class Blobs:
     ) -> int:
         """Drop all that matches every given word exactly; how many."""
         op = Purge(Which(kind, tenant, namespace, tag))
-        self._note(op)
+        self.dropped.note(op)
         self._finder.forget()
         here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
         if not self._far:
@@ -198,10 +185,6 @@ class Blobs:
         """Write what is to be written, for a few seconds at most, and let go."""
         await asyncio.to_thread(self._close)
 
-    def _note(self, op: Drop | Purge) -> None:
-        with self._turns:
-            self._dropped.note(op)
-
     def _gone(self, place: Place, key: bytes) -> None:
         for told in self._subscribers:
             told(place, key)
@@ -217,7 +200,7 @@ class Blobs:
         for change in changes:
             op = _dropped(change)
             if op is not None:
-                self._note(op)
+                self.dropped.note(op)
         relayed = list(filter(None, map(_relayed, changes))) if at else []
         if relayed:
             self._behind.relay(relayed, at)

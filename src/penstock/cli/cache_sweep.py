@@ -103,6 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="loosest threshold to try",
     )
+    _add_keeping(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+
+
+
+def _add_keeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
         metavar="FILE",
@@ -117,7 +123,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new-class", action="store_true", help="keep them also for a class that this file has never seen"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -131,7 +131,7 @@ class Caching:
             flight = self.flights.find(wanted.key)
             if flight is None:
                 return False
-            if self.means.blobs.touched(flight.since, wanted.place, wanted.key):
+            if self.means.blobs.dropped.touched(flight.since, wanted.place, wanted.key):
                 self.flights.over(wanted.key, flight)  # what it brings is of before a purge
                 return False
             await enter_free(call.facts)

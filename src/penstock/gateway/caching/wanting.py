@@ -27,7 +27,7 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
     facts, inbound = call.facts, call.inbound
     ask = facts.ask
     assert ask is not None
-    since = means.blobs.since()
+    since = means.blobs.dropped.since()
     block = block_of(ask.body)[0] if "penstock" in ask.gateway_fields else None
     controls = controls_of(inbound.told, block)
     if controls.mode == "off":
