@@ -71,9 +71,8 @@ def _contents(profile: Profile) -> Html:
     return tag("nav", tag("ul", *links), aria_label="Parts of the report")
 
 
-def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
-    if not profile.timeline:
-        return Html("")
+def _toolbar() -> Html:
+    """Buttons, the search, and what is shown of the run."""
     buttons = [
         tag("button", sign, type="button", data_does=does, aria_label=words, title=words)
         for sign, does, words in (
@@ -96,7 +95,7 @@ def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
             spellcheck="false",
         ),
     )
-    bar = tag(
+    return tag(
         "div",
         *buttons,
         search,
@@ -104,6 +103,11 @@ def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
         tag("span", id="timeline-shown", title="What is shown of the run"),
         class_="toolbar",
     )
+
+
+def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
+    if not profile.timeline:
+        return Html("")
     canvas = tag(
         "canvas",
         id="timeline-canvas",
@@ -129,7 +133,7 @@ def _timeline(profile: Profile, held: dict[str, Any]) -> Html:
     return sections.section(
         "timeline",
         "Timeline",
-        bar,
+        _toolbar(),
         tag("ul", *keys, class_="legend"),
         scrolled,
         tag("output", "", id="timeline-said", aria_live="polite", class_="said"),
