@@ -1,5 +1,6 @@
 """The built house: everything a call needs, made by ``wiring`` from one configuration, swapped whole on reload."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from copy import copy
@@ -215,6 +216,7 @@ class House:
         "providers",
         "reasoning",
         "rng",
+        "uploads",
         "version",
         "watcher",
     )
@@ -274,6 +276,8 @@ class House:
         """The cache; None: it is off."""
         self.hits = Hits()
         """Bodies whose answers are kept, as they were found last (gateway.caching.quick)."""
+        self.uploads: dict[tuple[str, str], asyncio.Future[None]] = {}
+        """Files that are being brought to providers, by owner and content (gateway.uploads)."""
         self.watcher: Watched | None = None
         """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models
