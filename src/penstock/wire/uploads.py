@@ -10,6 +10,7 @@ An upload is a generator: it yields what is to be asked (``Ask``) or waited for 
 returns what has become of the file. Paths are below the provider's base URL; credentials are the gateway's business.
 """
 
+import re
 from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol
 
@@ -116,6 +117,16 @@ class UploadService(Protocol):
 
 _GONE_STATUS = frozenset({400, 403, 404, 410})
 _GONE = ("not found", "no such", "not exist", "expired", "deleted", "invalid file")
+
+
+MISSING_FILE: Final = "file_not_found"
+"""The code of a request that names a file which its provider does not have."""
+_MISSING = re.compile(r"\bfile[-_]\w{3,}|\bthe File \S+ or it may not exist")
+
+
+def names_missing_file(message: str) -> bool:
+    """What a provider says when a file that the request names is not there: not that its model, or our key, is not known."""
+    return _MISSING.search(message) is not None
 
 
 def says_gone(status: int | None, message: str, uploaded: Uploaded) -> bool:
