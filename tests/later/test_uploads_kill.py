@@ -1,7 +1,9 @@
 """kill -9 of a real gateway with files at a provider: the next process finds them, and deletes what nobody knows of."""
 
 import base64
+import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +37,19 @@ def test_killed_with_a_file_there_and_one_on_its_way(tmp_path: Path):
     """What was told of is used again; what was not is deleted by the name that it was given."""
     with running_simulator() as sim:
         with GatewayProcess(tmp_path, CONFIG % sim.url, KEYS) as first:
-            assert first.ask(CHAT, asked("a")).status == 200
+            assert first.ask(CHAT, asked("a"), timeout_s=30).status == 200
             sim.set_faults([SLOW])
-            with first.begin(CHAT, asked("b")):
+            with ThreadPoolExecutor(1) as beside:
+                cut = beside.submit(first.ask, CHAT, asked("b"), timeout_s=60)
                 until(lambda: brought(sim) == 2)
-                first.kill()
+                first.signal(signal.SIGKILL)
+                first.join()
+                assert cut.result().ended in ("eof", "reset")
         sim.set_faults([])
         assert len(sim.files.held()) == 2
         with GatewayProcess(tmp_path, CONFIG % sim.url, KEYS) as second:
-            assert second.ask(CHAT, asked("a")).status == 200
+            assert second.ask(CHAT, asked("a"), timeout_s=30).status == 200
             assert brought(sim) == 2
-            with sqlite3.connect(tmp_path / "ledger.db", timeout=10) as ledger:
+            with sqlite3.connect(tmp_path / "penstock.db", timeout=10) as ledger:
                 ledger.execute("UPDATE objects SET due_ms = 1 WHERE kind = 'upload'")
             until(lambda: sim.files.held() == [])
