@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.columns import print_columns
+from penstock.cli.columns import NAME_MIN, fitting, print_columns
 from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
@@ -90,7 +90,9 @@ def _headline(console: Console, profile: Profile) -> None:
         best = "At best one" if profile.source == "preflight" else "One"
         folded(console, f"{best} run costs {usd(profile.cost_nusd)}.")
     if profile.source == "preflight":
-        put(console, f"  {'dtype':<28} {profile.machine.get('dtype', '')}")
+        for name in ("dtype", "steps", "batch"):
+            if profile.machine.get(name, "1") != "1":
+                put(console, f"  {name:<28} {profile.machine[name]}")
         for name, value in (fact_text(*fact) for fact in profile.facts.items()):
             put(console, f"  {name:<28} {value}")
     warned = list(profile.warnings) + ([] if timing is None else list(timing.warnings))
@@ -147,10 +149,11 @@ def _stages(console: Console, profile: Profile) -> None:
 def _kernels(console: Console, profile: Profile, top: int) -> None:
     whole = sum(row.total_ms for row in profile.kernels)
     rows = folding.kernels(profile.kernels)
+    titles = ["op" if on_cpu(profile) else "kernel", "launched by", "module", "count", "total", "share"]
     lines = [
         [
             _kernel(row),
-            short_text(row.op, _OP_CELLS) or NONE,
+            NONE if row.op in ("", row.name) else short_text(row.op, _OP_CELLS),
             short_text(module_text(row.module), _OP_CELLS),
             count_text(row.count),
             ms_text(row.total_ms),
@@ -158,21 +161,37 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         ]
         for row in rows[:top]
     ]
-    kernel = "op" if on_cpu(profile) else "kernel"
-    titles = [kernel, "launched by", "module", "count", "total", "share"]
+    known = [index for index in range(len(titles)) if any(line[index] != NONE for line in lines)]
+    titles, lines = [titles[index] for index in known], [[line[index] for index in known] for line in lines]
+    names = min(_NAME_CELLS, max((len(line[0]) for line in lines), default=0))
+    if fitting(titles, lines, console.width, ())[1] + max(0, names - NAME_MIN) > console.width:
+        # Who launched it is half of what one looks for: it goes below the name, not out.
+        lines = [
+            ["\n".join([line[0], *_launch(dict(zip(titles, line, strict=True)))]), *line[-3:]]
+            for line in lines
+        ]
+        titles = [titles[0], *titles[-3:]]
     print_columns(
         console,
         titles,
         lines,
-        ("module", "launched by", "count"),
+        ("count",),
         total=False,
         elsewhere="--json or --report",
+        words=("launched by", "module"),
     )
     if len(rows) > top:
         folded(console, f"{len(rows) - top:,} more: --top N shows them.", "dim")
     if len(rows) < len(profile.kernels):
         folded(console, folding.SAID, "dim")
     put(console, "")
+
+
+def _launch(line: dict[str, str]) -> list[str]:
+    """ "by aten::mm in unet.mid_block"; nothing where neither is known."""
+    said = {"by": line.get("launched by", NONE), "in": line.get("module", NONE)}
+    parts = [f"{word} {what}" for word, what in said.items() if what != NONE]
+    return [f"  {' '.join(parts)}"] if parts else []
 
 
 def _kernel(row: KernelRow) -> str:

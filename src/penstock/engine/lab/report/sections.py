@@ -350,7 +350,14 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
         for spot in spots(found, profile.peaks)[:MOST_KERNELS]
     ]
     titles = ["name", "dtype", "bound", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof"]
-    return table("Roofline", titles, rows, words=(0, 1, 2), sorts=True)
+    known = [index for index in range(len(titles)) if any(_said(row[index]) != NONE for row in rows)]
+    words = [place for place, index in enumerate(known) if index < 3]
+    titles, rows = [titles[index] for index in known], [[row[index] for index in known] for row in rows]
+    return table("Roofline", titles, rows, words=words, sorts=True)
+
+
+def _said(cell: object) -> str:
+    return cell.text if isinstance(cell, Figure) else str(cell)
 
 
 def variants(profile: Profile) -> Html:
