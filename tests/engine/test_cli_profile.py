@@ -126,7 +126,7 @@ def test_a_narrow_terminal_has_who_launched_a_kernel(screen):
     code, out = screen.show(80, "profile", str(traces.path(traces.H100)), "--top", "3")
     assert code == 0
     assert "by aten::addmm in Linear" in out
-    assert "launched by" not in out
+    assert "┃ launched by" not in out
     assert "exposed host" in out
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
 

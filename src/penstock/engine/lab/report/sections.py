@@ -109,7 +109,9 @@ def head(profile: Profile) -> Html:
         if timing.first_ms is not None:
             tiles.append(("first call", ms_text(timing.first_ms), "cold"))
     if profile.wall_ms is not None and profile.source == "preflight":
-        tiles.append(("roofline", ms_text(profile.wall_ms), "no program is faster on this card"))
+        tiles.append(("at the card's roof", ms_text(profile.wall_ms), "no program is faster on it"))
+        launches = f"{count_text(profile.facts.get('launches'))} launches of one op each"
+        tiles.append(("launching it, uncompiled", ms_text(profile.facts.get("launch_ms")), launches))
     elif profile.wall_ms is not None:
         tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
     if device.span_ms:
@@ -195,6 +197,9 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     return tag("li", tag("article", *parts))
 
 
+_NOTES = {"preflight": "Each stage at the card's roof: no program is faster on it."}
+
+
 def stages(profile: Profile) -> Html:
     """The waterfall: a table whose first picture is the axis of time."""
     if not profile.stages:
@@ -229,10 +234,11 @@ def stages(profile: Profile) -> Html:
             count_text(row.launches),
         ]
         rows.append([*cells, usd(row.cost_nusd)] if priced else cells)
-    note = (
+    note = _NOTES.get(profile.source) or (
         "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
         "launched inside it. Exposed host time: the host worked and the device had nothing to do."
-    ) + (f" {folding.SAID}" if len(shown) < len(profile.stages) else "")
+    )
+    note += f" {folding.SAID}" if len(shown) < len(profile.stages) else ""
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     rows = [[row[index] for index in known] for row in rows]
