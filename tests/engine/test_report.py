@@ -331,7 +331,9 @@ def test_the_axis_has_few_round_figures(span_ms):
 
 def test_a_preflight_s_page_says_what_it_is():
     """Nothing was timed: points are hollow, the stages are at the roof, launching it is told beside; no captured run is spoken of."""
-    text = page(profile(source="preflight", timing=None, timeline=(), facts={"launches": 99.0, "launch_ms": 0.495}))
+    text = page(
+        profile(source="preflight", timing=None, timeline=(), facts={"launches": 99.0, "launch_ms": 0.495})
+    )
     assert "hollow: not timed" in text
     assert "filled: timed" not in text
     assert "no program is faster on it" in text
