@@ -10,6 +10,7 @@ from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    break_even_text,
     count_text,
     depths,
     fact_text,
@@ -300,15 +301,9 @@ def _variant(one: Variant) -> list[str]:
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        _break_even(one),
+        break_even_text(one),
         f"{sum(row.count for row in one.kernels)}" if one.kernels else NONE,
     ]
-
-
-def _break_even(one: Variant) -> str:
-    if one.break_even_calls is not None:
-        return f"{one.break_even_calls:,.0f} calls"
-    return "never" if one.gain is not None and one.gain <= 1 and one.prepare_s else NONE
 
 
 def _hops(console: Console, profile: Profile) -> None:

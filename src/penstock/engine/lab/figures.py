@@ -141,6 +141,13 @@ def fix_parts(fix: str) -> tuple[str, str]:
     return sentence, code
 
 
+def break_even_text(one: Variant) -> str:
+    """When a variant has paid for its preparation: "2,500 calls", "never"."""
+    if one.break_even_calls is not None:
+        return f"{one.break_even_calls:,.0f} calls"
+    return "never" if one.gain is not None and one.gain <= 1 and one.prepare_s else NONE
+
+
 _REAL_GAIN = 1.05
 """From this on a variant's gain is worth a sentence, where the quartiles do not overlap. Our choice."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    break_even_text,
     count_text,
     depths,
     fact_text,
@@ -114,18 +115,16 @@ def head(profile: Profile) -> Html:
         tiles.append(("launching it, uncompiled", ms_text(profile.facts.get("launch_ms")), launches))
     elif profile.wall_ms is not None:
         tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
-    if device.span_ms:
+    if device.span_ms and on_cpu(profile):
+        ran = f"{count_text(device.device_events)} ops; the rest is Python, dispatch and the profiler"
+        tiles.append(("ops took", f"{share_text(device.busy_share)} of {ms_text(device.span_ms)}", ran))
+    elif device.span_ms:
         tiles.append(("device busy", share_text(device.busy_share), f"of {ms_text(device.span_ms)}"))
         if device.host_wait_ms is not None:
-            waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
+            waits = f"for kernels {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
             tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
-        tiles.append(
-            (
-                "kernels",
-                count_text(device.kernels),
-                f"{device.correlated:,} of {device.device_events:,} device events with a known launch",
-            )
-        )
+        known = f"{device.correlated:,} of {device.device_events:,} device events with a known launch"
+        tiles.append(("kernels", count_text(device.kernels), known))
     if profile.cost_nusd is not None:
         note = "at best" if profile.source == "preflight" else "at the configured price"
         tiles.append(("cost of a run", usd(profile.cost_nusd), note))
@@ -197,6 +196,8 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     return tag("li", tag("article", *parts))
 
 
+_SUMS = "Rows that are not indented, and the unattributed rest, sum to the captured run."
+_DEVICE = " A stage's device time is what was launched inside it. Exposed host time: the host worked and the device had nothing to do."
 _NOTES = {"preflight": "Each stage at the card's roof: no program is faster on it."}
 
 
@@ -234,10 +235,7 @@ def stages(profile: Profile) -> Html:
             count_text(row.launches),
         ]
         rows.append([*cells, usd(row.cost_nusd)] if priced else cells)
-    note = _NOTES.get(profile.source) or (
-        "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
-        "launched inside it. Exposed host time: the host worked and the device had nothing to do."
-    )
+    note = _NOTES.get(profile.source) or _SUMS + ("" if on_cpu(profile) else _DEVICE)
     note += f" {folding.SAID}" if len(shown) < len(profile.stages) else ""
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
@@ -381,12 +379,13 @@ def variants(profile: Profile) -> Html:
         "prepared in",
         "graphs",
         "breaks even after",
+        "ops" if on_cpu(profile) else "kernels",
     ]
     seen = [
         tag(
             "article",
             tag("h3", one.name),
-            tag("p", one.refused) if one.refused else None,
+            tag("p", f"Not run: {one.refused}") if one.refused else None,
             tag("p", f"Compiled: {', '.join(one.compiled)}.") if one.compiled else None,
             tag("p", "Expected:") if one.expected else None,
             tag("ul", *(tag("li", line) for line in one.expected)) if one.expected else None,
@@ -420,7 +419,8 @@ def _variant(one: Variant) -> list[object]:
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        NONE if one.break_even_calls is None else f"{one.break_even_calls:,.0f} calls",
+        break_even_text(one),
+        f"{sum(row.count for row in one.kernels):,}" if one.kernels else NONE,
     ]
 
 
