@@ -113,7 +113,7 @@ def test_found_after_it_is_written(path):
     assert journal.queued == 0
     found = journal.find("chatcmpl-r1")
     assert found.entries == record("r1").entries
-    assert journal._pending == {}
+    assert journal.pending == {}
     journal.close()
 
 
