@@ -416,9 +416,7 @@ def test_native_code_binds_what_python_binds(tmp_path_factory, values, rows):
             "at_ms": 1,
             "class": "failed",
         }
-        batch = [
-            (record("r"), [], [*(fixed | {"id": f"r/{n}"}).values()]) for n in range(rows)
-        ]
+        batch = [(record("r"), [], [*(fixed | {"id": f"r/{n}"}).values()]) for n in range(rows)]
         store.write(batch)
         with closing(open_reader(path)) as reader:
             found.append(reader.execute("SELECT *, typeof(cost_nusd) FROM entries ORDER BY id").fetchall())

@@ -237,7 +237,7 @@ class Journal:
                 return
             self._late_s = time.monotonic() + self._flush_s
             if not self._closing and len(self.rows) < MAX_BATCH_RECORDS:
-                self._nap(self._gather_s)
+                _nap(self._bell, self._gather_s)
             begun_s = time.monotonic()
             if self._write_batch():
                 failures = 0
@@ -245,7 +245,7 @@ class Journal:
                 continue
             if self._closing and time.monotonic() >= self._abandon_at_s:
                 return
-            self._nap(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+            _nap(self._bell, _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
             failures += 1
 
     @property
@@ -264,13 +264,6 @@ class Journal:
                 self._bell.get()
             self.asleep = False
         return True
-
-    def _nap(self, seconds: float) -> None:
-        """Let a batch gather; cut short by flush and close."""
-        try:
-            self._bell.get(timeout=seconds)
-        except queue.Empty:
-            return
 
     def _write_batch(self) -> bool:
         batch, store = self.rows[:MAX_BATCH_RECORDS], self._store
@@ -302,6 +295,14 @@ class Journal:
             put_by.popleft()
         if not self.rows:
             self.pending.clear()
+
+
+def _nap(bell: "queue.SimpleQueue[None]", seconds: float) -> None:
+    """Let a batch gather; cut short by flush and close."""
+    try:
+        bell.get(timeout=seconds)
+    except queue.Empty:
+        return
 
 
 def _row(record: Record, call: Call, entries: tuple[Entry, ...]) -> Row:

@@ -129,7 +129,7 @@ class SqliteStore:
 
     def write(self, batch: list[Row | Alike]) -> None:
         """Write a batch in one transaction, which the first statement begins."""
-        if self._native is not None and not any([type(row[0]) is Group for row in batch]):
+        if self._native is not None and Group not in {type(row[0]) for row in batch}:
             self._checkpoints.wrote(self._native.write(batch))
             return
         self._write([cast("Row", (row, *rows_of(row)) if isinstance(row[0], Form) else row) for row in batch])
