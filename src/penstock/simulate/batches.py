@@ -17,7 +17,7 @@ from penstock.base.errors import BadRequest
 from penstock.simulate.reply import Call, Refused, Reply, Speaker
 from penstock.simulate.untyped import as_list, as_object, as_text
 from penstock.wire.http import Headers, header
-from penstock.wire.multipart import read_form
+from penstock.wire.multipart import FormPart, read_form
 
 Serve = Callable[[Call], Reply]
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +35,9 @@ class _File(Struct):
     purpose: str
     data: bytes
     at_s: int
+    key: str = ""
+    """Whose it is; of one that the service has made: everybody's."""
+    expires_s: int = 0
 
 
 class _Batch(Struct):
@@ -57,8 +60,11 @@ class _Batch(Struct):
 class Batches:
     """Both vendors' services. ``serve`` answers a line; ``clock`` is monotonic seconds."""
 
-    def __init__(self, delay_s: float, clock: Callable[[], float], serve: Serve) -> None:
+    def __init__(
+        self, delay_s: float, listed_after_s: float, clock: Callable[[], float], serve: Serve
+    ) -> None:
         self._delay_s = delay_s
+        self._listed_after_s = listed_after_s
         self._clock = clock
         self._serve = serve
         self._files: dict[str, _File] = {}
@@ -90,8 +96,29 @@ class Batches:
         return found
 
     def all(self, call: Call) -> list[tuple[str, _Batch]]:
-        """A provider's, newest first."""
-        return [(name, one) for name, one in reversed(self._batches.items()) if one.provider == call.provider]
+        """A provider's that are listed by now, newest first."""
+        now_s = self._clock()
+        return [
+            (name, one)
+            for name, one in reversed(self._batches.items())
+            if one.provider == call.provider and now_s - one.at_s >= self._listed_after_s
+        ]
+
+    def page(self, call: Call, after: str) -> tuple[list[tuple[str, _Batch]], bool]:
+        """One page of them, as ``limit`` and the query's ``after`` say, and whether there are more."""
+        found = self.all(call)
+        names = [name for name, _ in found]
+        start = names.index(call.query[after]) + 1 if call.query.get(after) in names else 0
+        limit = int(call.query.get("limit") or 20)
+        return found[start : start + limit], start + limit < len(found)
+
+    def drop(self, name: str) -> None:
+        """A batch is gone."""
+        del self._batches[name]
+
+    def drop_file(self, name: str) -> None:
+        """A file is gone."""
+        del self._files[name]
 
     def keep(self, name: str, file: _File) -> str:
         """One more file."""
@@ -101,9 +128,26 @@ class Batches:
     def file(self, name: str, call: Call) -> _File:
         """A provider's own, or Refused."""
         found = self._files.get(name)
-        if found is None or found.provider != call.provider:
+        if found is None or found.provider != call.provider or found.key not in ("", call.key):
             raise Refused(404, f"No such File object: {name}")
         return found
+
+    def files(self, call: Call) -> list[tuple[str, _File]]:
+        """A provider's own, newest first."""
+        own = (call.provider, ("", call.key))
+        return [
+            (name, one)
+            for name, one in reversed(self._files.items())
+            if one.provider == own[0] and one.key in own[1]
+        ]
+
+    def held(self) -> list[tuple[str, str, int]]:
+        """All that callers have uploaded: the provider, the file's name, its bytes."""
+        return [(one.provider, name, len(one.data)) for name, one in self._files.items() if one.key]
+
+    def forget_files(self) -> None:
+        """All of them are gone."""
+        self._files.clear()
 
     def now_s(self) -> float:
         """The clock that delays are told by."""
@@ -143,9 +187,15 @@ class OpenAIBatches:
         return self.refuse(refused, call).body
 
     def _file(self, name: str | None, verb: str | None, call: Call) -> Reply:
+        if name is None and call.method == "GET":
+            data = [_file_view(name, one) for name, one in self._desk.files(call)]
+            return _json({"object": "list", "data": data, "has_more": False})
         if name is None:
             return self._upload(call)
         file = self._desk.file(name, call)
+        if call.method == "DELETE":
+            self._desk.drop_file(name)
+            return _json({"id": name, "object": "file", "deleted": True})
         if verb == "content":
             return Reply(200, [(b"content-type", b"application/octet-stream")], file.data)
         return _json(_file_view(name, file))
@@ -165,6 +215,8 @@ class OpenAIBatches:
             parts["purpose"].data.decode(),
             parts["file"].data,
             call.unix_s,
+            call.key,
+            _expiry_s(parts),
         )
         name = self._desk.keep(f"file-sim{call.serial}", file)
         return _json(_file_view(name, file))
@@ -200,8 +252,9 @@ class OpenAIBatches:
         return _json(self._shown(f"batch_sim{call.serial}", batch))
 
     def _list(self, call: Call) -> Reply:
-        data = [self._shown(name, one) for name, one in self._desk.all(call)]
-        return _json({"object": "list", "data": data, "has_more": False})
+        found, more = self._desk.page(call, "after")
+        data = [self._shown(name, one) for name, one in found]
+        return _json({"object": "list", "data": data, "has_more": more})
 
     def _shown(self, name: str, batch: _Batch) -> dict[str, Any]:
         over = self._desk.due(batch)
@@ -270,6 +323,11 @@ class AnthropicBatches:
         batch = self._desk.batch(name, call)
         if match["verb"] == "results":
             return self._results(batch)
+        if call.method == "DELETE":
+            if not self._desk.due(batch):
+                raise Refused(400, "Batch cannot be deleted while it is in progress.")
+            self._desk.drop(name)
+            return _json({"id": name, "type": "message_batch_deleted"})
         if match["verb"] == "cancel" and not self._desk.due(batch):
             batch.cancelled = True
         return _json(self._shown(name, batch, call))
@@ -294,9 +352,10 @@ class AnthropicBatches:
         return _json(self._shown(name, batch, call))
 
     def _list(self, call: Call) -> Reply:
-        data = [self._shown(name, one, call) for name, one in self._desk.all(call)]
+        found, more = self._desk.page(call, "after_id")
+        data = [self._shown(name, one, call) for name, one in found]
         ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-        return _json({"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]})
+        return _json({"data": data, "has_more": more, "first_id": ends[0], "last_id": ends[1]})
 
     def _results(self, batch: _Batch) -> Reply:
         if not self._desk.due(batch):
@@ -354,6 +413,21 @@ def _line_call(batch: _Batch, line: dict[str, Any]) -> Call:
     )
 
 
+def _expiry_s(parts: dict[str, FormPart]) -> int:
+    """``expires_after``, in the two fields that a form has for it; 0: never."""
+    told = {
+        name: parts[f"expires_after[{name}]"].data
+        for name in ("anchor", "seconds")
+        if f"expires_after[{name}]" in parts
+    }
+    if not told:
+        return 0
+    seconds = told.get("seconds", b"")
+    if told.get("anchor") != b"created_at" or not seconds.isdigit() or not 3600 <= int(seconds) <= 2_592_000:
+        raise Refused(400, "Invalid value for 'expires_after'.", param="expires_after")
+    return int(seconds)
+
+
 def _file_view(name: str, file: _File) -> dict[str, Any]:
     return {
         "id": name,
@@ -363,6 +437,7 @@ def _file_view(name: str, file: _File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
+        "expires_at": file.at_s + file.expires_s if file.expires_s else None,
     }
 
 
