@@ -18,6 +18,7 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.base.ready import ready
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
@@ -228,6 +229,7 @@ def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
             f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
             param=wrong[0],
         )
+    ready(type(request))
     try:
         return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
     except msgspec.ValidationError as error:
