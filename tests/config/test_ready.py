@@ -1,7 +1,7 @@
 """Types are made ready once: threads that convert to one at once read the same, and do not end the process.
 
 Each round is a process of its own, for only the first conversion of a type is in danger; its threads change places after every
-few instructions. Without ``ready`` every round here ends in a segmentation fault (msgspec 0.22.0, 2026-11-22).
+few instructions. Without ``ready`` most rounds end in a segmentation fault (msgspec 0.22.0, 2026-11-22).
 """
 
 import subprocess
@@ -64,5 +64,3 @@ def test_whoever_reads_a_configuration_makes_it_ready_first(monkeypatch: pytest.
     stored = Stored(kind="team", name="made", fields={}, created_ms=0, updated_ms=0)
     assert merge(Config(), Registry(objects=(stored,)), lambda _config: []).left_out == {}
     assert asked == [Config, Config]
-
-
