@@ -7,6 +7,7 @@ literal: a new dialect is one file and one line.
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.anthropic_batches import ANTHROPIC_BATCHES
+from penstock.dialects.anthropic_files import ANTHROPIC_FILES
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
@@ -15,6 +16,8 @@ from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTE
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
 from penstock.dialects.gemini.hearing import GEMINI_HEARING, VERTEX_HEARING
 from penstock.dialects.gemini.speaking import GEMINI_SPEAKING, VERTEX_SPEAKING
+from penstock.dialects.gemini_batches import GEMINI_BATCHES
+from penstock.dialects.gemini_files import GEMINI_FILES
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_audio import HEARING, SPEAKING
 from penstock.dialects.openai_batches import OPENAI_BATCHES
@@ -22,6 +25,7 @@ from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
+from penstock.dialects.openai_files import OPENAI_FILES
 from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
@@ -29,6 +33,7 @@ from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, 
 from penstock.dialects.stability import STABILITY
 from penstock.wire.batches import NativeBatches
 from penstock.wire.ports import CallerDialect, UpstreamDialect
+from penstock.wire.uploads import UploadService
 
 CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
@@ -79,8 +84,20 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
 }
 """Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
 
-NATIVE_BATCHES: dict[str, NativeBatches] = {"openai": OPENAI_BATCHES, "anthropic": ANTHROPIC_BATCHES}
+NATIVE_BATCHES: dict[str, NativeBatches] = {
+    "openai": OPENAI_BATCHES,
+    "anthropic": ANTHROPIC_BATCHES,
+    "gemini": GEMINI_BATCHES,
+}
 """Batch services of providers, by their dialect."""
+
+UPLOADS: dict[str, UploadService] = {
+    "openai": OPENAI_FILES,
+    "responses": OPENAI_FILES,
+    "anthropic": ANTHROPIC_FILES,
+    "gemini": GEMINI_FILES,
+}
+"""Files of providers, by the dialect that their chat is spoken in."""
 
 
 def spoken(dialect: str) -> dict[Operation, UpstreamDialect]:
