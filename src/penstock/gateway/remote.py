@@ -27,6 +27,7 @@ from penstock.gateway.large import filled, thicken
 from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
+from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
@@ -331,8 +332,8 @@ class Remote:
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
-            if "json_schema" in ask.needs and self._judge is not None:
-                relay = self._overseen(relay, provider, target, self._judge)
+            if "json_schema" in ask.needs and self._beside is not None:
+                relay = self._overseen(relay, provider, target, self._beside.judge)
             return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
