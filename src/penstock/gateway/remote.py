@@ -18,6 +18,7 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.base.ready import ready
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.beside import Beside, Placed
 from penstock.gateway.dialogue import Conversation, Finishing, Told
@@ -26,6 +27,7 @@ from penstock.gateway.large import filled, thicken
 from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
+from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
@@ -230,6 +232,7 @@ def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
             f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
             param=wrong[0],
         )
+    ready(type(request))
     try:
         return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
     except msgspec.ValidationError as error:
@@ -329,8 +332,8 @@ class Remote:
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
-            if "json_schema" in ask.needs and self._judge is not None:
-                relay = self._overseen(relay, provider, target, self._judge)
+            if "json_schema" in ask.needs and self._beside is not None:
+                relay = self._overseen(relay, provider, target, self._beside.judge)
             return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
