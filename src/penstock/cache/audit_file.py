@@ -94,7 +94,7 @@ _TABLES = (
 )
 _HIT = "request_id, at_ms, klass, entry_id, partition, asked, cached, score, threshold, version, flags, saved_nusd"
 _AUDIT = (
-    "id, request_id, at_ms, klass, entry_id, partition, asked, cached, score, version, flags, served, weight, "
+    "request_id, at_ms, klass, entry_id, partition, asked, cached, score, id, version, flags, served, weight, "
     "cached_answer, fresh_answer, state, by_whom, reason, judged_ms, cost_nusd, pair"
 )
 _LABEL = "klass, score, wrong, source, at_ms, weight, served"
