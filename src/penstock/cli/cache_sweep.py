@@ -107,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
+
 def _add_keeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
