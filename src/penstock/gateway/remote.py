@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -18,13 +18,16 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.base.ready import ready
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.beside import Beside, Placed
 from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider, Sign
 from penstock.gateway.large import filled, thicken
+from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
+from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
 from penstock.net.transport import Exchange
@@ -229,6 +232,7 @@ def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
             f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
             param=wrong[0],
         )
+    ready(type(request))
     try:
         return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
     except msgspec.ValidationError as error:
@@ -328,6 +332,8 @@ class Remote:
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
+            if "json_schema" in ask.needs and self._beside is not None:
+                relay = self._overseen(relay, provider, target, self._beside.judge)
             return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
@@ -342,6 +348,23 @@ class Remote:
         writer = self._caller.writer(ask, identity)
         judge = None if self._beside is None else self._beside.judge(neutral)
         return request, Translation(reader, writer, stream=ask.stream, judge=judge)
+
+    def _overseen(
+        self,
+        relay: Relay,
+        provider: Provider,
+        target: Target,
+        judge_of: Callable[[NeutralRequest], Judge | None],
+    ) -> Relay:
+        """The same relay, and who judges a strict answer beside it. What has no neutral form is left unjudged."""
+        try:
+            judge = judge_of(self._translator.request(provider, target))
+        except BadRequest:
+            return relay
+        if judge is None:
+            return relay
+        reader = provider.spoken[self._ask.operation].reader(target, stream=self._ask.stream)
+        return cast("Relay", Overseen(relay, reader, judge, stream=self._ask.stream))
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
         """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""
