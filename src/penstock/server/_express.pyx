@@ -19,6 +19,7 @@ from libc.string cimport memchr, memcmp, memcpy
 from os import urandom
 from time import monotonic
 
+from msgspec.json import Encoder
 from msgspec.structs import astuple
 
 from penstock.net.exchange import Exchange
@@ -49,10 +50,13 @@ cdef enum:
     LEARNABLE_TOKENS = 16
 cdef int64_t MOST_TOKENS = 1 << 31  # times a price below 2^31 (express.py sees to it), nothing overflows
 cdef object MAX_REPLY_BYTES = 512 * 1024 * 1024
+cdef object encode = Encoder().encode
 
 include "_express_scan.pxi"
 
 include "_express_words.pxi"
+
+include "_express_turns.pxi"
 
 
 # Calls.
@@ -60,7 +64,7 @@ include "_express_words.pxi"
 cdef class Tally:
     """What was counted of calls like one another since it was asked last. Histograms as observe.metrics has them."""
 
-    cdef readonly int64_t calls, input, output, cost_nusd
+    cdef readonly int64_t calls, input, cached, output, thought, cost_nusd
     cdef readonly double duration_s, first_token_s, overhead_s
     cdef readonly list durations, first_tokens, overheads
     cdef tuple duration_bounds, first_token_bounds, overhead_bounds
@@ -71,18 +75,18 @@ cdef class Tally:
 
     cpdef clear(self):
         """Begin anew."""
-        self.calls = self.input = self.output = self.cost_nusd = 0
+        self.calls = self.input = self.cached = self.output = self.thought = self.cost_nusd = 0
         self.duration_s = self.first_token_s = self.overhead_s = 0.0
         self.durations = [0] * (len(self.duration_bounds) + 1)
         self.first_tokens = [0] * (len(self.first_token_bounds) + 1)
         self.overheads = [0] * (len(self.overhead_bounds) + 1)
 
-    cdef void add(
-        self, int64_t input, int64_t output, int64_t cost_nusd, double duration_s, double first_s, double overhead_s
-    ):
+    cdef void add(self, Reading reading, int64_t cost_nusd, double duration_s, double first_s, double overhead_s):
         self.calls += 1
-        self.input += input
-        self.output += output
+        self.input += reading.input
+        self.cached += reading.cached
+        self.output += reading.output
+        self.thought += reading.thought
         self.cost_nusd += cost_nusd
         self.duration_s += duration_s
         self.first_token_s += first_s
@@ -99,16 +103,6 @@ cdef void count(list counts, tuple bounds, double value):
     counts[i] = <object>counts[i] + 1
 
 
-cdef class Way:
-    """How a call leaves with one provider key, and the words that explain it."""
-
-    cdef public str key, secret, tried
-    cdef public bytes block
-    """The request's head, up to the content-length's digits."""
-    cdef public bytes explained_1, explained_2, explained_3
-    """The explanation's JSON around the two moments at which something happened."""
-
-
 cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
@@ -116,11 +110,12 @@ cdef class Shape:
     cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
     cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
-    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
-    cdef public dict ways
+    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more, also
+    cdef public dict ways, moulds
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
+    cdef public int64_t cached_pico, cached_per, thought_pico, thought_per
     cdef public list call_tail, entry_tail
     cdef public bint hour_matters
 
@@ -134,6 +129,7 @@ def take(object conn, Shape shape, bytes data):
     cdef Py_ssize_t n = PyBytes_GET_SIZE(data), p = PyBytes_GET_SIZE(shape.head_prefix), at, size, start, end, body_at
     cdef const char *s = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = 0
+    cdef bytes inside = None
     cdef double now_s, unix_s
     cdef object reader = conn.reader, app = shape.app, house = shape.house
     if (
@@ -165,10 +161,17 @@ def take(object conn, Shape shape, bytes data):
         or s[start] != 91
         or memcmp(s + body_at, PyBytes_AS_STRING(shape.before), size) != 0
         or memcmp(s + end, PyBytes_AS_STRING(shape.after), n - end) != 0
-        or skip_value(<const unsigned char *>s, start, end, 0) != end
+        or (shape.hour_matters and asks_for_more(s + start, end - start))
+    ):
+        return False
+    if shape.moulds is not None:
+        inside = turns_of(s, start, end)
+        if inside is None:
+            return False
+    elif (
+        skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
         or has_media(s + body_at, length)
-        or (shape.hour_matters and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -176,16 +179,18 @@ def take(object conn, Shape shape, bytes data):
     if shape.expires_unix_s >= 0 and unix_s >= shape.expires_unix_s:
         return False
     try:
-        return _begin(conn, shape, data, body_at, start, end, now_s, unix_s)
+        return _begin(conn, shape, data, body_at, start, end, inside, now_s, unix_s)
     except Exception as error:
         app.log.failure("express.failed", error)
         return False
 
 
 cdef bint _begin(
-    object conn, Shape shape, bytes data, Py_ssize_t body_at, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
+    object conn, Shape shape, bytes data, Py_ssize_t body_at, Py_ssize_t start, Py_ssize_t end, bytes inside, double now_s,
+    double unix_s,
 ) except -1:
-    """The request is like the shape's. Is everything in order that it needs?"""
+    """The request is like the shape's. Is everything in order that it needs? ``inside``: the conversation as it leaves, where
+    that is not as it came."""
     cdef object records = shape.health._records, ratio, idle, up, sock, hold
     cdef str id
     cdef int64_t tokens, input_bytes = end - start + shape.extra_bytes
@@ -237,7 +242,10 @@ cdef bint _begin(
     conn.last_s = now_s
     conn._current, conn._reply, conn._task = call.request, call.reply, call
     try:
-        call.send(data, start, end, sock)
+        if inside is None:
+            call.send(data, start, end, sock)
+        else:
+            call.send(inside, 0, PyBytes_GET_SIZE(inside), sock)
     except Exception as error:
         call.broke(error)
     return True
@@ -317,6 +325,11 @@ cdef class Call:
         if reading is None:
             return False
         try:
+            if reading.mould is not None:
+                body = reading.mould.fill(
+                    self.id.encode("ascii"), reading.text, <int64_t>(self.unix_s * 1000) // 1000,
+                    reading.input, reading.cached, reading.output, reading.thought,
+                )
             self.deliver(reading, <bytes>body)
         except Exception as error:
             self.broke(error)
@@ -327,12 +340,11 @@ cdef class Call:
         cdef Shape shape = self.shape
         cdef object up = self.up, transport = shape.transport, exchange = self.exchange, conn = self.conn
         cdef double now_s = monotonic()
-        cdef int64_t cost = line_cost(reading.input, shape.in_pico, shape.in_per)
-        cost += line_cost(reading.output, shape.out_pico, shape.out_per)
+        cdef int64_t cost = cost_of(shape, reading), prompt = reading.input + reading.cached
         self.gone = True
         shape.app.inflight -= 1
         try:
-            pay(self, cost, reading.input + reading.output, now_s)
+            pay(self, cost, prompt + reading.output + reading.thought, now_s)
             up.exchange = None
             exchange.done = True
             exchange.connection = exchange.listener = None
@@ -343,7 +355,7 @@ cdef class Call:
             else:
                 up.expires_s = now_s + <double>up.keep_s
                 (<list>transport._idle).append(up)
-            learn(shape, self.input_bytes, reading.input)
+            learn(shape, self.input_bytes, prompt)
             if shape.health._records:
                 shape.health.ok(shape.target)
             if shape.keys._cooling:
@@ -363,9 +375,9 @@ cdef class Call:
         cdef bytes limits = None if shape.limits is None else shape.limits.lines(now_s)
         cdef char facts[300]  # 87 bytes of words, and at most 80 of numbers
         cdef double waited_s = now_s - self.start_s
-        cdef bytes served_by = shape.served_by, more = shape.more, id = self.id.encode("ascii"), out
+        cdef bytes served_by = shape.served_by, more = shape.more, also = shape.also, id = self.id.encode("ascii"), out
         cdef Py_ssize_t ns = PyBytes_GET_SIZE(served_by), nm = PyBytes_GET_SIZE(more), nb = PyBytes_GET_SIZE(body), nf
-        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits)
+        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits), na = PyBytes_GET_SIZE(also)
         cdef double own_s = monotonic() - self.received_s - waited_s
         cdef char *to = put(facts, b"x-penstock-cost-usd: ", 21)
         cdef object sock = conn.transport
@@ -378,7 +390,9 @@ cdef class Call:
         conn._current = conn._reply = conn._task = None
         self.reply.ended = True
         if sock is not None:
-            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nl + nb)
+            if na:
+                na += 38
+            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + na + nf + nl + nb)
             to = PyBytes_AS_STRING(out)
             memcpy(to, b"HTTP/1.1 200 OK\r\n", 17)
             memcpy(to + 17, PyBytes_AS_STRING(served_by), ns)
@@ -387,7 +401,10 @@ cdef class Call:
             memcpy(to + 14, PyBytes_AS_STRING(id), 36)
             memcpy(to + 50, b"\r\nx-penstock-attempts: 1\r\n", 26)
             to += 76
-            to = put(put(to, PyBytes_AS_STRING(more), nm), facts, nc)
+            to = put(to, PyBytes_AS_STRING(more), nm)
+            if na:
+                to = put(put(put(to, PyBytes_AS_STRING(also), na - 38), PyBytes_AS_STRING(id), 36), b"\r\n", 2)
+            to = put(to, facts, nc)
             if limits is not None:  # as long as the numbers in a configuration
                 to = put(to, PyBytes_AS_STRING(limits), nl)
             put(put(to, facts + nc, nf - nc), PyBytes_AS_STRING(body), nb)
@@ -399,15 +416,15 @@ cdef class Call:
         """Into the ledger's queue and the tally: gateway.settle.write_up and ledger.rows, written out."""
         cdef Shape shape = self.shape
         cdef Way way = self.way
-        cdef str id = self.id, explained, lines
+        cdef str id = self.id, body_id = reading.id if reading.mould is None else id, explained, lines
         cdef double latency_s = now_s - self.received_s, waited_s = now_s - self.start_s
         cdef double own_s = latency_s - waited_s
         cdef list call_row, entry_row
         explained = explain_text(way, (self.start_s - self.received_s) * 1000, latency_s * 1000)
-        lines = lines_text(shape, reading.input, reading.output)
+        lines = lines_text(shape, reading)
         call_row = [
             id, <int64_t>(self.unix_s * 1000), shape.principal_name, shape.asked, 200, NULL_, NOT_STREAMED, 1,
-            latency_s * 1000, <int64_t>(own_s * 1e6) if own_s > 0 else 0, shape.client_request_id, reading.id,
+            latency_s * 1000, <int64_t>(own_s * 1e6) if own_s > 0 else 0, shape.client_request_id, body_id,
             shape.adjusted, explained, shape.version,
         ]
         entry_row = [
@@ -415,15 +432,16 @@ cdef class Call:
             <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), "delivered", shape.provider_name,
             shape.model, reading.model, way.key, shape.principal_name, shape.asked, shape.dialect, NOT_STREAMED, 200,
             NULL_, NULL_, reading.finish, reading.native_finish, reading.id,
-            reading.input, 0, 0, 0, 0, 0, reading.output, 0, 0, 0, "provider", lines, cost, shape.price_version,
+            reading.input, reading.cached, 0, 0, 0, 0, reading.output, reading.thought, 0, 0, "provider", lines, cost,
+            shape.price_version,
             waited_s * 1000, waited_s * 1000, NULL_, NULL_, NULL_ if shape.meta_json is None else shape.meta_json, "", NULL_,
         ]
         if shape.call_tail:
             call_row += shape.call_tail
         if shape.entry_tail:
             entry_row += shape.entry_tail
-        shape.journal.add_row(id, reading.id, shape.principal_name, call_row, entry_row)
-        shape.tally.add(reading.input, reading.output, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
+        shape.journal.add_row(id, body_id, shape.principal_name, call_row, entry_row)
+        shape.tally.add(reading, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
 
     def over(self):
         """The exchange has ended otherwise than in one plain piece: the short lane goes on."""
