@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+SLIPS = [b"", b'"', b"\\", b",", b":", b"]", b"}", b"[", b"\x80", b"\xff", b"\x00", b"0", b'"role":', b"null"]
 SPACES = ["", "", "", " ", "\n", "\t ", "\r\n  "]
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -45,7 +46,7 @@ def spelled(value: Any, how: Random) -> str:
     gap, comma = how.choice(SPACES), how.choice(SPACES) + "," + how.choice(SPACES)
     if isinstance(value, dict):
         pairs = list(value.items())
-        if not how.randrange(40):
+        if pairs and not how.randrange(40):
             pairs.append(how.choice(pairs))
         how.shuffle(pairs)
         inner = [
@@ -83,8 +84,13 @@ PLAIN_TURNS = st.lists(
 
 
 def conversation(turns: list[Any], seed: int) -> bytes:
-    """These turns in one spelling of theirs."""
-    return spelled(turns, Random(seed)).encode("utf-8", "surrogatepass")
+    """These turns in one spelling of theirs; now and then something is put in or left out."""
+    how = Random(seed)
+    raw = bytearray(spelled(turns, how).encode("utf-8", "surrogatepass"))
+    if not how.randrange(8):
+        at = how.randrange(len(raw))
+        raw[at : at + how.randrange(3)] = how.choice(SLIPS)
+    return bytes(raw)
 
 
 SEEDS = st.integers(0, 2**32)

@@ -190,7 +190,7 @@ def test_callers_do_not_get_each_others_shape(pair: Pair):
                 side.saw(next_answer(stream))
         return [one["call"]["virtual_key"] for one, _ in side.seen[1::2]]
 
-    pair.run(scenario, taken=6)
+    pair.run(scenario, taken=7)
     assert pair.express >= 2
 
 
@@ -339,7 +339,7 @@ WELL = http(
 TALK = st.lists(st.tuples(CONVERSATIONS, replies() | st.none()), min_size=4, max_size=4)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(TALK, st.sampled_from([ask("scripted/m"), ask("scripted/m", system="Be brief.", top_k=3)]))
 def test_any_conversation_and_any_reply(pair: Pair, talk: list[tuple[bytes, Any]], payload: dict[str, Any]):
     """Whatever is said, in whatever spelling, and answered: the bytes that leave, the reply, its head, the ledger, the
