@@ -48,6 +48,7 @@ from penstock.dialects.openai_chat.shapes import (
     stop_reason,
 )
 from penstock.dialects.openai_chat.usage import UsageField, read_usage
+from penstock.wire.gathered import Gathered
 from penstock.wire.sse import SseEvent, SseReader
 
 AUDIO_MIME = "audio/*"
@@ -273,23 +274,15 @@ class StreamReader:
         return self._making.see(chunk)
 
 
-class WholeReader:
+class WholeReader(Gathered):
     """A reply that is not streamed -> events."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing until the whole is there."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events."""
         making = _Making("provider")
-        events = making.see(read_whole(b"".join(self._pieces)))
+        events = making.see(read_whole(body))
         return [*events, *making.end()]
 
 

@@ -44,6 +44,7 @@ from penstock.dialects.openai_responses.reading import (
     usage_of,
 )
 from penstock.dialects.openai_responses.shapes import Item, kind_of
+from penstock.wire.gathered import Gathered
 from penstock.wire.sse import SseEvent, SseReader
 
 
@@ -244,22 +245,14 @@ class StreamReader:
         return events
 
 
-class WholeReader:
+class WholeReader(Gathered):
     """A reply that is not streamed -> events."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing until the whole is there."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events."""
-        whole = read_whole(b"".join(self._pieces))
+        whole = read_whole(body)
         making = _Making("provider")
         events: list[Event] = [Started(whole.model or "", whole.id or "")]
         for place, raw in enumerate(whole.output or ()):
