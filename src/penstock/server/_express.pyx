@@ -129,7 +129,7 @@ def take(object conn, Shape shape, bytes data):
     cdef Py_ssize_t n = PyBytes_GET_SIZE(data), p = PyBytes_GET_SIZE(shape.head_prefix), at, size, start, end, body_at
     cdef const char *s = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = 0
-    cdef bytes inside = None
+    cdef bytes words = data
     cdef double now_s, unix_s
     cdef object reader = conn.reader, app = shape.app, house = shape.house
     if (
@@ -165,9 +165,10 @@ def take(object conn, Shape shape, bytes data):
     ):
         return False
     if shape.moulds is not None:
-        inside = turns_of(s, start, end)
-        if inside is None:
+        words = turns_of(s, start, end)
+        if words is None:
             return False
+        start, end = 0, PyBytes_GET_SIZE(words)
     elif (
         skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
@@ -179,21 +180,21 @@ def take(object conn, Shape shape, bytes data):
     if shape.expires_unix_s >= 0 and unix_s >= shape.expires_unix_s:
         return False
     try:
-        return _begin(conn, shape, data, body_at, start, end, inside, now_s, unix_s)
+        return _begin(conn, shape, data[body_at:], words, start, end, now_s, unix_s)
     except Exception as error:
         app.log.failure("express.failed", error)
         return False
 
 
 cdef bint _begin(
-    object conn, Shape shape, bytes data, Py_ssize_t body_at, Py_ssize_t start, Py_ssize_t end, bytes inside, double now_s,
-    double unix_s,
+    object conn, Shape shape, bytes body, bytes words, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
 ) except -1:
-    """The request is like the shape's. Is everything in order that it needs? ``inside``: the conversation as it leaves, where
-    that is not as it came."""
+    """The request is like the shape's, its conversation, as it leaves, stands in ``words``. Is all in order that it needs?"""
     cdef object records = shape.health._records, ratio, idle, up, sock, hold
     cdef str id
-    cdef int64_t tokens, input_bytes = end - start + shape.extra_bytes
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+    cdef int64_t tokens
+    cdef int64_t input_bytes = size - PyBytes_GET_SIZE(shape.before) - PyBytes_GET_SIZE(shape.after) + shape.extra_bytes
     cdef Way way
     cdef Call call
     if (
@@ -219,7 +220,7 @@ cdef bint _begin(
     if sock is None or now_s >= <double>up.expires_s or sock.is_closing():
         return False
     id = request_id(unix_s)
-    hold = charge(shape, id, PyBytes_GET_SIZE(data) - body_at, tokens, now_s)
+    hold = charge(shape, id, size, tokens, now_s)
     if hold is False:
         return False
     call = Call.__new__(Call)
@@ -230,7 +231,7 @@ cdef bint _begin(
     call.input_bytes = input_bytes
     call.id = id
     try:
-        call.body = data[body_at:]
+        call.body = body
         call.request = Request(now_s, shape.method, shape.url)
         call.request.told = shape.told
         call.reply = HttpReply(conn, call.request)
@@ -242,10 +243,7 @@ cdef bint _begin(
     conn.last_s = now_s
     conn._current, conn._reply, conn._task = call.request, call.reply, call
     try:
-        if inside is None:
-            call.send(data, start, end, sock)
-        else:
-            call.send(inside, 0, PyBytes_GET_SIZE(inside), sock)
+        call.send(words, start, end, sock)
     except Exception as error:
         call.broke(error)
     return True
@@ -267,7 +265,7 @@ cdef class Call:
         """Without what it knows of secrets."""
         return f"Call({self.id})"
 
-    cdef send(self, bytes data, Py_ssize_t start, Py_ssize_t end, object sock):
+    cdef send(self, bytes words, Py_ssize_t start, Py_ssize_t end, object sock):
         """To the provider: transport.Transport.begin and connection.Connection.begin, written out."""
         cdef Shape shape = self.shape
         cdef bytes block = self.way.block, before = shape.out_before, after = shape.out_after, head
@@ -284,7 +282,7 @@ cdef class Call:
         memcpy(out + nk, digits, nd)
         out += nk + nd
         memcpy(out, PyBytes_AS_STRING(before), nb)
-        memcpy(out + nb, PyBytes_AS_STRING(data) + start, middle)
+        memcpy(out + nb, PyBytes_AS_STRING(words) + start, middle)
         memcpy(out + nb + middle, PyBytes_AS_STRING(after), na)
         exchange = Exchange(
             transport, head, b"", shape.deadlines, now_s, now_s + shape.connect_s, now_s + shape.total_s, shape.first_byte_s
