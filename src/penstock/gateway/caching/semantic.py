@@ -162,12 +162,12 @@ class Semantic:
         if no is not None:
             return no
         place, group = wanted.place, wanted.group
-        template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
+        template_class = self._keys.template_class(wanted.owner, place.namespace, request, group)
         stripped = self._templates.strip(template_class, text)
         if stripped.exact_only is not None and stripped.exact_only.code == "mostly-ids":
             return stripped.exact_only
         partition = self._keys.partition_key(
-            place.tenant,
+            wanted.owner,
             place.namespace,
             request,
             group,
