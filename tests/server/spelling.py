@@ -8,13 +8,22 @@ from hypothesis import strategies as st
 
 SLIPS = [b"", b'"', b"\\", b",", b":", b"]", b"}", b"[", b"\x80", b"\xff", b"\x00", b"0", b'"role":', b"null"]
 SPACES = ["", "", "", " ", "\n", "\t ", "\r\n  "]
-SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+SHORT = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "/": "\\/",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+}
 
 
 def escaped(letter: str, *, upper: bool = False) -> str:
     """As ``\\u`` and four digits, or twice that."""
     units = letter.encode("utf-16-be", "surrogatepass")
-    words = ["%04x" % int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    words = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     return "".join("\\u" + (word.upper() if upper else word) for word in words)
 
 
@@ -49,9 +58,7 @@ def spelled(value: Any, how: Random) -> str:
         if pairs and not how.randrange(40):
             pairs.append(how.choice(pairs))
         how.shuffle(pairs)
-        inner = [
-            f"{spelled(key, how)}{how.choice(SPACES)}:{gap}{spelled(one, how)}" for key, one in pairs
-        ]
+        inner = [f"{spelled(key, how)}{how.choice(SPACES)}:{gap}{spelled(one, how)}" for key, one in pairs]
         return "{" + gap + comma.join(inner) + gap + "}"
     if isinstance(value, list):
         return "[" + gap + comma.join(spelled(one, how) for one in value) + gap + "]"
@@ -62,7 +69,9 @@ TEXT = st.text(max_size=12) | st.sampled_from(
     ["", " ", "json", "é", "\U0001f30d", "\u2028\x7f\x00\x1f", 'a "b" \\ /', "\ud800", "\udc00x", "model", "1h", "messages", "text"]
 )  # fmt: skip
 ROLE = st.sampled_from(["user", "user", "user", "assistant", "system", "tool", "User", ""])
-PART = st.fixed_dictionaries({"type": st.sampled_from(["text", "text", "text", "text", "image", "thinking"]), "text": TEXT})
+PART = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "text", "text", "text", "image", "thinking"]), "text": TEXT}
+)
 ODD = st.sampled_from([None, True, 0, [], {}, ("1e2",), ("-0",), ("1E400",), ("0.10",), ("01",), ("[1,]",), {"type": "text", "text": "alone"}])  # fmt: skip
 CONTENT = TEXT | TEXT | st.lists(PART, max_size=3) | ODD
 TURN = st.fixed_dictionaries(

@@ -75,7 +75,9 @@ def raw(payload: Any, head: dict[str, str] | None = None) -> bytes:
 
 def around(payload: dict[str, Any], messages: bytes) -> bytes:
     """The payload with these bytes for its conversation."""
-    return json.dumps({**payload, "messages": 0}).encode().replace(b'"messages": 0', b'"messages": ' + messages)
+    return (
+        json.dumps({**payload, "messages": 0}).encode().replace(b'"messages": 0', b'"messages": ' + messages)
+    )
 
 
 def alike(
@@ -339,7 +341,11 @@ WELL = http(
 TALK = st.lists(st.tuples(CONVERSATIONS, replies() | st.none()), min_size=4, max_size=4)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(TALK, st.sampled_from([ask("scripted/m"), ask("scripted/m", system="Be brief.", top_k=3)]))
 def test_any_conversation_and_any_reply(pair: Pair, talk: list[tuple[bytes, Any]], payload: dict[str, Any]):
     """Whatever is said, in whatever spelling, and answered: the bytes that leave, the reply, its head, the ledger, the

@@ -80,7 +80,10 @@ def test_what_encoders_write_of_plain_turns_is_taken(
     assert found is not None
     assert in_python(messages.join(AROUND[0]), TARGETS[0]) is not None
     alone = [
-        {"role": turn["role"], "content": said[0]["text"] if isinstance(said, list) and len(said) == 1 else said}
+        {
+            "role": turn["role"],
+            "content": said[0]["text"] if isinstance(said, list) and len(said) == 1 else said,
+        }
         for turn in turns
         for said in [turn["content"]]
     ]
@@ -98,7 +101,7 @@ def mould_shape(row: PriceRow) -> Any:
     """A shape of calls whose replies are translated."""
     ask = CALLER.read_request(b'{"model":"mine","max_tokens":9,"messages":[{"role":"user","content":"x"}]}')
     shape = shape_of(row)
-    shape.moulds = express_moulds._moulds(CALLER, ask, TARGETS[0], native.Mould)
+    shape.moulds = express_moulds.moulds_of(CALLER, ask, TARGETS[0], native.Mould)
     assert shape.moulds is not None
     return shape
 
@@ -115,7 +118,9 @@ def test_a_reply_in_a_mould_is_what_the_dialects_write(reply: dict[str, Any], re
         return
     ask = CALLER.read_request(b'{"model":"mine","max_tokens":9,"messages":[{"role":"user","content":"x"}]}')
     relay = Translation(
-        OPENAI.reader(TARGETS[0], stream=False), CALLER.writer(ask, Identity("gen-1", 1, "mine")), stream=False
+        OPENAI.reader(TARGETS[0], stream=False),
+        CALLER.writer(ask, Identity("gen-1", 1, "mine")),
+        stream=False,
     )
     relay.feed(body)
     told = relay.close()

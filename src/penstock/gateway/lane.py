@@ -271,7 +271,9 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     return call
 
 
-def _leaving(ask: Ask, provider: Provider, target: Target, secret: str, written: Written | None) -> WireRequest:
+def _leaving(
+    ask: Ask, provider: Provider, target: Target, secret: str, written: Written | None
+) -> WireRequest:
     """What leaves: the caller's own bytes, or what was ``written`` of them."""
     if written is not None:
         return written.request(target, secret)

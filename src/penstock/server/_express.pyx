@@ -193,8 +193,7 @@ cdef bint _begin(
     cdef object records = shape.health._records, ratio, idle, up, sock, hold
     cdef str id
     cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
-    cdef int64_t tokens
-    cdef int64_t input_bytes = size - PyBytes_GET_SIZE(shape.before) - PyBytes_GET_SIZE(shape.after) + shape.extra_bytes
+    cdef int64_t tokens, input_bytes = size - PyBytes_GET_SIZE(shape.before) - PyBytes_GET_SIZE(shape.after) + shape.extra_bytes
     cdef Way way
     cdef Call call
     if (

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -344,9 +344,7 @@ def as_lane(app: ExpressHost, uncached: Rejected | None, call: "Call") -> LaneCa
     facts.stage, facts.client_request_id = shape.stage, shape.client_request_id
     facts.meta = None if shape.meta_json is None else msgspec.json.decode(shape.meta_json)
     step = planned.steps[0]
-    outcome = Outcome(
-        target, call.way.key, 1, True, step.pass_through, call.start_s or call.received_s, True
-    )
+    outcome = Outcome(target, call.way.key, 1, True, step.pass_through, call.start_s or call.received_s, True)
     facts.outcomes.append(outcome)
     inbound.uncached = uncached
     if house.caching is not None and uncached is not None:

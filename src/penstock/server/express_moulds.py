@@ -13,8 +13,8 @@ field's name, and a caller's dialect that has conversations like these (``_expre
 import json
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -54,7 +54,12 @@ class Filling(NamedTuple):
     """Input, cached, output, thoughts."""
 
 
-_MARKS = Filling("gen-" + "0badcafe" * 4, "words of a mould, 9c41f07e", 1_987_654_321, (104_729, 1_299_709, 15_485_863, 179_424_673))
+_MARKS = Filling(
+    "gen-" + "0badcafe" * 4,
+    "words of a mould, 9c41f07e",
+    1_987_654_321,
+    (104_729, 1_299_709, 15_485_863, 179_424_673),
+)
 """Primes, no two sums of which are the same."""
 _OTHERS = (
     Filling("gen-" + "5eed1e55" * 4, 'said "é"\\\n\u2028\U0001f30d\x7f\x00</', 1_700_000_000, (7, 3, 5, 2)),
@@ -84,7 +89,7 @@ def leaving(
     messages = bytes(ask.messages)
     if call.outcome.passed_through:
         dialect: PassThroughDialect = UPSTREAMS["openai"]  # type: ignore[assignment] - it passes through
-        return Leaving(lambda secret: dialect.splice_request(ask, target, secret), messages, None)
+        return Leaving(partial(dialect.splice_request, ask, target), messages, None)
     inside = turns(messages)
     if inside is None or provider.spoken.get(ask.operation) is not UPSTREAMS["openai"]:
         return None
@@ -92,10 +97,10 @@ def leaving(
     if written is None or not _plain(written):
         return None
     request = written.request(target, call.secret)
-    if not _keeps_around(call, around, request, inside, turns):
+    if not keeps_around(call, around, request, inside, turns):
         return None
-    moulds = _moulds(caller, ask, target, mould)
-    return None if moulds is None else Leaving(lambda secret: written.request(target, secret), inside, moulds)
+    moulds = moulds_of(caller, ask, target, mould)
+    return None if moulds is None else Leaving(partial(written.request, target), inside, moulds)
 
 
 def _plain(written: Written) -> bool:
@@ -104,7 +109,7 @@ def _plain(written: Written) -> bool:
     return isinstance(neutral, ChatRequest) and neutral.response_format is None and not neutral.tools
 
 
-def _keeps_around(
+def keeps_around(
     call: LaneCall,
     around: tuple[bytes, bytes],
     request: WireRequest,
@@ -134,7 +139,7 @@ def _keeps_around(
     )
 
 
-def _moulds(
+def moulds_of(
     caller: CallerDialect, ask: Ask, target: "Target", mould: "type[Mould]"
 ) -> "dict[str, Mould] | None":
     """A mould for each usual end; None where the caller's dialect is not one that fills moulds.
@@ -184,7 +189,7 @@ def _json(text: str) -> bytes:
 def _reply(filling: Filling, finish: str) -> bytes:
     """A provider's reply that holds this."""
     fresh, cached, output, thoughts = filling.tokens
-    reply = {
+    reply: dict[str, Any] = {
         "id": f"of {filling.id}",
         "object": "chat.completion",
         "created": filling.created_s + 1,
