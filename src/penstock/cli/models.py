@@ -16,6 +16,7 @@ from rich.console import Console
 from penstock.base.models import ModelFacts, PriceRow
 from penstock.base.money import Price
 from penstock.cli.models_text import (
+    hours_text,
     LEGEND,
     PER_MILLION,
     print_block,
@@ -164,6 +165,7 @@ def _row_json(row: PriceRow) -> dict[str, object]:
         "usd": units_json(row.units),
         "tiers": [{"above_tokens": tier.above_tokens, "usd": units_json(tier.prices)} for tier in row.tiers],
         "service": {name: units_json(units) for name, units in row.service.items()},
+        "off_peak_hours": hours_text(row.hours) if row.hours else None,
     }
 
 

@@ -7,6 +7,7 @@ Theory
   ``~name>N`` (both), each followed by its own units. ``PriceRow.service`` has the last kind under the key
   ``"name>N"``.
 - ``@2026-12-01`` in a price line begins the prices from that day (UTC) on, whole: ``PriceRow.later``.
+- ``%12345/1000-2400,...;67/0000-2400`` says when ``~off_peak`` holds: days of the week (1 is Monday) and spans, UTC.
 - Unknown is None and is said; a 0 is a 0 that the vendor means (see scripts/build_catalogue.py).
 
 Rules
@@ -386,10 +387,18 @@ def _succeeded(row: PriceRow | None, own: list[PriceRow]) -> PriceRow:
     """Own prices over the catalogue's: from the first of them on, none of its figures holds any more."""
     first = own[0]
     if not first.from_ms:
-        return msgspec.structs.replace(first, later=tuple(own[1:]))
+        return followed(first, own[1:])
     row = row or PriceRow(version=UNKNOWN_VERSION, units={})
     before = [successor for successor in row.later if successor.from_ms < first.from_ms]
-    return msgspec.structs.replace(row, later=(*before, *own))
+    return followed(row, [*before, *own])
+
+
+def followed(row: PriceRow, later: list[PriceRow]) -> PriceRow:
+    """A row with what comes after it. Each but the last is passing."""
+    if not later:
+        return row
+    ends = [msgspec.structs.replace(one, passing=True) for one in later[:-1]]
+    return msgspec.structs.replace(row, later=(*ends, later[-1]), passing=True)
 
 
 def parse_prices(line: str, source: str, date: str) -> PriceRow:
@@ -403,7 +412,7 @@ def parse_prices(line: str, source: str, date: str) -> PriceRow:
         day, _, prices = words.partition(" ")
         successor = _parse_row(prices, source, date)
         later.append(msgspec.structs.replace(successor, from_ms=starts_ms(day)))
-    return msgspec.structs.replace(row, later=tuple(sorted(later, key=lambda one: one.from_ms)))
+    return followed(row, sorted(later, key=lambda one: one.from_ms))
 
 
 def starts_ms(text: str | None) -> int:
@@ -424,15 +433,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _parse_row(line: str, source: str, date: str) -> PriceRow:
     parts: dict[tuple[str, int], dict[str, Price]] = {("", 0): {}}
-    units = parts["", 0]
+    units, hours = parts["", 0], ""
     for word in line.split(" "):
         unit, equals, text = word.partition("=")
         if equals:
             units[unit] = price_from_usd_text(text)
+        elif word.startswith("%"):
+            hours = word[1:]
         else:
             service, _, above = word.removeprefix("~").partition(">")
             units = parts.setdefault((service, int(above or 0)), {})
-    return PriceRow(
+    row = PriceRow(
         version=_short_hash(f"{line} {date}"),
         units=parts["", 0],
         tiers=tuple(
@@ -448,6 +459,29 @@ def _parse_row(line: str, source: str, date: str) -> PriceRow:
         source=source,
         date=date,
     )
+    return _by_the_clock(row, hours) if hours else row
+
+
+def _by_the_clock(row: PriceRow, hours: str) -> PriceRow:
+    """``row``, and its off-peak prices in these hours. What costs nothing at the peak costs nothing then."""
+    free = {unit: price for unit, price in row.units.items() if not price.pico_usd}
+    units = {**free, **row.service["off_peak"]}
+    cheap = msgspec.structs.replace(row, units=units, tiers=(), passing=True)
+    return msgspec.structs.replace(row, hours=hours_of(hours), by_hours=cheap, passing=True)
+
+
+def hours_of(text: str) -> tuple[tuple[int, int], ...]:
+    """ "12345/1000-2400;67/0000-2400" as spans of minutes since Monday, 0:00 UTC, in order."""
+    found: list[tuple[int, int]] = []
+    for group in text.split(";"):
+        days, _, spans = group.partition("/")
+        for span in spans.split(","):
+            first, beyond = (int(clock[:2]) * 60 + int(clock[2:]) for clock in span.split("-"))
+            found += [((int(day) - 1) * _DAY + first, (int(day) - 1) * _DAY + beyond) for day in days]
+    return tuple(sorted(found))
+
+
+_DAY = 24 * 60
 
 
 def own_price(own: PriceOverride) -> PriceRow:
