@@ -52,7 +52,9 @@ def test_the_row_in_force_is_the_last_that_began(starts, at_ms):
 def test_the_clock_says_which_price_holds(moment):
     """Half the price, but on weekdays from 1 to 4 and from 6 to 10 o'clock UTC; what is free stays free."""
     row = parse_prices(
-        "cache_write_5m=0 input=4e-6 ~off_peak input=2e-6 %12345/0000-0100,0400-0600,1000-2400;67/0000-2400", "s", "d"
+        "cache_write_5m=0 input=4e-6 ~off_peak input=2e-6 %12345/0000-0100,0400-0600,1000-2400;67/0000-2400",
+        "s",
+        "d",
     )
     found = row_at(row, int(moment.replace(tzinfo=UTC).timestamp() * 1000))
     assert found is not None

@@ -16,9 +16,9 @@ from rich.console import Console
 from penstock.base.models import ModelFacts, PriceRow
 from penstock.base.money import Price
 from penstock.cli.models_text import (
-    hours_text,
     LEGEND,
     PER_MILLION,
+    hours_text,
     print_block,
     print_history,
     print_overview,

@@ -182,7 +182,14 @@ class Purse:
         """Quotes for calls that differ from this one in the length of their words alone; None: there is more to them."""
         quote = self.quote(ask, target, unix_s)
         row = target.facts.price
-        if isinstance(quote, Rejected) or quote.unsent or row is None or row.tiers or row.passing or ask.needs:
+        if (
+            isinstance(quote, Rejected)
+            or quote.unsent
+            or row is None
+            or row.tiers
+            or row.passing
+            or ask.needs
+        ):
             return None
         if reaches(ask.body):
             return None
