@@ -29,9 +29,9 @@ class MediaConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class StructuredOutputConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Answers in a strict schema. What is passed through is the provider's own to keep."""
+    """Answers in a strict schema, translated or passed through."""
 
-    validate: Annotated[bool, _doc("Refuse a translated answer that does not fit its strict schema.")] = True
+    validate: Annotated[bool, _doc("Refuse an answer that does not fit its strict schema.")] = True
     repair: Annotated[
         bool, _doc("Ask the model once more, naming the fault; streams wait for the verdict.")
     ] = False

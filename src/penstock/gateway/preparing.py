@@ -41,7 +41,7 @@ class Preparing:
     def judge(self, request: NeutralRequest) -> Judge | None:
         """Who judges the next attempt's answer, where it was asked for in a strict schema."""
         settings, ask = self._house.config.structured_output, self._facts.ask
-        if not settings.validate or ask is None or not isinstance(request, ChatRequest):
+        if not settings.validate or ask is None or ask.n > 1 or not isinstance(request, ChatRequest):
             return None
         self._judge = judge_of(request.response_format, ask.dialect, hold=settings.repair)
         return self._judge
@@ -59,6 +59,11 @@ class Preparing:
         judge, step = self._judge, attempt.step
         if judge is None or not self.repairable(error):
             return None
+        if step.pass_through:  # what is added can only be written by a translation
+            if self._translator.slim or self._translator.refuse(provider, step.target) is not None:
+                return None
+            step = msgspec.structs.replace(step, pass_through=False)
+            attempt = msgspec.structs.replace(attempt, step=step)
         request = self._translator.request(provider, step.target)
         if not isinstance(request, ChatRequest):
             return None

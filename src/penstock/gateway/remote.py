@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.dialogue import Conversation, Finishing, Told
 from penstock.gateway.house import House, Provider
 from penstock.gateway.large import filled, thicken
+from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import CallFacts, Listen, Outcome, end_attempt
 from penstock.gateway.structured import Judge
@@ -330,6 +331,8 @@ class Remote:
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
+            if "json_schema" in ask.needs and self._judge is not None:
+                relay = self._overseen(relay, provider, target, self._judge)
             return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
@@ -344,6 +347,23 @@ class Remote:
         writer = self._caller.writer(ask, identity)
         judge = None if self._judge is None else self._judge(neutral)
         return request, Translation(reader, writer, stream=ask.stream, judge=judge)
+
+    def _overseen(
+        self,
+        relay: Relay,
+        provider: Provider,
+        target: Target,
+        judge_of: Callable[[NeutralRequest], Judge | None],
+    ) -> Relay:
+        """The same relay, and who judges a strict answer beside it. What has no neutral form is left unjudged."""
+        try:
+            judge = judge_of(self._translator.request(provider, target))
+        except BadRequest:
+            return relay
+        if judge is None:
+            return relay
+        reader = provider.spoken[self._ask.operation].reader(target, stream=self._ask.stream)
+        return cast("Relay", Overseen(relay, reader, judge, stream=self._ask.stream))
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
         """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""
