@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from penstock.base.models import PriceRow
 from penstock.base.money import Price
 from penstock.base.usage import Usage
-from penstock.config.catalogue import Catalogue, followed, parse_prices, starts_ms
+from penstock.config.catalogue import Catalogue
+from penstock.config.price_lines import followed, parse_prices, starts_ms
 from penstock.config.schema import PriceOverride
 from penstock.ledger.prices import price_lines, row_at
 from tests.config.make import loaded
