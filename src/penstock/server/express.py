@@ -240,7 +240,7 @@ def _priced(row: PriceRow) -> bool:
     fee = row.units.get("request")
     both = [row.units.get("input"), row.units.get("output")]
     return (
-        not row.later
+        not row.passing
         and len(row.version) <= MAX_VERSION_CHARS
         and (fee is None or not fee.pico_usd)
         and all(
