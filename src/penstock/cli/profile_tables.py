@@ -15,8 +15,10 @@ from penstock.engine.lab.figures import (
     fact_text,
     fix_parts,
     hop_depths,
+    module_text,
     ms_text,
     nothing_found,
+    on_cpu,
     scaled_text,
     share_text,
     short_text,
@@ -63,7 +65,7 @@ def _headline(console: Console, profile: Profile) -> None:
     if timing is not None:
         said = (
             f"{ms_text(timing.median_ms)} without a profiler (quartiles {ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}, "
-            f"{timing.runs} runs"
+            f"{timing.runs} run{'' if timing.runs == 1 else 's'}"
         )
         said += f"; first call {ms_text(timing.first_ms)})" if timing.first_ms is not None else ")"
         folded(console, said)
@@ -149,7 +151,7 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         [
             _kernel(row),
             short_text(row.op, _OP_CELLS) or NONE,
-            short_text(row.module, _OP_CELLS) or NONE,
+            short_text(module_text(row.module), _OP_CELLS),
             count_text(row.count),
             ms_text(row.total_ms),
             share_text(row.total_ms / whole if whole else None),
@@ -177,11 +179,6 @@ def _kernel(row: KernelRow) -> str:
     """Its name, and what it says: a long name is mostly noise."""
     name = short_text(row.name, _NAME_CELLS)
     return f"{name} = {short_text(row.means, _NAME_CELLS)}" if row.means and row.means != row.name else name
-
-
-def on_cpu(profile: Profile) -> bool:
-    """There is no device beside the host: the ops are what runs."""
-    return profile.device.name.startswith("cpu")
 
 
 def _findings(console: Console, profile: Profile) -> None:

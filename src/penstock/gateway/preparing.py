@@ -10,14 +10,18 @@ from penstock.base.chat import ChatRequest, Message, Text, ToolCall
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, UpstreamError
 from penstock.base.media_size import MEDIA
+from penstock.gateway.beside import Placed
 from penstock.gateway.house import House, Provider
 from penstock.gateway.media import Media, not_base64
+from penstock.gateway.pictures import check_room_for_links
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
-from penstock.gateway.settle import CallFacts
+from penstock.gateway.settle import CallFacts, Listen
 from penstock.gateway.structured import CODE, Judge, judge_of, repairing
+from penstock.gateway.uploads import Uploads
 from penstock.routing.plan import Step
 from penstock.routing.schedule import Try
+from penstock.wire.http import WireRequest
 from penstock.wire.ports import NeutralRequest, ReasoningDialect
 
 RESTORED = "reasoning-restored"
@@ -28,7 +32,7 @@ REPAIRED = "output-repaired"
 class Preparing:
     """Of one call."""
 
-    __slots__ = ("_facts", "_house", "_judge", "_media", "_repaired", "_translator")
+    __slots__ = ("_facts", "_house", "_judge", "_media", "_repaired", "_translator", "_uploads")
 
     def __init__(self, house: House, facts: CallFacts, translator: Translator) -> None:
         self._house = house
@@ -37,6 +41,20 @@ class Preparing:
         self._media: Media | None = None
         self._judge: Judge | None = None
         self._repaired = False
+        self._uploads: Uploads | None = None
+
+    @property
+    def listen(self) -> Listen | None:
+        """Who hears what the provider says (gateway.caching)."""
+        return self._facts.record
+
+    async def placed(
+        self, provider: Provider, credential: str, request: WireRequest, until_s: float
+    ) -> Placed | None:
+        """The written request with its large files at the provider; None: it goes as it is. Raises UpstreamError."""
+        if self._uploads is None:
+            self._uploads = Uploads(self._house, self._facts)
+        return await self._uploads.placed(provider, credential, request, until_s)
 
     def judge(self, request: NeutralRequest) -> Judge | None:
         """Who judges the next attempt's answer, where it was asked for in a strict schema."""
@@ -78,6 +96,8 @@ class Preparing:
     async def prepare(self, step: Step, provider: Provider) -> None:
         """The translator knows afterwards what this target gets, or why it gets nothing."""
         ask = self._facts.ask
+        if ask is not None and ask.operation == "images":
+            await check_room_for_links(self._house, self._facts)
         if step.pass_through or ask is None or ask.operation != "chat":
             return
         name = step.target.name

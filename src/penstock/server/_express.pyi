@@ -49,6 +49,9 @@ class Shape:
     ratios: Any
     journal: Any
     rows: Any
+    pending: dict[str, Any]
+    takes_alike: bool
+    form: Any
     principal: Any
     deadlines: Any
     unix_s: Callable[[], float]
@@ -64,12 +67,7 @@ class Shape:
     stops: Callable[[str], str]
     model: str
     target: str
-    provider_name: str
-    principal_name: str
     asked: str
-    dialect: str
-    version: str
-    price_version: str
     trace_id: str | None
     stage: str
     client_request_id: str
@@ -100,8 +98,6 @@ class Shape:
     out_pico: int
     out_per: int
     tier_above: int
-    call_tail: list[Any]
-    entry_tail: list[Any]
 
 class Call:
     shape: Shape

@@ -39,10 +39,10 @@ cdef extern from *:
 
 SOURCES = PENSTOCK_SOURCES.decode("ascii")  # a digest of what this was built of (hatch_build.py)
 
-cdef double NAN_ = float("nan")
-cdef object NULL_ = NAN_  # what the ledger's rows have for NULL (ledger.rows)
-cdef object NOT_STREAMED = 0
 cdef enum:
+    PUT_BY = 128  # ledger.journal's, like the two that follow
+    BEHIND_RECORDS = 256
+    GIVE_WAY_EVERY = 16
     MAX_DIGITS = 12
     MAX_DEPTH = 64
     MAX_HEAD_BYTES = 16384
@@ -113,16 +113,15 @@ cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
     cdef public object app, house, limits, toll, hold_of, planned, provider, keys, transport, health, ratios, journal, rows
-    cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
-    cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
+    cdef public object form, principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
+    cdef public str model, target, asked, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
     cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
-    cdef public dict ways
+    cdef public dict ways, pending
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
-    cdef public list call_tail, entry_tail
-    cdef public bint hour_matters
+    cdef public bint hour_matters, takes_alike
 
     def __repr__(self):
         """Without the bytes: they hold a credential and people's words."""
@@ -402,27 +401,31 @@ cdef class Call:
         cdef str id = self.id, explained, lines
         cdef double latency_s = now_s - self.received_s, waited_s = now_s - self.start_s
         cdef double own_s = latency_s - waited_s
-        cdef list call_row, entry_row
+        cdef tuple row
+        cdef Py_ssize_t waiting
         explained = explain_text(way, (self.start_s - self.received_s) * 1000, latency_s * 1000)
         lines = lines_text(shape, reading.input, reading.output)
-        call_row = [
-            id, <int64_t>(self.unix_s * 1000), shape.principal_name, shape.asked, 200, NULL_, NOT_STREAMED, 1,
-            latency_s * 1000, <int64_t>(own_s * 1e6) if own_s > 0 else 0, shape.client_request_id, reading.id,
-            shape.adjusted, explained, shape.version,
-        ]
-        entry_row = [
-            id + "/1", id, id if shape.trace_id is None else shape.trace_id, shape.stage, 1,
-            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), "delivered", shape.provider_name,
-            shape.model, reading.model, way.key, shape.principal_name, shape.asked, shape.dialect, NOT_STREAMED, 200,
-            NULL_, NULL_, reading.finish, reading.native_finish, reading.id,
-            reading.input, 0, 0, 0, 0, 0, reading.output, 0, 0, 0, "provider", lines, cost, shape.price_version,
-            waited_s * 1000, waited_s * 1000, NULL_, NULL_, NULL_ if shape.meta_json is None else shape.meta_json, "", NULL_,
-        ]
-        if shape.call_tail:
-            call_row += shape.call_tail
-        if shape.entry_tail:
-            entry_row += shape.entry_tail
-        shape.journal.add_row(id, reading.id, shape.principal_name, call_row, entry_row)
+        # express.OWN says what stands where.
+        row = (
+            shape.form, id, reading.id, <int64_t>(self.unix_s * 1000), latency_s * 1000,
+            <int64_t>(own_s * 1e6) if own_s > 0 else 0, explained, id + "/1",
+            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), reading.model, way.key,
+            reading.finish, reading.native_finish, reading.input, reading.output, lines, cost, waited_s * 1000,
+        )
+        if shape.takes_alike:  # ledger.journal.Journal.add_alike, written out
+            (<list>shape.rows).append(row)
+            shape.pending[id] = row
+            if reading.id:
+                shape.pending[reading.id] = row
+            waiting = len(<list>shape.rows)
+            if (
+                shape.journal.asleep
+                or len(shape.pending) >= PUT_BY
+                or (waiting >= BEHIND_RECORDS and waiting % GIVE_WAY_EVERY == 0)
+            ):
+                shape.journal.look_after()
+        else:
+            shape.journal.add_alike(row)
         shape.tally.add(reading.input, reading.output, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
 
     def over(self):

@@ -135,6 +135,7 @@ def _merged(nodes: Sequence[_Node], name: str, parent: str) -> _Node:
         flops=_sum(one.flops for one in rows),
         bytes=_sum(one.bytes for one in rows),
         cost_nusd=_sum(one.cost_nusd for one in rows),
+        pieces=tuple(sorted(piece for one in rows for piece in one.pieces)),
     )
     return _Node(row, tuple(name for node in nodes for name in node.of), children, nodes[0].launched)
 
