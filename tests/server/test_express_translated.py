@@ -338,7 +338,9 @@ WELL = http(
     b'{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"well"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":20,"completion_tokens":2,"total_tokens":22}}'
 )
-TALK = st.lists(st.tuples(CONVERSATIONS, replies() | st.none()), min_size=4, max_size=4)
+# A figure that no ledger holds has no place here: what is kept of such a call is the journal's affair.
+REPLIES = replies().filter(lambda reply: str(2**63) not in json.dumps(reply))
+TALK = st.lists(st.tuples(CONVERSATIONS, REPLIES | st.none()), min_size=4, max_size=4)
 
 
 @settings(

@@ -16,6 +16,7 @@ the short lane serves.
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -172,7 +173,6 @@ def _shape(
     shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
     shape.head_prefix, shape.head_suffix = like
     shape.before, shape.after = around
-    shape.allowed = principal.keys_of(target.provider)
     shape.decode, shape.tiers, shape.stops = _decode, service_tier_of, stop_reason
     if relay.model:
         # A reply of another model is the short lane's to price: what this decoder cannot read, that lane reads.
@@ -262,7 +262,8 @@ def _ways(shape: "Shape", call: LaneCall, around: tuple[bytes, bytes]) -> bool:
         return False
     shape.moulds = how.moulds
     ways: dict[str, Any] = {}
-    for choice in provider.keys.choices(target.model, principal.keys_of(target.provider)):
+    choices = provider.keys.choices(target.model, principal.keys_of(target.provider))
+    for choice in choices:
         request = how.request(choice.key.secret)
         before, found, after = request.body.partition(how.inside)
         if not found or how.inside in after or request.adjusted != call.adjusted:
@@ -278,7 +279,11 @@ def _ways(shape: "Shape", call: LaneCall, around: tuple[bytes, bytes]) -> bool:
             return False
         way.explained_1, way.explained_2, way.explained_3 = explained
         ways[way.key] = way
-    shape.ways, shape.choice = ways, next(iter(ways)) if len(ways) == 1 else None
+    shape.ways, shape.drawn = ways, [ways[choice.key.name] for choice in choices]
+    shape.sums, shape.random = (
+        tuple(accumulate(choice.key.weight for choice in choices)),
+        call.house.rng.random,
+    )
     return bool(ways)
 
 
