@@ -164,6 +164,9 @@ class Translator:
             request = self.request(provider, target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
+        if isinstance(request, ChatRequest) and (request.n or 1) > 1 and self._ask.n == 1:
+            why = f"{target.name} is configured to give {request.n} answers; one was asked for."
+            return Rejected("n-unsupported", why, param="n")
         only = request.only_at if isinstance(request, ChatRequest) else None
         if only is not None and target.dialect not in only.dialects:
             return Rejected("only-elsewhere", only.reason, param=only.param, caller_fault=True)
