@@ -435,6 +435,9 @@ def test_a_file_is_deleted_there_when_its_time_is_over(gateway: Gateway):
     assert gateway.sim.files.held() == []
     assert gateway.post(asked(MODEL["gemini"], SMALL), headers=ONE).status == 200
     assert len(uploads(gateway)) == 2
+    said = gateway.get("/metrics").body.decode()
+    for result in ("uploaded", "undeleted", "deleted"):
+        assert f'penstock_uploads_total{{provider="gemini",result="{result}"}} ' in said
 
 
 def due(gateway: Gateway, name: str) -> None:
