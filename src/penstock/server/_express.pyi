@@ -60,8 +60,9 @@ class Shape:
     url: bytes
     told: dict[bytes, bytes]
     as_lane: Callable[[Call], Any]
-    choice: str | None
-    allowed: frozenset[str] | None
+    random: Callable[[], float]
+    drawn: list[Way]
+    sums: tuple[float, ...]
     decode: Callable[[bytes], Any]
     tiers: Callable[[str], str]
     stops: Callable[[str], str]
@@ -104,7 +105,6 @@ class Call:
     way: Way
     conn: Any
     up: Any
-    request: Any
     reply: Any
     exchange: Any
     hold: Any

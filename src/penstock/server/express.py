@@ -16,6 +16,7 @@ the short lane serves.
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -171,7 +172,6 @@ def _shape(
     shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
     shape.head_prefix, shape.head_suffix = like
     shape.before, shape.after = around
-    shape.allowed = principal.keys_of(target.provider)
     shape.decode, shape.tiers, shape.stops = _decode, service_tier_of, stop_reason
     if relay.model:
         # A reply of another model is the short lane's to price: what this decoder cannot read, that lane reads.
@@ -240,7 +240,7 @@ def _priced(row: PriceRow) -> bool:
     fee = row.units.get("request")
     both = [row.units.get("input"), row.units.get("output")]
     return (
-        not row.later
+        not row.passing
         and len(row.version) <= MAX_VERSION_CHARS
         and (fee is None or not fee.pico_usd)
         and all(
@@ -275,7 +275,11 @@ def _ways(shape: "Shape", call: LaneCall) -> bool:
             return False
         way.explained_1, way.explained_2, way.explained_3 = explained
         ways[way.key] = way
-    shape.ways, shape.choice = ways, next(iter(ways)) if len(ways) == 1 else None
+    shape.ways, shape.drawn = ways, [ways[choice.key.name] for choice in choices]
+    shape.sums, shape.random = (
+        tuple(accumulate(choice.key.weight for choice in choices)),
+        call.house.rng.random,
+    )
     return bool(ways)
 
 
