@@ -137,10 +137,12 @@ def _translated(said: dict[str, Any]) -> list[tuple[str, str]]:
     share, unlike = said.get("share_of_pass_through"), said.get("share_of_pass_through_unlike")
     if share is None or unlike is None:
         return []
+    worst = said.get("share_unlike_of_pass_through_alike")
+    against = "" if worst is None else f"; unlike, of passed-through ones alike: {worst * 100:.0f} %"
     return [
         (
             "translated calls per second (Anthropic in, OpenAI out), of passed-through ones, 32 connections",
-            f"{share * 100:.0f} % (bodies unlike each other: {unlike * 100:.0f} %)",
+            f"{share * 100:.0f} % (bodies unlike each other: {unlike * 100:.0f} %{against})",
         )
     ]
 
@@ -180,7 +182,9 @@ def _cache(said: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     exact, meaning, past = said["exact_over_health_us"], said["semantic_hit_ms"], said["ineligible_us"]
     again = said.get("semantic_hit_again_ms")
-    known = [] if again is None else [("a hit by meaning, the same words as before, median", f"{again:.2f} ms")]
+    known = (
+        [] if again is None else [("a hit by meaning, the same words as before, median", f"{again:.2f} ms")]
+    )
     return [
         ("a hit by the exact key, median, over `/health`", f"{exact:,.1f} µs"),
         ("a hit by meaning, words never seen before, median", f"{meaning:.2f} ms"),

@@ -18,6 +18,7 @@ from penstock.base.usage import TOKEN_UNITS
 from penstock.config import catalogue as module
 from penstock.config.catalogue import OTHER_UNITS, UNITS, Catalogue, lifecycle_note
 from penstock.config.model_names import undated
+from penstock.config.price_lines import parse_prices
 from penstock.config.schema import PriceOverride
 
 CATALOGUE = Catalogue.load()
@@ -407,10 +408,10 @@ def test_own_prices_that_are_none_are_refused(model, units, says):
 
 def test_a_price_version_changes_with_its_figures_and_date():
     """Stable for the same line, another for any other."""
-    version = module.parse_prices("input=1e-7 output=2e-7", "s", "2026-11-21").version
-    assert version == module.parse_prices("input=1e-7 output=2e-7", "t", "2026-11-21").version
-    assert version != module.parse_prices("input=1e-7 output=3e-7", "s", "2026-11-21").version
-    assert version != module.parse_prices("input=1e-7 output=2e-7", "s", "2026-11-22").version
+    version = parse_prices("input=1e-7 output=2e-7", "s", "2026-11-21").version
+    assert version == parse_prices("input=1e-7 output=2e-7", "t", "2026-11-21").version
+    assert version != parse_prices("input=1e-7 output=3e-7", "s", "2026-11-21").version
+    assert version != parse_prices("input=1e-7 output=2e-7", "s", "2026-11-22").version
 
 
 def test_lifecycle_warns_in_time_and_refuses_nothing():
@@ -511,3 +512,19 @@ def test_the_data_file_is_small_and_says_what_it_knows_in_one_decode():
         for row in rows.values()
         for index in row.sources
     )
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-audio-preview", "gpt-4o-mini-audio-preview"])
+def test_a_name_without_a_date_has_the_audio_prices_of_its_newest_version(name):
+    """Else audio would be billed as text: a sixteenth of what it costs."""
+    catalogue = Catalogue.load()
+    newest = max(
+        facts.model
+        for facts in catalogue.find(name)
+        if facts.provider == "openai" and facts.model.startswith(f"{name}-20")
+    )
+    undated, dated = catalogue.facts("openai", name).price, catalogue.facts("openai", newest).price
+    assert undated is not None
+    assert dated is not None
+    assert undated.units == dated.units
+    assert undated.units["input_audio"].pico_usd > undated.units["input"].pico_usd

@@ -1,5 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=False, binding=False
-"""Rows into SQLite without the GIL: one prepared statement a table, bound and stepped in C. See native_rows.py.
+"""Rows into SQLite without the GIL: a few prepared statements a table, bound and stepped in C. See native_rows.py.
+
+Theory
+------
+Rows of calls that are alike (rows.Form) differ in a third of their values. SQLite keeps what is bound when a statement is
+reset: so of such rows only what differs is bound, as long as the row before in that place was of the same form.
+
+A statement of sixteen rows takes half of SQLite's instructions for a row that a statement of one takes: a step opens a
+cursor on the table and on each of its indexes, and ends as a statement.
 
 Rules
 - SQLite is the library that Python's ``sqlite3`` calls, never another copy: two copies in one process would undo each
@@ -10,6 +18,7 @@ Rules
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 import _sqlite3
 import sqlite3
@@ -67,7 +76,14 @@ cdef enum:
     READWRITE = 2
     NOMUTEX = 0x8000
     MOST_TEXT = 1 << 30
-    SLICE = 128
+    SLICE_VALUES = 8192  # 128 rows of a call and an entry, or five hundred that are alike
+    MAX_MOULDS = 256
+    CALLS = 0
+    ENTRIES = 1
+    BEGIN = 0
+    COMMIT = 1
+    SIZES = 3  # statements of how many rows: SIZE
+    MOST_ROWS = 16
 
 cdef enum Kind:
     NULL_VALUE
@@ -82,6 +98,20 @@ cdef struct Value:
     double real
     const char *text
 
+cdef struct Plan:
+    # What rows of one table have in common, and which of their own values goes where.
+    int width
+    int own
+    int *column
+    int *value
+    Value *common
+
+cdef struct Row:
+    # All values of a row; of one that is alike its own, and the plan that says the rest.
+    Value *values
+    Plan *plan
+
+cdef int[SIZES] SIZE = [MOST_ROWS, 4, 1]
 cdef Library LIBRARY
 cdef bint LOADED = False
 
@@ -127,17 +157,69 @@ def available():
     return load()
 
 
+cdef class Mould:
+    """A form's plans."""
+
+    cdef object form
+    """Its texts are what the plans point at."""
+    cdef Plan call, entry
+    cdef Py_ssize_t own
+    """How many values a row brings."""
+
+    def __cinit__(self, form, int calls, int entries):
+        self.form = form
+        self.own = form.own
+        make_plan(&self.call, form.call, form.call_places, calls, self.own)
+        make_plan(&self.entry, form.entry, form.entry_places, entries, self.own)
+
+    def __dealloc__(self):
+        free_plan(&self.call)
+        free_plan(&self.entry)
+
+
+cdef int make_plan(Plan *plan, list common, tuple places, int width, Py_ssize_t own) except -1:
+    cdef Py_ssize_t at, count = len(places)
+    if len(common) != width:
+        raise ValueError("a form for other tables")
+    plan.width, plan.own = width, <int>count
+    plan.column = <int *>PyMem_Malloc(count * sizeof(int))
+    plan.value = <int *>PyMem_Malloc(count * sizeof(int))
+    plan.common = <Value *>PyMem_Malloc(width * sizeof(Value))
+    if plan.column == NULL or plan.value == NULL or plan.common == NULL:
+        raise MemoryError
+    take(plan.common, common)
+    for at in range(count):
+        plan.column[at], plan.value[at] = places[at]
+        if not (0 <= plan.column[at] < width and 0 <= plan.value[at] < own):
+            raise ValueError("a form with a place that there is not")
+    return 0
+
+
+cdef void free_plan(Plan *plan):
+    PyMem_Free(plan.column)
+    PyMem_Free(plan.value)
+    PyMem_Free(plan.common)
+
+
 cdef class Writer:
     """A connection of its own to a ledger that exists, for one thread at a time."""
 
     cdef void *db
-    cdef void *statements[2]
+    cdef void *statements[2][SIZES]
+    cdef void *ends[2]
     cdef int widths[2]
+    cdef Plan *bound[2][SIZES][MOST_ROWS]
+    """Whose common values are bound in which place of a statement; its mould is among ``moulds``."""
+    cdef dict moulds
+    cdef object form
+    cdef readonly Py_ssize_t bindings
+    """How many values were bound (for tests)."""
 
-    def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths):
-        """``statements`` and ``widths``: of calls, then of entries; each writes one row. Raises sqlite3.Error."""
-        cdef bytes raw = fsencode(path), words
-        cdef int at
+    def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths, form):
+        """``statements`` and ``widths``: of calls, then of entries; of each statement one that writes sixteen rows, four, and
+        one. ``form``: what rows that are alike begin with (rows.Form). Raises sqlite3.Error."""
+        cdef bytes raw = fsencode(path)
+        cdef int at, size
         if not load():
             raise sqlite3.NotSupportedError("SQLite is not there as a library of its own")
         if LIBRARY.open(raw, &self.db, READWRITE | NOMUTEX, NULL) != OK:
@@ -146,21 +228,30 @@ cdef class Writer:
         for text in pragmas:
             self.execute(text.encode())
         for at in range(2):
-            words = statements[at].encode()
             self.widths[at] = widths[at]
-            if LIBRARY.prepare(self.db, words, -1, &self.statements[at], NULL) != OK:
-                raise self.fault()
+            for size in range(SIZES):
+                self.statements[at][size] = self.prepared(statements[at][size])
+        self.ends[BEGIN], self.ends[COMMIT] = self.prepared("BEGIN IMMEDIATE"), self.prepared("COMMIT")
+        self.moulds = {}
+        self.form = form
 
     def __dealloc__(self):
         self.close()
 
+    cdef void *prepared(self, str text) except NULL:
+        cdef bytes words = text.encode()
+        cdef void *statement = NULL
+        if LIBRARY.prepare(self.db, words, -1, &statement, NULL) != OK:
+            raise self.fault()
+        return statement
+
     cpdef close(self):
         """Let go of the file."""
-        cdef int at
+        cdef int at, size
         for at in range(2):
-            if self.statements[at] != NULL:
-                LIBRARY.finalize(self.statements[at])
-                self.statements[at] = NULL
+            finish(&self.ends[at])
+            for size in range(SIZES):
+                finish(&self.statements[at][size])
         if self.db != NULL:
             LIBRARY.close(self.db)
             self.db = NULL
@@ -179,99 +270,184 @@ cdef class Writer:
             raise self.fault()
 
     def write(self, list batch):
-        """Rows of calls and entries (ledger.store.Row), in one transaction. Raises sqlite3.Error, and what a value that
-        cannot be bound raises: UnicodeEncodeError, OverflowError, sqlite3.InterfaceError. Then nothing is written."""
-        cdef Py_ssize_t start, count = len(batch)
+        """Rows of calls and entries (ledger.store.Row, rows.Alike), in one transaction; how many entries they are. Raises
+        sqlite3.Error, and what a value that cannot be bound raises: UnicodeEncodeError, OverflowError,
+        sqlite3.InterfaceError. Then nothing is written."""
+        cdef Py_ssize_t start = 0, entries = 0, count = len(batch)
         cdef bint begun = False
+        if len(self.moulds) > MAX_MOULDS:
+            memset(self.bound, 0, sizeof(self.bound))
+            self.moulds.clear()
         try:
-            for start in range(0, count, SLICE):
-                self.slice(batch[start : start + SLICE], not start, start + SLICE >= count)
+            while start < count:
+                start = self.slice(batch, start, &entries)
                 begun = True
         except BaseException:
             if begun:
                 LIBRARY.exec(self.db, b"ROLLBACK", NULL, NULL, NULL)
             raise
+        return entries
 
-    cdef slice(self, list batch, bint first, bint last):
-        """Some rows, and the transaction's beginning and end where they are its first and last: the GIL is given away once."""
-        cdef Py_ssize_t values = 1, calls = 0, entries = 0
+    cdef Py_ssize_t slice(self, list batch, Py_ssize_t start, Py_ssize_t *stored) except -1:
+        """Some rows, and the transaction's beginning and end where they are its first and last: the GIL is given away once.
+        Where the next slice starts."""
+        cdef Py_ssize_t values = 1, calls = 1, entries = 1, end = start, count = len(batch)
         cdef int code = OK
-        cdef void *db = self.db
         cdef Value *bound
-        cdef Value *to
-        for _, call, entry in batch:
-            values += len(<list>call) + len(<list>entry)
-            calls += len(<list>call) // self.widths[0]
-            entries += len(<list>entry) // self.widths[1]
+        cdef Row *rows
+        cdef tuple one
+        while end < count and values < SLICE_VALUES:
+            one = batch[end]
+            if type(one[0]) is self.form:
+                values += len(one)
+                calls += 1
+                entries += 1
+            else:
+                values += len(<list>one[1]) + len(<list>one[2])
+                calls += len(<list>one[1]) // self.widths[CALLS]
+                entries += len(<list>one[2]) // self.widths[ENTRIES]
+            end += 1
         bound = <Value *>PyMem_Malloc(values * sizeof(Value))
-        if bound == NULL:
-            raise MemoryError
+        rows = <Row *>PyMem_Malloc((calls + entries) * sizeof(Row))
         try:
-            to = bound
-            for _, call, _ in batch:
-                to = take(to, <list>call)
-            for _, _, entry in batch:
-                to = take(to, <list>entry)
+            if bound == NULL or rows == NULL:
+                raise MemoryError
+            self.lay_out(batch[start:end], rows, rows + calls, bound)
             with nogil:
-                if first:
-                    code = LIBRARY.exec(db, b"BEGIN IMMEDIATE", NULL, NULL, NULL)
+                if not start:
+                    code = step(self.ends[BEGIN])
                 if code == OK:
-                    code = step_all(self.statements[0], bound, calls, self.widths[0])
+                    code = self.step_all(CALLS, rows, calls - 1)
                 if code == OK:
-                    code = step_all(self.statements[1], bound + calls * self.widths[0], entries, self.widths[1])
-                if code == OK and last:
-                    code = LIBRARY.exec(db, b"COMMIT", NULL, NULL, NULL)
+                    code = self.step_all(ENTRIES, rows + calls, entries - 1)
+                if code == OK and end == count:
+                    code = step(self.ends[COMMIT])
             if code != OK:
                 error = self.fault()
-                LIBRARY.exec(db, b"ROLLBACK", NULL, NULL, NULL)
+                LIBRARY.exec(self.db, b"ROLLBACK", NULL, NULL, NULL)
                 raise error
         finally:
             PyMem_Free(bound)
+            PyMem_Free(rows)
+        stored[0] += entries - 1
+        return end
+
+    cdef int lay_out(self, list batch, Row *call, Row *entry, Value *to) except -1:
+        """Addresses and numbers of what is to be bound. The batch keeps the texts, ``moulds`` the plans."""
+        cdef tuple one
+        cdef list values
+        cdef Mould mould
+        for one in batch:
+            if type(one[0]) is self.form:
+                mould = self.moulds.get(one[0])
+                if mould is None:
+                    mould = self.moulds[one[0]] = Mould(one[0], self.widths[CALLS], self.widths[ENTRIES])
+                if len(one) - 1 != mould.own:
+                    raise ValueError("a row of another form")
+                call.values = entry.values = to
+                call.plan, entry.plan = &mould.call, &mould.entry
+                call += 1
+                entry += 1
+                for value in one[1:]:
+                    to = take_one(to, value)
+            else:
+                values = one[1]
+                call = rows_at(call, to, len(values), self.widths[CALLS])
+                to = take(to, values)
+                values = one[2]
+                entry = rows_at(entry, to, len(values), self.widths[ENTRIES])
+                to = take(to, values)
+        return 0
+
+    cdef int step_all(self, int table, Row *row, Py_ssize_t rows) noexcept nogil:
+        """Each row of one table bound and written. 0, or SQLite's code for the first statement that was not."""
+        cdef int size, place, code = OK
+        for size in range(SIZES):
+            while rows >= SIZE[size]:
+                for place in range(SIZE[size]):
+                    code |= self.bind_row(table, size, place, row)
+                    row += 1
+                if code == OK:
+                    code = step(self.statements[table][size])
+                if code != OK:
+                    return code
+                rows -= SIZE[size]
+        return OK
+
+    cdef int bind_row(self, int table, int size, int place, Row *row) noexcept nogil:
+        """What a row differs in from what was bound in this place of this statement before."""
+        cdef void *statement = self.statements[table][size]
+        cdef Plan *plan = row.plan
+        cdef int at, code = OK, width = self.widths[table], before = place * width + 1
+        if plan == NULL or self.bound[table][size][place] != plan:
+            self.bound[table][size][place] = NULL
+            for at in range(width):
+                code |= bind(statement, before + at, (row.values if plan == NULL else plan.common) + at)
+            self.bindings += width
+        if plan != NULL and code == OK:
+            for at in range(plan.own):
+                code |= bind(statement, before + plan.column[at], row.values + plan.value[at])
+            self.bindings += plan.own
+            self.bound[table][size][place] = plan
+        return code
+
+
+cdef Row *rows_at(Row *row, Value *values, Py_ssize_t count, int width) noexcept:
+    """Rows that stand one after the other; behind them."""
+    cdef Py_ssize_t at
+    for at in range(count // width):
+        row.values = values + at * width
+        row.plan = NULL
+        row += 1
+    return row
 
 
 cdef Value *take(Value *to, list values) except NULL:
     """What is to be bound, without a copy of any text: the list keeps it."""
-    cdef Py_ssize_t size
     for value in values:
-        if type(value) is str:
-            to.kind = TEXT_VALUE
-            to.text = PyUnicode_AsUTF8AndSize(value, &size)
-            if size > MOST_TEXT:
-                raise OverflowError("a text is too long for SQLite")
-            to.size = <int>size
-        elif type(value) is float:
-            to.kind = DOUBLE_VALUE
-            to.real = value
-        elif value is None:
-            to.kind = NULL_VALUE
-        elif isinstance(value, int):
-            to.kind = INT_VALUE
-            to.whole = value
-        else:
-            raise sqlite3.InterfaceError(f"a {type(value).__name__} cannot be bound")
-        to += 1
+        to = take_one(to, value)
     return to
 
 
-cdef int step_all(void *statement, Value *value, Py_ssize_t rows, int width) noexcept nogil:
-    """Each row bound and written. 0, or SQLite's code for the first that was not."""
-    cdef Py_ssize_t row
-    cdef int at, code
-    for row in range(rows):
-        for at in range(1, width + 1):
-            if value.kind == TEXT_VALUE:
-                code = LIBRARY.bind_text(statement, at, value.text, value.size, NULL)  # SQLITE_STATIC
-            elif value.kind == INT_VALUE:
-                code = LIBRARY.bind_int(statement, at, value.whole)
-            elif value.kind == DOUBLE_VALUE:
-                code = LIBRARY.bind_double(statement, at, value.real)  # a NaN is NULL to SQLite
-            else:
-                code = LIBRARY.bind_null(statement, at)
-            if code != OK:
-                return code
-            value += 1
-        code = LIBRARY.step(statement)
-        LIBRARY.reset(statement)
-        if code != DONE:
-            return code
-    return OK
+cdef inline Value *take_one(Value *to, object value) except NULL:
+    cdef Py_ssize_t size
+    if type(value) is str:
+        to.kind = TEXT_VALUE
+        to.text = PyUnicode_AsUTF8AndSize(value, &size)
+        if size > MOST_TEXT:
+            raise OverflowError("a text is too long for SQLite")
+        to.size = <int>size
+    elif type(value) is float:
+        to.kind = DOUBLE_VALUE
+        to.real = value
+    elif value is None:
+        to.kind = NULL_VALUE
+    elif isinstance(value, int):
+        to.kind = INT_VALUE
+        to.whole = value
+    else:
+        raise sqlite3.InterfaceError(f"a {type(value).__name__} cannot be bound")
+    return to + 1
+
+
+cdef inline int bind(void *statement, int at, Value *value) noexcept nogil:
+    if value.kind == TEXT_VALUE:
+        return LIBRARY.bind_text(statement, at, value.text, value.size, NULL)  # SQLITE_STATIC
+    if value.kind == INT_VALUE:
+        return LIBRARY.bind_int(statement, at, value.whole)
+    if value.kind == DOUBLE_VALUE:
+        return LIBRARY.bind_double(statement, at, value.real)  # a NaN is NULL to SQLite
+    return LIBRARY.bind_null(statement, at)
+
+
+cdef void finish(void **statement) noexcept:
+    if statement[0] != NULL:
+        LIBRARY.finalize(statement[0])
+        statement[0] = NULL
+
+
+cdef inline int step(void *statement) noexcept nogil:
+    """Run what gives no rows. 0, or SQLite's code."""
+    cdef int code = LIBRARY.step(statement)
+    LIBRARY.reset(statement)
+    return OK if code == DONE else code

@@ -82,11 +82,23 @@ CACHE_CALLS = Metric(
     ("result",),
     "Calls that the cache was asked about: hit-exact, hit-semantic, coalesced, miss, bypass.",
 )
+CACHE_UNREAD = Metric(
+    "penstock_cache_store_unread_total",
+    "counter",
+    ("reason",),
+    "Look-ups for which a store of the cache was left alone: store-slow (its answers took too long), store-away.",
+)
 CACHE_SAVED_NUSD = Metric(
     "penstock_cache_saved_nusd_total",
     "counter",
     (),
     "Nano-dollars that answers from the cache had cost when they were made.",
+)
+UPLOADS = Metric(
+    "penstock_uploads_total",
+    "counter",
+    ("provider", "result"),
+    "Large files of calls at a provider's own store: uploaded, reused, failed, deleted, undeleted (tried again later).",
 )
 COST_NUSD = Metric(
     "penstock_cost_nusd_total",
@@ -246,7 +258,9 @@ METRICS: tuple[Metric, ...] = (
     UNPRICED,
     MODEL_DRIFT,
     CACHE_CALLS,
+    CACHE_UNREAD,
     CACHE_SAVED_NUSD,
+    UPLOADS,
     OWN_COST_NUSD,
     OWN_COST_USD,
     DURATION,

@@ -8,7 +8,9 @@ SOURCES: str
 class Tally:
     calls: int
     input: int
+    cached: int
     output: int
+    thought: int
     cost_nusd: int
     duration_s: float
     first_token_s: float
@@ -34,6 +36,22 @@ class Way:
     explained_2: bytes
     explained_3: bytes
 
+class Mould:
+    pieces: tuple[bytes, ...]
+    slots: bytes
+
+    def __init__(self, pieces: tuple[bytes, ...], slots: bytes) -> None: ...
+    def fill(
+        self,
+        id: bytes,  # noqa: A002 - what it is called in a reply
+        text: bytes,
+        created_s: int,
+        input: int,  # noqa: A002 - base.usage's word
+        cached: int,
+        output: int,
+        thought: int,
+    ) -> bytes: ...
+
 class Shape:
     app: Any
     house: Any
@@ -49,6 +67,9 @@ class Shape:
     ratios: Any
     journal: Any
     rows: Any
+    pending: dict[str, Any]
+    takes_alike: bool
+    form: Any
     principal: Any
     deadlines: Any
     unix_s: Callable[[], float]
@@ -57,19 +78,15 @@ class Shape:
     url: bytes
     told: dict[bytes, bytes]
     as_lane: Callable[[Call], Any]
-    choice: str | None
-    allowed: frozenset[str] | None
+    random: Callable[[], float]
+    drawn: list[Way]
+    sums: tuple[float, ...]
     decode: Callable[[bytes], Any]
     tiers: Callable[[str], str]
     stops: Callable[[str], str]
     model: str
     target: str
-    provider_name: str
-    principal_name: str
     asked: str
-    dialect: str
-    version: str
-    price_version: str
     trace_id: str | None
     stage: str
     client_request_id: str
@@ -86,7 +103,9 @@ class Shape:
     out_after: bytes
     served_by: bytes
     more: bytes
+    also: bytes
     ways: dict[str, Way]
+    moulds: dict[str, Mould] | None
     tally: Tally
     expires_unix_s: float
     small_tokens: float
@@ -99,16 +118,17 @@ class Shape:
     in_per: int
     out_pico: int
     out_per: int
+    cached_pico: int
+    cached_per: int
+    thought_pico: int
+    thought_per: int
     tier_above: int
-    call_tail: list[Any]
-    entry_tail: list[Any]
 
 class Call:
     shape: Shape
     way: Way
     conn: Any
     up: Any
-    request: Any
     reply: Any
     exchange: Any
     hold: Any
@@ -129,4 +149,7 @@ class Call:
 def take(connection: Any, shape: Shape, data: bytes, /) -> bool: ...
 def is_value(text: bytes, /) -> bool: ...
 def whole_body(data: bytes, /) -> bytes | None: ...
-def figures(shape: Shape, body: bytes, /) -> tuple[int, int, str, str, str | None, str, int, str] | None: ...
+def turns(text: bytes, /) -> bytes | None: ...
+def figures(
+    shape: Shape, body: bytes, /
+) -> tuple[tuple[int, int, int, int], str, str, str | None, str, int, str, bytes] | None: ...

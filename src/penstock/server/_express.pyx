@@ -13,12 +13,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy
 
 from os import urandom
 from time import monotonic
 
+from msgspec.json import Encoder
 from msgspec.structs import astuple
 
 from penstock.net.exchange import Exchange
@@ -39,20 +39,23 @@ cdef extern from *:
 
 SOURCES = PENSTOCK_SOURCES.decode("ascii")  # a digest of what this was built of (hatch_build.py)
 
-cdef double NAN_ = float("nan")
-cdef object NULL_ = NAN_  # what the ledger's rows have for NULL (ledger.rows)
-cdef object NOT_STREAMED = 0
 cdef enum:
+    PUT_BY = 128  # ledger.journal's, like the two that follow
+    BEHIND_RECORDS = 256
+    GIVE_WAY_EVERY = 16
     MAX_DIGITS = 12
     MAX_DEPTH = 64
     MAX_HEAD_BYTES = 16384
     LEARNABLE_TOKENS = 16
 cdef int64_t MOST_TOKENS = 1 << 31  # times a price below 2^31 (express.py sees to it), nothing overflows
 cdef object MAX_REPLY_BYTES = 512 * 1024 * 1024
+cdef object encode = Encoder().encode
 
 include "_express_scan.pxi"
 
 include "_express_words.pxi"
+
+include "_express_turns.pxi"
 
 
 # Calls.
@@ -60,7 +63,7 @@ include "_express_words.pxi"
 cdef class Tally:
     """What was counted of calls like one another since it was asked last. Histograms as observe.metrics has them."""
 
-    cdef readonly int64_t calls, input, output, cost_nusd
+    cdef readonly int64_t calls, input, cached, output, thought, cost_nusd
     cdef readonly double duration_s, first_token_s, overhead_s
     cdef readonly list durations, first_tokens, overheads
     cdef tuple duration_bounds, first_token_bounds, overhead_bounds
@@ -71,18 +74,18 @@ cdef class Tally:
 
     cpdef clear(self):
         """Begin anew."""
-        self.calls = self.input = self.output = self.cost_nusd = 0
+        self.calls = self.input = self.cached = self.output = self.thought = self.cost_nusd = 0
         self.duration_s = self.first_token_s = self.overhead_s = 0.0
         self.durations = [0] * (len(self.duration_bounds) + 1)
         self.first_tokens = [0] * (len(self.first_token_bounds) + 1)
         self.overheads = [0] * (len(self.overhead_bounds) + 1)
 
-    cdef void add(
-        self, int64_t input, int64_t output, int64_t cost_nusd, double duration_s, double first_s, double overhead_s
-    ):
+    cdef void add(self, Reading reading, int64_t cost_nusd, double duration_s, double first_s, double overhead_s):
         self.calls += 1
-        self.input += input
-        self.output += output
+        self.input += reading.input
+        self.cached += reading.cached
+        self.output += reading.output
+        self.thought += reading.thought
         self.cost_nusd += cost_nusd
         self.duration_s += duration_s
         self.first_token_s += first_s
@@ -99,30 +102,23 @@ cdef void count(list counts, tuple bounds, double value):
     counts[i] = <object>counts[i] + 1
 
 
-cdef class Way:
-    """How a call leaves with one provider key, and the words that explain it."""
-
-    cdef public str key, secret, tried
-    cdef public bytes block
-    """The request's head, up to the content-length's digits."""
-    cdef public bytes explained_1, explained_2, explained_3
-    """The explanation's JSON around the two moments at which something happened."""
-
-
 cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
     cdef public object app, house, limits, toll, hold_of, planned, provider, keys, transport, health, ratios, journal, rows
-    cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
-    cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
+    cdef public object form, principal, deadlines, unix_s, caller, method, url, told, as_lane, random, decode, tiers, stops
+    cdef public str model, target, asked, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
-    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
-    cdef public dict ways
+    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more, also
+    cdef public dict ways, pending, moulds
+    cdef public list drawn
+    """The ways in the order of the keys, and ``sums``, the running sums of their weights."""
+    cdef public tuple sums
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
-    cdef public list call_tail, entry_tail
-    cdef public bint hour_matters
+    cdef public int64_t cached_pico, cached_per, thought_pico, thought_per
+    cdef public bint hour_matters, takes_alike
 
     def __repr__(self):
         """Without the bytes: they hold a credential and people's words."""
@@ -134,6 +130,7 @@ def take(object conn, Shape shape, bytes data):
     cdef Py_ssize_t n = PyBytes_GET_SIZE(data), p = PyBytes_GET_SIZE(shape.head_prefix), at, size, start, end, body_at
     cdef const char *s = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = 0
+    cdef bytes words = data
     cdef double now_s, unix_s
     cdef object reader = conn.reader, app = shape.app, house = shape.house
     if (
@@ -165,10 +162,18 @@ def take(object conn, Shape shape, bytes data):
         or s[start] != 91
         or memcmp(s + body_at, PyBytes_AS_STRING(shape.before), size) != 0
         or memcmp(s + end, PyBytes_AS_STRING(shape.after), n - end) != 0
-        or skip_value(<const unsigned char *>s, start, end, 0) != end
+        or (shape.hour_matters and asks_for_more(s + start, end - start))
+    ):
+        return False
+    if shape.moulds is not None:
+        words = turns_of(s, start, end)
+        if words is None:
+            return False
+        start, end = 0, PyBytes_GET_SIZE(words)
+    elif (
+        skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
         or has_media(s + body_at, length)
-        or (shape.hour_matters and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -176,19 +181,20 @@ def take(object conn, Shape shape, bytes data):
     if shape.expires_unix_s >= 0 and unix_s >= shape.expires_unix_s:
         return False
     try:
-        return _begin(conn, shape, data, body_at, start, end, now_s, unix_s)
+        return _begin(conn, shape, data[body_at:], words, start, end, now_s, unix_s)
     except Exception as error:
         app.log.failure("express.failed", error)
         return False
 
 
 cdef bint _begin(
-    object conn, Shape shape, bytes data, Py_ssize_t body_at, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
+    object conn, Shape shape, bytes body, bytes words, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
 ) except -1:
-    """The request is like the shape's. Is everything in order that it needs?"""
+    """The request is like the shape's, its conversation, as it leaves, stands in ``words``. Is all in order that it needs?"""
     cdef object records = shape.health._records, ratio, idle, up, sock, hold
     cdef str id
-    cdef int64_t tokens, input_bytes = end - start + shape.extra_bytes
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+    cdef int64_t tokens, input_bytes = size - PyBytes_GET_SIZE(shape.before) - PyBytes_GET_SIZE(shape.after) + shape.extra_bytes
     cdef Way way
     cdef Call call
     if (
@@ -214,7 +220,7 @@ cdef bint _begin(
     if sock is None or now_s >= <double>up.expires_s or sock.is_closing():
         return False
     id = request_id(unix_s)
-    hold = charge(shape, id, PyBytes_GET_SIZE(data) - body_at, tokens, now_s)
+    hold = charge(shape, id, size, tokens, now_s)
     if hold is False:
         return False
     call = Call.__new__(Call)
@@ -225,19 +231,16 @@ cdef bint _begin(
     call.input_bytes = input_bytes
     call.id = id
     try:
-        call.body = data[body_at:]
-        call.request = Request(now_s, shape.method, shape.url)
-        call.request.told = shape.told
-        call.reply = HttpReply(conn, call.request)
+        call.body = body
     except BaseException:
         pay(call, 0, 0, now_s)
         raise
     (<list>idle).pop()
     shape.app.inflight += 1
     conn.last_s = now_s
-    conn._current, conn._reply, conn._task = call.request, call.reply, call
+    conn._current = conn._reply = conn._task = call
     try:
-        call.send(data, start, end, sock)
+        call.send(words, start, end, sock)
     except Exception as error:
         call.broke(error)
     return True
@@ -248,7 +251,7 @@ cdef class Call:
 
     cdef readonly Shape shape
     cdef readonly Way way
-    cdef readonly object conn, up, request, reply, exchange, hold
+    cdef readonly object conn, up, reply, exchange, hold
     cdef readonly bytes body
     cdef readonly str id
     cdef readonly double received_s, unix_s, start_s
@@ -259,7 +262,11 @@ cdef class Call:
         """Without what it knows of secrets."""
         return f"Call({self.id})"
 
-    cdef send(self, bytes data, Py_ssize_t start, Py_ssize_t end, object sock):
+    # It stands for its request and its reply on the caller's connection, until it is handed over (server.http1).
+    ended = False
+    on_pause = on_resume = None
+
+    cdef send(self, bytes words, Py_ssize_t start, Py_ssize_t end, object sock):
         """To the provider: transport.Transport.begin and connection.Connection.begin, written out."""
         cdef Shape shape = self.shape
         cdef bytes block = self.way.block, before = shape.out_before, after = shape.out_after, head
@@ -276,7 +283,7 @@ cdef class Call:
         memcpy(out + nk, digits, nd)
         out += nk + nd
         memcpy(out, PyBytes_AS_STRING(before), nb)
-        memcpy(out + nb, PyBytes_AS_STRING(data) + start, middle)
+        memcpy(out + nb, PyBytes_AS_STRING(words) + start, middle)
         memcpy(out + nb + middle, PyBytes_AS_STRING(after), na)
         exchange = Exchange(
             transport, head, b"", shape.deadlines, now_s, now_s + shape.connect_s, now_s + shape.total_s, shape.first_byte_s
@@ -317,6 +324,11 @@ cdef class Call:
         if reading is None:
             return False
         try:
+            if reading.mould is not None:
+                body = reading.mould.fill(
+                    self.id.encode("ascii"), reading.text, <int64_t>(self.unix_s * 1000) // 1000,
+                    reading.input, reading.cached, reading.output, reading.thought,
+                )
             self.deliver(reading, <bytes>body)
         except Exception as error:
             self.broke(error)
@@ -327,23 +339,19 @@ cdef class Call:
         cdef Shape shape = self.shape
         cdef object up = self.up, transport = shape.transport, exchange = self.exchange, conn = self.conn
         cdef double now_s = monotonic()
-        cdef int64_t cost = line_cost(reading.input, shape.in_pico, shape.in_per)
-        cost += line_cost(reading.output, shape.out_pico, shape.out_per)
+        cdef int64_t cost = cost_of(shape, reading), prompt = reading.input + reading.cached
         self.gone = True
         shape.app.inflight -= 1
         try:
-            pay(self, cost, reading.input + reading.output, now_s)
-            up.exchange = None
-            exchange.done = True
-            exchange.connection = exchange.listener = None
-            exchange.status = 200
+            pay(self, cost, prompt + reading.output + reading.thought, now_s)
+            up.exchange = self.exchange = None  # nobody else knows it
             (<set>transport._active).discard(exchange)
             if transport._waiting or transport._closed:
                 transport.released(up)
             else:
                 up.expires_s = now_s + <double>up.keep_s
                 (<list>transport._idle).append(up)
-            learn(shape, self.input_bytes, reading.input)
+            learn(shape, self.input_bytes, prompt)
             if shape.health._records:
                 shape.health.ok(shape.target)
             if shape.keys._cooling:
@@ -363,9 +371,9 @@ cdef class Call:
         cdef bytes limits = None if shape.limits is None else shape.limits.lines(now_s)
         cdef char facts[300]  # 87 bytes of words, and at most 80 of numbers
         cdef double waited_s = now_s - self.start_s
-        cdef bytes served_by = shape.served_by, more = shape.more, id = self.id.encode("ascii"), out
+        cdef bytes served_by = shape.served_by, more = shape.more, also = shape.also, id = self.id.encode("ascii"), out
         cdef Py_ssize_t ns = PyBytes_GET_SIZE(served_by), nm = PyBytes_GET_SIZE(more), nb = PyBytes_GET_SIZE(body), nf
-        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits)
+        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits), na = PyBytes_GET_SIZE(also)
         cdef double own_s = monotonic() - self.received_s - waited_s
         cdef char *to = put(facts, b"x-penstock-cost-usd: ", 21)
         cdef object sock = conn.transport
@@ -376,9 +384,10 @@ cdef class Call:
         to = put(put_ms(to, waited_s * 1000), b"\r\ncontent-length: ", 18)
         nf = put(put_int(to, nb), b"\r\n\r\n", 4) - facts
         conn._current = conn._reply = conn._task = None
-        self.reply.ended = True
         if sock is not None:
-            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nl + nb)
+            if na:
+                na += 38
+            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + na + nf + nl + nb)
             to = PyBytes_AS_STRING(out)
             memcpy(to, b"HTTP/1.1 200 OK\r\n", 17)
             memcpy(to + 17, PyBytes_AS_STRING(served_by), ns)
@@ -387,43 +396,51 @@ cdef class Call:
             memcpy(to + 14, PyBytes_AS_STRING(id), 36)
             memcpy(to + 50, b"\r\nx-penstock-attempts: 1\r\n", 26)
             to += 76
-            to = put(put(to, PyBytes_AS_STRING(more), nm), facts, nc)
+            to = put(to, PyBytes_AS_STRING(more), nm)
+            if na:
+                to = put(put(put(to, PyBytes_AS_STRING(also), na - 38), PyBytes_AS_STRING(id), 36), b"\r\n", 2)
+            to = put(to, facts, nc)
             if limits is not None:  # as long as the numbers in a configuration
                 to = put(to, PyBytes_AS_STRING(limits), nl)
             put(put(to, facts + nc, nf - nc), PyBytes_AS_STRING(body), nb)
             sock.write(out)
-        self.reply = self.request = self.conn = self.up = None
+        self.conn = self.up = None
         conn.last_s = now_s
 
     cdef write_up(self, Reading reading, int64_t cost, double now_s):
         """Into the ledger's queue and the tally: gateway.settle.write_up and ledger.rows, written out."""
         cdef Shape shape = self.shape
         cdef Way way = self.way
-        cdef str id = self.id, explained, lines
+        cdef str id = self.id, body_id = reading.id if reading.mould is None else id, explained, lines
         cdef double latency_s = now_s - self.received_s, waited_s = now_s - self.start_s
         cdef double own_s = latency_s - waited_s
-        cdef list call_row, entry_row
+        cdef tuple row
+        cdef Py_ssize_t waiting
         explained = explain_text(way, (self.start_s - self.received_s) * 1000, latency_s * 1000)
-        lines = lines_text(shape, reading.input, reading.output)
-        call_row = [
-            id, <int64_t>(self.unix_s * 1000), shape.principal_name, shape.asked, 200, NULL_, NOT_STREAMED, 1,
-            latency_s * 1000, <int64_t>(own_s * 1e6) if own_s > 0 else 0, shape.client_request_id, reading.id,
-            shape.adjusted, explained, shape.version,
-        ]
-        entry_row = [
-            id + "/1", id, id if shape.trace_id is None else shape.trace_id, shape.stage, 1,
-            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), "delivered", shape.provider_name,
-            shape.model, reading.model, way.key, shape.principal_name, shape.asked, shape.dialect, NOT_STREAMED, 200,
-            NULL_, NULL_, reading.finish, reading.native_finish, reading.id,
-            reading.input, 0, 0, 0, 0, 0, reading.output, 0, 0, 0, "provider", lines, cost, shape.price_version,
-            waited_s * 1000, waited_s * 1000, NULL_, NULL_, NULL_ if shape.meta_json is None else shape.meta_json, "", NULL_,
-        ]
-        if shape.call_tail:
-            call_row += shape.call_tail
-        if shape.entry_tail:
-            entry_row += shape.entry_tail
-        shape.journal.add_row(id, reading.id, shape.principal_name, call_row, entry_row)
-        shape.tally.add(reading.input, reading.output, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
+        lines = lines_text(shape, reading)
+        # express.OWN says what stands where.
+        row = (
+            shape.form, id, body_id, <int64_t>(self.unix_s * 1000), latency_s * 1000,
+            <int64_t>(own_s * 1e6) if own_s > 0 else 0, explained, id + "/1",
+            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), reading.model, way.key,
+            reading.finish, reading.native_finish, reading.id, reading.input, reading.cached, reading.output,
+            reading.thought, lines, cost, waited_s * 1000,
+        )
+        if shape.takes_alike:  # ledger.journal.Journal.add_alike, written out
+            (<list>shape.rows).append(row)
+            shape.pending[id] = row
+            if body_id:
+                shape.pending[body_id] = row
+            waiting = len(<list>shape.rows)
+            if (
+                shape.journal.asleep
+                or len(shape.pending) >= PUT_BY
+                or (waiting >= BEHIND_RECORDS and waiting % GIVE_WAY_EVERY == 0)
+            ):
+                shape.journal.look_after()
+        else:
+            shape.journal.add_alike(row)
+        shape.tally.add(reading, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
 
     def over(self):
         """The exchange has ended otherwise than in one plain piece: the short lane goes on."""
@@ -439,15 +456,19 @@ cdef class Call:
 
     cdef hand_over(self):
         """The call as the short lane knows it, which is served there from now on; None where that cannot be."""
+        cdef object conn = self.conn, request
         self.gone = True
         try:
+            request = Request(self.received_s, self.shape.method, self.shape.url)
+            request.told = self.shape.told
+            self.reply = HttpReply(conn, request)
             lane = self.shape.as_lane(self)
         except Exception as error:
             self.give_up(error)
             return None
         self.paid = True  # there
-        if self.conn._task is self:
-            self.conn._task = lane
+        if conn._task is self:
+            conn._current, conn._reply, conn._task = request, self.reply, lane
         return lane
 
     cdef give_up(self, error):
