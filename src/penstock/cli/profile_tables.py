@@ -10,20 +10,25 @@ from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    bound_text,
+    break_even_text,
     count_text,
     depths,
     fact_text,
     fix_parts,
+    gain_text,
     hop_depths,
     ms_text,
     nothing_found,
+    saves_text,
     scaled_text,
     share_text,
     short_text,
     start_text,
     usd,
+    where_text,
 )
-from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Profile, Variant
+from penstock.engine.measure.records import REST, Finding, KernelRow, Profile, Variant
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
@@ -109,7 +114,7 @@ def _stages(console: Console, profile: Profile) -> None:
             share_text(row.share),
             ms_text(row.exposed_host_ms),
             ms_text(row.gpu_busy_ms),
-            NONE if row.name == UNATTRIBUTED else count_text(row.calls),
+            NONE if row.name in REST else count_text(row.calls),
             count_text(row.launches),
             scaled_text(row.flops, "FLOP"),
             usd(row.cost_nusd),
@@ -192,7 +197,7 @@ def _findings(console: Console, profile: Profile) -> None:
     table.add_column("saves at most", justify="right", no_wrap=True, vertical="top")
     table.add_column("finding", overflow="fold")
     for one in profile.findings:
-        table.add_row(Text(ms_text(one.saves_ms)), _told(one))
+        table.add_row(Text(saves_text(one)), _told(one))
     console.print(table)
 
 
@@ -201,6 +206,7 @@ def _told(finding: Finding) -> Text:
         finding,
         title=printable(finding.title),
         where=printable(finding.where),
+        caller=printable(finding.caller),
         evidence=printable(finding.evidence),
         fix=printable(finding.fix),
         proof=printable(finding.proof),
@@ -210,8 +216,10 @@ def _told(finding: Finding) -> Text:
     said.append(finding.title, "bold")
     said.append(f"  {finding.id}", "cyan")
     if finding.where:
-        said.append(f"  {finding.where}", "dim")
+        said.append(f"  {where_text(finding)}", "dim")
     said.append(f"\n{finding.evidence}")
+    if finding.bound:
+        said.append(f"\n{bound_text(finding)}", "dim")
     if sentence:
         said.append(f"\nFix: {sentence}")
     if code:
@@ -242,8 +250,10 @@ def _variants(console: Console, profile: Profile) -> None:
     )
     for one in profile.variants:
         if one.refused:
-            folded(console, f"{one.name}: not run: {one.refused}", "yellow", hang="  ")
+            folded(console, f"{one.name}: not compared: {one.refused}", "yellow", hang="  ")
             continue
+        if one.verdict == "same":
+            folded(console, f"{one.name}: {gain_text(one)}", hang="  ")
         if not one.expected and not one.kernels:
             continue
         put(console, f"{one.name}", "bold")
@@ -279,20 +289,14 @@ def _notes(console: Console, profile: Profile) -> None:
 def _variant(one: Variant) -> list[str]:
     return [
         one.name,
-        "not run" if one.refused else ms_text(None if one.timing is None else one.timing.median_ms),
-        NONE if one.gain is None else f"{one.gain:.2f}x",
+        "refused" if one.refused else ms_text(None if one.timing is None else one.timing.median_ms),
+        "noise" if one.verdict == "same" else gain_text(one),
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        _break_even(one),
+        break_even_text(one),
         f"{sum(row.count for row in one.kernels)}" if one.kernels else NONE,
     ]
-
-
-def _break_even(one: Variant) -> str:
-    if one.break_even_calls is not None:
-        return f"{one.break_even_calls:,.0f} calls"
-    return "never" if one.gain is not None and one.gain <= 1 and one.prepare_s else NONE
 
 
 def _hops(console: Console, profile: Profile) -> None:

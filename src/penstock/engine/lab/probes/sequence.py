@@ -105,6 +105,7 @@ def sync_points(found: Iterable[Sync], *, times: int = 1) -> tuple[SyncPoint, ..
             count=one.count * times,
             final=one.final * times,
             line=_source(one.where),
+            caller=one.caller,
         )
         for one in found
     )

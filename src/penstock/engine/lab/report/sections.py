@@ -5,22 +5,27 @@ from collections.abc import Sequence
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    bound_text,
+    break_even_text,
     count_text,
     depths,
     fact_text,
     fix_parts,
+    gain_text,
     hop_depths,
     ms_text,
     nothing_found,
+    saves_text,
     scaled_text,
     share_text,
     start_text,
     usd,
+    where_text,
 )
 from penstock.engine.lab.report.markup import Html, joined, tag
 from penstock.engine.lab.report.roofline import spots
 from penstock.engine.lab.report.waterfall import bars_of, hop_bar, span_of, stage_bar
-from penstock.engine.measure.records import UNATTRIBUTED, Finding, Profile, RooflinePoint, Variant
+from penstock.engine.measure.records import REST, Finding, Profile, RooflinePoint, Variant
 
 MOST_KERNELS = 100
 
@@ -102,7 +107,7 @@ def findings(profile: Profile) -> Html:
     """Each with its proof and its fix, as they are ranked."""
     if not profile.findings:
         return section("findings", "Findings", tag("p", nothing_found(profile)))
-    most = max((one.saves_ms or 0.0 for one in profile.findings), default=0.0)
+    most = max((one.saves_ms or 0.0 for one in profile.findings if not one.once), default=0.0)
     cards = [_card(index, one, most) for index, one in enumerate(profile.findings, 1)]
     return section("findings", "Findings", tag("ol", *cards, class_="findings"))
 
@@ -111,11 +116,11 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     sentence, code = fix_parts(finding.fix)
     saves = None
     if finding.saves_ms is not None:
-        share = finding.saves_ms / most_ms * 100 if most_ms else 0
+        share = finding.saves_ms / most_ms * 100 if most_ms and not finding.once else 0
         saves = tag(
             "p",
             tag("span", style=f"width:{share:.1f}%", class_="meter", aria_hidden="true"),
-            f"saves at most {ms_text(finding.saves_ms)}",
+            f"saves at most {saves_text(finding)}",
             class_="saves",
         )
     parts = [
@@ -123,11 +128,12 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
         tag(
             "p",
             tag("code", finding.id),
-            f" · {finding.where}" if finding.where else None,
+            f" · {where_text(finding)}" if finding.where else None,
             class_="quiet",
         ),
         saves,
         tag("p", finding.evidence),
+        tag("p", bound_text(finding), class_="quiet") if finding.bound else None,
     ]
     if sentence:
         parts.append(tag("p", tag("strong", "Fix: "), sentence))
@@ -168,7 +174,7 @@ def stages(profile: Profile) -> Html:
             stage_bar(row, [bar for name in of for bar in bars.get(name, ())], span_ms),
             ms_text(row.wall_ms),
             share_text(row.share),
-            NONE if row.name == UNATTRIBUTED else count_text(row.calls),
+            NONE if row.name in REST else count_text(row.calls),
             ms_text(row.exposed_host_ms),
             ms_text(row.gpu_busy_ms),
             count_text(row.launches),
@@ -318,13 +324,13 @@ def _variant(one: Variant) -> list[object]:
     timing = one.timing
     return [
         one.name,
-        "not run" if one.refused else ms_text(None if timing is None else timing.median_ms),
+        "refused" if one.refused else ms_text(None if timing is None else timing.median_ms),
         NONE if timing is None else f"{ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}",
-        NONE if one.gain is None else f"{one.gain:.2f}x",
+        gain_text(one),
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        NONE if one.break_even_calls is None else f"{one.break_even_calls:,.0f} calls",
+        break_even_text(one),
     ]
 
 

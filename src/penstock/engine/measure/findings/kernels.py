@@ -64,6 +64,7 @@ def _short(timeline: Timeline) -> list[Finding]:
                 f"{gaps.SHORT_US:.0f} µs ({most}): {ran_us / 1e3:.3g} ms of work, with {before_us / 1e3:.3g} ms of gaps before them."
             ),
             saves_ms=saves_us / 1e3,
+            bound="The time of those kernels and of the gaps before them.",
             fix=(
                 "Fuse them into their neighbours, or give them more to do with a larger batch.\n"
                 "model = torch.compile(model, fullgraph=True)"
@@ -193,6 +194,7 @@ def _chains(timeline: Timeline, busy_us: float) -> list[Finding]:
                 "kernel keeps in registers."
             ),
             saves_ms=min(sum(chain.saves_us for chain in found), during_us) / 1e3,
+            bound="The chains' time without the longest kernel of each, which a fused one takes at least.",
             fix="Compile the part, so that Inductor fuses them.\nmodule.compile(fullgraph=True)",
             proof="One triton_poi_fused_* (CPU: one fused C++ kernel) where these ops were.",
             facts={
@@ -314,6 +316,7 @@ def _attention(timeline: Timeline) -> list[Finding]:
                 "written to memory and read again."
             ),
             saves_ms=spent_us([event for event in every if id(event) not in matmuls]) / 1e3,
+            bound="The attentions' time without their matmuls.",
             fix=(
                 "Use scaled_dot_product_attention and let it choose; a mask, dropout, a head size that no fused kernel takes or a "
                 "dtype of 32 bit make it fall back, and sdpa_kernel says why.\n"
@@ -353,6 +356,7 @@ def _layouts(timeline: Timeline, busy_us: float) -> list[Finding]:
                 + ": the convolution's kernel computes channels last, the tensors are channels first."
             ),
             saves_ms=spent_us(found) / 1e3,
+            bound="The time of the conversions.",
             fix="Keep weights and activations channels last.\nmodel = model.to(memory_format=torch.channels_last)",
             proof="No nchwToNhwc, nhwcToNchw or batched_transpose kernel in the trace.",
             facts={"conversions": float(len(found)), "time_ms": total_us / 1e3, "busy_ms": busy_us / 1e3},
@@ -384,6 +388,7 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
                 f"{len(found)} copies within the device took {total_us / 1e3:.3g} ms, {total_us / busy_us:.1%} of the busy time: {most}."
             ),
             saves_ms=spent_us(found) / 1e3,
+            bound="The time of the copies.",
             fix=(
                 "Look for contiguous(), clone(), cat and out-of-place ops there; write into the target with out= instead, or "
                 "compile the part.\n"
@@ -417,6 +422,7 @@ def _collectives(timeline: Timeline, busy_us: float) -> list[Finding]:
                 f"{alone_us / 1e3:.3g} ms of it this device computed nothing. A collective that waits for a late peer is long too."
             ),
             saves_ms=alone_us / 1e3,
+            bound="The time of the collectives in which the device computed nothing.",
             fix=(
                 "Use fewer devices for one request where the model fits, or overlap: start the collective, compute what does not "
                 "need it, wait then.\n"
