@@ -105,12 +105,15 @@ def _headline(console: Console, profile: Profile) -> None:
 
 
 def _stages(console: Console, profile: Profile) -> None:
-    titles = ["stage", "wall", "share", "exposed host", "GPU busy", "calls", "launches", "work", "cost"]
-    shown = [one.row for one in folding.stages(profile.stages, profile.kernels)]
+    titles = ["stage", "wall", folding.EACH, "share", "exposed host", "GPU busy", "calls", "launches", "work"]
+    titles.append("cost")
+    rows = folding.stages(profile.stages, profile.kernels)
+    shown = [one.row for one in rows]
     lines = [
         [
-            "  " * depth + row.name,
+            "  " * depth + one.label,
             ms_text(row.wall_ms),
+            ms_text(one.median_ms),
             share_text(row.share),
             ms_text(row.exposed_host_ms),
             ms_text(row.gpu_busy_ms),
@@ -119,12 +122,12 @@ def _stages(console: Console, profile: Profile) -> None:
             scaled_text(row.flops, "FLOP"),
             usd(row.cost_nusd),
         ]
-        for row, depth in zip(shown, depths(shown), strict=True)
+        for one, row, depth in zip(rows, shown, depths(shown), strict=True)
     ]
     if profile.cost_nusd is None:
         titles, lines = titles[:-1], [line[:-1] for line in lines]
     top = [row for row in profile.stages if not row.parent]
-    total = ["total", ms_text(sum(row.wall_ms for row in top)), share_text(sum(row.share for row in top))]
+    total = ["total", ms_text(sum(row.wall_ms for row in top)), "", share_text(sum(row.share for row in top))]
     total += ["", "", "", "", ""] + ([usd(profile.cost_nusd)] if profile.cost_nusd is not None else [])
     known = [index for index in range(len(titles)) if any(line[index] != NONE for line in lines)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
@@ -132,7 +135,11 @@ def _stages(console: Console, profile: Profile) -> None:
         console,
         titles,
         [[line[index] for index in known] for line in [*lines, total]],
-        [one for one in ("work", "launches", "calls", "exposed host", "GPU busy") if one in titles],
+        [
+            one
+            for one in ("work", "launches", "calls", "exposed host", "GPU busy", folding.EACH)
+            if one in titles
+        ],
         total=True,
         elsewhere="--json or --report",
     )
@@ -152,22 +159,30 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     rows = folding.kernels(profile.kernels)
     lines = [
         [
-            _kernel(row),
-            short_text(row.op, _OP_CELLS) or NONE,
-            short_text(row.module, _OP_CELLS) or NONE,
-            count_text(row.count),
-            ms_text(row.total_ms),
-            share_text(row.total_ms / whole if whole else None),
+            _kernel(one.row),
+            short_text(one.row.op, _OP_CELLS) or NONE,
+            short_text(one.module, _OP_CELLS) or NONE,
+            count_text(one.row.count),
+            ms_text(one.row.total_ms),
+            ms_text(one.median_ms),
+            share_text(one.row.total_ms / whole if whole else None),
         ]
-        for row in rows[:top]
+        for one in rows[:top]
     ]
     kernel = "op" if on_cpu(profile) else "kernel"
-    titles = [kernel, "launched by", "module", "count", "total", "share"]
+    titles = [kernel, "launched by", "module", "count", "total", folding.EACH, "share"]
+    given_up = ["module", "launched by", "count", folding.EACH]
+    if all(one.median_ms is None for one in rows[:top]):
+        titles, lines = (
+            [*titles[:5], *titles[6:]],
+            [[*line[:5], *line[6:]] for line in lines],
+        )
+        given_up.pop()
     print_columns(
         console,
         titles,
         lines,
-        ("module", "launched by", "count"),
+        given_up,
         total=False,
         elsewhere="--json or --report",
     )

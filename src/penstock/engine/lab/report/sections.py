@@ -156,6 +156,7 @@ def stages(profile: Profile) -> Html:
         "stage",
         f"0 to {ms_text(span_ms)}",
         "wall",
+        folding.EACH,
         "share",
         "calls",
         "exposed host",
@@ -166,13 +167,15 @@ def stages(profile: Profile) -> Html:
         titles.append("cost")
     rows: list[list[object]] = []
     shown = folding.stages(profile.stages, profile.kernels)
-    for (row, of), depth in zip(shown, depths([one.row for one in shown]), strict=True):
+    for one, depth in zip(shown, depths([one.row for one in shown]), strict=True):
+        row = one.row
         style = f"padding-left:{depth * 16}px" if depth else None
-        name = tag("span", row.name, class_="nested" if depth else None, style=style)
+        name = tag("span", one.label, class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
-            stage_bar(row, [bar for name in of for bar in bars.get(name, ())], span_ms),
+            stage_bar(row, [bar for name in one.of for bar in bars.get(name, ())], span_ms),
             ms_text(row.wall_ms),
+            ms_text(one.median_ms),
             share_text(row.share),
             NONE if row.name in REST else count_text(row.calls),
             ms_text(row.exposed_host_ms),
@@ -242,14 +245,18 @@ def kernels(profile: Profile) -> Html:
             tag("span", row.name, class_="kernel"),
             row.means or NONE,
             (row.op or NONE) + ("" if row.attributed else " (replayed: unreliable)"),
-            row.module or NONE,
+            one.module or NONE,
             count_text(row.count),
             ms_text(row.total_ms),
+            ms_text(one.median_ms),
             share_text(row.total_ms / total if total else None),
         ]
-        for row in found[:MOST_KERNELS]
+        for one in found[:MOST_KERNELS]
+        for row in [one.row]
     ]
-    titles = ["kernel", "means", "op", "module", "count", "total", "share"]
+    titles = ["kernel", "means", "op", "module", "count", "total", folding.EACH, "share"]
+    if all(one.median_ms is None for one in found[:MOST_KERNELS]):
+        titles, rows = [*titles[:6], *titles[7:]], [[*row[:6], *row[7:]] for row in rows]
     more = len(found) - MOST_KERNELS
     said = [f"{more} more rows: --json has them all."] if more > 0 else []
     said += [folding.SAID] if len(found) < len(profile.kernels) else []
