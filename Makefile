@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all demo test check fix docs bench clean
+.PHONY: all demo ready test check fix docs bench clean
 
 all: check test
 
@@ -44,8 +44,11 @@ tests/node/node_modules/.ready: tests/node/package-lock.json
 demo: $(BIN)/penstock $(VENV)/.semantic
 	$(BIN)/penstock demo
 
-test: $(VENV)/.test $(VENV)/.semantic .venv-frameworks/.ready tests/node/node_modules/.ready
+# All that the tests need, installed.
+ready: $(VENV)/.test $(VENV)/.semantic .venv-frameworks/.ready tests/node/node_modules/.ready
 	@scripts/install_servers.sh
+
+test: ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(VENV)/.test

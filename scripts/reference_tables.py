@@ -43,7 +43,7 @@ RESPONSE_HEADERS: dict[str, str] = {
     "x-client-request-id": "The caller's own `x-request-id`, where it sent one.",
     "x-penstock-provider": "The provider that answered.",
     "x-penstock-model": "The model that was asked of it, by the provider's own id.",
-    "x-penstock-attempts": "How many attempts the call took; 1 is the first one.",
+    "x-penstock-attempts": "How many attempts the call took; 1 is the first one, 0 an answer from the cache.",
     "x-penstock-cost-usd": (
         "Cost of all attempts in exact decimal dollars. Absent in a stream (the head leaves before the cost is known: "
         "ask `/v1/generation`) and where any price is unknown."

@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penstock.cache.ports import Embedder
 from penstock.testing import no_network
 from tests.cache.embed.opened import opened
 from tests.servers import PostgresServer, RedisServer
+
+# How long an example takes says how busy the machine is: no test may depend on it.
+settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("penstock")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -185,8 +185,9 @@ semantic_cache: {enabled: true, similarity_threshold: 0.94, embedder: openai/tex
             rows = ledger.execute(
                 "SELECT class, virtual_key, model FROM entries WHERE class = 'embedding'"
             ).fetchall()
-        assert rows
         assert set(rows) == {("embedding", "", "text-embedding-3-small")}
+        # The second was asked in the same words: their vector is known, and not paid for again.
+        assert len(rows) == 1
 
 
 def test_without_the_weights_the_tier_is_off_and_says_so(tmp_path, capsys):
@@ -206,6 +207,26 @@ def test_without_the_weights_the_tier_is_off_and_says_so(tmp_path, capsys):
             "bypass: The semantic tier is switched on and could not be opened; the operator's log says why."
         ]
     assert "The semantic cache is off" in capsys.readouterr().err
+
+
+@needs_weights
+def test_the_same_words_are_embedded_once(meaning: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """In their partition: another system prompt's texts tell nothing about whether these were asked before."""
+    found: Any = meaning.house.caching
+    embedder, embedded = found.means.meaning._embedder, []
+    make = embedder.embed
+    monkeypatch.setattr(embedder, "embed", lambda text: embedded.append(text) or make(text))
+    text = "Write a short caption for a tin of green paint on a workbench"
+    answers = [ask(meaning, text) for _ in range(4)]
+    assert [said(answer) for answer in answers] == ["miss", *["hit-semantic"] * 3]
+    asked = [one for one in embedded if one.startswith("Write")]  # audits compare answers
+    assert asked == [text]
+    assert said(ask(meaning, text + ".")) == "hit-semantic"
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+    assert said(meaning.post({"model": MODEL, "messages": turns})) == "miss"
+    meaning.kept()
+    asked = [one for one in embedded if one.startswith("Write")]
+    assert asked == [text, text + ".", text]
 
 
 @needs_weights

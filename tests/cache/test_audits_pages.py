@@ -10,11 +10,13 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
+from rich.console import Console
 
 from penstock.base.errors import BadRequest
 from penstock.base.events import fold
 from penstock.blobs.blob import Stats
 from penstock.cache.semantic.binomial import lower, upper
+from penstock.cli import cache_stats
 from penstock.cli.main import run
 from penstock.gateway.caching.office import CacheOffice, Figures
 from tests.behaviours.gateway import SECRETS, THREE_DIALECTS, WAIT_S, Gateway, chat, running_gateway
@@ -374,3 +376,79 @@ def test_warming_for_nobody(place):
     assert (answer.status, answer.error["code"]) == (403, "key_expired")
     answer = place.post("warm", {"calls": [{"request": chat("openai/gpt-4o-mini")}]})
     assert (answer.status, answer.error["param"]) == (400, "key")
+
+
+BAD = [
+    "{",
+    '{"request": []}',
+    '{"request": {}, "anwser": "x"}',
+    '{"request": {}, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+]
+BAD += [
+    '{"request": {}, "answer": "x", "usage": {"prompt_tokens": -1, "completion_tokens": 1}}',
+    '{"request": {}, "answer": 3}',
+]
+
+
+def test_all_bad_lines_are_told_and_nothing_is_sent(place):
+    """Each with its number and why, before anything is done; a misspelt field is one."""
+    place.begin("Call us.")
+    good = json.dumps({"request": chat("openai/gpt-4o-mini", "where?"), "answer": "In Bonn."})
+    file = "\n".join([good, *BAD, good])
+    ended = place.command("warm", "-", "--key", "website", told=file)
+    assert ended.returncode == 1
+    told = [line.partition(":") for line in ended.stderr.splitlines() if line.startswith("line ")]
+    assert [number for number, _, _ in told] == [f"line {n}" for n in range(2, 8)]
+    assert all(why.strip() for _, _, why in told)
+    assert "anwser" in told[2][2]
+    assert "--skip-bad" in ended.stderr
+    assert place.kept.filled == []
+
+
+def test_the_good_lines_are_kept_where_that_is_asked_for(place):
+    place.begin("Call us.")
+    lines = [
+        json.dumps({"request": chat("openai/gpt-4o-mini", f"{n}?"), "answer": "In Bonn."}) for n in range(2)
+    ]
+    words = ("warm", "-", "--key", "website", "--skip-bad")
+    ended = place.command(*words, told="\n".join([lines[0], *BAD, lines[1]]))
+    assert (ended.returncode, ended.stdout) == (1, "2 of 8 are kept.\n")
+    assert ended.stderr.count("line ") >= 6
+    assert len(place.kept.filled) == 2
+    rows = json.loads(place.command(*words, "--json", told="\n".join([BAD[0], lines[0]])).stdout)
+    assert [(row["line"], row["error"] is None) for row in rows] == [(1, False), (2, True)]
+
+
+def test_the_gateway_is_named_by_the_environment_too(place, monkeypatch):
+    """As the meter's is: PENSTOCK_URL, unless --url says otherwise."""
+    place.begin("Call us.")
+    monkeypatch.setenv("PENSTOCK_ADMIN_KEY", SECRETS["ADMIN_KEY"])
+    monkeypatch.setenv("PENSTOCK_URL", place.gateway.url)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert run(["cache", "purge", "--all"]) == 0
+    assert "dropped" in out.getvalue()
+    monkeypatch.setenv("PENSTOCK_URL", "http://127.0.0.1:1")
+    assert place.command("purge", "--all").returncode == 0, "--url wins"
+
+
+def test_long_names_of_classes_break_nothing(place):
+    """Each stands whole on a line of its own, in a narrow window, too."""
+    long = (
+        "key:website|"
+        + "a-very-long-namespace-" * 8
+        + "|openai/gpt-4o-mini|minilm-l6-int8-v1-0123456789abcdef"
+    )
+    place.begin("Call us.")
+    stats = place.get("stats").json()
+    (row,) = stats["classes"]
+    stats["classes"] = [{**row, "class": long}, row]
+    console = Console(width=60, force_terminal=True, color_system=None)
+    with console.capture() as seen:
+        cache_stats._classes(console, stats)
+    lines = seen.get().splitlines()
+    assert [line.strip() for line in lines].count(long) == 1
+    others = [line for line in lines if long not in line]
+    assert others
+    assert max(map(len, others)) <= 60
+    assert "serves from 0.9400, configured" in " ".join(" ".join(others).split())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cache.audit_file import AuditFile
+from penstock.cache.audits import Looked
 from penstock.cache.semantic.decider import Certified
 from penstock.cli.main import run
 
@@ -147,10 +148,10 @@ def test_pairs_become_labels_that_a_gateway_restores(
     book = AuditFile(str(path), "gateway")
     book.open()
     pairs = file_of(tmp_path, SCORED)
-    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions"]) == 0
+    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions", "--new-class"]) == 0
     assert f"92 labels of class captions are kept in {path}." in capsys.readouterr().out
     first = book.labels()
-    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions"]) == 0
+    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions", "--new-class"]) == 0
     assert "92 of them were there already, and count once." in capsys.readouterr().out
     assert book.labels() == first, "a file that is uploaded twice proves no more than once"
     decider = Certified(0.2)
@@ -159,7 +160,7 @@ def test_pairs_become_labels_that_a_gateway_restores(
     assert decider.threshold("captions").certified
     assert decider.standings()[0].steps[-1].labels == 92
     path.write_bytes(b"no database at all, but long enough to be read as one" * 40)
-    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions"]) == 1
+    assert run(["cache", "sweep", pairs, "--into", str(path), "--class", "captions", "--new-class"]) == 1
     assert capsys.readouterr().err
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(path).execute("SELECT 1 FROM labels")
@@ -176,7 +177,19 @@ def test_a_pair_that_is_judged_anew_replaces_its_label(tmp_path: Path) -> None:
             f"prompt,other,same,score\na chair,the chair,{verdict},0.97\na chair,the chair,{verdict},0.97\n"
         )
         assert (
-            run(["cache", "sweep", file_of(tmp_path, rows), "--into", str(path), "--class", "captions"]) == 0
+            run(
+                [
+                    "cache",
+                    "sweep",
+                    file_of(tmp_path, rows),
+                    "--into",
+                    str(path),
+                    "--class",
+                    "captions",
+                    "--new-class",
+                ]
+            )
+            == 0
         )
         news = book.news()
         assert news.amended is (verdict == "no")
@@ -195,3 +208,27 @@ def test_texts_are_scored_by_the_embedder(tmp_path: Path, capsys: pytest.Capture
     told = json.loads(capsys.readouterr().out)
     assert [row["hits"] for row in told["thresholds"]][1] == 1
     assert told["thresholds"][1]["wrong"] == 0
+
+
+def test_a_class_that_nobody_looks_up_is_refused_with_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any work: labels of a misspelt class would certify nothing, and nobody would notice."""
+    path = tmp_path / "cache.db.audits"
+    book = AuditFile(str(path), "gateway")
+    book.open()
+    book.write(
+        [],
+        [Looked(1, "key:website||openai/gpt-4o-mini|minilm", 4, 1, 0), Looked(1, "key:shop||x|y", 1, 0, 0)],
+    )
+    words = ["cache", "sweep", file_of(tmp_path, SCORED), "--into", str(path), "--class"]
+    assert run([*words, "key:website||openai/gpt-4o-mini"]) == 1
+    err = capsys.readouterr().err
+    assert "knows no class 'key:website||openai/gpt-4o-mini'" in err
+    assert "Did you mean 'key:website||openai/gpt-4o-mini|minilm'?" in " ".join(err.split())
+    assert run([*words, "nonsense"]) == 1
+    assert book.labels() == []
+    assert run([*words, "key:website||openai/gpt-4o-mini|minilm"]) == 0
+    assert len(book.labels()) == 92
+    assert run([*words, "another", "--new-class"]) == 0
+    book.close()

@@ -129,3 +129,38 @@ def test_check_refuses_what_serve_would(tmp_path, screen, monkeypatch):
     code, out = screen.show(None, "check", str(path), "--json")
     told = json.loads(out)
     assert (code, told["ok"], [fault["path"] for fault in told["faults"]]) == (1, False, NEEDED)
+
+
+def test_check_finds_a_cache_that_cannot_be_kept(tmp_path, screen):
+    """Each with its path: no folder, a folder, somebody's document, a file in the way; and a good place is none."""
+    (tmp_path / "a-folder").mkdir()
+    (tmp_path / "document.txt").write_text("mine " * 40, encoding="utf-8")
+    for place, why in (
+        ("missing/cache.db", "no folder"),
+        ("a-folder", "it is a folder"),
+        ("document.txt", "another program's"),
+        ("document.txt/cache.db", "no folder"),
+        ("cache.db", ""),
+        ("memory", ""),
+    ):
+        path = tmp_path / "penstock.yaml"
+        path.write_text(f"cache: {{exact: {{enabled: true}}, path: {place}}}\n", encoding="utf-8")
+        code, out = screen.show(None, "check", str(path), "--json")
+        faults = json.loads(out)["faults"]
+        assert (code, [fault["path"] for fault in faults]) == ((1, ["$.cache.path"]) if why else (0, []))
+        assert why in str(faults)
+    assert (tmp_path / "document.txt").read_text(encoding="utf-8") == "mine " * 40
+    assert not (tmp_path / "cache.db").exists(), "check makes nothing"
+
+
+def test_check_finds_an_embedder_that_is_not_there(tmp_path, screen):
+    """A folder without a model; the words of doctor."""
+    (tmp_path / "empty").mkdir()
+    path = tmp_path / "penstock.yaml"
+    path.write_text(
+        "semantic_cache: {enabled: true, similarity_threshold: 0.94, embedder: ./empty}\n", encoding="utf-8"
+    )
+    code, out = screen.show(None, "check", str(path), "--json")
+    (fault,) = json.loads(out)["faults"]
+    assert (code, fault["path"]) == (1, "$.semantic_cache.embedder")
+    assert "empty" in fault["message"]

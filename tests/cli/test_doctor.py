@@ -2,9 +2,12 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
+import penstock
+from penstock.cli import doctor
 from penstock.simulate import running_simulator
 
 FAULTY = (
@@ -60,3 +63,25 @@ def test_who_can_be_reached_is_said(screen, tmp_path, monkeypatch):
     assert found["reach openai"]["ok"] is True
     assert found["reach anthropic"]["ok"] is False
     assert [each.name for each in tmp_path.iterdir()] == ["penstock.yaml"]
+
+
+def test_every_native_module_is_named(screen, monkeypatch):
+    """Those that are used, and those that are not, with the reason: none is forgotten here."""
+    root = Path(penstock.__file__).parent
+    built = {
+        (".".join(path.parent.relative_to(root).parts), path.stem) for path in root.rglob("_*.pyx")
+    }  # fmt: skip
+    assert built == set(doctor.NATIVE)
+    real = doctor.load_native
+
+    def without(package, name, folder):
+        return (None, "it was not built") if name == "_large" else real(package, name, folder)
+
+    monkeypatch.setattr(doctor, "load_native", without)
+    told = {
+        check["what"]: check for check in json.loads(screen.show(None, "doctor", "--offline", "--json")[1])
+    }
+    found = told["native modules"]
+    assert found["ok"] is True
+    assert "in Python instead: _large (large bodies): it was not built" in found["found"]
+    assert all(name in found["found"] for _, name in doctor.NATIVE)

@@ -221,6 +221,8 @@ FROZEN = [
     "batches.max_running",
     "batches.max_lines",
     "batches.native",
+    "batches.resubmit_after_s",
+    "batches.provider_files",
     "jobs.max_concurrent",
     "jobs.max_waiting",
     "jobs.keep_hours",

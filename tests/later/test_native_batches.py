@@ -23,6 +23,9 @@ providers:
   anthropic:
     keys: [{value: env.ANTHROPIC_KEY}]
     network: {base_url: "{sim}/p/anthropic", retry: {max_retries: 0}}
+  gemini:
+    keys: [{value: env.GEMINI_KEY}]
+    network: {base_url: "{sim}/p/gemini", retry: {max_retries: 0}}
   other:
     dialect: openai
     keys: [{value: env.OPENAI_KEY}]
@@ -30,6 +33,7 @@ providers:
 virtual_keys:
   - {name: alice, key: env.CALLER_KEY}
   - {name: poor, key: env.OTHER_CALLER_KEY, budgets: [{name: day, limit_usd: 0.02, period: day}]}
+batches: {resubmit_after_s: 1, native: auto}
 """
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages/batches"
@@ -250,12 +254,111 @@ def test_anthropics_batches_take_both_kinds(gateway: Gateway, client: openai.Ope
         assert entry.cost_nusd == usage["prompt_tokens"] * 500 + usage["completion_tokens"] * 2500
 
 
+def test_geminis_batches_are_files_of_lines(gateway: Gateway, client: openai.OpenAI):
+    """Translated lines and one that fails; by their keys, as the results come in another order; at the batch price."""
+    model = MODELS["gemini"]
+    lines = [*same(model, 5), line("bad", model, "x", temperature=9)]
+    done = ended(client, begun(client, lines).id)
+    assert (done.status, done.penstock_road, done.penstock_provider) == ("completed", "native", "gemini")
+    assert (done.request_counts.completed, done.request_counts.failed) == (5, 1)
+    uploads, made = asked(gateway, "/files?uploadType=multipart"), asked(gateway, ":batchGenerateContent")
+    assert (len(uploads), len(made)) == (1, 1)
+    assert json.loads(made[0].body)["batch"]["displayName"] == done.id
+    assert asked(gateway, ":generateContent") == []
+    good = results(client, done.output_file_id)
+    assert [one["custom_id"] for one in good] == [f"c{n}" for n in range(5)]
+    for one in good:
+        body = one["response"]["body"]
+        assert body["model"] == model
+        assert body["choices"][0]["message"]["content"]
+        entry = gateway.entry(one["response"]["request_id"])
+        # gemini-2.5-flash in batches: $0.15 and $1.25 per million (catalogue, 2026-11-21).
+        usage = body["usage"]
+        assert entry.service_tier == "batch"
+        assert entry.cost_nusd == usage["prompt_tokens"] * 150 + usage["completion_tokens"] * 1250
+    bad = results(client, done.error_file_id)
+    assert (bad[0]["custom_id"], bad[0]["response"]["status_code"]) == ("bad", 400)
+
+
+def test_geminis_batches_are_cancelled_refused_and_for_one_model(gateway: Gateway, client: openai.OpenAI):
+    """A cancelled one gives nothing; a refused one is run here."""
+    model = MODELS["gemini"]
+    batch = begun(client, same(model, 4))
+    until_s = time.monotonic() + 10
+    while not asked(gateway, ":batchGenerateContent"):
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    client.batches.cancel(batch.id)
+    done = ended(client, batch.id)
+    assert (done.status, done.request_counts.completed) == ("cancelled", 0)
+    bad = results(client, done.error_file_id)
+    assert {one["error"]["code"] for one in bad} == {"batch_cancelled"}
+    done = ended(client, begun(client, [line("a", model, "FAIL_BATCH")]).id)
+    assert (done.penstock_road, done.request_counts.completed) == ("own", 1)
+    assert "refused the batch" in done.penstock_reason
+    done = ended(client, begun(client, [line("a", model), line("b", "gemini/gemini-2.5-pro")]).id)
+    assert "one model" in done.penstock_reason
+
+
+def left_of(batch: Any) -> str:
+    return batch.penstock_provider_files or ""
+
+
+def test_what_is_left_at_a_provider_is_removed_once_all_is_kept(gateway: Gateway, client: openai.OpenAI):
+    """Files of OpenAI's and Gemini's, batches of Anthropic's and Gemini's; after the last look at them."""
+    for name, gone in (("openai", 3), ("gemini", 3), ("anthropic", 1)):
+        gateway.fresh()
+        lines = [
+            *same(MODELS[name], 2),
+            *([line("bad", MODELS[name], nonsense=1)] if name == "openai" else []),
+        ]
+        batch = begun(client, lines)
+        until_s = time.monotonic() + 10
+        while left_of(done := client.batches.retrieve(batch.id)) != "removed":
+            assert time.monotonic() < until_s, done
+            time.sleep(0.02)
+        assert (done.status, done.request_counts and done.request_counts.completed) == ("completed", 2)
+        deletes = [one for one in gateway.sim.requests if one.method == "DELETE"]
+        assert [one.status for one in deletes] == [200] * gone
+        read = [n for n, one in enumerate(gateway.sim.requests) if one.method == "GET"]
+        assert max(read) < min(n for n, one in enumerate(gateway.sim.requests) if one.method == "DELETE")
+
+
+def test_what_cannot_be_removed_is_tried_again_and_shown(
+    gateway: Gateway,
+    client: openai.OpenAI,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A provider that fails meanwhile holds up no result."""
+    batch = begun(client, same(MODELS["openai"], 2))
+    until_s = time.monotonic() + 10
+    while not [one for one in gateway.sim.requests if one.path.endswith("/content")]:
+        assert time.monotonic() < until_s
+        time.sleep(0.002)
+    gateway.faults(at("openai", "status", status=503))
+    done = ended(client, batch.id)
+    assert done.status == "completed"
+    while "503" not in (shown := left_of(client.batches.retrieve(batch.id))):
+        assert time.monotonic() < until_s, shown
+        time.sleep(0.02)
+    assert "to be removed" in shown
+    monkeypatch.setenv("THE_KEY", SECRETS["CALLER_KEY"])
+    assert run(["batches", "--url", gateway.url, "--key", "env.THE_KEY", batch.id]) == 0
+    assert "At the provider: file-" in capsys.readouterr().out
+    gateway.faults()
+    while left_of(client.batches.retrieve(batch.id)) != "removed":
+        assert time.monotonic() < until_s + 10
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("wish", ["own", "native"])
 def test_embeddings_and_moderations_are_lines_too(gateway: Gateway, client: openai.OpenAI, wish: str):
     """By our own runner, and by the provider's: moderations have no batch price, and go there where that is asked for."""
     for endpoint, model in (
         ("/v1/embeddings", "openai/text-embedding-3-small"),
         ("/v1/moderations", "openai/omni-moderation-latest"),
+        ("/v1/embeddings", "gemini/gemini-embedding-001"),
     ):
         lines = [
             {"custom_id": f"e{n}", "method": "POST", "url": endpoint, "body": {"model": model, "input": f"words {n}"}}
@@ -280,10 +383,29 @@ def test_embeddings_and_moderations_are_lines_too(gateway: Gateway, client: open
             assert entry.service_tier == ("batch" if wish == "native" else "") or entry.service_tier is None
 
 
+def test_vertex_batches_need_a_bucket_and_are_run_here(tmp_path: Path):
+    """With the reason; also where they are wished for."""
+    with running_gateway(tmp_path, CONFIG) as gateway, client_of(gateway) as client:
+        account = gateway.sim.make_service_account(tmp_path)
+        vertex = f"""
+  vertex:
+    project: simulated-project
+    location: global
+    credentials: file:{account}
+    network: {{base_url: "{gateway.sim.url}/p/vertex", retry: {{max_retries: 0}}}}
+virtual_keys:"""
+        assert gateway.reload(CONFIG.replace("\nvirtual_keys:", vertex)) == []
+        lines = [line("a", "vertex/gemini-2.5-flash")]
+        done = ended(client, begun(client, lines, extra_headers={"x-penstock-batch": "native"}).id)
+        assert (done.status, done.penstock_road, done.request_counts.completed) == ("completed", "own", 1)
+        assert "bucket" in done.penstock_reason
+        assert done.penstock_provider_files is None
+
+
 def test_never_is_never(tmp_path: Path):
     """The operator's word stands above the caller's."""
     with (
-        running_gateway(tmp_path, CONFIG + "batches: {native: never}\n") as gateway,
+        running_gateway(tmp_path, CONFIG.replace("native: auto", "native: never")) as gateway,
         client_of(gateway) as client,
     ):
         batch = begun(client, [line("a", MODELS["openai"])], extra_headers={"x-penstock-batch": "native"})

@@ -20,6 +20,7 @@ providers:
   anthropic:
     keys: [{value: env.ANTHROPIC_KEY}]
     network: {base_url: "%s/p/anthropic", retry: {max_retries: 0}}
+batches: {resubmit_after_s: 1}
 """
 KEYS = {"OPENAI_KEY": "sk-openai-test-000000000001", "ANTHROPIC_KEY": "sk-ant-test-000000000003"}
 CHAT = "/v1/chat/completions"

@@ -85,11 +85,12 @@ class Behind:
         """From here on it is written."""
         self._thread.start()
 
-    def put(self, blob: Blob) -> None:
-        """Keep it in the far stores; never waits for them."""
+    def put(self, blob: Blob, marks: Sequence[int] | None = None) -> None:
+        """Keep it in the far stores; never waits for them. ``marks``: theirs when its making began; None: now."""
         key = (blob.place, blob.key)
         size = len(blob.value) + len(blob.about)
-        marks = [one.mark for one in self._far]
+        if marks is None:
+            marks = [one.mark for one in self._far]
         with self._bell:
             self._take(key)
             if self._ended:

@@ -146,6 +146,23 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         Path(path).chmod(0o600)
 
 
+def unusable(path: str) -> str | None:
+    """Why no cache could be kept there, as far as can be said without making anything; None: it could."""
+    file = Path(path)
+    try:
+        if file.is_dir():
+            return "it is a folder"
+        if file.exists():
+            if not _may_be_ours(path):
+                return "it is a file of another program's, which is left as it is"
+            return None if os.access(path, os.R_OK | os.W_OK) else "the file cannot be written"
+        if not file.parent.is_dir():
+            return f"there is no folder {str(file.parent)!r}"
+        return None if os.access(file.parent, os.W_OK | os.X_OK) else "its folder cannot be written"
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 def is_ours(path: str) -> bool:
     """Whether the header says so."""
     with Path(path).open("rb") as file:

@@ -11,7 +11,7 @@ Rules
 - Whoever subscribes is told from any thread of each blob that is no longer what it was: dropped, purged, overwritten (or
   possibly so: with far stores each put tells), or evicted from the last tier that keeps things: the file where there is one,
   memory where it is alone. To be told of a key that one does not know is no fault.
-- Purged is purged: here when ``purge`` is called, in the other processes of this machine about a second later, in other nodes at
+- Purged is purged, and what was begun before a purge is not kept after it (``since``): here when ``purge`` is called, in the other processes of this machine about a second later, in other nodes at
   once if Redis answers. A far store that does not answer is told when it does (``owed``); until then this process finds nothing
   there that was purged.
 """
@@ -29,6 +29,7 @@ from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
 from penstock.blobs.guard import Guarded, Say
 from penstock.blobs.memory import MemoryBlobs
+from penstock.blobs.since import Dropped, Since
 
 SECRET_BYTES = 32
 News = Callable[[Blob], object]
@@ -69,6 +70,8 @@ class Blobs:
         )
         self._finder = Finder(self._far, hides=self._behind.hides, keep=self._memory.promote)
         self._behind.settled = self._finder.settled
+        self.dropped = Dropped(lambda: tuple([one.mark for one in self._far]), monotonic_s)
+        """What was dropped lately, and moments for what is begun now and put later."""
         self._secret = b""
 
     async def open(self) -> None:
@@ -83,14 +86,19 @@ class Blobs:
             self._secret = secrets.token_bytes(SECRET_BYTES)
         return self._secret
 
-    def put(self, blob: Blob) -> None:
-        """In memory now, in the far stores soon."""
-        if self._far:
-            self._finder.forget(blob.place, blob.key)
-            self._gone(blob.place, blob.key)
-        self._memory.put(blob)
-        if self._far:
-            self._behind.put(blob)
+    def put(self, blob: Blob, since: Since | None = None) -> bool:
+        """In memory now, in the far stores soon. ``since``: when its making began. False: it was dropped meanwhile, and is not
+        kept."""
+        with self.dropped.turns:
+            if since is not None and self.dropped.meant(since, blob):
+                return False
+            if self._far:
+                self._finder.forget(blob.place, blob.key)
+                self._gone(blob.place, blob.key)
+            self._memory.put(blob)
+            if self._far:
+                self._behind.put(blob, None if since is None else since.marks)
+        return True
 
     async def find(self, place: Place, key: bytes, now_ms: int, *, within_s: float) -> Blob | None:
         """What any tier has. Too late, or with a fault: None, and counted."""
@@ -105,13 +113,15 @@ class Blobs:
 
     async def drop(self, place: Place, key: bytes) -> bool:
         """Whether it was there, in any tier."""
+        op = Drop(place, key)
+        self.dropped.note(op)
         self._finder.forget(place, key)
         here = self._memory.drop(place, key)
         if not self._far:
             return here
         if not here:
             self._gone(place, key)
-        waited, far = self._behind.drop(Drop(place, key))
+        waited, far = self._behind.drop(op)
         return bool(await asyncio.wrap_future(far) or here or waited)
 
     async def purge(
@@ -123,11 +133,13 @@ class Blobs:
         tag: str | None = None,
     ) -> int:
         """Drop all that matches every given word exactly; how many."""
+        op = Purge(Which(kind, tenant, namespace, tag))
+        self.dropped.note(op)
         self._finder.forget()
         here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
         if not self._far:
             return here
-        waited, far = self._behind.drop(Purge(Which(kind, tenant, namespace, tag)))
+        waited, far = self._behind.drop(op)
         return max(here, await asyncio.wrap_future(far) + waited)
 
     async def scan(self, kind: str, after_seq: int, limit: int) -> list[Blob]:
@@ -185,6 +197,10 @@ class Blobs:
 
     def _heard(self, at: int, changes: Sequence[Change]) -> None:
         """From the stores' threads: what others did, and what went for room. What the second store says the first must hear."""
+        for change in changes:
+            op = _dropped(change)
+            if op is not None:
+                self.dropped.note(op)
         relayed = list(filter(None, map(_relayed, changes))) if at else []
         if relayed:
             self._behind.relay(relayed, at)
@@ -216,6 +232,13 @@ class Blobs:
             except StoreFault:
                 continue  # what could not be written is lost: a cache may forget
         self._memory.close()
+
+
+def _dropped(change: Change) -> Drop | Purge | None:
+    """What others took away."""
+    if change.what in ("purge", "lost"):
+        return Purge(change.which or Which())
+    return Drop(change.place, change.key) if change.what == "drop" else None
 
 
 def _relayed(change: Change) -> Op | None:

@@ -4,12 +4,13 @@ An answer is kept as normalised events (base.events), not as the bytes of a prov
 again, streamed or whole.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from penstock.base.events import Event
+from penstock.base.usage import Usage
 
 KIND = "answer"
 """base.Place.kind of cached answers."""
@@ -55,6 +56,20 @@ class About(Struct, frozen=True, array_like=True):
     vector: bytes
     embedder: str
     until_ms: int
+
+
+class GivenUsage(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What somebody says that an answer took, which no provider has given here; in OpenAI's words."""
+
+    prompt_tokens: Annotated[int, Meta(ge=0)]
+    completion_tokens: Annotated[int, Meta(ge=0)]
+    total_tokens: int | None = None
+    """Not read: it is their sum."""
+
+    @property
+    def usage(self) -> Usage:
+        """In ours."""
+        return Usage(input=self.prompt_tokens, output=self.completion_tokens)
 
 
 _answer = msgspec.msgpack.Decoder(Answer)

@@ -228,6 +228,11 @@ class _Reading(_File):
         rows = self._open().execute(f"SELECT {_LABEL} FROM labels ORDER BY at_ms, seq")  # noqa: S608 - our own names
         return [_label(row) for row in rows]
 
+    def classes(self) -> list[str]:
+        """Of which anything is known: look-ups or labels."""
+        rows = self._open().execute("SELECT klass FROM looks UNION SELECT klass FROM labels ORDER BY 1")
+        return [row[0] for row in rows]
+
     def forbidden(self) -> set[bytes]:
         """All pairs that are not to be confused."""
         return {row[0] for row in self._open().execute("SELECT pair FROM pairs")}

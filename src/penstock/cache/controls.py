@@ -9,6 +9,7 @@ Rules
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -23,6 +24,9 @@ HEADER = b"x-penstock-cache"
 MAX_NAMESPACE = 128
 MAX_TAGS = 16
 MAX_TAG = 128
+_NAMES = tuple(
+    f"x-penstock-cache{end}" for end in ("", "-ttl", "-min-score", "-namespace", "-tags", "-no-store")
+)
 _MODES: frozenset[str] = frozenset(get_args(Mode))
 _HINT_MODE = "Send off, exact, semantic, refresh, only or default."
 _HINT_BLOCK = "Send an object, or a mode: off, exact, semantic, refresh, only or default."
@@ -139,12 +143,21 @@ def _read_header(name: bytes, raw: bytes, fields: dict[str, Any]) -> None:
             if text not in _TRUTH:
                 raise _wrong(param, text, _HINT_NO_STORE)
             fields["no_store"] = _TRUTH[text]
+        case b"-?":
+            raise _unknown(text)
         case _:
-            raise BadRequest(
-                f"The header {_shown(param)} is not known.",
-                param=_shown(param),
-                hint="There are x-penstock-cache, and with -ttl, -min-score, -namespace, -tags and -no-store.",
-            )
+            raise _unknown(param)
+
+
+def _unknown(name: str) -> BadRequest:
+    """A header that begins like one of these, and is none. In the place of its name's end "?" may be told, with its name."""
+    close = get_close_matches(name[:60], _NAMES, n=1, cutoff=0.6)
+    near = f"Did you mean {close[0]}? " if close else ""
+    return BadRequest(
+        f"The header {_shown(name)} is not known.",
+        param=_shown(name),
+        hint=f"{near}There are x-penstock-cache, and with -ttl, -min-score, -namespace, -tags and -no-store.",
+    )
 
 
 def _read_block(block: object, fields: dict[str, Any]) -> None:

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     screen().print(table)
     if args.id and rows[0].get("penstock_reason"):
         print(f"Why: {rows[0]['penstock_reason']}")
+    if args.id and rows[0].get("penstock_provider_files"):
+        print(f"At the provider: {rows[0]['penstock_provider_files']}")
     return 0
 
 

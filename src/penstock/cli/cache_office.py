@@ -16,7 +16,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """Which gateway, for each of the commands."""
-    parser.add_argument("--url", default=DEFAULT_URL, help="the running gateway")
+    parser.add_argument("--url", help=f"the running gateway (PENSTOCK_URL, or {DEFAULT_URL})")
     parser.add_argument(
         "--admin-key",
         metavar="REFERENCE",
@@ -37,7 +37,8 @@ def gateway_of(args: argparse.Namespace) -> AdminClient:
         if key.code == "secret-in-plain":
             hint = "Write env.NAME or file:PATH: a key on the command line is there for all to read."
         raise ConfigFault(key.reason, path="--admin-key", hint=hint)
-    return AdminClient(str(args.url), key, getpass.getuser(), args.ca_file, store=False)
+    url = args.url or os.environ.get("PENSTOCK_URL") or DEFAULT_URL
+    return AdminClient(str(url), key, getpass.getuser(), args.ca_file, store=False)
 
 
 def percent(share: float | None) -> str:

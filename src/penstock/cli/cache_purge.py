@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tenant",
         metavar="NAME",
-        help="of this tenant, as cache.scope says: a key, ORGANISATION/TEAM or an organisation",
+        help="of this tenant, as cache.scope says: a team, ORGANISATION/TEAM, an organisation, or a key: what it asked for",
     )
     parser.add_argument(
         "--namespace", metavar="NAME", help="of this namespace (x-penstock-cache-namespace), exactly"

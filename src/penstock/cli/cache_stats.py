@@ -10,7 +10,7 @@ from rich.text import Text
 from penstock.base.errors import PenstockError
 from penstock.cli.cache_office import add_gateway_arguments, dollars, gateway_of, percent
 from penstock.cli.office import put_json, say
-from penstock.cli.screen import printable, put, screen
+from penstock.cli.screen import folded, printable, put, screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,28 +61,23 @@ def _answers(console: Console, stats: dict[str, Any]) -> None:
 
 
 def _classes(console: Console, stats: dict[str, Any]) -> None:
+    """A class's name may be as long as its namespace: it has a line of its own, whole, below which its figures fold."""
     rows: list[dict[str, Any]] = stats.get("classes") or []
     if not rows:
         return
-    table = Table(header_style="bold", title="semantic classes, today", title_justify="left")
-    for title in ("class", "look-ups", "hits", "hit rate", "threshold", "labels", "error bound", "why"):
-        right = title in ("look-ups", "hits", "hit rate", "labels")
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    put(console, "semantic classes, today", "italic")
     for row in rows:
+        put(console, f"  {row['class']}", "bold")
         value = row["threshold"]
         kind = "certified" if row["certified"] else "configured"
-        cells = [
-            str(row["class"]),
-            f"{row['looks']:,}",
-            f"{row['hits']:,}",
-            percent(row["hit_rate"]),
-            "serves nothing" if value is None else f"{value:.4f}, {kind}",
-            f"{row['labels']:,}",
-            percent(row["error_bound"]),
-            str(row["reason"]),
-        ]
-        table.add_row(*(_words(cell) for cell in cells))
-    console.print(table)
+        threshold = "serves nothing" if value is None else f"serves from {value:.4f}, {kind}"
+        bound = "" if row["error_bound"] is None else f", error bound {percent(row['error_bound'])}"
+        figures = (
+            f"{row['looks']:,} look-ups, {row['hits']:,} hits ({percent(row['hit_rate'])}); {threshold}; "
+            f"{row['labels']:,} labels{bound}"
+        )
+        folded(console, figures, indent="      ")
+        folded(console, printable(str(row["reason"])), indent="      ")
 
 
 def _words(text: str) -> Text:

@@ -15,6 +15,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="loosest threshold to try",
     )
+    _add_keeping(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+
+
+
+def _add_keeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
         metavar="FILE",
@@ -113,7 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="whose labels they are; penstock cache stats names the classes",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument(
+        "--new-class", action="store_true", help="keep them also for a class that this file has never seen"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
                 param="--class",
                 hint="penstock cache stats names the classes.",
             )
+        if args.into:
+            _check_class(str(args.into), str(args.klass), new=bool(args.new_class))
         metric = _metric(str(args.metric)) if args.metric else None
         pairs = _pairs(str(args.pairs), metric=metric is not None)
         judged = _judged(pairs, metric, args)
@@ -262,17 +273,38 @@ def _measured(metric: Metric, pair: Pair) -> float:
     return value
 
 
+def _check_class(into: str, klass: str, *, new: bool) -> None:
+    """Labels of a class that nobody looks up certify nothing: before any work is done. Raises PenstockError."""
+    if not Path(into).exists():
+        raise BadRequest(
+            f"There is no file {into}.",
+            param="--into",
+            hint="It lies beside the cache's own: cache.path and .audits.",
+        )
+    book = AuditFile(into, "sweep")
+    try:
+        book.open()
+        known = book.classes()
+    except sqlite3.Error as error:
+        raise BadRequest(f"{into} takes no labels: {error}.", param="--into") from error
+    finally:
+        book.close()
+    if new or klass in known:
+        return
+    close = get_close_matches(klass, known, n=1, cutoff=0.0)
+    near = f"Did you mean {printable(close[0])!r}? " if close else ""
+    raise BadRequest(
+        f"{into} knows no class {printable(klass)!r}.",
+        param="--class",
+        hint=f"{near}penstock cache stats names the classes, once something was looked up in them; --new-class makes one.",
+    )
+
+
 def _keep(judged: Sequence[Judged], args: argparse.Namespace) -> tuple[int, int]:
     """The pairs as labels, for gateways on this file: they take them up while they run. How many, and how many of them
     are new. Raises PenstockError."""
     served = [one for one in judged if not one.vetoes]
     told = labels(served, str(args.klass), int(time.time() * 1000))
-    if not Path(args.into).exists():
-        raise BadRequest(
-            f"There is no file {args.into}.",
-            param="--into",
-            hint="It lies beside the cache's own: cache.path and .audits.",
-        )
     book = AuditFile(str(args.into), "sweep")
     try:
         book.open()

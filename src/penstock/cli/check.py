@@ -1,6 +1,7 @@
 """``penstock check CONFIG``: all faults at once, each with its path and what to write instead.
 
-What ``serve`` would refuse is a fault here: a library that the configuration needs and that is not installed, too.
+What ``serve`` would refuse is a fault here: a library that the configuration needs and that is not installed, too. So is what
+it would go without: a cache that cannot be kept where it is to be, an embedder that is not there.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from penstock.config.fault import Fault
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
 from penstock.wiring.extras import missing_extras
+from penstock.wiring.keeping import cache_faults_here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """0 without faults, 1 with."""
     catalogue = Catalogue.load()
     loaded = load(args.config, os.environ, catalogue, datetime.now(UTC).date().isoformat())
-    loaded.faults += missing_extras(loaded, catalogue)
+    loaded.faults += [*missing_extras(loaded, catalogue), *cache_faults_here(loaded)]
     if args.json:
         found = {"ok": not loaded.faults, "faults": loaded.faults, "warnings": loaded.warnings}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")

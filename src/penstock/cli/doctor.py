@@ -15,9 +15,11 @@ import msgspec
 import uvloop
 from rich.cells import cell_len
 
+import penstock
 from penstock import __version__
 from penstock.base.decisions import Rejected
 from penstock.base.errors import PenstockError
+from penstock.base.native import load_native
 from penstock.cache.embed.opening import inspect
 from penstock.cli.drift import DAYS, drifts
 from penstock.cli.screen import folded, put, screen
@@ -32,6 +34,16 @@ from penstock.server import express
 from penstock.wiring.build import Shared, build, ledger_place
 
 MOST_DRIFTS = 5
+NATIVE = {
+    ("server", "_express"): "the express lane",
+    ("gateway", "_shortcut"): "the stream shortcut",
+    ("routing", "_gcra"): "rate limits",
+    ("ledger", "_till"): "budgets",
+    ("ledger", "_rows"): "the ledger's rows",
+    ("ledger.postgres", "_copy"): "rows to PostgreSQL",
+    ("wire", "_large"): "large bodies",
+}
+"""Package and module, and what it does; what is missing is done by Python, slower."""
 LIBRARIES = (
     "uvloop",
     "httptools",
@@ -103,6 +115,7 @@ def _versions(catalogue: Catalogue) -> list[Check]:
         Check("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
         Check("machine", True, f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"),
         Check("express lane", True, "native" if not express.missing else f"none, {express.missing}"),
+        _native(),
         Check("catalogue", True, f"version {catalogue.version}, {len(catalogue.providers())} providers"),
     ]
     for library in LIBRARIES:
@@ -111,6 +124,22 @@ def _versions(catalogue: Catalogue) -> list[Check]:
         except PackageNotFoundError:
             checks.append(Check(library, False, "not installed: run pip install penstock again"))
     return checks
+
+
+def _native() -> Check:
+    """Which native modules are used. None is needed."""
+    root = Path(penstock.__file__).parent
+    used: list[str] = []
+    missing: dict[str, list[str]] = {}
+    for (package, name), what in NATIVE.items():
+        module, why = load_native(f"penstock.{package}", name, root.joinpath(*package.split(".")))
+        if module is None:
+            missing.setdefault(why, []).append(f"{name} ({what})")
+        else:
+            used.append(f"{name} ({what})")
+    parts = [", ".join(used)] if used else []
+    parts += [f"in Python instead: {', '.join(names)}: {why}" for why, names in missing.items()]
+    return Check("native modules", True, "; ".join(parts))
 
 
 def _semantic(loaded: Loaded | None) -> Check:

@@ -115,7 +115,10 @@ def tree(explained: Explained) -> Tree:
     if missing:
         branch = root.add(_text("attempts", "bold"))
         for entry in missing:
-            target = f"attempt {entry.attempt} {entry.provider}/{entry.model}"
+            kept = entry.klass == "cache_hit"
+            target = (
+                f"{'kept answer of' if kept else f'attempt {entry.attempt}'} {entry.provider}/{entry.model}"
+            )
             target += f" with key {entry.provider_key}" if entry.provider_key else ""  # none: a kept answer
             _add_entry(branch.add(_text(target)), entry)
     rest = {key: value for key, value in recorded.items() if key not in _KNOWN_PARTS}

@@ -40,6 +40,9 @@ class Loaded(Struct):
     closed: bool = False
     """Virtual keys were made at run time: without any left the gateway stays closed."""
 
+    made: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """What tells an object made at run time from another that had its name before: by kind and name."""
+
     def __repr__(self) -> str:
         """Without the text: a refused file may hold a secret in plain."""
         return f"Loaded({len(self.faults)} faults, {len(self.warnings)} warnings, from {self.base})"

@@ -130,7 +130,7 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     batches: Annotated[
         Literal["auto", "native", "own"],
         _doc(
-            "native: it has a batch service of its dialect's kind, own: it has none; auto: openai and anthropic have one."
+            "native: it has a batch service of its dialect's kind, own: it has none; auto: openai, anthropic and gemini have one."
         ),
     ] = "auto"
     raw: Annotated[

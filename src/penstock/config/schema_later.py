@@ -36,6 +36,18 @@ class BatchesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "auto: a batch that one provider's own batch service can take goes there, at its price; never: none does."
         ),
     ] = "auto"
+    resubmit_after_s: Annotated[
+        Positive,
+        _doc(
+            "A submission to a provider whose answer was lost is looked for so long before it is sent once more."
+        ),
+    ] = 120
+    provider_files: Annotated[
+        Literal["remove", "keep"],
+        _doc(
+            "remove: files (at Anthropic, batches) that stay at a provider go once their results are kept here; keep: they stay."
+        ),
+    ] = "remove"
 
 
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,6 +15,7 @@ from penstock.dialects.gemini import GEMINI, GEMINI_CALLER, GEMINI_IMAGES, VERTE
 from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDDINGS
 from penstock.dialects.gemini.hearing import GEMINI_HEARING, VERTEX_HEARING
 from penstock.dialects.gemini.speaking import GEMINI_SPEAKING, VERTEX_SPEAKING
+from penstock.dialects.gemini_batches import GEMINI_BATCHES
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_audio import HEARING, SPEAKING
 from penstock.dialects.openai_batches import OPENAI_BATCHES
@@ -79,7 +80,11 @@ OPERATIONS: dict[Operation, dict[str, UpstreamDialect]] = {
 }
 """Spoken to providers, by operation: a provider can what its dialect's name is listed under."""
 
-NATIVE_BATCHES: dict[str, NativeBatches] = {"openai": OPENAI_BATCHES, "anthropic": ANTHROPIC_BATCHES}
+NATIVE_BATCHES: dict[str, NativeBatches] = {
+    "openai": OPENAI_BATCHES,
+    "anthropic": ANTHROPIC_BATCHES,
+    "gemini": GEMINI_BATCHES,
+}
 """Batch services of providers, by their dialect."""
 
 

@@ -1,7 +1,7 @@
 """Anthropic's own message batches (anthropic-python 2.11.0, resources/messages/batches; read 2026-11).
 
 A batch carries no name of ours: one whose creation may have arrived is known by its time and its number of requests. Each
-request's custom_id is ours, so that results of another batch are taken for nobody's.
+request's custom_id is ours: once a batch has ended, its results tell whose it is, and those of another are nobody's.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from penstock.base.errors import UpstreamMalformed
-from penstock.wire.batches import BatchItem, BatchState, ItemResult
+from penstock.wire.batches import BatchItem, BatchState, ItemResult, Sought
 from penstock.wire.http import Headers, WireRequest
 
 _PATH = b"/v1/messages/batches"
@@ -50,6 +50,7 @@ class _Batch(Struct):
 
 class _Page(Struct):
     data: list[_Batch]
+    has_more: bool = False
 
 
 class _Result(Struct):
@@ -75,6 +76,11 @@ class AnthropicBatches:
     max_bytes = 256_000_000
     one_model = False
     named = False
+    gone = frozenset({404})
+
+    def refuse(self, items: list[BatchItem]) -> str | None:
+        """What a single call may be, a line may be."""
+        return None
 
     def upload(self, name: str, items: list[BatchItem]) -> WireRequest | None:
         """Nothing comes first."""
@@ -93,19 +99,25 @@ class AnthropicBatches:
         headers: Headers = [(b"content-type", b"application/json"), *(said or [_VERSION]), _IDENTITY]
         return WireRequest(b"POST", _PATH, headers, b'{"requests":[' + b",".join(rows) + b"]}")
 
-    def search(self) -> WireRequest:
-        """The newest hundred."""
-        return _get(_PATH + b"?limit=100")
+    def search(self, after: str = "") -> WireRequest:
+        """A hundred, newest first."""
+        return _get(_PATH + b"?limit=100" + (b"&after_id=" + after.encode() if after else b""))
 
-    def found(self, body: bytes, name: str, total: int, since_s: int) -> list[BatchState]:
+    def found(self, body: bytes, sought: Sought) -> list[BatchState]:
         """Those of as many requests, made since then."""
         return [
             _state(one)
             for one in _read(body, _Page).data
             if one.request_counts is not None
-            and sum(msgspec.structs.astuple(one.request_counts)) == total
-            and _unix_s(one.created_at) >= since_s
+            and sum(msgspec.structs.astuple(one.request_counts)) == sought.total
+            and _unix_s(one.created_at) >= sought.since_s
         ]
+
+    def more(self, body: bytes, since_s: int) -> str:
+        """Behind the last one, unless that is older already."""
+        page = _read(body, _Page)
+        over = not page.has_more or not page.data or _unix_s(page.data[-1].created_at) < since_s
+        return "" if over else page.data[-1].id
 
     def ask(self, batch: str) -> WireRequest:
         """One batch."""
@@ -138,6 +150,10 @@ class AnthropicBatches:
         inner = kind.error.get("type") if isinstance(kind.error, dict) else kind.type  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return ItemResult(read.custom_id, "answered", _STATUS.get(str(inner), 500), body)  # pyright: ignore[reportUnknownArgumentType]
 
+    def remove(self, name: str) -> WireRequest:
+        """A batch, with its requests and results."""
+        return WireRequest(b"DELETE", _PATH + b"/" + name.encode(), [_VERSION, _IDENTITY], b"")
+
 
 def _state(batch: _Batch) -> BatchState:
     counts = batch.request_counts or _Counts()
@@ -149,6 +165,7 @@ def _state(batch: _Batch) -> BatchState:
         counts.succeeded,
         counts.errored,
         (path,) if ended else (),
+        files=(batch.id,) if ended else (),
     )
 
 

@@ -28,6 +28,7 @@ from penstock.base.events import Event, Finished, Started, Stopped, UsageSeen, V
 from penstock.base.models import Target
 from penstock.base.usage import Usage
 from penstock.wire.floats import packed
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.retry_hint import retry_after_s
 
@@ -132,22 +133,17 @@ def _content(one: EmbeddingsInput) -> dict[str, Any]:
     return {"type": "text", "text": one}
 
 
-class CohereEmbedReader:
+class CohereEmbedReader(Gathered):
     """A whole reply -> events."""
 
     def __init__(self, model: str) -> None:
+        super().__init__()
         self._model = model
-        self._pieces: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamMalformed."""
         try:
-            answer = _decode(b"".join(self._pieces))
+            answer = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamMalformed(f"Cohere's embeddings cannot be read: {error}") from None
         # Cohere does not name the model in its reply: the one that was asked for is what it says by answering.

@@ -39,6 +39,7 @@ from penstock.base.models import Target
 from penstock.base.ranking import ModerationsRequest
 from penstock.base.usage import Usage
 from penstock.wire.floats import packed
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.retry_hint import retry_after_s
 
@@ -121,23 +122,18 @@ class _KServe:
         return UpstreamBadRequest(told, status=status, upstream_status=status)
 
 
-class _Reader:
+class _Reader(Gathered):
     """A whole reply -> its one answering tensor -> events."""
 
     def __init__(self, target: Target, kind: str) -> None:
+        super().__init__()
         self._target = target
         self._kind = kind
-        self._pieces: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamMalformed."""
         try:
-            answer = _decode(b"".join(self._pieces))
+            answer = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamMalformed(f"The inference server's reply cannot be read: {error}") from None
         tensor = self._answering(answer.outputs)

@@ -1,6 +1,6 @@
 """OpenAI's own batches: a file of lines, a batch of the file, files of results (API reference, files and batches; read 2026-11).
 
-Every creation carries our name for the batch in its metadata, so that it can be found again.
+Every creation carries our name for the batch in its metadata, and is of a file of its own: by either it is found again.
 """
 
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from penstock.base.errors import UpstreamMalformed
-from penstock.wire.batches import BatchItem, BatchState, ItemResult, Missing
+from penstock.wire.batches import BatchItem, BatchState, ItemResult, Missing, Sought
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.multipart import FormPart, write_form
 
@@ -34,6 +34,7 @@ class _Counts(Struct):
 class _Batch(Struct):
     id: str
     status: str
+    input_file_id: str = ""
     output_file_id: str | None = None
     error_file_id: str | None = None
     request_counts: _Counts | None = None
@@ -44,6 +45,7 @@ class _Batch(Struct):
 
 class _Page(Struct):
     data: list[_Batch]
+    has_more: bool = False
 
 
 class _Response(Struct):
@@ -69,6 +71,11 @@ class OpenAIBatches:
     max_bytes = 200_000_000
     one_model = True
     named = True
+    gone = frozenset({404})
+
+    def refuse(self, items: list[BatchItem]) -> str | None:
+        """What a single call may be, a line may be."""
+        return None
 
     def upload(self, name: str, items: list[BatchItem]) -> WireRequest | None:
         """The items as a file of lines."""
@@ -99,13 +106,24 @@ class OpenAIBatches:
         }
         return WireRequest(b"POST", b"/batches", [_JSON, _IDENTITY], _encode(asked))
 
-    def search(self) -> WireRequest:
-        """The newest hundred."""
-        return _get(b"/batches?limit=100")
+    def search(self, after: str = "") -> WireRequest:
+        """A hundred, newest first."""
+        return _get(b"/batches?limit=100" + (b"&after=" + after.encode() if after else b""))
 
-    def found(self, body: bytes, name: str, total: int, since_s: int) -> list[BatchState]:
-        """The one that carries the name."""
-        return [_state(one) for one in _read(body, _Page).data if (one.metadata or {}).get(MARK) == name]
+    def found(self, body: bytes, sought: Sought) -> list[BatchState]:
+        """Those that carry the name, or are of the file: a server that drops metadata still says the file."""
+        return [
+            _state(one)
+            for one in _read(body, _Page).data
+            if (one.metadata or {}).get(MARK) == sought.name
+            or (sought.file and one.input_file_id == sought.file)
+        ]
+
+    def more(self, body: bytes, since_s: int) -> str:
+        """Behind the last one, unless that is older already."""
+        page = _read(body, _Page)
+        over = not page.has_more or not page.data or page.data[-1].created_at < since_s
+        return "" if over else page.data[-1].id
 
     def ask(self, batch: str) -> WireRequest:
         """One batch."""
@@ -138,6 +156,10 @@ class OpenAIBatches:
         shown = {"error": {"code": error.code, "message": error.message or "This line failed."}}
         return ItemResult(read.custom_id, "answered", 500, _encode(shown))
 
+    def remove(self, name: str) -> WireRequest:
+        """A file; batches themselves stay."""
+        return WireRequest(b"DELETE", b"/files/" + name.encode(), [_IDENTITY], b"")
+
 
 def _state(batch: _Batch) -> BatchState:
     counts = batch.request_counts or _Counts()
@@ -151,6 +173,7 @@ def _state(batch: _Batch) -> BatchState:
         tuple(f"/files/{one}/content" for one in files) if ended else (),
         _MISSING.get(batch.status, ""),
         _encode(batch.errors).decode()[:500] if batch.errors else "",
+        tuple(files) if ended else (),
     )
 
 

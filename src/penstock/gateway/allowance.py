@@ -58,6 +58,12 @@ class Allowance:
         if self.limits is not None:
             self.limits.settle(estimated, used, now_s)
 
+    def undo(self, rid: str, tokens: int, now_s: float) -> None:
+        """Nothing was taken: the call enters anew, in another way."""
+        self.leave(rid, tokens, 0, now_s)
+        if self.limits is not None:
+            self.limits.give_back(now_s)
+
     def _leave(self, rid: str, levels: int) -> None:
         for _, places in self.places[:levels]:
             places.give(rid)

@@ -148,7 +148,7 @@ def reply_head(facts: CallFacts, outcome: Outcome, *, stream: bool) -> bytes:
     return _FACTS % (
         _served_by(target.provider, target.model, stream, content_type),
         facts.request_id.encode(),
-        len(facts.outcomes),
+        facts.attempts,
         more,
         own_s * 1000,
         facts.waited_s * 1000,
@@ -161,7 +161,7 @@ def refusal_lines(facts: CallFacts, now_s: float) -> bytes:
     limits = facts.principal.limits
     return b"%bx-penstock-attempts: %d\r\n%bserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n" % (
         facts.cache,
-        len(facts.outcomes),
+        facts.attempts,
         b"" if limits is None else limits.lines(now_s),
         own_s * 1000,
         facts.waited_s * 1000,

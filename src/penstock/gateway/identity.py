@@ -28,14 +28,14 @@ def identity_of(house: House, facts: CallFacts, base: Identity, target: Target, 
 
     return msgspec.structs.replace(
         base,
-        model=_asked_name(house, facts, target) or base.model or target.name,
+        model=asked_name(house, facts, target) or base.model or target.name,
         provider=target.provider,
         charge=charge,
         story=(lambda: routed(house, facts, target)) if story else None,
     )
 
 
-def _asked_name(house: House, facts: CallFacts, target: Target) -> str:
+def asked_name(house: House, facts: CallFacts, target: Target) -> str:
     """Of several models asked for, the one that served: OpenRouter's ``model`` of a reply is the model used."""
     ask = facts.ask
     if ask is None or not (ask.models or ask.fallbacks):

@@ -13,8 +13,13 @@ from penstock.gateway.remote import MAX_REPLY_BYTES, hide_secrets, refusal
 from penstock.wire.batches import BatchState, NativeBatches
 from penstock.wire.http import WireRequest
 
-_NAMES = frozenset({"openai", "anthropic"})
+_NAMES = frozenset({"openai", "anthropic", "gemini"})
 """Providers that have such a service; of others the configuration says so."""
+_OTHERWISE = {
+    "vertex": ": Vertex AI's batches read and write a bucket or a table of yours, which the gateway has no access to",
+    "bedrock": ": Bedrock's batches read and write a bucket of yours, which the gateway has no access to",
+}
+"""Services that work in another way."""
 _UNSURE = frozenset({408, 409, 425, 429})
 
 
@@ -24,7 +29,8 @@ def service_of(house: House, name: str) -> NativeBatches | Rejected:
     service = NATIVE_BATCHES.get(provider.dialect.name)
     said = config.batches if config.batches != "auto" else "native" if name in _NAMES else "own"
     if service is None or said != "native" or provider.tokens is not None or provider.sign is not None:
-        return Rejected("batch-no-service", f"{name} has no batch service that is used.")
+        why = _OTHERWISE.get(provider.dialect.name, "")
+        return Rejected("batch-no-service", f"{name} has no batch service that is used{why}.")
     return service
 
 
@@ -37,7 +43,7 @@ def is_no(error: UpstreamError) -> bool:
 class NativeDesk:
     """One provider's service, asked with one of its keys."""
 
-    def __init__(self, house: House, provider: Provider, service: NativeBatches, key: str) -> None:
+    def __init__(self, provider: Provider, service: NativeBatches, key: str) -> None:
         self._provider = provider
         self.service = service
         self._secret = self._secret_of(key)

@@ -44,6 +44,10 @@ TOLD = frozenset(
     }
 )
 """The request headers that a gateway reads."""
+CACHE_BEGINNING = b"x-penstock-ca"
+"""So begin the headers about the cache, and what is meant for one and misspelt."""
+MISSPELT = b"x-penstock-cache-?"
+"""Where such a header's name is told: no header can have this one (RFC 9110, 5.6.2)."""
 
 
 class Known(Struct):

@@ -52,6 +52,8 @@ class Principal(Struct, frozen=True):
     priority: Priority = "interactive"
     users: "Users | None" = None
     until_unix_s: float | None = None
+    identities: tuple[str, str, str] = ("", "", "")
+    """Of the key, its team and its organisation: another one made under the same name has another; "" is the name alone."""
 
     def keys_of(self, provider: str) -> frozenset[str] | None:
         """Key names of ``provider`` this holder may spend on; None: any."""

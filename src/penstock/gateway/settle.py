@@ -161,6 +161,12 @@ class CallFacts(Struct):
     """Its caller has gone, and others wait for its answer: it goes on."""
 
     @property
+    def attempts(self) -> int:
+        """How often a provider was tried so far; a kept answer is no attempt."""
+        outcomes = self.outcomes
+        return len(outcomes) - 1 if outcomes and outcomes[-1].hit else len(outcomes)
+
+    @property
     def cost_nusd(self) -> int | None:
         """All attempts so far; None if any is unknown."""
         total = 0
@@ -321,7 +327,7 @@ def write_up(facts: CallFacts, ask: Ask, error: PenstockError | None, version: s
         200 if error is None else error.status,
         None if error is None else error.code,
         ask.stream,
-        len(outcomes),
+        facts.attempts,
         latency_s * 1000,
         max(0, int((facts.own_s if facts.own_s >= 0 else latency_s - facts.waited_s) * 1e6)),
         facts.client_request_id,

@@ -166,6 +166,10 @@ class Limits(Protocol):
         """Correct the tokens by what the estimate missed."""
         ...
 
+    def give_back(self, now_s: float) -> None:
+        """One request was taken for a call that is taken for anew."""
+        ...
+
     def lines(self, now_s: float) -> bytes:
         """OpenAI's ``x-ratelimit-*`` as header lines."""
         ...
@@ -247,6 +251,11 @@ class KeyLimits:
         if self._tokens is not None and actual != estimated:
             self._tokens.correct(actual - estimated, now_s)
 
+    def give_back(self, now_s: float) -> None:
+        """One request was taken for a call that is taken for anew."""
+        if self._requests is not None:
+            self._requests.correct(-1, now_s)
+
     def mark(self) -> tuple[int | None, int | None]:
         """The state, for ``restore``."""
         requests, tokens = self._requests, self._tokens
@@ -305,6 +314,11 @@ class PathLimits:
         """Correct the tokens of all."""
         for level in self.levels:
             level.settle(estimated, actual, now_s)
+
+    def give_back(self, now_s: float) -> None:
+        """Of all."""
+        for level in self.levels:
+            level.give_back(now_s)
 
     def lines(self, now_s: float) -> bytes:
         """Of requests and of tokens the level that has least left: what the caller will meet first."""

@@ -21,7 +21,7 @@ from penstock.gateway.conversation import call_of, in_background
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
-from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.ports import MISSPELT, Inbound, Reply
 from penstock.gateway.remote import Attempted
 from penstock.gateway.settle import CallFacts, begin_facts, settle
 from penstock.observe.log import OperatorLog
@@ -170,7 +170,7 @@ class App:
                 if not isinstance(kept, Rejected):
                     return kept
                 inbound.uncached = kept
-            elif request.told.get(b"x-penstock-cache", b"off") != b"off":
+            elif request.told.get(b"x-penstock-cache", b"off") != b"off" or MISSPELT in request.told:
                 return None  # what it says is looked at all the same
             call = take(self, self.house, inbound, reply)
         except PenstockError:

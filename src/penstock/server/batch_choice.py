@@ -10,8 +10,9 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from penstock.base.decisions import Rejected
-from penstock.base.errors import PenstockError
-from penstock.gateway.native_desk import service_of
+from penstock.base.errors import OurFault, PenstockError
+from penstock.gateway.house import House
+from penstock.gateway.native_desk import NativeDesk, service_of
 from penstock.gateway.native_lines import Known, Lines, Planned, line_id
 from penstock.gateway.purse import Hold
 from penstock.objects.times import unix_ms
@@ -33,6 +34,15 @@ class Way(Struct):
     known: dict[str, Known]
     at_ms: int
     phase: Literal["uploading", "creating", "running"] = "uploading"
+    """creating: a creation may have been sent."""
+    unsure_ms: int = 0
+    """Since when it is looked for."""
+    maybe: tuple[str, ...] = ()
+    """Batches there that may be this one."""
+    cleared: tuple[str, ...] = ()
+    """Batches there that are not, or no longer matter."""
+    again: int = 0
+    """How often it was sent once more, after none was found."""
     file: str = ""
     batch: str = ""
     good: int = 0
@@ -68,6 +78,16 @@ def road_view(meta: dict[str, Any]) -> dict[str, Any]:
         "penstock_provider": way.get("provider"),
         "penstock_reason": way.get("trouble") or meta.get("road_reason"),
     }
+
+
+def desk_of(house: House, name: str, key: str) -> NativeDesk:
+    """The way to a provider's service, with the key that a batch was made with. Raises OurFault where either is gone."""
+    if name not in house.providers:
+        raise OurFault(f"The provider {name!r} is gone from the configuration.", code="batch_no_provider")
+    service = service_of(house, name)
+    if isinstance(service, Rejected):
+        raise OurFault(service.reason, code=service.code)
+    return NativeDesk(house.providers[name], service, key)
 
 
 class Choice:
@@ -135,7 +155,33 @@ class Choice:
         items = await self._items(lines, planned, name)
         if isinstance(items, str):
             return items
+        no = service.refuse(items)
+        if no is not None:
+            return no
         return self._sized(service, Ready(Way(name, key, known, unix_ms()), items, planned))
+
+    async def again(self, provider: str) -> Ready | str:
+        """The same lines for the same provider: another process had begun."""
+        ready = await self.ready(priced=False)
+        if isinstance(ready, str):
+            return ready
+        return ready if ready.way.provider == provider else f"its lines no longer go to {provider}"
+
+    async def hold_again(self) -> None:
+        """Another process has held the money: this one holds it now. What a budget refuses is spent all the same."""
+        done = set(await self._held.keeper.numbers(self._held.stored))
+        lines = self.reader()
+        for n, line in enumerate(self._lines):
+            if n in done:
+                continue
+            try:
+                held = await lines.hold(lines.plan(line_id(self._held.stored.id, n), line.body))
+            except (
+                PenstockError
+            ):  # a model or a key that is gone since: the line was sent, and is read all the same
+                continue
+            if isinstance(held, Hold):
+                self.holds[n] = held
 
     def _sized(self, service: NativeBatches, ready: Ready) -> Ready | str:
         if len(ready.items) > service.max_items:

@@ -4,12 +4,12 @@ Theory
 ------
 What was decided and done is written into the batch's own row before the next thing is done: which provider, that a creation
 is about to be sent, the batch's name there. Another process goes on from there. Between "about to be sent" and its answer
-nobody knows whether the provider has made a batch, for there is no key that makes a repetition harmless: then the provider is
-asked for its newest batches first. OpenAI's carry our name; Anthropic's are known by their time and size alone.
+nobody knows whether the provider has made a batch: then it is looked for first (server.batch_seek).
 
 Rules
 - Native is taken whole: one line that cannot go sends all lines to our own runner, with the reason shown.
 - Once the provider has said that it has the batch, nothing is ever sent a second time, whatever happens.
+- What stays at the provider is removed once all results are kept here (server.batch_leftovers).
 """
 
 import asyncio
@@ -18,27 +18,24 @@ from typing import Literal
 
 import msgspec
 
-from penstock.base.decisions import Rejected
 from penstock.base.errors import OurFault, PenstockError, UpstreamError
-from penstock.gateway.native_desk import NativeDesk, is_no, service_of
-from penstock.gateway.native_lines import line_id
-from penstock.gateway.purse import Hold
+from penstock.gateway.native_desk import NativeDesk, is_no
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
-from penstock.server.batch_choice import Choice, Ready, Way, way_of
+from penstock.server.batch_choice import Choice, Ready, Way, desk_of
+from penstock.server.batch_leftovers import leaving
 from penstock.server.batch_lines import Line
 from penstock.server.batch_results import Results
+from penstock.server.batch_seek import Seeker
 from penstock.server.later import Held
-from penstock.wire.batches import BatchState
+from penstock.wire.batches import BatchState, Missing
 
 Outcome = Literal["own", "done", "stopped"]
-FIRST_POLL_S, LAST_POLL_S = 0.25, 60.0
+FIRST_POLL_S, LAST_LOOK_S, LAST_POLL_S = 0.25, 10.0, 60.0
 GRACE_MS = 2 * 3_600_000
 """After its window, for a provider that is late; then its lines are given up."""
 HOLD_AGAIN_S = 300.0
 TRIES = 5
-CLOCKS_APART_S = 120
-"""A provider's clock may be so far from ours."""
 
 
 class NativeRun:
@@ -51,6 +48,7 @@ class NativeRun:
         self._choice = Choice(app, held, lines)
         self._holds = self._choice.holds
         self._results = Results(app, held, lines, self._choice)
+        self._seeker = Seeker(app, held, len(lines))
         self._held_at_s = time.monotonic()
 
     async def run(self) -> Outcome:
@@ -73,10 +71,18 @@ class NativeRun:
             for hold in self._holds.values():
                 hold.settle(0)
 
-    async def _own(self, reason: str) -> Outcome:
+    async def _given_up(self, why: Missing, files: tuple[str, ...] = ()) -> Outcome:
+        """No further line will have a result."""
+        await self._results.rest(why)
+        await self._leave((self._way.file, *files))
+        return "done"
+
+    async def _own(self, reason: str, files: tuple[str, ...] = ()) -> Outcome:
         for hold in self._holds.values():
             hold.settle(0)
         self._holds.clear()
+        if self._held.meta.get("native"):
+            await self._leave((self._way.file, *files))
         await self._held.change(
             lambda meta: {**meta, "road": "own", "road_reason": reason[:500], "native": None}
         )
@@ -89,7 +95,7 @@ class NativeRun:
         maybe_sent = ready is None and way.phase == "creating"
         if way.phase != "running":
             if ready is None:  # another process had begun: the same lines for the same provider
-                again = await self._again()
+                again = await self._choice.again(way.provider)
                 if isinstance(again, str) and not maybe_sent:
                     return await self._own(again)
                 ready = None if isinstance(again, str) else again
@@ -97,47 +103,45 @@ class NativeRun:
             if answer is not None:
                 return answer
         elif ready is None:
-            await self._hold_again()
+            await self._choice.hold_again()
         state = await self._awaited()
         if state == "stopped":
             return "stopped"
         if isinstance(state, BatchState) and state.status == "failed":
             if self._held.cancelled.is_set():
-                await self._results.rest("cancelled")
-                return "done"
-            return await self._own(f"{self._way.provider} refused the batch: {state.why}")
+                return await self._given_up("cancelled", state.files)
+            return await self._own(f"{self._way.provider} refused the batch: {state.why}", state.files)
         if isinstance(state, BatchState):
             if not await self._taken_in(state):
                 return "stopped"
+            await self._leave((self._way.file, *state.files))
         else:
-            await self._results.rest("expired")
+            return await self._given_up("expired")
         return "done"
-
-    async def _again(self) -> Ready | str:
-        way = self._way
-        ready = await self._choice.ready(priced=False)
-        if isinstance(ready, str):
-            return ready
-        if ready.way.provider != way.provider:
-            return f"its lines no longer go to {way.provider}"
-        return ready
 
     async def _submitted(self, ready: Ready | None, *, maybe_sent: bool) -> Outcome | None:
         """None: the provider has it."""
-        failures = 0
+        failures, looks = 0, 0
         while True:
             if self._app.draining:
                 return "stopped"
+            if _late(self._held):
+                return await self._given_up("expired")
             if not maybe_sent and self._held.cancelled.is_set():
-                await self._results.rest("cancelled")
-                return "done"
+                return await self._given_up("cancelled")
             try:
                 if maybe_sent:
-                    if await self._adopted():
+                    looked = await self._looked()
+                    if looked == "ours":
                         return None
+                    if looked == "wait":
+                        looks += 1
+                        most_s = min(LAST_LOOK_S, self._app.house.config.batches.resubmit_after_s / 4)
+                        await self._pause(min(FIRST_POLL_S * 1.5**looks, most_s))
+                        continue
                     maybe_sent = False
-                    if ready is None:
-                        return await self._own("its lines cannot go to the provider any more")
+                    if ready is None or failures >= TRIES:
+                        return await self._own(f"it does not reach {self._way.provider}: {self._way.trouble}")
                     continue
                 assert ready is not None
                 if await self._uploaded(ready):
@@ -146,15 +150,32 @@ class NativeRun:
                     return None
             except OurFault as error:
                 await self._troubled(error)
-                await self._results.rest("")
-                return "done"
+                return await self._given_up("")
             except UpstreamError as error:
                 failures += 1
-                if is_no(error) or (failures >= TRIES and not maybe_sent):
+                if maybe_sent and self._way.unsure_ms:  # a look that failed says nothing: it is looked again
+                    await self._troubled(error)
+                elif is_no(error) or (failures >= TRIES and not maybe_sent):
                     return await self._own(f"{self._way.provider} does not take it: {error.public()}")
-                if error.upstream_status == 429:
+                elif error.upstream_status == 429:
                     maybe_sent = False
                 await self._pause(min(0.5 * 2**failures, 30.0))
+
+    async def _looked(self) -> Literal["ours", "none", "wait"]:
+        """Whether a creation that may have arrived has."""
+        if not self._way.unsure_ms:
+            await self._write(msgspec.structs.replace(self._way, unsure_ms=unix_ms()))
+        way = self._way
+        seen = await self._seeker.look(self._desk(), way)
+        if seen == "none":
+            await self._write(msgspec.structs.replace(way, unsure_ms=0, maybe=(), again=way.again + 1))
+            return "none"
+        if seen.maybe:
+            waits = f"{way.provider}: {', '.join(seen.maybe)} may be this batch; nothing is sent again before that is known"
+            seen = msgspec.structs.replace(seen, trouble=waits)
+        if seen != way:
+            await self._write(seen)
+        return "ours" if seen.phase == "running" else "wait"
 
     async def _uploaded(self, ready: Ready) -> bool:
         way, desk = self._way, self._desk()
@@ -170,32 +191,6 @@ class NativeRun:
         state = await desk.state(request)
         await self._write(msgspec.structs.replace(way, phase="running", batch=state.id))
 
-    async def _adopted(self) -> bool:
-        """A creation may have arrived: look for its batch. Raises OurFault where it cannot be told from another."""
-        way, desk = self._way, self._desk()
-        body = await desk.ask(desk.service.search())
-        found = desk.service.found(
-            body, self._held.stored.id, len(self._lines), way.at_ms // 1000 - CLOCKS_APART_S
-        )
-        taken = await self._others()
-        found = [one for one in found if one.id not in taken]
-        if not found:
-            return False
-        if len(found) > 1 and not desk.service.named:
-            raise OurFault(
-                f"{len(found)} batches at {way.provider} may be {self._held.stored.id}; none is taken, and nothing is sent again.",
-                code="batch_unclear",
-            )
-        await self._write(msgspec.structs.replace(way, phase="running", batch=found[0].id))
-        return True
-
-    async def _others(self) -> set[str]:
-        """Batches at providers that other batches of this key are."""
-        one = self._held.stored
-        others = await self._held.keeper.listed(one.kind, one.owner, limit=1000)
-        ways = [way_of(other.meta) for other in others if other.id != one.id]
-        return {str(way["batch"]) for way in ways if way.get("batch")}
-
     # The wait.
 
     async def _awaited(self) -> BatchState | Literal["stopped", "late"]:
@@ -204,7 +199,7 @@ class NativeRun:
             if self._app.draining:
                 return "stopped"
             way, cancelled = self._way, self._held.cancelled
-            if unix_ms() > self._held.meta["window_ends_ms"] + GRACE_MS:
+            if _late(self._held):
                 return "late"
             try:
                 desk = self._desk()
@@ -219,10 +214,18 @@ class NativeRun:
                     )
                 if state.status != "running":
                     return state
+                seen = await self._seeker.twins(desk, way)
+                if seen is not None:
+                    await self._write(seen)
             except PenstockError as error:
                 await self._troubled(error)
             await self._pause(wait_s)
             wait_s = min(wait_s * 1.5, LAST_POLL_S)
+
+    async def _leave(self, names: tuple[str, ...]) -> None:
+        """These are of no use at the provider any more, once the batch has ended here."""
+        way = self._way
+        await self._held.change(lambda meta: leaving(self._app, meta, way, names))
 
     async def _stop(self, desk: NativeDesk, way: Way) -> None:
         try:
@@ -249,22 +252,6 @@ class NativeRun:
                 self._held_at_s = time.monotonic()
                 for hold in self._holds.values():
                     hold.treasury.extend(hold.reservation.id, 0, self._app.house.clock.unix_s())
-
-    async def _hold_again(self) -> None:
-        """Another process has held the money: this one holds it now. What a budget refuses is spent all the same."""
-        done = set(await self._held.keeper.numbers(self._held.stored))
-        lines = self._choice.reader()
-        for n, line in enumerate(self._lines):
-            if n in done:
-                continue
-            try:
-                held = await lines.hold(lines.plan(line_id(self._held.stored.id, n), line.body))
-            except (
-                PenstockError
-            ):  # a model or a key that is gone since: the line was sent, and is read all the same
-                continue
-            if isinstance(held, Hold):
-                self._holds[n] = held
 
     # The way back.
 
@@ -301,12 +288,8 @@ class NativeRun:
         await self._held.change(lambda meta: {**meta, "road": "native", "native": kept})
 
     def _desk(self) -> NativeDesk:
-        way, house = self._way, self._app.house
-        if way.provider not in house.providers:
-            raise OurFault(
-                f"The provider {way.provider!r} is gone from the configuration.", code="batch_no_provider"
-            )
-        service = service_of(house, way.provider)
-        if isinstance(service, Rejected):
-            raise OurFault(service.reason, code=service.code)
-        return NativeDesk(house, house.providers[way.provider], service, way.key)
+        return desk_of(self._app.house, self._way.provider, self._way.key)
+
+
+def _late(held: Held) -> bool:
+    return unix_ms() > held.meta["window_ends_ms"] + GRACE_MS

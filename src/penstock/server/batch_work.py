@@ -29,6 +29,7 @@ from penstock.objects.names import new_id
 from penstock.objects.store import PIECE_BYTES, Item
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
+from penstock.server.batch_leftovers import ENDED, due_ms, sweep
 from penstock.server.batch_lines import Line, answered, unanswered, unpacked, usage_of
 from penstock.server.batch_native import NativeRun, Outcome
 from penstock.server.files_pages import KIND as FILE
@@ -64,6 +65,9 @@ class BatchWorker:
     async def work(self, held: Held) -> None:
         """Run what is left of it, and write its files."""
         one = held.stored
+        if one.meta["status"] in ENDED:
+            await self._swept(held)
+            return
         body = await held.keeper.body(one.kind, one.id, one.owner)
         lines = await asyncio.to_thread(unpacked, body or b"")
         await held.change(lambda meta: {"in_progress_at": _now_s(), **meta, "status": _running(meta)})
@@ -80,6 +84,13 @@ class BatchWorker:
                 await held.release()
                 return
         await finish(held, len(lines))
+
+    async def _swept(self, held: Held) -> None:
+        self._elsewhere += 1
+        try:
+            await sweep(self._app, held)
+        finally:
+            self._elsewhere -= 1
 
     async def _natively(self, held: Held, lines: list[Line]) -> Outcome:
         self._elsewhere += 1
@@ -231,7 +242,9 @@ async def finish(held: Held, total: int) -> None:
                 meta = {"filename": f"{one.id}_{word}.jsonl", "purpose": "batch_output"}
                 await writer.done(name, one.owner, meta, expires_ms)
     await held.change(
-        lambda meta: ended(meta, counts, total, usage), due_ms=None, expires_ms=unix_ms() + KEPT_MS
+        lambda meta: ended(meta, counts, total, usage),
+        due_ms=due_ms(held.stored.meta),
+        expires_ms=unix_ms() + KEPT_MS,
     )
 
 

@@ -20,6 +20,7 @@ from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
 from penstock.server.batch_choice import road_view, seen_counts
+from penstock.server.batch_leftovers import leftovers_view
 from penstock.server.batch_lines import Line, LineFault, Shape, packed, read_lines
 from penstock.server.batch_work import KEPT_MS, KIND
 from penstock.server.files_pages import KIND as FILE
@@ -82,6 +83,7 @@ def batch_view(stored: Stored, counts: Mapping[str, int]) -> dict[str, Any]:
     counts = meta.get("counts") or counts or seen_counts(meta)
     return {
         **road_view(meta),
+        "penstock_provider_files": leftovers_view(meta),
         "id": stored.id,
         "object": "batch",
         "endpoint": meta["endpoint"],

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.base.errors import BadRequest, NotFound, PenstockError
-from penstock.base.events import Event, Finished, Started, Stopped, TextDelta
+from penstock.base.events import Event, Finished, Started, Stopped, TextDelta, UsageSeen
+from penstock.cache.answer import GivenUsage
 from penstock.cache.audits import State, Verdict
 from penstock.gateway.caching.office import CacheOffice, Filling, Purge, cache_off
 from penstock.gateway.ports import Inbound, Known
@@ -44,6 +45,8 @@ class Call(Struct, frozen=True, forbid_unknown_fields=True):
     request: Raw
     answer: str | None = None
     path: str = _CHAT
+    usage: GivenUsage | None = None
+    """What the answer took."""
 
 
 class Warm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,7 +171,7 @@ class _CachePages:
         inbound = Inbound(caller, headers, body, 0.0, Known())
         return {
             "status": 200,
-            "entry": await fill(inbound, principal, given(call.answer), told.namespace),
+            "entry": await fill(inbound, principal, given(call.answer, call.usage), told.namespace),
             "error": None,
         }
 
@@ -180,9 +183,10 @@ class _CachePages:
         return office
 
 
-def given(answer: str) -> tuple[Event, ...]:
+def given(answer: str, usage: GivenUsage | None = None) -> tuple[Event, ...]:
     """An answer that somebody has written, as if a model had."""
-    return (Started(), TextDelta(answer), Stopped("stop"), Finished())
+    seen = () if usage is None else (UsageSeen(usage.usage),)
+    return (Started(), TextDelta(answer), Stopped("stop"), *seen, Finished())
 
 
 def _json(value: Any) -> Response:

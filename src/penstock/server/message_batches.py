@@ -20,6 +20,7 @@ from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
 from penstock.server.batch_choice import road_view, seen_counts
+from penstock.server.batch_leftovers import leftovers_view
 from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
 from penstock.server.batch_work import KIND
 from penstock.server.batches_pages import cancel, of_shape, wish_of
@@ -79,6 +80,7 @@ def message_batch(stored: Stored, counts: dict[str, int], base: str) -> dict[str
     cancelled_s = meta.get("cancelling_at")
     return {
         **road_view(meta),
+        "penstock_provider_files": leftovers_view(meta),
         "id": stored.id,
         "type": "message_batch",
         "processing_status": "ended" if over else "canceling" if status == "cancelling" else "in_progress",

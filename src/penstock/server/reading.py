@@ -15,7 +15,7 @@ import httptools
 from msgspec import Struct
 
 from penstock.base.errors import BadRequest, BodyTooLarge, PenstockError
-from penstock.gateway.ports import TOLD, Inbound
+from penstock.gateway.ports import CACHE_BEGINNING, MISSPELT, TOLD, Inbound
 from penstock.wire.http import Headers
 from penstock.wire.large import GATHERED_BYTES, gather
 
@@ -204,6 +204,8 @@ class RequestReader:
         reading.headers.append((name, value))
         if name in _READ:
             reading.told.setdefault(name, value)
+        elif name.startswith(CACHE_BEGINNING):
+            reading.told.setdefault(MISSPELT, name)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""

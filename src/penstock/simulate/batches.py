@@ -57,8 +57,11 @@ class _Batch(Struct):
 class Batches:
     """Both vendors' services. ``serve`` answers a line; ``clock`` is monotonic seconds."""
 
-    def __init__(self, delay_s: float, clock: Callable[[], float], serve: Serve) -> None:
+    def __init__(
+        self, delay_s: float, listed_after_s: float, clock: Callable[[], float], serve: Serve
+    ) -> None:
         self._delay_s = delay_s
+        self._listed_after_s = listed_after_s
         self._clock = clock
         self._serve = serve
         self._files: dict[str, _File] = {}
@@ -90,8 +93,29 @@ class Batches:
         return found
 
     def all(self, call: Call) -> list[tuple[str, _Batch]]:
-        """A provider's, newest first."""
-        return [(name, one) for name, one in reversed(self._batches.items()) if one.provider == call.provider]
+        """A provider's that are listed by now, newest first."""
+        now_s = self._clock()
+        return [
+            (name, one)
+            for name, one in reversed(self._batches.items())
+            if one.provider == call.provider and now_s - one.at_s >= self._listed_after_s
+        ]
+
+    def page(self, call: Call, after: str) -> tuple[list[tuple[str, _Batch]], bool]:
+        """One page of them, as ``limit`` and the query's ``after`` say, and whether there are more."""
+        found = self.all(call)
+        names = [name for name, _ in found]
+        start = names.index(call.query[after]) + 1 if call.query.get(after) in names else 0
+        limit = int(call.query.get("limit") or 20)
+        return found[start : start + limit], start + limit < len(found)
+
+    def drop(self, name: str) -> None:
+        """A batch is gone."""
+        del self._batches[name]
+
+    def drop_file(self, name: str) -> None:
+        """A file is gone."""
+        del self._files[name]
 
     def keep(self, name: str, file: _File) -> str:
         """One more file."""
@@ -146,6 +170,9 @@ class OpenAIBatches:
         if name is None:
             return self._upload(call)
         file = self._desk.file(name, call)
+        if call.method == "DELETE":
+            self._desk.drop_file(name)
+            return _json({"id": name, "object": "file", "deleted": True})
         if verb == "content":
             return Reply(200, [(b"content-type", b"application/octet-stream")], file.data)
         return _json(_file_view(name, file))
@@ -200,8 +227,9 @@ class OpenAIBatches:
         return _json(self._shown(f"batch_sim{call.serial}", batch))
 
     def _list(self, call: Call) -> Reply:
-        data = [self._shown(name, one) for name, one in self._desk.all(call)]
-        return _json({"object": "list", "data": data, "has_more": False})
+        found, more = self._desk.page(call, "after")
+        data = [self._shown(name, one) for name, one in found]
+        return _json({"object": "list", "data": data, "has_more": more})
 
     def _shown(self, name: str, batch: _Batch) -> dict[str, Any]:
         over = self._desk.due(batch)
@@ -270,6 +298,11 @@ class AnthropicBatches:
         batch = self._desk.batch(name, call)
         if match["verb"] == "results":
             return self._results(batch)
+        if call.method == "DELETE":
+            if not self._desk.due(batch):
+                raise Refused(400, "Batch cannot be deleted while it is in progress.")
+            self._desk.drop(name)
+            return _json({"id": name, "type": "message_batch_deleted"})
         if match["verb"] == "cancel" and not self._desk.due(batch):
             batch.cancelled = True
         return _json(self._shown(name, batch, call))
@@ -294,9 +327,10 @@ class AnthropicBatches:
         return _json(self._shown(name, batch, call))
 
     def _list(self, call: Call) -> Reply:
-        data = [self._shown(name, one, call) for name, one in self._desk.all(call)]
+        found, more = self._desk.page(call, "after_id")
+        data = [self._shown(name, one, call) for name, one in found]
         ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-        return _json({"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]})
+        return _json({"data": data, "has_more": more, "first_id": ends[0], "last_id": ends[1]})
 
     def _results(self, batch: _Batch) -> Reply:
         if not self._desk.due(batch):

@@ -15,6 +15,8 @@ _GEMINI = re.compile(r"^/(?:v1|v1beta)/models/(?P<model>[^/:]+)(?::(?P<verb>\w+)
 _FAL = re.compile(r"^/(?:fal-ai|pictures)/|^/[^/]+/[^/]+/requests/[^/]+(?:/status|/cancel)?$")
 _BEDROCK = re.compile(r"^/model/(?P<model>[^/]+)/converse(?:-stream)?$")
 _BATCHES = re.compile(r"^.*/(?:files|batches)(?:/[^/]+(?:/(?:content|cancel))?)?$")
+_GEMINI_FILES = re.compile(r"^/(?:(?:upload|download)/)?(?:v1|v1beta)/files(?:/[^/:]+)?(?::download)?$")
+_GEMINI_BATCHES = re.compile(r"^/(?:v1|v1beta)/batches(?:/[^/:]+)?(?::cancel)?$")
 _PREFIXED = re.compile(r"^/p/([^/]+)(/.*)$")
 _MAX_KEPT = 4096
 _PROVIDERS = {
@@ -22,6 +24,8 @@ _PROVIDERS = {
     "openai_audio": "openai",
     "openai_batches": "openai",
     "anthropic_batches": "anthropic",
+    "gemini_files": "gemini",
+    "gemini_batches": "gemini",
 }
 """Whose dialect it is, where that is not its name."""
 
@@ -54,6 +58,8 @@ class Router:
         shared = rest.endswith("/models")
         if shared:
             dialect = _lister(rest, headers)
+        elif dialect == "openai_batches":
+            dialect, shared = _google(rest, headers) or dialect, True
         found = Route(
             dialect,
             name or _PROVIDERS.get(dialect, dialect),
@@ -97,6 +103,12 @@ def _dialect_of(path: str) -> tuple[str, str]:
         return "fal", ""
     for dialect, pattern in (("vertex", _VERTEX), ("gemini", _GEMINI)):
         match = pattern.match(path)
+        if (
+            match
+            and dialect == "gemini"
+            and match["verb"] in ("batchGenerateContent", "asyncBatchEmbedContent")
+        ):
+            return "gemini_batches", match["model"]
         if match and (match["verb"] or dialect == "vertex" or path.startswith("/v1beta/")):
             return dialect, match["model"]
     return "openai", ""
@@ -109,11 +121,23 @@ def _lister(path: str, headers: Headers) -> str:
     return "openai" if header(headers, b"anthropic-version") is None else "anthropic"
 
 
+def _google(path: str, headers: Headers) -> str:
+    """``/v1/files`` and ``/v1/batches`` are of two vendors; Google's callers have their own header. "": it is not Google's."""
+    if (
+        not path.startswith(("/v1beta/", "/upload/", "/download/"))
+        and header(headers, b"x-goog-api-key") is None
+    ):
+        return ""
+    if _GEMINI_FILES.match(path):
+        return "gemini_files"
+    return "gemini_batches" if _GEMINI_BATCHES.match(path) else ""
+
+
 def key_of(dialect: str, headers: Headers, query: dict[str, str]) -> str:
     """The credential, from where the dialect's vendor looks for it."""
     if dialect == "bedrock":
         return access_key_of(headers)
-    dialect = "anthropic" if dialect == "anthropic_batches" else dialect
+    dialect = dialect.removesuffix("_batches").removesuffix("_files")
     names = {"anthropic": (b"x-api-key", b"authorization"), "gemini": (b"x-goog-api-key", b"authorization")}
     for name in names.get(dialect, (b"authorization",)):
         value = header(headers, name)

@@ -69,7 +69,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything. ``keys``: provider -> accepted keys; a provider that is not named accepts any.
 
     ``profiles``: model glob -> behaviour, first match wins; a provider's own profiles come before these.
-    ``keep_requests`` and ``keep_body_bytes`` bound the log. ``batch_delay_s``: how long a batch takes.
+    ``keep_requests`` and ``keep_body_bytes`` bound the log. ``batch_delay_s``: how long a batch takes;
+    ``batch_listed_after_s``: how long it is in no list.
     """
 
     seed: int = 0
@@ -81,6 +82,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     keep_body_bytes: int = 256 * 1024 * 1024
     token_lifetime_s: int = 3599
     batch_delay_s: float = 0.0
+    batch_listed_after_s: float = 0.0
 
     def profile(self, provider: str, model: str) -> Profile:
         """The first profile whose glob matches: the provider's, then everyone's, then the default."""

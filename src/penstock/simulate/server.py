@@ -29,6 +29,8 @@ from penstock.simulate.failing import instead, quirks_of, steps_of
 from penstock.simulate.fal import Fal
 from penstock.simulate.faults import Facts, Fault, FaultBook
 from penstock.simulate.gemini import GEMINI, VERTEX
+from penstock.simulate.gemini_batches import GeminiBatches
+from penstock.simulate.gemini_files import GeminiFiles
 from penstock.simulate.http1 import Connection, Op, Performance, RawRequest, Step, head_bytes
 from penstock.simulate.log import Received, RequestLog
 from penstock.simulate.memory import FIRST_SERIAL, Memory, Rendered
@@ -59,7 +61,7 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 _OWN_KEYS = frozenset({"vertex", "bedrock"})
 """Dialects that check their credentials themselves."""
-_OWN_BODIES = frozenset({"oauth", "stability", "openai_batches", "anthropic_batches"})
+_OWN_BODIES = frozenset({"oauth", "stability", "openai_batches", "anthropic_batches", "gemini_files"})
 """Dialects that read their bodies themselves."""
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
@@ -93,9 +95,14 @@ class Simulator:
             "fal": Fal(),
             "replicate": Replicate(),
         }
-        batches = Batches(self.scenario.batch_delay_s, self._clock.monotonic_s, self._line)
+        delay_s, listed_after_s = self.scenario.batch_delay_s, self.scenario.batch_listed_after_s
+        batches = Batches(delay_s, listed_after_s, self._clock.monotonic_s, self._line)
         self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
         self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
+        self._speakers["gemini_files"] = files = GeminiFiles(GEMINI)
+        self._speakers["gemini_batches"] = GeminiBatches(
+            delay_s, listed_after_s, self._clock.monotonic_s, self._line, files, GEMINI
+        )
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -240,9 +247,9 @@ class Simulator:
 
     def _line(self, call: Call) -> Reply:
         """One line of a batch."""
-        dialect = (
-            "anthropic" if call.dialect == "anthropic_batches" else self._router.route(call.path, []).dialect
-        )
+        dialect = call.dialect.removesuffix("_batches")
+        if dialect == "openai":
+            dialect = self._router.route(call.path, []).dialect
         call = msgspec.structs.replace(call, dialect=dialect, serial=next(self._serials))
         call.profile = self.scenario.profile(call.provider, call.model)
         return _answered(call, self._speakers[dialect], self.scenario)

@@ -7,8 +7,8 @@ at a lower price. Each request is written by the dialect of its operation as for
 is around them. Paths are below the provider's base URL.
 
 Rules
-- No provider takes a key that makes a repeated creation harmless (API references of OpenAI and Anthropic, read 2026-11): who
-  does not know whether a creation arrived must ``search`` first.
+- No provider takes a key that makes a repeated creation harmless (API references of OpenAI, Anthropic and Google, read 2026-11;
+  their Python clients send none): who does not know whether a creation arrived must ``search`` first.
 """
 
 from typing import Literal, Protocol
@@ -39,6 +39,18 @@ class BatchState(Struct, frozen=True):
     missing: Missing = ""
     """Why items have no result: "" is no reason that the provider has told."""
     why: str = ""
+    files: tuple[str, ...] = ()
+    """What it leaves there once it has ended, as ``remove`` takes it."""
+
+
+class Sought(Struct, frozen=True):
+    """What is known of a batch whose creation may have arrived."""
+
+    name: str
+    file: str
+    total: int
+    since_s: int
+    """It was made then or later."""
 
 
 class ItemResult(Struct, frozen=True):
@@ -58,7 +70,13 @@ class NativeBatches(Protocol):
     one_model: bool
     """All items of a batch ask the same model."""
     named: bool
-    """``found`` knows a batch by our name for it; else by its time and size alone."""
+    """``found`` knows a batch by our name for it; else by its time and size alone, and only its results tell whose it is."""
+    gone: frozenset[int]
+    """Answers to ``remove`` that say that there is nothing (any more)."""
+
+    def refuse(self, items: list[BatchItem]) -> str | None:
+        """Why it cannot take these; None: it can."""
+        ...
 
     def upload(self, name: str, items: list[BatchItem]) -> WireRequest | None:
         """Brings the items there, where that comes first."""
@@ -72,12 +90,16 @@ class NativeBatches(Protocol):
         """Makes the batch."""
         ...
 
-    def search(self) -> WireRequest:
-        """Asks for the newest batches."""
+    def search(self, after: str = "") -> WireRequest:
+        """Asks for a page of batches, newest first where the provider has an order."""
         ...
 
-    def found(self, body: bytes, name: str, total: int, since_s: int) -> list[BatchState]:
-        """Those that may be the one of this name, made at that time or later."""
+    def found(self, body: bytes, sought: Sought) -> list[BatchState]:
+        """Those of a page that may be the one that is sought."""
+        ...
+
+    def more(self, body: bytes, since_s: int) -> str:
+        """What asks for the page behind this one; "": there is none that holds batches made then or later."""
         ...
 
     def ask(self, batch: str) -> WireRequest:
@@ -98,4 +120,8 @@ class NativeBatches(Protocol):
 
     def read_line(self, line: bytes) -> ItemResult:
         """One line of them."""
+        ...
+
+    def remove(self, name: str) -> WireRequest:
+        """Removes an uploaded file, or one of ``BatchState.files``."""
         ...

@@ -244,5 +244,8 @@ def _with(file: Loaded, registry: Registry, merged: Merged) -> Joined:
         config=merged.config,
         warnings=[*file.warnings, *merged.warnings()],
         closed=registry.closed,
+        made={
+            one.place: f"{one.created_ms:x}" for one in registry.objects if one.place not in merged.left_out
+        },
     )
     return Joined(file=file, registry=registry, merged=merged, loaded=loaded)

@@ -20,7 +20,8 @@ from penstock.gateway.caching.asking import Fresh, Question
 from penstock.gateway.caching.caching import Caching
 from penstock.gateway.caching.filling import fill
 from penstock.gateway.caching.flights import Flights
-from penstock.gateway.caching.keeping import ENTRY, MODEL
+from penstock.gateway.caching.keeping import ASKER, ENTRY, MODEL
+from penstock.gateway.caching.lookup import team_tenant
 from penstock.gateway.caching.means import Means, Tally
 from penstock.gateway.caching.office import CacheOffice, Figures
 from penstock.gateway.house import House
@@ -30,11 +31,11 @@ from penstock.ledger.opening import is_postgres
 from penstock.server.app import App
 from penstock.server.inner import ask_inside
 from penstock.wiring.build import Shared
+from penstock.wiring.keeping import MEMORY
 
 if TYPE_CHECKING:
     from penstock.wiring.meaning import MeaningDesk
 
-MEMORY = "memory"
 BEHIND_S = 1.0
 """Answers of the last calls may still wait for their vectors."""
 
@@ -166,7 +167,8 @@ class CacheDesk:
     async def _purge(
         self, *, tenant: str | None, namespace: str | None, tag: str | None, model: str | None
     ) -> int:
-        """``tenant``: as the ledger's keys are called, or with its kind (key:, team:, organisation:)."""
+        """``tenant``: the name of a key, a team (ORGANISATION/TEAM) or an organisation, or with its kind (key:, team:,
+        organisation:). Of an organisation its teams', of a key what it asked for where it shares its answers."""
         assert self.blobs is not None
         if model is not None:
             if tag is not None:
@@ -174,8 +176,22 @@ class CacheDesk:
             tag = MODEL + model
         if tenant is None or ":" in tenant or not tenant:
             return await self.blobs.purge(tenant=tenant, namespace=namespace, tag=tag)
-        kinds = (f"key:{tenant}", f"organisation:{tenant}", f"team:/{tenant}", f"team:{tenant}")
-        return sum([await self.blobs.purge(tenant=one, namespace=namespace, tag=tag) for one in kinds])
+        count = 0
+        for one in self._tenants(tenant):
+            count += await self.blobs.purge(tenant=one, namespace=namespace, tag=tag)
+        if tag is None:
+            count += await self.blobs.purge(namespace=namespace, tag=ASKER + tenant)
+        return count
+
+    def _tenants(self, name: str) -> list[str]:
+        """As they are called in the stores. Of teams that are no longer there, only those without an organisation, or named
+        with it."""
+        teams = () if self._app is None else self._app.house.config.teams
+        named = [one for one in teams if name in (one.name, one.organisation)]
+        shared = [team_tenant(one.organisation or "", one.name) for one in named]
+        return list(
+            dict.fromkeys((f"key:{name}", f"organisation:{name}", f"team:/{name}", f"team:{name}", *shared))
+        )
 
     async def _evict(self, entry_id: str) -> bool:
         assert self.blobs is not None

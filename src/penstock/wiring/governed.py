@@ -3,9 +3,10 @@
 What must outlive a reload is handed in: rates, places and money keep what was taken of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct, field
@@ -13,7 +14,7 @@ from msgspec import Struct, field
 from penstock.config.governing import ALL_USERS
 from penstock.config.load import Loaded
 from penstock.config.schema import Config, GovernedConfig, RateLimitConfig, UserConfig, VirtualKeyConfig
-from penstock.config.secrets import key_hash
+from penstock.config.secrets import Secret, key_hash
 from penstock.gateway.advances import Advance, Advances
 from penstock.gateway.allowance import Allowance
 from penstock.gateway.principal import Doors, Principal, Users, digest_of_hash
@@ -103,7 +104,7 @@ def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
     if kept.treasury is not None:
         kept.treasury.put(nodes_of(msgspec.structs.replace(config, virtual_keys=())))
     doors: dict[bytes, Principal] = {}
-    known = _Known(config, kept)
+    known = _Known(config, kept, loaded)
     for key in config.virtual_keys:
         principal = known.principal_of(key)
         for before in key.previous:
@@ -121,9 +122,10 @@ def doors_of(config: Config, loaded: Loaded, kept: Kept) -> Doors:
 class _Known:
     """Principals of before, where nothing that they were made of has changed: of thousands of keys mostly one does."""
 
-    def __init__(self, config: Config, kept: Kept) -> None:
+    def __init__(self, config: Config, kept: Kept, loaded: Loaded) -> None:
         self._config = config
         self._kept = kept
+        self._loaded = loaded
         self._before, kept.principals = kept.principals, {}
         self._teams = {team.name: team for team in config.teams}
         self._organisations = {one.name: one for one in config.organisations}
@@ -134,7 +136,13 @@ class _Known:
         """The key's; its budgets are put where they are not what they were."""
         team = self._teams.get(key.team or "")
         above = None if team is None else self._organisations.get(team.organisation or "")
-        made_of = (key, team, above, self._common)
+        loaded = self._loaded
+        identities = (
+            loaded.made.get(("key", key.name)) or identity_of(key, loaded.secrets),
+            "" if team is None else loaded.made.get(("team", team.name), ""),
+            "" if above is None else loaded.made.get(("organisation", above.name), ""),
+        )
+        made_of = (key, team, above, identities, self._common)
         before = self._before.get(key.name)
         if before is not None and before[0] == made_of:
             principal = before[1]
@@ -143,14 +151,27 @@ class _Known:
             if treasury is not None:
                 parent = None if key.team is None else team_id(key.team)
                 treasury.put([node_of(key_id(key.name), parent, key)])
-            principal = principal_of(self._config, key, self._kept)
+            principal = principal_of(self._config, key, self._kept, identities)
         self._kept.principals[key.name] = (made_of, principal)
         return principal
 
 
-def principal_of(config: Config, key: VirtualKeyConfig, kept: Kept) -> Principal:
+def principal_of(
+    config: Config, key: VirtualKeyConfig, kept: Kept, identities: tuple[str, str, str] = ("", "", "")
+) -> Principal:
     """One virtual key's, with its users; what stands above it is found in ``config``."""
-    return _Making(config, key, kept).principal()
+    return _Making(config, key, kept, identities).principal()
+
+
+def identity_of(key: VirtualKeyConfig, secrets: Mapping[str, Secret]) -> str:
+    """What tells a configured key from another one of its name: its first secret that is known, so that a rotation with
+    ``previous`` keeps it until the grace period ends. "": it has none."""
+    older = sorted(key.previous, key=lambda one: one.until)
+    for reference in (*[one.key for one in older], key.key):
+        hashed = key_hash(reference, secrets)
+        if hashed is not None:
+            return blake2b(hashed, digest_size=16, person=b"penstock-keyname").hexdigest()
+    return ""
 
 
 def unix_s(text: str) -> float:
@@ -162,8 +183,11 @@ def unix_s(text: str) -> float:
 class _Making:
     """One virtual key's principal, and those of its users."""
 
-    def __init__(self, config: Config, key: VirtualKeyConfig, kept: Kept) -> None:
+    def __init__(
+        self, config: Config, key: VirtualKeyConfig, kept: Kept, identities: tuple[str, str, str]
+    ) -> None:
         self._key = key
+        self._identities = identities
         self._kept = kept
         self._lease_s = 2 * config.server.total_timeout_ms / 1000
         team = team_of(config, key)
@@ -239,4 +263,5 @@ class _Making:
             user="" if user is None else user.name,
             tags=tags or None,
             priority=key.priority,
+            identities=self._identities,
         )

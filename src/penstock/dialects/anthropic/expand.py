@@ -28,8 +28,8 @@ from penstock.base.chat import (
 from penstock.base.errors import BadRequest
 from penstock.dialects.anthropic.carried import read_carried
 from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS, REMEDIES, MessagesAsk, begins, is_nothing
-from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.turns import Block, Body, CacheControl, Choice, Format, Source, ToolDef, Turn
+from penstock.wire.notes import Notes
 from penstock.wire.preferences import provider_losses
 from penstock.wire.unreadable import unreadable
 

@@ -20,10 +20,10 @@ from penstock.base.errors import BadRequest
 from penstock.base.models import Target
 from penstock.dialects.anthropic.carried import MARK
 from penstock.dialects.anthropic.envelope import OLD_VERSION, SAMPLING, MessagesAsk
-from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.models import rules_for
 from penstock.dialects.anthropic.thinking import plan_thinking
 from penstock.wire.http import Headers, WireRequest
+from penstock.wire.notes import Notes
 from penstock.wire.preferences import provider_losses
 from penstock.wire.splice import Span, edit, spans
 

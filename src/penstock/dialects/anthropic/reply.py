@@ -21,7 +21,7 @@ Rules
 import msgspec
 from msgspec import Raw
 
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import (
     Event,
     Finished,
@@ -50,7 +50,9 @@ from penstock.dialects.anthropic.shapes import (
     merged,
     normal,
 )
-from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent, SseReader
+from penstock.wire.gathered import Promised
+from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent
+from penstock.wire.streaming import Streaming
 
 
 class State:
@@ -116,66 +118,28 @@ class State:
         events.append(Stopped(why, native or "", sequence))
 
 
-class StreamReader:
+class StreamReader(Streaming):
     """The event stream. Right for any split of the bytes."""
 
-    __slots__ = ("_done", "_failure", "_native", "_sse", "_state", "_whole")
+    last_event = "message_stop"
+    __slots__ = ("_done", "_native", "_state")
 
     def __init__(self) -> None:
-        self._sse = SseReader()
+        super().__init__()
         self._state = State()
-        self._whole: WholeReader | bool | None = None  # None: not known yet; False: it is a stream
-        self._failure: UpstreamError | None = None
         self._native: Message | None = None
         self._done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events completed by ``data``."""
-        if self._failure is not None:
-            raise self._failure
-        if self._whole is not False and not self._is_stream(data):
-            return []
-        events: list[Event] = []
-        try:
-            for event in self._sse.feed(data):
-                self._see(event, events)
-        except UpstreamError as failure:
-            if not events:
-                raise
-            self._failure = failure
-        return events
+    def whole(self) -> Promised:
+        """A message without a stream, or what is none."""
+        return WholeReader("stream")
 
-    def close(self) -> list[Event]:
-        """The wire has ended: ``Finished``, or UpstreamTruncated."""
-        if self._failure is not None:
-            raise self._failure
-        if isinstance(self._whole, WholeReader):
-            return self._whole.close()
-        events: list[Event] = []
-        for event in self._sse.close():
-            try:
-                self._see(event, events)
-            except UpstreamMalformed as failure:
-                raise _truncated() from failure
-        if not self._done:
-            raise _truncated()
-        events.append(Finished())
-        return events
+    def over(self) -> bool:
+        """``message_stop`` has come."""
+        return self._done
 
-    def _is_stream(self, data: bytes) -> bool:
-        """False while the body is JSON or a page instead of a stream: it is then gathered whole."""
-        if self._whole is None:
-            first = data.lstrip()[:1]
-            if not first:
-                return False
-            self._whole = WholeReader("stream") if first in b"{[<" else False
-        if self._whole is False:
-            return True
-        assert isinstance(self._whole, WholeReader)
-        self._whole.feed(data)
-        return False
-
-    def _see(self, event: SseEvent, events: list[Event]) -> None:
+    def see(self, event: SseEvent, events: list[Event]) -> None:
+        """One event of the wire."""
         data = event.data
         if not data or self._done:
             return
@@ -266,37 +230,25 @@ class StreamReader:
             self._state.close_block(index, events)
 
 
-class WholeReader:
+class WholeReader(Promised):
     """The whole message: gathered, then read at the end."""
 
-    __slots__ = ("_pieces", "_promised", "_size")
+    most_bytes = MAX_EVENT_BYTES
+    __slots__ = ()
 
     def __init__(self, promised: str = "message") -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._promised = promised
+        super().__init__(promised)
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._size += len(data)
-        if self._size > MAX_EVENT_BYTES:
-            raise UpstreamMalformed(f"The provider's reply is over {MAX_EVENT_BYTES} bytes.")
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events of the message; or what was wrong with it."""
-        body = b"".join(self._pieces)
-        if not body.strip():
-            raise UpstreamTruncated("The provider closed the connection without a reply.")
         try:
             message = decode_message(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UpstreamMalformed(_not_json(body, self._promised)) from error
+            raise self.not_json(body) from error
         if message.error is not None or message.type == "error":
             raise from_object(message.error)
         if message.type != "message":
-            raise UpstreamMalformed(f"The provider promised a {self._promised} and sent other JSON.")
+            raise self.other_json()
         return events_of(message)
 
 
@@ -311,15 +263,6 @@ def events_of(message: Message) -> list[Event]:
     state.stop(message.stop_reason, message.stop_sequence, message.stop_details, events)
     events.append(Finished())
     return events
-
-
-def _not_json(body: bytes, promised: str) -> str:
-    what = "an HTML page" if body.lstrip()[:1] == b"<" else "something else, or a cut one"
-    return f"The provider promised a {promised} and sent {what}."
-
-
-def _truncated() -> UpstreamTruncated:
-    return UpstreamTruncated("The provider closed the stream before its message_stop.")
 
 
 def _out_of_place(kind: str) -> UpstreamMalformed:

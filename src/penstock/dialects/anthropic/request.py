@@ -22,11 +22,9 @@ from penstock.dialects.anthropic.envelope import GATEWAY_FIELDS
 from penstock.dialects.anthropic.expand import BETAS
 from penstock.dialects.anthropic.forward import PATH, headers
 from penstock.dialects.anthropic.history import (
-    Block,
-    History,
-    Notes,
     keep_breakpoints,
     trim_prefill,
+    unsigned_loop,
     write_history,
 )
 from penstock.dialects.anthropic.media import fault
@@ -34,6 +32,8 @@ from penstock.dialects.anthropic.models import Rules, rules_for
 from penstock.dialects.anthropic.schema import output_format, tool_input
 from penstock.dialects.anthropic.thinking import Plan, plan_thinking
 from penstock.wire.http import WireRequest
+from penstock.wire.notes import Notes
+from penstock.wire.turns import Block, History
 
 VERSION = "2026-10-21"
 VERSION_WITH_SAMPLING = "2023-06-01"
@@ -119,7 +119,7 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
         rules,
         _max_tokens(request, rules, target, notes),
         notes,
-        manual_ok=not history.unsigned_loop and not history.prefilled,
+        manual_ok=not unsigned_loop(history) and not history.prefilled,
         forced=forced,
     )
     output = _output_config(request, rules, history, plan, notes)

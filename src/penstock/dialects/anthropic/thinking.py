@@ -15,8 +15,8 @@ from typing import Any
 from msgspec import Struct
 
 from penstock.base.chat import Reasoning
-from penstock.dialects.anthropic.history import Notes
 from penstock.dialects.anthropic.models import Rules
+from penstock.wire.notes import Notes
 
 MIN_BUDGET = 1_024
 MAX_BUDGET = 128_000

@@ -38,6 +38,7 @@ from penstock.base.events import (
 from penstock.base.usage import Usage, UsageSource, service_tier_of
 from penstock.dialects.bedrock.errors import from_frame, from_object, is_error
 from penstock.wire.eventstream import MAX_FRAME_BYTES, EventFrame, EventStreamReader
+from penstock.wire.gathered import Promised
 
 CLAUDE_FORMAT = "anthropic-claude-v1"
 """Whose signatures a Claude's are, wherever it is served."""
@@ -358,43 +359,30 @@ class StreamReader:
         # Citations: no neutral word for them.
 
 
-class WholeReader:
+class WholeReader(Promised):
     """The whole message: gathered, then read at the end."""
 
-    __slots__ = ("_claude", "_pieces", "_promised", "_size")
+    most_bytes = MAX_REPLY_BYTES
+    __slots__ = ("_claude",)
 
     def __init__(self, model: str, promised: str = "message") -> None:
         self._claude = "claude" in model.lower()
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._promised = promised
+        super().__init__(promised)
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._size += len(data)
-        if self._size > MAX_REPLY_BYTES:
-            raise UpstreamMalformed(f"The provider's reply is over {MAX_REPLY_BYTES} bytes.")
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events of the message; or what was wrong with it."""
-        body = b"".join(self._pieces)
-        if not body.strip():
-            raise UpstreamTruncated("The provider closed the connection without a reply.")
         try:
             whole = _decode_whole(body)
             if whole.output is None:
                 self._raise_other(msgspec.json.decode(body))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            what = "an HTML page" if body.lstrip()[:1] == b"<" else "something else, or a cut one"
-            raise UpstreamMalformed(f"The provider promised a {self._promised} and sent {what}.") from error
+            raise self.not_json(body) from error
         return self._events(whole)
 
     def _raise_other(self, body: dict[str, Any]) -> None:
         if is_error(body):
             raise from_object(body)
-        raise UpstreamMalformed(f"The provider promised a {self._promised} and sent other JSON.")
+        raise self.other_json()
 
     def _events(self, whole: _Whole) -> list[Event]:
         state = _State(claude=self._claude)

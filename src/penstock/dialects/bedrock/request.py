@@ -22,11 +22,9 @@ from penstock.base.chat import ChatRequest, Message, Text, Tool, ToolCall, ToolC
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
 from penstock.dialects.bedrock.history import (
-    Block,
-    History,
-    Notes,
     cache_point,
     keep_breakpoints,
+    unsigned_loop,
     write_history,
 )
 from penstock.dialects.bedrock.media import fault
@@ -34,6 +32,8 @@ from penstock.dialects.bedrock.models import Rules, rules_for
 from penstock.dialects.bedrock.schema import output_format
 from penstock.dialects.bedrock.thinking import plan_thinking
 from penstock.wire.http import Headers, WireRequest
+from penstock.wire.notes import Notes
+from penstock.wire.turns import Block, History
 
 DIALECT = "bedrock"
 MAX_BREAKPOINTS = 4
@@ -140,7 +140,7 @@ def write_request(request: ChatRequest, target: Target, credential: str) -> Wire
         rules,
         _max_tokens(request, target, notes),
         notes,
-        manual_ok=not (history.unsigned_loop or history.prefilled or forced),
+        manual_ok=not (unsigned_loop(history) or history.prefilled or forced),
     )
     output = _output_config(request, rules, history, notes)
     inference, fields = _sampling(request, rules, notes, thinking=plan.active)

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from penstock.base.chat import Reasoning
-from penstock.dialects.bedrock.history import Notes
 from penstock.dialects.bedrock.models import Rules
+from penstock.wire.notes import Notes
 
 MIN_BUDGET = 1_024
 _RATIO = {"max": 0.95, "xhigh": 0.95, "high": 0.8, "medium": 0.5, "low": 0.2, "minimal": 0.1}

@@ -29,6 +29,7 @@ from penstock.base.chat import (
 )
 from penstock.base.decisions import Rejected
 from penstock.dialects.cohere.reply import FORMAT, PLAN_FORMAT
+from penstock.wire.notes import Notes
 
 Block = dict[str, Any]
 
@@ -37,23 +38,6 @@ _BLANK = "(empty message)"
 _TEXTUAL = ("application/json", "application/xml", "application/yaml")
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class Notes:
-    """What was dropped or approximated: kebab-case words, each once, in order of their discovery."""
-
-    __slots__ = ("_words",)
-
-    def __init__(self) -> None:
-        self._words: dict[str, None] = {}
-
-    def add(self, word: str) -> None:
-        """Note it."""
-        self._words[word] = None
-
-    def words(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(self._words)
 
 
 class History(msgspec.Struct):

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import (
     Event,
     Finished,
@@ -36,7 +36,9 @@ from penstock.base.events import (
 )
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.cohere.errors import in_reply
-from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent, SseReader
+from penstock.wire.gathered import Promised
+from penstock.wire.sse import MAX_EVENT_BYTES, SseEvent
+from penstock.wire.streaming import Streaming
 
 FORMAT = "cohere-v2"
 """Thoughts; they carry no signature."""
@@ -195,65 +197,27 @@ def _whole(value: float | None) -> int:
     return max(0, round(value)) if value is not None else 0
 
 
-class StreamReader:
+class StreamReader(Streaming):
     """The event stream. Right for any split of the bytes."""
 
-    __slots__ = ("_cache_priced", "_failure", "_sse", "_state", "_whole")
+    last_event = "message-end"
+    __slots__ = ("_cache_priced", "_state")
 
     def __init__(self, *, cache_priced: bool) -> None:
         self._cache_priced = cache_priced
-        self._sse = SseReader()
+        super().__init__()
         self._state = _State(cache_priced=cache_priced)
-        self._whole: WholeReader | bool | None = None  # None: not known yet; False: it is a stream
-        self._failure: UpstreamError | None = None
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events completed by ``data``."""
-        if self._failure is not None:
-            raise self._failure
-        if self._whole is not False and not self._is_stream(data):
-            return []
-        events: list[Event] = []
-        try:
-            for event in self._sse.feed(data):
-                self._see(event, events)
-        except UpstreamError as failure:
-            if not events:
-                raise
-            self._failure = failure
-        return events
+    def whole(self) -> Promised:
+        """A message without a stream, or what is none."""
+        return WholeReader("stream", cache_priced=self._cache_priced)
 
-    def close(self) -> list[Event]:
-        """The wire has ended: ``Finished``, or UpstreamTruncated."""
-        if self._failure is not None:
-            raise self._failure
-        if isinstance(self._whole, WholeReader):
-            return self._whole.close()
-        events: list[Event] = []
-        for event in self._sse.close():
-            try:
-                self._see(event, events)
-            except UpstreamMalformed as failure:
-                raise _truncated() from failure
-        if not self._state.stopped:
-            raise _truncated()
-        events.append(Finished())
-        return events
+    def over(self) -> bool:
+        """``message-end`` has come."""
+        return self._state.stopped
 
-    def _is_stream(self, data: bytes) -> bool:
-        """False while the body is JSON or a page instead of a stream: it is then gathered whole."""
-        if self._whole is None:
-            first = data.lstrip()[:1]
-            if not first:
-                return False
-            self._whole = WholeReader("stream", cache_priced=self._cache_priced) if first in b"{[<" else False
-        if self._whole is False:
-            return True
-        assert isinstance(self._whole, WholeReader)
-        self._whole.feed(data)
-        return False
-
-    def _see(self, event: SseEvent, events: list[Event]) -> None:
+    def see(self, event: SseEvent, events: list[Event]) -> None:
+        """One event of the wire."""
         data, state = event.data, self._state
         if not data or data == b"[DONE]" or state.stopped:
             return
@@ -305,39 +269,26 @@ def _listed(value: "T | list[T] | None") -> "list[T]":
     return cast("list[T]", value) if isinstance(value, list) else [value]
 
 
-class WholeReader:
+class WholeReader(Promised):
     """The whole message: gathered, then read at the end."""
 
-    __slots__ = ("_cache_priced", "_pieces", "_promised", "_size")
+    most_bytes = MAX_EVENT_BYTES
+    __slots__ = ("_cache_priced",)
 
     def __init__(self, promised: str = "message", *, cache_priced: bool) -> None:
         self._cache_priced = cache_priced
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._promised = promised
+        super().__init__(promised)
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._size += len(data)
-        if self._size > MAX_EVENT_BYTES:
-            raise UpstreamMalformed(f"The provider's reply is over {MAX_EVENT_BYTES} bytes.")
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events of the message; or what was wrong with it."""
-        body = b"".join(self._pieces)
-        if not body.strip():
-            raise UpstreamTruncated("The provider closed the connection without a reply.")
         try:
             whole = _decode_whole(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            what = "an HTML page" if body.lstrip()[:1] == b"<" else "something else, or a cut one"
-            raise UpstreamMalformed(f"The provider promised a {self._promised} and sent {what}.") from error
+            raise self.not_json(body) from error
         if isinstance(whole.message, str) or whole.error is not None:
             raise in_reply(whole.message or whole.error)
         if whole.message is None:
-            raise UpstreamMalformed(f"The provider promised a {self._promised} and sent other JSON.")
+            raise self.other_json()
         return self._events(whole, whole.message)
 
     def _events(self, whole: _Whole, message: _Message) -> list[Event]:
@@ -355,7 +306,3 @@ class WholeReader:
         state.end(whole.finish_reason, whole.usage, "provider", events)
         events.append(Finished())
         return events
-
-
-def _truncated() -> UpstreamTruncated:
-    return UpstreamTruncated("The provider closed the stream before its message-end.")

@@ -19,8 +19,9 @@ import msgspec
 from penstock.base.chat import ChatRequest, Message, Reasoning, Text, Tool, ToolCall
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
-from penstock.dialects.cohere.history import Block, Notes, fault, write_history
+from penstock.dialects.cohere.history import Block, fault, write_history
 from penstock.wire.http import WireRequest
+from penstock.wire.notes import Notes
 
 OWN_FIELDS = frozenset({"documents", "citation_options", "safety_mode", "strict_tools", "priority"})
 MAX_STOPS = 5

@@ -23,6 +23,7 @@ from penstock.base.usage import Usage
 from penstock.dialects.gemini import errors
 from penstock.dialects.gemini.models import bare_name
 from penstock.wire.floats import normalised, packed
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 
 MAX_INPUTS = {False: 100, True: 250}
@@ -175,23 +176,17 @@ def _instance(one: EmbeddingsInput, task: str, request: EmbeddingsRequest) -> di
     return instance
 
 
-class EmbeddingsReader:
+class EmbeddingsReader(Gathered):
     """A whole reply -> events."""
 
     def __init__(self, label: str, model: str, *, vertex: bool) -> None:
+        super().__init__()
         self._label = label
         self._model = model
         self._vertex = vertex
-        self._pieces: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamMalformed."""
-        body = b"".join(self._pieces)
         tokens: int | None = None
         try:
             if self._vertex:

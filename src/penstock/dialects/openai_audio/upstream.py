@@ -37,6 +37,7 @@ from penstock.dialects.openai_audio.replies import (
 from penstock.dialects.openai_audio.speaking import TYPES
 from penstock.dialects.openai_audio.usage import Made, UsageField, read_usage
 from penstock.dialects.openai_chat.errors import read_page_in_200
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import WireRequest
 from penstock.wire.multipart import FormPart, write_form
 from penstock.wire.sounds import listen
@@ -107,21 +108,16 @@ def write_speech(request: SpeechRequest, target: Target, credential: str) -> Wir
     return WireRequest(b"POST", SPEECH, headers(credential, b"application/json", accept), body)
 
 
-class WholeReader:
+class WholeReader(Gathered):
     """A whole transcript -> events."""
 
     def __init__(self, row: PriceRow | None) -> None:
+        super().__init__()
         self._row = row
-        self._pieces: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it."""
-        reply = read_whole(b"".join(self._pieces))
+        reply = read_whole(body)
         events: list[Event] = [Started(), *events_of(reply)]
         events += _usage(reply.usage, self._row, "words", "provider")
         return [*events, Stopped("stop"), Finished()]

@@ -15,6 +15,7 @@ from penstock.base.ranking import ModerationsRequest
 from penstock.dialects.openai_chat.errors import read_error, read_page_in_200, write_error
 from penstock.dialects.openai_chat.plain import PlainRelay, splice_model
 from penstock.dialects.openai_chat.rules import headers
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay
 from penstock.wire.preferences import ChainFields
@@ -109,20 +110,11 @@ class ModerationsWriter:
         return _encode({"id": self._identity.id, "model": model or self._identity.model, "results": results})
 
 
-class ModerationsReader:
+class ModerationsReader(Gathered):
     """A whole reply -> events."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamFault for an error inside a 200, UpstreamMalformed."""
-        body = b"".join(self._pieces)
         try:
             answer = _decode_answer(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

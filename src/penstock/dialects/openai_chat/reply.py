@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import (
     Event,
     Finished,
@@ -22,15 +22,12 @@ from penstock.base.events import (
     ToolArgs,
     ToolStarted,
     UsageSeen,
-    is_content,
 )
 from penstock.base.usage import UsageSource
 from penstock.dialects.openai_chat.details import Formats, read_details
 from penstock.dialects.openai_chat.ends import (
-    Page,
     check_choice,
     is_done,
-    is_page,
     is_piece_of_done,
     read_whole,
 )
@@ -47,8 +44,10 @@ from penstock.dialects.openai_chat.shapes import (
     read_chunk,
     stop_reason,
 )
+from penstock.dialects.openai_chat.stream_reading import StreamReading
 from penstock.dialects.openai_chat.usage import UsageField, read_usage
-from penstock.wire.sse import SseEvent, SseReader
+from penstock.wire.gathered import Gathered
+from penstock.wire.sse import SseEvent
 
 AUDIO_MIME = "audio/*"
 """OpenAI's reply does not say the format of a sound: the request chose it."""
@@ -198,61 +197,26 @@ class _Making:
         return call
 
 
-class StreamReader:
+class StreamReader(StreamReading):
     """A stream -> events."""
 
-    __slots__ = ("_begun", "_done", "_failed", "_making", "_page", "_sse")
+    __slots__ = ("_done", "_making")
 
     def __init__(self) -> None:
-        self._sse = SseReader()
+        super().__init__()
         self._making = _Making("stream")
-        self._begun = False
-        self._page: Page | None = None
         self._done = False
-        self._failed: UpstreamError | None = None
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events completed by ``data``."""
-        if self._failed is not None:
-            raise self._failed
-        if not self._begun:
-            start = data.lstrip()
-            self._begun = bool(start)
-            if is_page(start):
-                self._page = Page()
-        if self._page is not None:
-            self._page.keep(data)
-            return []
-        events: list[Event] = []
-        for event in self._sse.feed(data):
-            try:
-                events.extend(self._see(event))
-            except UpstreamError as error:
-                self._failed = error
-                if not any(map(is_content, events)):
-                    raise
-                break
-        return events
+    def lost(self, event: SseEvent) -> bool:
+        """The beginning of the end marker."""
+        return is_piece_of_done(event)
 
-    def close(self) -> list[Event]:
-        """The end: ``Finished``, or UpstreamTruncated."""
-        if self._failed is not None:
-            raise self._failed
-        if self._page is not None:
-            raise self._page.error()
-        events: list[Event] = []
-        for event in self._sse.close():
-            if is_piece_of_done(event):
-                continue
-            try:
-                events.extend(self._see(event))
-            except UpstreamMalformed:
-                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
-        if not self._done and not self._making.stopped:
-            raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
-        return [*events, *self._making.end()]
+    def end(self) -> list[Event] | None:
+        """``[DONE]``, or a reason to stop for every choice, has come."""
+        return self._making.end() if self._done or self._making.stopped else None
 
-    def _see(self, event: SseEvent) -> list[Event]:
+    def see(self, event: SseEvent) -> list[Event]:
+        """What one event says."""
         data = event.data
         if data is None or self._done:
             return []
@@ -273,23 +237,15 @@ class StreamReader:
         return self._making.see(chunk)
 
 
-class WholeReader:
+class WholeReader(Gathered):
     """A reply that is not streamed -> events."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing until the whole is there."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events."""
         making = _Making("provider")
-        events = making.see(read_whole(b"".join(self._pieces)))
+        events = making.see(read_whole(body))
         return [*events, *making.end()]
 
 

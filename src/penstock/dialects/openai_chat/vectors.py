@@ -23,6 +23,7 @@ from penstock.dialects.openai_chat.errors import read_error, read_page_in_200, w
 from penstock.dialects.openai_chat.plain import PlainRelay, splice_model
 from penstock.dialects.openai_chat.rules import headers
 from penstock.wire.floats import floats, packed
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity, Relay
 from penstock.wire.preferences import ChainFields
@@ -179,20 +180,11 @@ class EmbeddingsWriter:
         )
 
 
-class EmbeddingsReader:
+class EmbeddingsReader(Gathered):
     """A whole reply -> events."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamFault for an error inside a 200, UpstreamMalformed."""
-        body = b"".join(self._pieces)
         try:
             answer = _decode_answer(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -10,7 +10,7 @@ Rules
 import msgspec
 from msgspec import Struct
 
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import (
     Event,
     Finished,
@@ -23,11 +23,10 @@ from penstock.base.events import (
     ToolArgs,
     ToolStarted,
     UsageSeen,
-    is_content,
 )
 from penstock.base.usage import UsageSource
-from penstock.dialects.openai_chat.ends import Page, is_page
 from penstock.dialects.openai_chat.errors import read_page_in_200
+from penstock.dialects.openai_chat.stream_reading import StreamReading
 from penstock.dialects.openai_responses.expand import INPUT
 from penstock.dialects.openai_responses.proof import FORMAT
 from penstock.dialects.openai_responses.reading import (
@@ -44,7 +43,8 @@ from penstock.dialects.openai_responses.reading import (
     usage_of,
 )
 from penstock.dialects.openai_responses.shapes import Item, kind_of
-from penstock.wire.sse import SseEvent, SseReader
+from penstock.wire.gathered import Gathered
+from penstock.wire.sse import SseEvent
 
 
 class _Call(Struct):
@@ -161,58 +161,22 @@ def _thoughts(item: Item, *, said: bool) -> list[Event]:
     return events
 
 
-class StreamReader:
+class StreamReader(StreamReading):
     """A stream -> events."""
 
-    __slots__ = ("_begun", "_failed", "_making", "_over", "_page", "_sse", "_started")
+    __slots__ = ("_making", "_over", "_started")
 
     def __init__(self) -> None:
-        self._sse = SseReader()
+        super().__init__()
         self._making = _Making("stream")
-        self._begun = self._started = self._over = False
-        self._page: Page | None = None
-        self._failed: UpstreamError | None = None
+        self._started = self._over = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events completed by ``data``."""
-        if self._failed is not None:
-            raise self._failed
-        if not self._begun:
-            start = data.lstrip()
-            self._begun = bool(start)
-            if is_page(start):
-                self._page = Page()
-        if self._page is not None:
-            self._page.keep(data)
-            return []
-        events: list[Event] = []
-        for event in self._sse.feed(data):
-            try:
-                events.extend(self._see(event))
-            except UpstreamError as error:
-                self._failed = error
-                if not any(map(is_content, events)):
-                    raise
-                break
-        return events
+    def end(self) -> list[Event] | None:
+        """The response's last event has come."""
+        return [Finished()] if self._over else None
 
-    def close(self) -> list[Event]:
-        """The end: ``Finished``, or UpstreamTruncated."""
-        if self._failed is not None:
-            raise self._failed
-        if self._page is not None:
-            raise self._page.error()
-        events: list[Event] = []
-        for event in self._sse.close():
-            try:
-                events.extend(self._see(event))
-            except UpstreamMalformed:
-                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
-        if not self._over:
-            raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
-        return [*events, Finished()]
-
-    def _see(self, event: SseEvent) -> list[Event]:
+    def see(self, event: SseEvent) -> list[Event]:
+        """What one event says."""
         data = event.data
         if data is None or self._over or data.strip() in (b"", b"[DONE]"):
             return []
@@ -244,22 +208,14 @@ class StreamReader:
         return events
 
 
-class WholeReader:
+class WholeReader(Gathered):
     """A reply that is not streamed -> events."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing until the whole is there."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All events."""
-        whole = read_whole(b"".join(self._pieces))
+        whole = read_whole(body)
         making = _Making("provider")
         events: list[Event] = [Started(whole.model or "", whole.id or "")]
         for place, raw in enumerate(whole.output or ()):

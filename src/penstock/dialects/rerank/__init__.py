@@ -33,6 +33,7 @@ from penstock.base.models import Target
 from penstock.base.operations import Operation
 from penstock.base.ranking import RerankRequest
 from penstock.base.usage import Usage
+from penstock.wire.gathered import Gathered
 from penstock.wire.http import Headers, WireRequest
 from penstock.wire.ports import Identity
 from penstock.wire.preferences import ChainFields
@@ -235,21 +236,13 @@ class RerankCaller:
         return self.write_error(error, request_id)
 
 
-class RerankReader:
+class RerankReader(Gathered):
     """A whole reply of either shape -> events."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Nothing yet."""
-        self._pieces.append(data)
-        return []
-
-    def close(self) -> list[Event]:
+    def read(self, body: bytes) -> list[Event]:
         """All of it. Raises UpstreamMalformed."""
         try:
-            answer = _decode_answer(b"".join(self._pieces))
+            answer = _decode_answer(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamMalformed(f"The upstream's ranking cannot be read: {clean(str(error))}") from None
         events: list[Event] = [Started(answer.model or "", answer.id or "")]

@@ -17,9 +17,9 @@ from penstock.base.errors import CallerGone, PenstockError
 from penstock.gateway.caching.entering import cache_miss, enter_free
 from penstock.gateway.caching.fetching import Fetching
 from penstock.gateway.caching.finding import Finding
-from penstock.gateway.caching.flights import Flights
+from penstock.gateway.caching.flights import Flight, Flights, Unshared
 from penstock.gateway.caching.following import Following, Late
-from penstock.gateway.caching.hits import cache_lines, outcome_of, replay
+from penstock.gateway.caching.hits import cache_lines, model_named, outcome_of, replay
 from penstock.gateway.caching.lookup import Hit, Wanted
 from penstock.gateway.caching.means import Call, Means
 from penstock.gateway.caching.quick import Done, Host, quick, remember
@@ -69,7 +69,7 @@ class Caching:
             joined = await self._join(call, wanted, planned)
             if joined:
                 return
-        flight = self.flights.lead(wanted.key, call.facts.request_id) if wanted.joins else None
+        flight = self._lead(call, wanted) if wanted.joins else None
         try:
             hit = await self._finding.by_meaning(call, wanted, planned)
             if hit is not None and await self._serve_hit(call, wanted, planned, hit):
@@ -83,6 +83,9 @@ class Caching:
                 self._fetching.land(
                     wanted, flight, CallerGone("The call that this one had joined was given up.")
                 )
+
+    def _lead(self, call: Call, wanted: Wanted) -> Flight | None:
+        return self.flights.lead(wanted.key, call.facts.request_id, wanted.since)
 
     async def _serve_hit(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> bool:
         """False: it could not be told, and nothing of it was."""
@@ -113,11 +116,12 @@ class Caching:
         facts.note("cache", reason=f"{how}: {answer.id}, {why}", code=how)
         outcome = outcome_of(facts, planned.steps[0].target, answer.provider, answer.model, answer.cost_nusd)
         paced = self.means.settings.replay == "paced"
+        model = model_named(call.house, facts, planned, (answer.provider, answer.model), answer.events)
         if hit.value is not None:
             at, target = (wanted.place, wanted.key), planned.steps[0].target
             call.inbound.ask = facts.ask
-            remember(call.house, call.inbound, answer, hit.value, at, target, facts.explain)
-        await replay(call.house, call.inbound, call.reply, facts, outcome, answer, paced=paced)
+            remember(call.house, call.inbound, answer, hit.value, at, target, facts.explain, model)
+        await replay(call.house, call.inbound, call.reply, facts, outcome, answer, model=model, paced=paced)
         self.means.count(how, answer.cost_nusd)
 
     async def _join(self, call: Call, wanted: Wanted, planned: Planned) -> bool:
@@ -127,9 +131,12 @@ class Caching:
             flight = self.flights.find(wanted.key)
             if flight is None:
                 return False
+            if self.means.blobs.dropped.touched(flight.since, wanted.place, wanted.key):
+                self.flights.over(wanted.key, flight)  # what it brings is of before a purge
+                return False
             await enter_free(call.facts)
             assert self.means.coalesce is not None
-            following = Following(call, planned.steps[0].target, flight)
+            following = Following(call, planned, flight)
             last = await following.run(self.means.coalesce.wait_ms / 1000)
             if last is None:
                 self.means.count("coalesced", flight.cost_nusd)
@@ -139,7 +146,7 @@ class Caching:
                 reason=f"the call that this one had joined went wrong: {last.message}",
                 code="unjoined",
             )
-            if isinstance(last, Late):
-                break  # the same call again would take as long
+            if isinstance(last, Late | Unshared):
+                break  # the same call again would take as long, or could not be told either
         wanted.joins = False
         return False

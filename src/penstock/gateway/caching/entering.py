@@ -7,6 +7,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import NotFound
 from penstock.cache.controls import controls_of
 from penstock.gateway.attempt import enter
+from penstock.gateway.ports import MISSPELT
 from penstock.gateway.settle import CallFacts
 
 ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
@@ -19,10 +20,10 @@ async def enter_free(facts: CallFacts) -> None:
 
 
 def leave_free(facts: CallFacts) -> None:
-    """Give the place back: the call is fetched after all, and enters with its tokens."""
+    """Give place and request back: the call is fetched after all, and enters with its tokens."""
     allowance = facts.principal.allowance
     if facts.entered and allowance is not None:
-        allowance.leave(facts.request_id, facts.estimated_tokens, 0, time.monotonic())
+        allowance.undo(facts.request_id, facts.estimated_tokens, time.monotonic())
     facts.entered = False
 
 
@@ -38,5 +39,5 @@ def cache_miss() -> NotFound:
 def check_without_cache(told: Mapping[bytes, bytes]) -> None:
     """Where nothing is cached: who asks for a kept answer only gets none, and no call. Raises NotFound, and BadRequest of what
     means nothing."""
-    if b"x-penstock-cache" in told and controls_of(told, None).mode == "only":
+    if (b"x-penstock-cache" in told or MISSPELT in told) and controls_of(told, None).mode == "only":
         raise cache_miss()

@@ -16,6 +16,7 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import CallerGone, OurFault, PenstockError
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.blobs.since import Since
 from penstock.cache.answer import About, encode
 from penstock.cache.eligible import last_user_text
 from penstock.gateway.caching.entering import leave_free
@@ -177,23 +178,29 @@ class Fetching:
         meaning, vectored, about = means.meaning, wanted.vectored, found.about
         late = about is not None and not about.vector
         # Who asks the very same need not wait until its vector is made.
-        means.blobs.put(structs.replace(found.blob, about=b"") if late else found.blob)
+        if not means.blobs.put(structs.replace(found.blob, about=b"") if late else found.blob, wanted.since):
+            call.facts.note(
+                "unkept", reason="It was asked for before a purge that means it.", code="purged-meanwhile"
+            )
+            return
         if meaning is None or vectored is None:
             return
         if about is not None and late:
-            self._behind(self._complete(meaning, vectored, found, about))
+            self._behind(self._complete(meaning, vectored, found, about, wanted.since))
         elif about is not None:
             meaning.keep(vectored, found.answer.id, wanted.place, wanted.key, about.until_ms)
         meaning.missed(call, wanted, found.answer)
 
-    async def _complete(self, meaning: Meaning, vectored: Vectored, found: Keepable, about: About) -> None:
+    async def _complete(
+        self, meaning: Meaning, vectored: Vectored, found: Keepable, about: About, since: Since
+    ) -> None:
         """An answer gets the vector by which it can be found."""
         try:
             if not await meaning.complete(vectored):
                 return
             about, blob = structs.replace(about, vector=vectored.vector), found.blob
-            self._means.blobs.put(structs.replace(blob, about=encode(about)))
-            meaning.keep(vectored, found.answer.id, blob.place, blob.key, about.until_ms)
+            if self._means.blobs.put(structs.replace(blob, about=encode(about)), since):
+                meaning.keep(vectored, found.answer.id, blob.place, blob.key, about.until_ms)
         except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
             self._means.failed("embedding", error)
 

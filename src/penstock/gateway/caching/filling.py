@@ -4,7 +4,7 @@ import time
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
-from penstock.base.events import Event
+from penstock.base.events import Event, Started, UsageSeen
 from penstock.cache.eligible import last_user_text
 from penstock.gateway.caching.keeping import Delivered, keepable
 from penstock.gateway.caching.means import Means
@@ -15,6 +15,7 @@ from penstock.gateway.ports import Inbound
 from penstock.gateway.principal import Principal
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts
+from penstock.ledger.prices import price_lines, row_at
 
 __all__ = ["fill"]
 
@@ -58,7 +59,16 @@ async def fill(
             wanted.semantic_no = looked
         elif await meaning.complete(looked):
             wanted.vectored = looked
-    outcome = Outcome(planned.steps[0].target, "", 1, False, False, time.monotonic(), cost_nusd=None)
+    target = planned.steps[0].target
+    usage = next((event.usage for event in events if isinstance(event, UsageSeen)), None)
+    cost_nusd = None
+    if usage is not None:
+        _, cost_nusd = price_lines(usage, row_at(target.facts.price, facts.at_ms))
+    outcome = Outcome(target, "", 1, False, False, time.monotonic(), cost_nusd=cost_nusd)
+    # As the provider would name it: a hit that passes for its reply says that name.
+    events = tuple(
+        Started(target.model) if isinstance(event, Started) and not event.model else event for event in events
+    )
     prompt = last_user_text(wanted.neutral) or ""  # type: ignore[arg-type] - None of what is no chat
     found = keepable(
         Delivered(facts, outcome, planned, wanted, events, (), prompt),
@@ -68,7 +78,8 @@ async def fill(
     )
     if isinstance(found, Rejected):
         raise _unkept(found)
-    means.blobs.put(found.blob)
+    if not means.blobs.put(found.blob, wanted.since):
+        raise _unkept(Rejected("purged-meanwhile", "It was purged while it was filled in."))
     if meaning is not None and wanted.vectored is not None and found.about is not None:
         meaning.keep(wanted.vectored, found.answer.id, wanted.place, wanted.key, found.about.until_ms)
     return found.answer.id

@@ -10,6 +10,9 @@ Rules
 - A follower's last events wait until the leader is settled, so that both stand in the ledger when they are read.
 - A leader that hangs up is gone, and its call goes on for as long as somebody follows; without followers it is cancelled.
 - What went wrong is the leader's: a follower that has had nothing yet tries again, and the first of them leads.
+- Who comes after a purge does not join a call that was begun before it.
+- Where an answer turns out to have sources or log probabilities, which events cannot say, whoever has had nothing of it yet
+  asks for himself; whose stream has begun is told the rest without them, and his explanation says so.
 - What goes wrong in telling a follower is that follower's, and ends his call alone.
 """
 
@@ -18,18 +21,24 @@ from collections.abc import Callable
 
 from penstock.base.errors import PenstockError
 from penstock.base.events import Event, Finished
+from penstock.blobs.since import Since
 from penstock.gateway.caching.recording import Recorded
 
 Hear = Callable[[list[Event]], None]
 
 
+class Unshared(PenstockError):
+    """An answer that cannot be told to another caller whole."""
+
+
 class Follower:
-    """One caller that waits. ``hear`` gets events; ``over`` is True when all came, else why not."""
+    """One caller that waits. ``hear`` gets events; ``over`` is None when all came, else why not. ``began``: his reply has."""
 
-    __slots__ = ("hear", "heard", "over")
+    __slots__ = ("began", "hear", "heard", "over")
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, hear: Hear, began: Callable[[], bool]) -> None:
         self.hear = hear
+        self.began = began
         self.heard = False
         self.over: asyncio.Future[PenstockError | None] = asyncio.get_running_loop().create_future()
 
@@ -50,10 +59,13 @@ class Flight:
         "on_joined",
         "provider",
         "served",
+        "since",
     )
 
-    def __init__(self, leader_id: str) -> None:
+    def __init__(self, leader_id: str, since: Since) -> None:
         self.leader_id = leader_id
+        self.since = since
+        """When its call began."""
         self.followers: list[Follower] = []
         self._events: list[Event] = []
         self._open = False
@@ -76,14 +88,21 @@ class Flight:
         if self.followers:
             recorded.follow(self._hear)
 
-    def join(self, hear: Hear) -> Follower | None:
+    @property
+    def sources(self) -> bool:
+        """There is more in the answer than followers can be told."""
+        return self._recorded is not None and self._recorded.sources
+
+    def join(self, hear: Hear, began: Callable[[], bool]) -> Follower | None:
         """One more who waits; what came so far is told at once. None: it cannot be joined any more."""
         if self.ended:
             return None
         first = not self.followers and not self._events
         if first and self._recorded is not None and not self._recorded.follow(self._hear):
             return None
-        follower = Follower(hear)
+        if self.sources:
+            return None
+        follower = Follower(hear, began)
         self.followers.append(follower)
         if self.on_joined is not None:
             self.on_joined()
@@ -106,7 +125,9 @@ class Flight:
         broken = self._recorded is None or self._recorded.broken
         whole = error is None and not broken and bool(self._events) and isinstance(self._events[-1], Finished)
         for follower in list(self.followers):
-            if whole:
+            if whole and self.sources and not follower.began():
+                self._refuse(follower)
+            elif whole:
                 self.served += 1
                 if not follower.over.done():
                     follower.over.set_result(None)
@@ -115,7 +136,16 @@ class Flight:
                     error or PenstockError("The call that this one had joined broke off.")
                 )
 
+    def _refuse(self, follower: Follower) -> None:
+        if not follower.over.done():
+            follower.over.set_result(Unshared("its answer has sources or log probabilities"))
+
     def _hear(self, events: list[Event]) -> None:
+        if self.sources:
+            for follower in list(self.followers):
+                if not follower.began():
+                    self.followers.remove(follower)
+                    self._refuse(follower)
         before = len(self._events)
         self._events += events
         if not self._open:
@@ -152,15 +182,15 @@ class Flights:
     def find(self, key: bytes) -> Flight | None:
         """The one that may be joined."""
         flight = self._by_key.get(key)
-        if flight is None or flight.ended or len(flight.followers) >= self.most_followers:
+        if flight is None or flight.ended or flight.sources or len(flight.followers) >= self.most_followers:
             return None
         return flight
 
-    def lead(self, key: bytes, leader_id: str) -> Flight | None:
+    def lead(self, key: bytes, leader_id: str, since: Since) -> Flight | None:
         """A new one; None where there is one already, which has no room."""
         if key in self._by_key:
             return None
-        flight = self._by_key[key] = Flight(leader_id)
+        flight = self._by_key[key] = Flight(leader_id, since)
         return flight
 
     def over(self, key: bytes, flight: Flight) -> None:

@@ -10,13 +10,21 @@ from typing import Protocol
 
 from penstock.base.errors import PenstockError
 from penstock.base.events import Event, Finished
-from penstock.base.models import Target
 from penstock.gateway.caching.flights import Flight, Follower
-from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit, outcome_of, stream_head
+from penstock.gateway.caching.hits import (
+    cache_lines,
+    deliver,
+    identity_of_hit,
+    model_named,
+    outcome_of,
+    stream_head,
+)
 from penstock.gateway.heads import reply_head
 from penstock.gateway.house import House
+from penstock.gateway.planning import Planned
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.settle import CallFacts, Outcome
+from penstock.wire.ports import ReplyWriter
 
 
 class Late(PenstockError):
@@ -35,24 +43,25 @@ class Call(Protocol):
 class Following:
     """``run`` once."""
 
-    __slots__ = ("_call", "_flight", "_gathered", "_outcome", "_stream", "_target", "_writer")
+    __slots__ = ("_ask", "_call", "_flight", "_gathered", "_made", "_outcome", "_planned", "_stream")
 
-    def __init__(self, call: Call, target: Target, flight: Flight) -> None:
+    def __init__(self, call: Call, planned: Planned, flight: Flight) -> None:
         ask = call.facts.ask
         assert ask is not None
         self._call = call
         self._flight = flight
-        self._target = target
+        self._planned = planned
+        self._ask = ask
         self._stream = ask.stream
         self._gathered: list[Event] = []
         self._outcome: Outcome | None = None
-        self._writer = call.inbound.caller.writer(ask, identity_of_hit(call.facts, flight.provider))
+        self._made: ReplyWriter | None = None
 
     async def run(self, wait_s: float) -> PenstockError | None:
         """None: answered. Else what went wrong before anything was sent; afterwards it is raised."""
         facts, reply, flight = self._call.facts, self._call.reply, self._flight
         facts.cache = cache_lines("coalesced")
-        follower = flight.join(self._hear)
+        follower = flight.join(self._hear, lambda: reply.started)
         if follower is None:
             facts.cache = b""
             return PenstockError("it could not be joined any more")
@@ -108,15 +117,36 @@ class Following:
         facts.own_s = outcome.content_s - facts.received_s - facts.waited_s
         reply.start(200, stream_head(facts, outcome), out)
 
+    @property
+    def _writer(self) -> ReplyWriter:
+        """Made with the first events: only then it is known who answers."""
+        if self._made is None:
+            call, flight = self._call, self._flight
+            served = (flight.provider, flight.model)
+            model = model_named(call.house, call.facts, self._planned, served, self._gathered)
+            self._made = call.inbound.caller.writer(
+                self._ask, identity_of_hit(call.facts, flight.provider, model)
+            )
+        return self._made
+
     def _began(self) -> Outcome:
         if self._outcome is None:
             flight = self._flight
-            self._outcome = outcome_of(self._call.facts, self._target, flight.provider, flight.model, None)
+            self._outcome = outcome_of(
+                self._call.facts, self._planned.steps[0].target, flight.provider, flight.model, None
+            )
         return self._outcome
 
     def _finish(self) -> None:
         facts, reply, outcome = self._call.facts, self._call.reply, self._began()
         outcome.saved_nusd = self._flight.cost_nusd or 0
+        if self._flight.sources:
+            facts.adjusted = (*facts.adjusted, "sources-dropped")
+            facts.note(
+                "cache",
+                reason="its answer turned out to have sources after the stream had begun",
+                code="unsourced",
+            )
         writer = self._writer
         last = writer.write(self._gathered) if self._stream else writer.whole(self._gathered)
         deliver(

@@ -5,21 +5,24 @@ Rules
   cost.
 - The reply's usage is what the answer took when it was made: its length is the same. What it cost now is in
   ``x-penstock-cost-usd``.
+- It names the model as a fetched reply to the same call does (``model_named``). It is no attempt: ``x-penstock-attempts`` is 0.
 - Streams leave at once, or with the provider's own pauses, each cut to ``MOST_GAP_MS``.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from penstock.base.events import Event
+from penstock.base.events import Event, Started
 from penstock.base.models import Target
 from penstock.cache.answer import Answer
 from penstock.cache.ports import Found
 from penstock.gateway.heads import reply_head
 from penstock.gateway.house import House
+from penstock.gateway.identity import asked_name
+from penstock.gateway.planning import Planned
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.settle import CallFacts, Outcome, settle
 from penstock.wire.ports import Charge, Identity, ReplyWriter
@@ -28,11 +31,29 @@ MOST_GAP_MS = 10.0
 _FREE = Charge(0, 0, 0)
 
 
-def identity_of_hit(facts: CallFacts, provider: str) -> Identity:
-    """What a reply from the cache says it is: this call's own id and time."""
-    ask = facts.ask
-    model = "" if ask is None else ask.model
+def identity_of_hit(facts: CallFacts, provider: str, model: str) -> Identity:
+    """What a reply from the cache says it is: this call's own id and time. ``model``: see ``model_named``."""
     return Identity(facts.request_id, facts.at_ms // 1000, model, provider, lambda usage, served: _FREE)
+
+
+def model_named(
+    house: House, facts: CallFacts, planned: Planned, served: tuple[str, str], events: Iterable[Event]
+) -> str:
+    """The model as this caller would read it if the answer were fetched. ``served``: who answered, provider and model.
+
+    Where the caller's dialect is the provider's, a fetched reply passes through, and its model is the provider's own word; else
+    it is written here, and its model is the caller's word.
+    """
+    name = "/".join(served)
+    step = next((one for one in planned.steps if one.target.name == name), planned.steps[0])
+    if step.pass_through:
+        said = next((event.model for event in events if isinstance(event, Started)), "")
+        if said:
+            return said
+    asked = asked_name(
+        house, facts, msgspec.structs.replace(step.target, provider=served[0], model=served[1])
+    )
+    return asked or ("" if facts.ask is None else facts.ask.model) or name
 
 
 def outcome_of(
@@ -41,7 +62,7 @@ def outcome_of(
     """The entry of a hit, beside which there is no attempt."""
     now_s = time.monotonic()
     served = msgspec.structs.replace(target, provider=provider, model=model)
-    outcome = Outcome(served, "", 1, False, False, now_s, status=200, hit=True, saved_nusd=saved_nusd or 0)
+    outcome = Outcome(served, "", 0, False, False, now_s, status=200, hit=True, saved_nusd=saved_nusd or 0)
     facts.outcomes.append(outcome)
     return outcome
 
@@ -82,12 +103,13 @@ async def replay(
     outcome: Outcome,
     answer: Answer,
     *,
+    model: str,
     paced: bool,
 ) -> None:
     """Write the answer, settled before its last byte leaves."""
     ask = facts.ask
     assert ask is not None
-    writer = inbound.caller.writer(ask, identity_of_hit(facts, answer.provider))
+    writer = inbound.caller.writer(ask, identity_of_hit(facts, answer.provider, model))
     why = f"kept answer {answer.id}"
     events = list(answer.events)
     if not ask.stream:

@@ -22,6 +22,8 @@ from penstock.gateway.settle import CallFacts, Outcome
 
 ENTRY, MODEL = "\x1fentry:", "\x1fmodel:"
 """Tags of our own, by which one entry, or all of a model's, are dropped wherever they lie. No caller's tag has such a beginning."""
+ASKER = "\x1fkey:"
+"""The same of what one key has asked for, where others share it."""
 OWN = ("key:",)
 """Tenants that are one principal."""
 
@@ -111,6 +113,7 @@ def keepable(
         of.outcome.cost_nusd or 0,
         (
             *wanted.controls.tags,
+            *_asker(of),
             ENTRY + answer.id,
             MODEL + answer.route,
             *((MODEL + name,) if (name := f"{answer.provider}/{answer.model}") != answer.route else ()),
@@ -118,6 +121,11 @@ def keepable(
         b"" if about is None else kept.encode(about),
     )
     return Keepable(answer, blob, about)
+
+
+def _asker(of: Delivered) -> tuple[str, ...]:
+    name = of.facts.principal.name
+    return (ASKER + name,) if name and not of.wanted.place.tenant.startswith(OWN) else ()
 
 
 def _refused(of: Delivered, folded: Folded, settings: CacheConfig) -> Rejected | None:

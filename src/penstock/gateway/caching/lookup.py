@@ -5,6 +5,7 @@ from msgspec import Struct
 from penstock.base.decisions import Rejected
 from penstock.base.models import Target
 from penstock.blobs.blob import Place
+from penstock.blobs.since import Since
 from penstock.cache.answer import KIND, Answer
 from penstock.cache.controls import Controls
 from penstock.cache.ports import Found
@@ -34,6 +35,10 @@ class Wanted(Struct):
     controls: Controls
     neutral: NeutralRequest
     group: str
+    since: Since
+    """When the call began: what is dropped from then on it does not bring back."""
+    owner: str
+    """Whose keys are made for it (``owner_of``)."""
     exact_no: Rejected | None = None
     semantic_no: Rejected | None = None
     joins: bool = False
@@ -69,10 +74,26 @@ def tenant_of(principal: Principal, scope: str) -> str:
     if scope == "organisation" and principal.organisation:
         return f"organisation:{principal.organisation}"
     if scope != "key" and principal.team:
-        # No organisation's name may look like another one's with a team.
-        organisation = principal.organisation.replace("%", "%25").replace("/", "%2F")
-        return f"team:{organisation}/{principal.team}"
+        return team_tenant(principal.organisation, principal.team)
     return f"key:{principal.name}" if principal.name else ""
+
+
+def team_tenant(organisation: str, team: str) -> str:
+    """No organisation's name may look like another one's with a team."""
+    return f"team:{organisation.replace('%', '%25').replace('/', '%2F')}/{team}"
+
+
+def owner_of(principal: Principal, scope: str) -> str:
+    """The tenant as keys are made for it: another key, team or organisation of an old name finds nothing of the old one's."""
+    tenant = tenant_of(principal, scope)
+    own, team, organisation = principal.identities
+    if tenant.startswith("organisation:"):
+        identity = organisation
+    elif tenant.startswith("team:"):
+        identity = f"{organisation}/{team}" if organisation or team else ""
+    else:
+        identity = own
+    return f"{tenant}#{identity}" if identity else tenant
 
 
 def place_of(principal: Principal, scope: str, namespace: str) -> Place:

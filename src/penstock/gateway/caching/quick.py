@@ -26,7 +26,7 @@ from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit,
 from penstock.gateway.caching.means import Means
 from penstock.gateway.heads import reply_head, told_by_caller
 from penstock.gateway.house import House
-from penstock.gateway.ports import Inbound, Reply
+from penstock.gateway.ports import MISSPELT, Inbound, Reply
 from penstock.gateway.record import Explain
 from penstock.gateway.settle import CallFacts, begin_facts
 from penstock.wire.ports import CallerDialect
@@ -95,6 +95,8 @@ class Memo(Struct):
 def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply) -> Done | Rejected | None:
     """Serve it here and now. None: the cache's long way; Rejected: the cache has no part in it, whatever lane takes it."""
     told = inbound.told
+    if MISSPELT in told:
+        return None  # it is refused, with what was meant
     if told.get(b"x-penstock-cache") == b"off":
         return ASKED_OFF
     caller = inbound.caller
@@ -182,14 +184,16 @@ def remember(
     at: tuple[Place, bytes],
     target: Target,
     explain: Explain,
+    model: str,
 ) -> None:
-    """The next call with this very body may be served at once. ``at``: where the answer lies."""
+    """The next call with this very body may be served at once. ``at``: where the answer lies;
+    ``model``: as its reply names it."""
     ask = inbound.ask
     if ask is None:
         return
     if inbound.cache_key is None or ask.gateway_fields.count("penstock") or len(value) > MAX_MEMO_BYTES:
         return
-    moulded = _mould(inbound.caller, ask, answer)
+    moulded = _mould(inbound.caller, ask, answer, model)
     if moulded is None:
         return
     hits, memo = house.hits, Memo(*at, value, answer, ask, target, explain, *moulded)
@@ -204,19 +208,21 @@ def remember(
 
 
 def _mould(
-    caller: CallerDialect, ask: Ask, answer: Answer
+    caller: CallerDialect, ask: Ask, answer: Answer, model: str
 ) -> tuple[tuple[bytes, ...], tuple[bool, ...]] | None:
     """The reply around its id and its time; None where more than they changes from call to call."""
-    one, two = (_written(caller, ask, answer, *who) for who in ((_ID_A, _AT_A), (_ID_B, _AT_B)))
+    one, two = (_written(caller, ask, answer, model, *who) for who in ((_ID_A, _AT_A), (_ID_B, _AT_B)))
     first = _cut(one, _ID_A[_SUFFIX:].encode(), str(_AT_A).encode())
     second = _cut(two, _ID_B[_SUFFIX:].encode(), str(_AT_B).encode())
     return first if first == second else None
 
 
-def _written(caller: CallerDialect, ask: Ask, answer: Answer, request_id: str, at_s: int) -> bytes:
+def _written(
+    caller: CallerDialect, ask: Ask, answer: Answer, model: str, request_id: str, at_s: int
+) -> bytes:
     facts = begin_facts(request_id, 0.0, float(at_s))
     facts.ask = ask
-    writer = caller.writer(ask, identity_of_hit(facts, answer.provider))
+    writer = caller.writer(ask, identity_of_hit(facts, answer.provider, model))
     events = list(answer.events)
     return writer.write(events) if ask.stream else writer.whole(events)
 

@@ -20,6 +20,8 @@ _MORE = re.compile(
     rb'|"(?:logprobs|logprobsResult|groundingMetadata|citationMetadata|citation|citations|citationsContent)"\s*:\s*\{'
 )
 """Sources, as lists of objects or of links, whole or one by one in a stream (Anthropic, Cohere, Perplexity); log probabilities."""
+_LONGEST = 64
+"""Of what the pattern finds, but for blanks: it may stand across two pieces."""
 Tell = Callable[[list[Event]], None]
 
 
@@ -38,6 +40,7 @@ class Recorded:
         "broken",
         "closed",
         "mould",
+        "sources",
         "target",
     )
 
@@ -58,6 +61,8 @@ class Recorded:
         self.closed = False
         self.broken = False
         """It cannot be read, or is too large to be kept."""
+        self.sources = False
+        """There is more in it than events can say; looked for from the first follower on."""
 
     @property
     def size(self) -> int:
@@ -127,6 +132,9 @@ class Recorded:
             self._pieces.append((time.monotonic(), data))
         elif self._reader is None:
             self.broken = True
+        if self._follow is not None and not self.sources:
+            before = self._pieces[-2][1][-_LONGEST:] if len(self._pieces) > 1 else b""
+            self.sources = _MORE.search(before + data) is not None
         self._read(data)
         if self._relay.finished:
             self._end()
@@ -143,6 +151,7 @@ class Recorded:
         if self._size > self._most or self.broken:
             return False
         self._reader, self._follow = self._make(), tell
+        self.sources = self.unwritten()
         for _, data in self._pieces:
             self._read(data)
         if self.closed:

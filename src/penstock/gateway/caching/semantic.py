@@ -24,6 +24,7 @@ from penstock.cache.answer import About, Answer, read_about
 from penstock.cache.eligible import last_user_text
 from penstock.cache.keys import Keys
 from penstock.cache.ports import Embedder, Found
+from penstock.cache.semantic.known import KnownVectors
 from penstock.cache.templates import Templates
 from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
@@ -140,6 +141,7 @@ class Semantic:
         self._clock_ms = clock_ms
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
         self._waiting = 0
+        self._known = KnownVectors()
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
         if hasattr(embedder, "embed"):
@@ -160,12 +162,12 @@ class Semantic:
         if no is not None:
             return no
         place, group = wanted.place, wanted.group
-        template_class = self._keys.template_class(place.tenant, place.namespace, request, group)
+        template_class = self._keys.template_class(wanted.owner, place.namespace, request, group)
         stripped = self._templates.strip(template_class, text)
         if stripped.exact_only is not None and stripped.exact_only.code == "mostly-ids":
             return stripped.exact_only
         partition = self._keys.partition_key(
-            place.tenant,
+            wanted.owner,
             place.namespace,
             request,
             group,
@@ -205,7 +207,10 @@ class Semantic:
 
     async def _embedded(self, vectored: Vectored, wanted: Wanted) -> Vectored | Rejected:
         embedder = self._embedder
-        if not hasattr(embedder, "embed"):
+        vectored.vector = self._known.find(vectored.partition, vectored.text)
+        if vectored.vector:
+            pass
+        elif not hasattr(embedder, "embed"):
             remote: RemoteEmbedder = embedder  # type: ignore[assignment] - it is one
             try:
                 async with asyncio.timeout(remote.within_s):
@@ -216,6 +221,7 @@ class Semantic:
             if isinstance(vector, Rejected):
                 return vector
             vectored.vector = vector
+            self._known.keep(vectored.partition, vectored.text, vector)
         elif self._waiting * self._usual_s * 1000 > self.settings.max_queue_ms:
             vectored.found = _BUSY
             return vectored
@@ -270,6 +276,7 @@ class Semantic:
                 "text-too-long", f"What is to be compared has {tokens} tokens; {MOST_TOKENS} are the most."
             )
         vectored.vector = embedder.embed(vectored.text)
+        self._known.keep(vectored.partition, vectored.text, vectored.vector)
         return None
 
     async def complete(self, vectored: Vectored) -> bool:
@@ -354,6 +361,7 @@ class Semantic:
         self._templates.repeated(*template)
 
     def _insert(self, about: About, namespace: str, key: bytes) -> None:
+        self._known.keep(about.partition, about.text, about.vector)
         self.tier.insert(about, namespace, key)
         self._order.pop(about.id, None)
         self._order[about.id] = None

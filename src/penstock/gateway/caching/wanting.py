@@ -11,7 +11,7 @@ from penstock.cache.eligible import exact_refusal, semantic_refusal
 from penstock.cache.keys import canonical
 from penstock.cache.unread import unread
 from penstock.config.schema_cache import SemanticCacheConfig
-from penstock.gateway.caching.lookup import Wanted, group_of, place_of
+from penstock.gateway.caching.lookup import Wanted, group_of, owner_of, place_of
 from penstock.gateway.caching.means import Call, Means
 from penstock.gateway.caching.quick import CACHED
 from penstock.gateway.planning import Planned
@@ -27,6 +27,7 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
     facts, inbound = call.facts, call.inbound
     ask = facts.ask
     assert ask is not None
+    since = means.blobs.dropped.since()
     block = block_of(ask.body)[0] if "penstock" in ask.gateway_fields else None
     controls = controls_of(inbound.told, block)
     if controls.mode == "off":
@@ -44,17 +45,20 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
         return semantic_no if means.semantic_settings is not None else exact_no
     wishes = "" if ask.provider is None else msgspec.json.encode(ask.provider).decode()
     group = group_of(planned, wishes)
+    owner = owner_of(facts.principal, means.settings.scope)
     place = place_of(facts.principal, means.settings.scope, controls.namespace)
 
     def keyed() -> tuple[bytes, bytes]:
         # Of a body that was taken apart a digest is compared, which a small one must not be able to write out.
         beside = unread(ask) + (b"" if ask.bulk is None else b" slim")
         whole = canonical(neutral, group=group, beside=beside)
-        return means.keys.exact_key(place.tenant, place.namespace, whole), beside
+        return means.keys.exact_key(owner, place.namespace, whole), beside
 
     key, beside = await asyncio.to_thread(keyed) if len(ask.body) > ASIDE_BYTES else keyed()
     reads = controls.mode != "refresh"
-    return Wanted(place, key, controls, neutral, group, exact_no, semantic_no, joins, reads, beside)
+    return Wanted(
+        place, key, controls, neutral, group, since, owner, exact_no, semantic_no, joins, reads, beside
+    )
 
 
 def tiers_of(
