@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 import penstock.engine
 from penstock.cli.profile_tables import show
-from penstock.engine.lab import from_trace
+from penstock.engine.lab import exact, from_trace
 from penstock.engine.lab.report.page import page
 from penstock.engine.lab.spent import dotted, with_spent
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.attribution import convolves, of_library
 from penstock.engine.measure.capture import capture
+from penstock.engine.measure.findings import kernels
 from penstock.engine.measure.findings.tried import FUSED, spent_in
 from penstock.engine.measure.records import Finding, Profile
 from penstock.engine.measure.seen import Seen, Spent
@@ -196,3 +197,52 @@ def test_bounds_are_shown(capsys: pytest.CaptureFixture[str]):
         ):
             assert words in said
     assert report.count("width:100.0%") == 1
+
+
+class Pointwise(nn.Module):
+    """Four ops over one tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.tanh(x) * 2).exp() + 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_code_for_a_chain_names_the_users_part_and_takes_the_finding_away(tmp_path: Path, wrapped: bool):
+    """In place for a class of the user's; wrapped for one of PyTorch's, which compiled in place would compile nothing."""
+    net: nn.Module = nn.Sequential(nn.Tanh(), nn.GELU()) if wrapped else Pointwise()
+    workload = module(net, torch.randn(64, 64))
+
+    def chains() -> list[Finding]:
+        told = timeline.build(trace.load(shapes_of(workload, tmp_path)))
+        return exact.named((one for one in kernels.find(told) if one.id == "unfused-pointwise"), workload)
+
+    (said,) = chains()
+    line = said.fix.splitlines()[-1]
+    assert line == (
+        "model = torch.compile(model, fullgraph=True)" if wrapped else "model.compile(fullgraph=True)"
+    )
+    assert said.fix.count("\n") == 1
+
+
+def shapes_of(workload: Any, folder: Path) -> Path:
+    """A capture with shapes."""
+    return capture(workload.call, path=folder / "s.json", modules=workload.modules(), shapes=True)
+
+
+def test_what_a_pipelines_parts_are_compiled_by(tiny_sdxl: Any):
+    """Block by block; the autoencoder by what is called; what is no part of the pipeline is left as it is."""
+    workload = faults.pipeline(tiny_sdxl)
+    told = {name: exact.compiling(workload, name, part) for name, part in workload.modules().items()}
+    assert told["unet"] == "pipe.unet.compile_repeated_blocks(fullgraph=True)"
+    assert told["vae"] == "pipe.vae.decode = torch.compile(pipe.vae.decode, fullgraph=True)"
+    other = Finding(
+        id="unfused-pointwise", title="", evidence="", fix=f"Do.\n{kernels.COMPILE}", where="scheduler"
+    )
+    assert exact.named([other], workload) == [other]
+
+
+def test_a_capture_that_was_disturbed_in_a_library_makes_no_bound_small():
+    """The pointwise ops that were seen are room for the compiler, whatever the product took meanwhile."""
+    spent = Spent(wall_ms=0.2, library_ms=0.19, others_ms=0.14)
+    assert spent.between_ms == 0.14
+    assert Spent(wall_ms=0.2, library_ms=0.05, others_ms=9.0).between_ms == 0.2

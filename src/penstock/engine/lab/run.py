@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.engine.lab import from_trace, shaped
+from penstock.engine.lab import exact, from_trace, shaped
 from penstock.engine.lab.points import bound
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
@@ -75,7 +75,7 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
     if ports.count is not None:
         tell("counting ops, FLOPs and bytes")
         counts = ports.count()
-    found: list[Finding] = list(seen.findings)
+    found = exact.named(seen.findings, workload)
     if ports.faults is not None:
         tell("looking for faults")
         found += ports.faults(seen_live, replace(seen, timing=timing, peaks=peaks), counts)

@@ -2,8 +2,8 @@
 
 Theory: a capture's kernels are attributed to modules by dotted name (``unet.down_blocks.0``); what a part spends in libraries is
 the sum over its own and its descendants'. The capture is slower than the run that counts, mostly between the kernels. So the
-libraries' time, which is taken away from a part's, is scaled down to the timed run; that of convolutions, which is a bound
-itself, is not.
+libraries' time, which is taken away from a part's, is scaled down to the timed run; what bounds a saving itself (convolutions,
+pointwise ops) is not.
 """
 
 from collections.abc import Sequence
@@ -56,4 +56,9 @@ def _wall_ms(captured: Profile, part: Part, path: str, run_ms: float) -> float |
 def _spent(rows: Sequence[KernelRow], wall_ms: float, scale: float) -> Spent:
     library = sum(row.total_ms for row in rows if of_library(row.name, row.op))
     convs = sum(row.total_ms for row in rows if convolves(row.name, row.op))
-    return Spent(wall_ms=wall_ms, library_ms=min(wall_ms, library * scale), convs_ms=min(wall_ms, convs))
+    return Spent(
+        wall_ms=wall_ms,
+        library_ms=min(wall_ms, library * scale),
+        others_ms=sum(row.total_ms for row in rows) - library,
+        convs_ms=min(wall_ms, convs),
+    )

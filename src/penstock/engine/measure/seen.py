@@ -30,13 +30,17 @@ class Spent(Struct, frozen=True, kw_only=True):
     wall_ms: float
     library_ms: float = 0.0
     """Of it in matmuls, convolutions and attention, which a compiler leaves to the libraries."""
+    others_ms: float = 0.0
+    """In all other kernels, as captured."""
     convs_ms: float = 0.0
     """In convolutions and in conversions of their layout."""
 
     @property
     def between_ms(self) -> float:
-        """What a compiler can fuse, or need not launch: pointwise ops, norms, dispatch, Python."""
-        return max(0.0, self.wall_ms - self.library_ms)
+        """What a compiler can fuse, or need not launch: pointwise ops, norms, dispatch, Python. No less than what was seen of it: a
+        capture that was disturbed in a library's kernel must not make it small.
+        """
+        return min(self.wall_ms, max(self.wall_ms - self.library_ms, self.others_ms))
 
 
 class CompiledPlace(Struct, frozen=True, kw_only=True):

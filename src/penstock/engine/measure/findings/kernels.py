@@ -18,6 +18,8 @@ LAYOUT_SHARE = 0.01
 COPY_SHARE = 0.05
 COLLECTIVE_SHARE = 0.1
 """Shares of kernels, or of the busy time, from which something is worth a finding. Our choices."""
+COMPILE = "module.compile(fullgraph=True)"
+"""Of a module that only its trace is known of; ``lab.exact`` writes it for one that is there."""
 REACH = 40
 """Kernels at most between a softmax and its matmuls: scaling, masks, a position bias that the first layer computes."""
 
@@ -195,7 +197,7 @@ def _chains(timeline: Timeline, busy_us: float) -> list[Finding]:
             ),
             saves_ms=min(sum(chain.saves_us for chain in found), during_us) / 1e3,
             bound="The chains' time without the longest kernel of each, which a fused one takes at least.",
-            fix="Compile the part, so that Inductor fuses them.\nmodule.compile(fullgraph=True)",
+            fix=f"Compile the part, so that Inductor fuses them.\n{COMPILE}",
             proof="One triton_poi_fused_* (CPU: one fused C++ kernel) where these ops were.",
             facts={
                 "chains": float(len(found)),
