@@ -348,7 +348,12 @@ class _Probing:
             return compilation
         if any(self._compiled.values()):
             timed = self._attempt(
-                "eager against compiled", lambda: scaling.eager_and_compiled(self._workload, self._watch)
+                "eager against compiled",
+                lambda: scaling.eager_and_compiled(
+                    self._workload,
+                    self._watch,
+                    [place for found in self._compiled.values() for place in found],
+                ),
             )
             return (
                 compilation
