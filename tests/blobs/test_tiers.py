@@ -8,7 +8,7 @@ import pytest
 from penstock.blobs.blob import Place, Stats, StoreFault
 from penstock.blobs.far import Change
 from penstock.blobs.gdsf import Limits
-from penstock.blobs.guard import MOST_RETRY_S, RETRY_S, Guarded
+from penstock.blobs.guard import MOST_PAUSE_S, MOST_RETRY_S, RETRY_S, SLOW_IN_A_ROW, Guarded
 from penstock.blobs.opening import BlobSettings, disk_limits, open_blobs
 from tests.blobs.make import ACME, AMPLE, OTHER, Clock, blob, memory, sqlite, tiers, until
 from tests.state.make import running
@@ -307,6 +307,78 @@ async def test_the_breaker_waits_longer_each_time():
         beat.now += 0.5
     assert asked[:6] == [0, 1, 3, 7, 15, 31]
     assert asked[-1] - asked[-2] == MOST_RETRY_S
+
+
+class Slow(Held):
+    """Takes its time, by the clock of the test, and answers."""
+
+    beat = Clock(0.0)
+    takes_s = 0.0
+
+    def get(self, place, key, now_ms):
+        self.beat.now += self.takes_s
+        return super().get(place, key, now_ms)
+
+
+def test_slow_answers_are_not_waited_for_any_more():
+    """After five in a row; writes go on; it is tried again, and waits twice as long where it is still slow."""
+    store, said = Slow(), []
+    beat = store.beat = Clock(0.0)
+    guard = Guarded(
+        "redis", lambda: store, say=lambda *words: said.append(words), monotonic_s=beat, slow_s=0.025
+    )
+
+    def read():
+        try:
+            guard.read(lambda one: one.get(ACME, b"k", 0))
+        except StoreFault:
+            return False
+        return True
+
+    store.takes_s = 0.02
+    assert all(read() for _ in range(20)), "quick enough"
+    store.takes_s = 0.04
+    assert [read() for _ in range(SLOW_IN_A_ROW - 1)] == [True] * (SLOW_IN_A_ROW - 1)
+    store.takes_s = 0.001
+    assert read(), "a quick one between them: it begins anew"
+    store.takes_s = 0.04
+    assert [read() for _ in range(SLOW_IN_A_ROW + 3)] == [True] * SLOW_IN_A_ROW + [False] * 3
+    assert guard.passed_over == 3
+    assert guard.left_alone().code == "store-slow"
+    assert "25 ms or more 5 times in a row" in guard.left_alone().reason
+    assert len(said) == 1
+    assert guard.do(lambda one: one.write([])) == [], "nobody waits for what is written"
+    pauses, paused_s = [], beat.now
+    while beat.now < 400:
+        if read():
+            pauses.append(beat.now - paused_s)
+            paused_s = beat.now
+        beat.now += 0.25
+    assert [round(one) for one in pauses[:4]] == [5, 10, 20, 40]
+    assert max(pauses) <= MOST_PAUSE_S + 1
+    store.takes_s = 0.001
+    beat.now += MOST_PAUSE_S
+    assert read()
+    assert guard.left_alone() is None
+    store.takes_s = 0.04
+    assert all(read() for _ in range(SLOW_IN_A_ROW - 1)), "it is trusted again"
+
+
+@running
+async def test_what_is_not_asked_says_why():
+    """A miss that may be none: the reason is there for who asks."""
+    store = Slow()
+    beat = store.beat = Clock(0.0)
+    store.takes_s = 1.0
+    one = tiers(far=[("redis", lambda _heard: store)], slow_s={"redis": 0.025}, monotonic_s=beat, poll_s=3600)
+    assert one.left_alone() is None
+    for _ in range(SLOW_IN_A_ROW):
+        assert await one.find(ACME, b"k", 0, within_s=SOON_S) is None
+    assert one.left_alone().code == "store-slow"
+    store.fails = True
+    beat.now += MOST_PAUSE_S
+    assert await one.find(ACME, b"k", 0, within_s=SOON_S) is None
+    assert one.left_alone().code == "store-away"
 
 
 @running

@@ -2,12 +2,11 @@
 
 import random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.cache.classes import MOST_CLASSES
 from penstock.cache.ports import Label, Source
-from penstock.cache.semantic import decider as module
 from penstock.cache.semantic.decider import Certified, FixedThreshold
 
 
@@ -85,15 +84,25 @@ def test_classes_learn_nothing_from_each_other() -> None:
     assert decider.threshold("b").labels == 1
 
 
-def test_classes_that_callers_make_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_CLASSES", 3)
+def test_classes_that_callers_make_do_not_grow_without_end() -> None:
+    """Of one tenant the one that has learned nothing for longest is forgotten; no other tenant's is."""
     decider, fixed = certified(), FixedThreshold(0.9)
-    for name in "abcd":
+    names = ["quiet|0|m|b", *[f"noisy|{at}|m|b" for at in range(2 * MOST_CLASSES + 5)]]
+    for name in names:
         decider.learn(label(0.99, False, klass=name))
         fixed.learn(label(0.99, False, "audit", klass=name))
-    assert [one.klass for one in decider.standings()] == ["b", "c", "d"]
-    assert decider.threshold("a").value is None, "forgotten, so it must be certified anew"
-    assert [fixed.threshold(name).labels for name in "abcd"] == [0, 1, 1, 1]
+    alive = {one.klass for one in decider.standings()}
+    assert alive == {"a", names[0], *names[6:]}
+    assert decider.threshold(names[1]).labels == 0, "forgotten, so it must be certified anew"
+    assert [fixed.threshold(name).labels for name in (names[0], names[1], names[-1])] == [1, 0, 1]
+    decider.learn(label(0.99, False, klass=names[6]))
+    decider.learn(label(0.99, False, klass="noisy|one more|m|b"))
+    alive = {one.klass for one in decider.standings()}
+    assert names[6] in alive, "it has learned something since"
+    assert names[7] not in alive
+    decider.forget(names[6])
+    fixed.forget(names[-1])
+    assert (decider.threshold(names[6]).labels, fixed.threshold(names[-1]).labels) == (0, 0)
 
 
 def test_audits_certify_nothing() -> None:

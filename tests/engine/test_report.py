@@ -2,26 +2,24 @@
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from penstock.engine.lab.report.markup import Html, data, tag
-from penstock.engine.lab.report.page import page
-from penstock.engine.lab.report.roofline import axes, roof, spots
-from penstock.engine.lab.report.timeline import MOST, packed, timeline_data
-from penstock.engine.lab.report.treemap import HEIGHT, WIDTH, family, grouped, squarified
-from penstock.engine.lab.report.waterfall import bars_of, merged
-from penstock.engine.measure.records import UNATTRIBUTED, KernelRow, RooflinePoint, Slice
-from tests.engine.made import EVIL, profile, slices
+from penstock.engine.lab.report.page import KINDS, SCRIPTS, page
+from penstock.engine.lab.report.roofline import HIGH, _label, axes, picture, roof, spots
+from penstock.engine.lab.report.treemap import FAMILIES, HEIGHT, WIDTH, family, grouped, squarified
+from penstock.engine.lab.report.waterfall import bars_of, merged, ticks
+from penstock.engine.measure.records import UNATTRIBUTED, KernelRow, RooflinePoint, StageRow
+from tests.engine.made import EVIL, profile
 from tests.house.source import SRC
 
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "wbr"}
 LOADS = {"src", "href", "srcset", "action", "data", "poster", "formaction"}
 
 
@@ -83,7 +81,7 @@ def test_a_name_cannot_break_it():
     assert "img" not in page_seen.tags
     assert any("onerror" in one for one in page_seen.texts)
     held = json.loads(page_seen.scripts[0]["body"])
-    assert EVIL in held["names"]
+    assert EVIL in [name for name, _ in held["names"]]
     assert text.count("</script>") == 2
 
 
@@ -110,7 +108,7 @@ def test_markup_is_not_escaped_twice():
 
 def test_our_own_script_and_style_end_nothing():
     """What goes in unescaped holds nothing that ends its element."""
-    for name in ("timeline.js", "report.css"):
+    for name in (*SCRIPTS, "report.css"):
         own = (SRC / "engine/lab/report" / name).read_text(encoding="utf-8").lower()
         assert "</s" not in own
         assert "<!--" not in own
@@ -145,8 +143,60 @@ def test_light_and_dark():
     dark = dark.split("* { box-sizing")[0]
     used = set(re.findall(r"var\((--[\w-]+)\)", own))
     defined = set(re.findall(r"(--[\w-]+):", light))
-    assert used <= defined
-    assert defined - set(re.findall(r"(--[\w-]+):", dark)) == {"--mark"}
+    assert used - {"--off"} <= defined  # which stands with each element that uses it
+    assert defined == set(re.findall(r"(--[\w-]+):", dark))
+
+
+def light_of(colour):
+    """WCAG 2.2's relative luminance."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    """WCAG 2.2's contrast ratio."""
+    light, dark = sorted((light_of(one), light_of(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_letters_can_be_read(scheme):
+    """Every text on its ground has the contrast of WCAG's AA, 4.5; edges of controls and marks have 3."""
+    own = (SRC / "engine/lab/report/report.css").read_text(encoding="utf-8")
+    colours = dict(
+        re.findall(r"(--[\w-]+): (#\w{6})", own.split("@media (prefers-color-scheme: dark)")[scheme])
+    )
+    fills = (*(name.partition(" ")[0].lower() for name in FAMILIES.values()), "other")
+    pairs = [
+        ("ink", "bg"),
+        ("ink", "panel"),
+        ("quiet", "bg"),
+        ("quiet", "panel"),
+        ("accent", "bg"),
+        ("accent", "panel"),
+    ]
+    pairs += [
+        ("warn-ink", "warn-bg"),
+        *(("on-fill", fill) for fill in fills),
+        *(("on-bar", f"k-{kind}") for kind in KINDS),
+    ]
+    for letters, ground in pairs:
+        assert contrast(colours[f"--{letters}"], colours[f"--{ground}"]) >= 4.5, (letters, ground)
+    marks = (
+        "edge",
+        "mark",
+        "compute",
+        "memory",
+        "overhead",
+        "unknown",
+        "stage",
+        "gateway",
+        "ledger",
+        "profile",
+    )
+    for mark in marks:
+        assert contrast(colours[f"--{mark}"], colours["--panel"]) >= 3, mark
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=60))
@@ -184,13 +234,20 @@ def test_kernels_of_one_name_are_one_area():
     assert sum(one[1] for one in found) == sum(row.total_ms for row in rows)
     assert any(name == "31 more kernels" for name, *_ in found)
     flash = KernelRow(
-        name="void cutlass::pytorch_flash", count=1, total_ms=1, means="flash attention", op="aten::mm"
+        name="void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits>",
+        count=1,
+        total_ms=1,
+        op="aten::mm",
     )
     assert family(flash) == "attention"
+    kinds = {
+        "batched_transpose_32x32_half": "copy or layout",
+        "triton_poi_fused_addmm_gelu_view_15": "pointwise",
+        "what": "other",
+    }
+    assert {name: family(KernelRow(name=name, count=1, total_ms=1)) for name in kinds} == kinds
     assert family(KernelRow(name="triton_poi_fused_gelu_mul_0", count=1, total_ms=1)) == "pointwise"
-    assert (
-        family(KernelRow(name="Cijk_Ailk", count=1, total_ms=1, means="GEMM 128x64 bf16 tn added")) == "GEMM"
-    )
+    assert family(KernelRow(name="unheard of", count=1, total_ms=1, op="aten::addmm")) == "GEMM"
 
 
 def test_points_lie_where_the_roof_says():
@@ -209,195 +266,64 @@ def test_points_lie_where_the_roof_says():
     assert spots((RooflinePoint(name="x", flops=1, bytes=1),), None) == []
 
 
-@given(slices)
-def test_bars_of_a_row_do_not_overlap(found):
-    """And none is lost, whatever overlaps."""
-    placed = packed(found)
-    assert len(placed) == len(found)
-    rows = {}
-    for row, one in placed:
-        rows.setdefault(row, []).append(one)
-    assert sorted(rows) == list(range(len(rows)))
-    for held in rows.values():
-        for before, after in pairwise(held):
-            assert before.start_us + before.dur_us <= after.start_us
+def test_the_roofs_say_where_they_come_from():
+    """Measured ones are drawn through, a data sheet's dashed; both are named with their source, each ceiling with its dtype."""
+    made = profile()
+    sheet = replace(made.peaks, source="the maker's data sheet, 2022-09")
+    own = replace(made.peaks, source="measured: GEMM of side 2048")
+    for peaks, line, words in ((sheet, "roof sheet", "roofs of the data sheet: the maker&#x27;s data sheet, 2022-09"), (own, "roof measured", "roofs measured: GEMM of side 2048")):  # fmt: skip
+        text = page(replace(made, peaks=peaks))
+        assert text.count(f'class="{line}"') == 3  # two dtypes and the memory
+        assert words in text
+        assert "bf16 989 TFLOP/s" in text
+        assert "memory 3.35 TB/s" in text
+    assert "FLOP per second" in text
+    assert "arithmetic intensity, FLOP per byte" in text
 
 
-def test_of_too_many_bars_the_longest_are_kept():
-    """And how many were left out is said."""
-    many = tuple(
-        Slice(lane="l", name="n", start_us=i * 10.0, dur_us=float(i % 10)) for i in range(MOST + 500)
-    )
-    made = timeline_data(profile(timeline=many))
-    assert len(made["slices"]) == MOST
-    assert made["left_out"] == 500
-    assert min(one[4] for one in made["slices"]) >= 0
-    assert sum(one[4] == 9.0 for one in made["slices"]) == sum(one.dur_us == 9.0 for one in many)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=14))
+def test_the_roofline_s_labels_do_not_overlap(places):
+    """Each stands beside its point, inside the plot, and none on another; where there is no room there is none."""
+    taken = []
+    told = [bool(_label("aten::convolution", x, y, 12, taken)) for x, y in places]
+    assert sum(told) == len(taken)
+    for i, (left, top, right, bottom) in enumerate(taken):
+        assert left >= 0
+        assert top >= 0
+        assert bottom <= HIGH
+        for other in taken[i + 1 :]:
+            assert left >= other[2] or other[0] >= right or top >= other[3] or other[1] >= bottom
+
+
+def test_many_roofs_have_lines_of_their_own():
+    """Six dtypes with near peaks: no name lies on another."""
+    rates = {f"dtype{i}": 1e15 * (1 + i / 100) for i in range(6)}
+    made = profile()
+    text = picture(made.roofline, replace(made.peaks, flops_per_s=rates))
+    tops = [float(top) for top in re.findall(r'class="roof-name" style="left:100.00%;top:([\d.]+)%"', text)]
+    assert len(tops) == 6
+    assert all(after - before >= 15 / HIGH * 100 - 0.02 for before, after in pairwise(tops))
 
 
 def test_a_stage_s_bars_are_its_calls():
-    """From the timeline, where it has them; else one bar from its first call on."""
-    bars = bars_of(profile())
-    assert bars["unet"] == [(1.2, 4.2), (4.3, 7.3)]
-    assert bars["vae"] == [(8.0, 9.7)]
+    """As the trace has them; where they are not known, one bar from its first call on. Two parts of one name keep their own."""
+    known = StageRow(
+        name="Linear", wall_ms=2, share=0.2, start_ms=1, parent="up", pieces=((1.0, 2.0), (5.0, 6.0))
+    )
+    other = StageRow(name="Linear", wall_ms=1, share=0.1, start_ms=8, parent="down")
+    assert bars_of(known) == [(1, 2), (5, 6)]
+    assert bars_of(other) == [(8, 9)]
     assert merged([(0, 1), (1.001, 2), (5, 6)], 0.01) == [(0, 2), (5, 6)]
+    text = page(profile(stages=(known, other), wall_ms=10.0))
+    paths = re.findall(r'<path d="([^"]*)" class="bar nested"/>', text)
+    assert paths == ["M100.0 2h100.0v12H100.0zM500.0 2h100.0v12H500.0z", "M800.0 2h100.0v12H800.0z"]
 
 
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node runs the report's script")
-
-
-def in_node(script, *files):
-    """What the report's script says about itself, run by node."""
-    code = (SRC / "engine/lab/report/timeline.js").read_text(encoding="utf-8")
-    done = subprocess.run(
-        ["node", "-e", f"{code}\nconst T = PenstockTimeline;\n{script}", *files],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.fixture
-def big(tmp_path):
-    """20,000 bars as the report's data."""
-    many = tuple(
-        Slice(
-            lane=f"lane {i % 3}",
-            name=f"n{i % 100}",
-            start_us=(i // 3) * 2.0,
-            dur_us=1.5,
-            kind="op",
-            depth=i % 2,
-        )
-        for i in range(MOST)
-    )
-    path = tmp_path / "data.json"
-    path.write_text(json.dumps(timeline_data(profile(timeline=many))), encoding="utf-8")
-    return path
-
-
-@needs_node
-def test_the_timeline_draws_a_bounded_number_of_bars(big):
-    """Of 20,000 at most about one a pixel and row; near enough every one that is in view, and only those."""
-    said = in_node(
-        """
-        const held = T.model(JSON.parse(require("fs").readFileSync(process.argv[1])));
-        const width = 1000, all = { from: 0, to: held.end }, near = { from: 1000, to: 1100 };
-        const count = (view) => held.rows.map((row) => T.visible(row.slices, view, width).length);
-        const inside = held.rows.every((row) => T.visible(row.slices, near, width).every(
-          ([x, w, s]) => s[3] + s[4] > near.from && s[3] < near.to));
-        const exact = held.rows.map((row) => row.slices.filter((s) => s[3] + s[4] > near.from && s[3] < near.to).length);
-        console.log(JSON.stringify({ all: count(all), near: count(near), exact, inside, rows: held.rows.length }));
-        """,
-        str(big),
-    )
-    assert all(0 < count <= 1001 for count in said["all"])
-    assert said["near"] == said["exact"]
-    assert sum(said["near"]) > 100
-    assert said["inside"]
-
-
-@needs_node
-def test_zooming_keeps_the_time_under_the_pointer():
-    """And the view stays inside the run, however often and wherever one zooms and pans."""
-    said = in_node(
-        """
-        const end = 1000, out = [];
-        let view = { from: 0, to: end };
-        const kept = T.zoom(view, end, 0.5, 0.3);
-        out.push(Math.abs(kept.from + (kept.to - kept.from) * 0.3 - 300) < 1e-9);
-        let seed = 7;
-        const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
-        for (let i = 0; i < 5000; i++) {
-          view = random() < 0.5 ? T.zoom(view, end, 0.25 + 2 * random(), random()) : T.pan(view, end, 4 * random() - 2);
-          if (!(view.from >= 0 && view.to <= end + 1e-9 && view.to - view.from >= 0.0499)) out.push(view);
-        }
-        out.push([T.time(1.5), T.time(1500), T.time(2.5e6), T.step(1000, 9)]);
-        console.log(JSON.stringify(out));
-        """
-    )
-    assert said == [True, ["1.500 µs", "1.500 ms", "2.500 s", 200]]
-
-
-STUB = """
-const listeners = {}, drawn = [];
-const pen = new Proxy({}, { get: (_, name) => name === "fillRect" ? (...a) => drawn.push(a) : () => undefined, set: () => true });
-const element = (id, more) => ({ id, style: {}, dataset: {}, value: "", textContent: "", clientWidth: 1000, width: 0, height: 0,
-  addEventListener: (kind, act) => { listeners[id + ":" + kind] = act; }, getContext: () => pen, focus() {}, setPointerCapture() {},
-  getBoundingClientRect: () => ({ left: 0, top: 0, width: 1000 }), ...more });
-const byId = {};
-for (const id of ["timeline-canvas", "timeline-said", "timeline-found", "timeline-find"]) byId[id] = element(id);
-byId["timeline-data"] = element("timeline-data", { textContent: require("fs").readFileSync(process.argv[1], "utf8") });
-const fake = { getElementById: (id) => byId[id] || null, querySelectorAll: () => [], documentElement: {}, activeElement: null };
-const view = { devicePixelRatio: 2, requestAnimationFrame: (f) => f(), addEventListener() {},
-  getComputedStyle: () => ({ getPropertyValue: () => "#123456" }) };
-const running = T.start(fake, view);
-const span = () => running.state.view.to - running.state.view.from;
-"""
-
-
-@needs_node
-def test_wheel_keys_and_search_move_the_timeline(big):
-    """In a stand-in for a browser: a wheel without Ctrl or focus is the page's; keys, pointer and search are ours."""
-    said = in_node(
-        STUB
-        + """
-        const whole = span(), out = { drawn: drawn.length };
-        let stopped = 0;
-        const wheel = (more) => listeners["timeline-canvas:wheel"](
-          { clientX: 500, clientY: 60, deltaX: 0, deltaY: -100, preventDefault: () => { stopped += 1; }, ...more });
-        wheel({}); out.page = [stopped, span() === whole];
-        wheel({ ctrlKey: true }); out.near = [stopped, span() < whole];
-        const key = (name) => listeners["timeline-canvas:keydown"]({ key: name, preventDefault() {} });
-        key("0"); out.fit = span() === whole;
-        key("+"); out.half = span() / whole;
-        key("ArrowRight"); out.right = running.state.view.from > whole / 4;
-        key("n"); key("n"); key("Enter"); out.one = span() < 10;
-        out.said = byId["timeline-said"].textContent;
-        byId["timeline-find"].value = "N7"; listeners["timeline-find:input"]();
-        out.found = byId["timeline-found"].textContent;
-        console.log(JSON.stringify(out));
-        """,
-        str(big),
-    )
-    assert 100 < said["drawn"] < 8000
-    assert said["page"] == [0, True]
-    assert said["near"] == [1, True]
-    assert said["fit"]
-    assert said["half"] == 0.5
-    assert said["right"]
-    assert said["one"]
-    assert said["said"].startswith("n")
-    assert said["found"] == "2200 bars, 3.300 ms"
-
-
-@needs_node
-def test_the_pointer_moves_and_chooses(big):
-    """A drag pans by as much as it is long; a click chooses the bar under it; a double click shows that bar."""
-    said = in_node(
-        STUB
-        + """
-        const on = (kind, x, y) => listeners["timeline-canvas:" + kind](
-          { clientX: x, clientY: y, pointerId: 1, preventDefault() {} });
-        const y = running.held.rows[0].y + 5, out = {};
-        running.acts.in(); running.acts.in();
-        const before = running.state.view;
-        on("pointerdown", 500, y); on("pointermove", 400, y); on("pointerup", 400, y);
-        out.moved = (running.state.view.from - before.from) / (before.to - before.from);
-        out.none = running.state.chosen;
-        on("pointerdown", 508, y); on("pointerup", 508, y);
-        out.chosen = running.state.chosen !== null && running.state.chosen[0] === 0;
-        on("dblclick", 508, y);
-        const s = running.state.chosen, now = running.state.view;
-        out.inside = now.from <= s[3] && now.to >= s[3] + s[4] && now.to - now.from < 20;
-        console.log(JSON.stringify(out));
-        """,
-        str(big),
-    )
-    assert abs(said["moved"] - 100 / 984) < 1e-9
-    assert said["none"] is None
-    assert said["chosen"]
-    assert said["inside"]
+@given(st.floats(min_value=1e-6, max_value=1e7))
+def test_the_axis_has_few_round_figures(span_ms):
+    """From 0 on, inside the axis, in equal steps of 1, 2 or 5."""
+    found = ticks(span_ms)
+    assert found[0] == 0
+    assert 2 <= len(found) <= 6
+    assert found[-1] <= span_ms * 1.001
+    assert f"{found[1]:e}"[0] in "125"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.behaviours.gateway import Gateway, Scripted, chat, running_gateway
 
-from penstock.gateway.structured import fault_of
+from penstock.base.errors import UpstreamError
+from penstock.base.models import ModelFacts, Target
+from penstock.dialects.openai_chat import OPENAI
+from penstock.gateway.oversight import Overseen
+from penstock.gateway.structured import Judge, fault_of
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -26,7 +31,11 @@ providers:
   anthropic:
     keys: [{value: env.ANTHROPIC_KEY}]
     network: {base_url: "{scripted}", retry: {max_retries: 2}}
+  openai:
+    keys: [{value: env.OPENAI_KEY}]
+    network: {base_url: "{scripted}/v1", retry: {max_retries: 2}}
 """
+PASSED = "openai/gpt-4o-mini"
 MODEL = "anthropic/claude-haiku-4-5"
 
 
@@ -72,6 +81,33 @@ class InTurn(Scripted):
                 ]
                 events = [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in frames]
                 self.sse(*events)
+            self.turns.append(self.says)
+
+    def chats(self, *texts: str, stream: bool, stop: str = "stop", joined: bool = False) -> None:
+        """The same in OpenAI's own words; ``joined``: the end comes in one piece with the rest."""
+        self.turns.clear()
+        self.bodies.clear()
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        head = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini-2024-07-18"}
+        for text in texts:
+            if not stream:
+                choice = {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": stop,
+                }
+                self.whole({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+            else:
+                deltas: list[dict[str, Any]] = [
+                    *({"delta": {"content": piece}, "finish_reason": None} for piece in (text[:4], text[4:])),
+                    {"delta": {}, "finish_reason": stop},
+                ]
+                chunk = {**head, "object": "chat.completion.chunk"}
+                frames: list[dict[str, Any]] = [{**chunk, "choices": [{"index": 0, **one}]} for one in deltas]
+                last: dict[str, Any] = {**chunk, "choices": [], "usage": usage}
+                said = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in [*frames, last]]
+                said.append(b"data: [DONE]\n\n")
+                self.sse(*([b"".join(said)] if joined else said))
             self.turns.append(self.says)
 
 
@@ -167,6 +203,114 @@ def test_what_was_cut_is_no_claim(judging: Gateway, scripted: InTurn, stream: bo
     assert answer.finish() == "length"
 
 
+def _passing(stream: bool, **more: Any) -> dict[str, Any]:
+    return chat(PASSED, "numbers", **{"response_format": FORMAT, "stream": stream, **more})
+
+
+@either
+def test_what_is_passed_through_is_judged_and_left_as_it_is(
+    judging: Gateway, scripted: InTurn, stream: bool
+) -> None:
+    """A right answer leaves byte for byte; the request does, too."""
+    scripted.chats(RIGHT, stream=stream)
+    sent = b"".join(part for part in scripted.turns[0] if isinstance(part, bytes)).partition(b"\r\n\r\n")[2]
+    answer = judging.post(_passing(stream, odd_field=1) if not stream else _passing(stream))
+    assert answer.status == 200, answer.body
+    if stream:
+        assert answer.done
+        assert answer.text() == RIGHT
+        assert answer.finish() == "stop"
+    else:
+        assert answer.body == sent
+    entry = judging.entry(answer.request_id)
+    assert (entry.input, entry.output) == (100, 10)
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["apart", "joined"])
+def test_a_wrong_stream_that_is_passed_through_has_no_end(
+    judging: Gateway, scripted: InTurn, joined: bool
+) -> None:
+    """What was said has left; neither its finish reason nor the mark of success has."""
+    scripted.chats(WRONG, stream=True, joined=joined)
+    answer = judging.post(_passing(stream=True))
+    assert not answer.done
+    if joined and answer.status != 200:
+        assert answer.error["code"] == "structured_output_invalid"
+        return
+    assert answer.text() == WRONG
+    assert answer.finish() is None
+    error = answer.stream_error()
+    assert error is not None
+    assert error["code"] == "structured_output_invalid"
+
+
+def test_a_wrong_answer_that_is_passed_through_is_an_honest_error_and_paid(
+    judging: Gateway, scripted: InTurn
+) -> None:
+    scripted.chats(WRONG, stream=False)
+    answer = judging.post(_passing(stream=False))
+    assert (answer.status, answer.error["code"]) == (502, "structured_output_invalid")
+    assert len(scripted.bodies) == 1
+    entry = judging.entry(answer.request_id)
+    assert (entry.input, entry.output) == (100, 10)
+    assert entry.cost_nusd
+
+
+@either
+def test_what_is_passed_through_is_repaired_by_a_translation(
+    repairing: Gateway, scripted: InTurn, stream: bool
+) -> None:
+    scripted.chats(WRONG, RIGHT, stream=stream)
+    answer = repairing.post(_passing(stream))
+    assert answer.status == 200, answer.body
+    assert answer.text() == RIGHT
+    assert "output-repaired" in answer.headers["x-penstock-adjusted"]
+    assert [entry.output for entry in repairing.ledger(answer.request_id).entries] == [10, 10]
+    said = json.loads(scripted.bodies[1])
+    assert said["response_format"] == FORMAT
+    assert [turn["role"] for turn in said["messages"]] == ["user", "assistant", "user"]
+    scripted.chats(WRONG, WRONG, stream=stream)
+    answer = repairing.post(_passing(stream))
+    assert (answer.status, answer.error["code"]) == (502, "structured_output_invalid")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"n": 2}, {"response_format": {"type": "json_object"}}, {"response_format": None}],
+    ids=["several", "any", "none"],
+)
+def test_what_is_not_asked_for_is_not_judged(
+    judging: Gateway, scripted: InTurn, more: dict[str, Any]
+) -> None:
+    """Of several answers none is; the others are no strict ones."""
+    scripted.chats(WRONG, stream=False)
+    assert judging.post(_passing(stream=False, **more)).status == 200
+
+
+@either
+def test_what_was_cut_is_passed_through(repairing: Gateway, scripted: InTurn, stream: bool) -> None:
+    """Also where all of it was held."""
+    scripted.chats(WRONG[:8], stream=stream, stop="length")
+    answer = repairing.post(_passing(stream))
+    assert answer.status == 200, answer.body
+    assert (answer.text(), answer.finish()) == (WRONG[:8], "length")
+
+
+def test_anthropics_own_answers_are_judged_too(judging: Gateway, scripted: InTurn) -> None:
+    """Its callers mean every schema."""
+    body = {
+        "model": MODEL,
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": "numbers"}],
+        "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+    }
+    for text, status in ((RIGHT, 200), (WRONG, 502)):
+        scripted.answers(text, stream=False)
+        answer = judging.post(body, "/v1/messages", {"anthropic-version": "2026-10-21"})
+        assert answer.status == status, answer.body
+    assert "$.a[1]" in answer.json()["error"]["message"]
+
+
 def test_a_mere_wish_is_not_judged(judging: Gateway, scripted: InTurn) -> None:
     scripted.answers(WRONG, stream=False)
     loose = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
@@ -235,3 +379,40 @@ def test_no_schema_hangs_the_judge(schema: dict[str, Any]) -> None:
 def test_any_text_has_a_verdict(text: str) -> None:
     fault = fault_of(text, SCHEMA)
     assert fault is None or fault.path.startswith("$")
+
+
+@given(st.lists(st.integers(0, 600), max_size=8), st.booleans(), st.sampled_from([RIGHT, WRONG]))
+def test_any_split_of_a_stream_has_the_same_verdict(cuts: list[int], hold: bool, text: str) -> None:
+    """A right answer leaves whole, byte for byte; of a wrong one never its end."""
+    model = Target("openai", "gpt-4o-mini", "openai", ModelFacts("openai", "gpt-4o-mini"))
+    chunk = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[%s]}'
+    deltas = [json.dumps({"index": 0, "delta": {"content": piece}, "finish_reason": None}) for piece in text]
+    end = json.dumps({"index": 0, "delta": {}, "finish_reason": "stop"})
+    wire = "".join(f"data: {chunk % one}\n\n" for one in (*deltas, end)).encode() + b"data: [DONE]\n\n"
+    ask = OPENAI.read_request(json.dumps({**chat("gpt-4o-mini", "x"), "stream": True}).encode())
+    relay = Overseen(
+        OPENAI.relay(ask, stream=True),
+        OPENAI.reader(model, stream=True),
+        Judge(SCHEMA, hold=hold),
+        stream=True,
+    )
+    places = sorted({0, len(wire), *(cut * len(wire) // 600 for cut in cuts)})
+    out, error = b"", None
+    try:
+        for start, stop in pairwise(places):
+            out += relay.feed(wire[start:stop])
+            assert not (hold and out and not relay.finished)
+        out += relay.close()
+    except UpstreamError as failed:
+        error = failed
+    if text == RIGHT:
+        assert error is None
+        assert out.count(b'finish_reason": "stop') == 1
+        assert out.endswith(b"[DONE]\n\n")
+        assert relay.finished
+    else:
+        assert error is not None
+        assert error.code == "structured_output_invalid"
+        assert b"[DONE]" not in out
+        assert b'"stop"' not in out
+        assert not relay.finished

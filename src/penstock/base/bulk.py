@@ -33,6 +33,7 @@ that is a string in JSON, and is then no token."""
 _WORD = b"PenstockBulk"
 _DIGITS = rb"[0-9a-f]{32}[0-9]{4}([0-9]{12})"
 _TOKEN = re.compile(rb"PenstockBulk(?:/{7}\+|-_~(?: |\\n) ~~~)" + _DIGITS)
+_NUMBERED = re.compile(rb"(PenstockBulk(?:/{7}\+|-_~(?: |\\n) ~~~)[0-9a-f]{32})[0-9]{4}([0-9]{12})")
 _IN_TEXT = re.compile(r"PenstockBulk(?:/{7}\+|-_~[ \n] ~~~)" + _DIGITS.decode())
 _SHORT, _LONG = 2048, 16 * 1024
 """A string with a token in it is between these long."""
@@ -51,12 +52,24 @@ class Bulk(Struct, frozen=True, gc=False):
         """Without the body: it holds people's words."""
         return f"Bulk({len(self.body)} bytes, {len(self.places)} apart)"
 
-    def fill(self, out: bytes) -> tuple[memoryview, ...] | None:
-        """``out`` in pieces, the bytes in the places of their tokens. None: a token is not there, or not once."""
+    def fill(self, out: bytes, gone: frozenset[bytes] = frozenset()) -> tuple[memoryview, ...] | None:
+        """``out`` in pieces, the bytes in the places of their tokens. None: a token is not there, or not once.
+
+        ``gone``: tokens of what leaves on another way, and must not be there.
+        """
         found = _tokens(out)
-        if {match[0] for match in found} != self.places.keys() or len(found) != len(self.places):
+        wanted = self.places.keys() - gone
+        if {match[0] for match in found} != wanted or len(found) != len(wanted):
             return None
         return tuple(self._pieces(out, found))
+
+    def pieces(self, out: bytes) -> tuple[memoryview, ...]:
+        """``out`` in pieces, with the bytes of whichever tokens are in it."""
+        return tuple(self._pieces(out, [match for match in _tokens(out) if match[0] in self.places]))
+
+    def tokens(self, out: bytes) -> frozenset[bytes]:
+        """Those of its tokens that are in ``out``."""
+        return frozenset(match[0] for match in _tokens(out)) & self.places.keys()
 
     def restore(self, out: bytes) -> bytes:
         """``out`` as one, with the bytes of whichever tokens are in it."""
@@ -78,6 +91,11 @@ class Bulk(Struct, frozen=True, gc=False):
 def token(kind: Kind, number: int, size: int, digest: str) -> bytes:
     """Stands for ``size`` bytes with this digest (hexadecimal, at least 32 digits)."""
     return b"%b%b%04d%012d" % (PREFIX[kind], digest[:32].encode(), number, size)
+
+
+def unnumbered(text: bytes) -> bytes:
+    """The same wherever in a body it stands: what its tokens stand for is in it, and not which of them they were."""
+    return _NUMBERED.sub(rb"\g<1>0000\g<2>", text)
 
 
 def has_token(body: bytes) -> bool:

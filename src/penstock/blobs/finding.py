@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from penstock.base.decisions import Rejected
 from penstock.blobs.blob import Blob, Place, StoreFault
 from penstock.blobs.far import Drop, Purge
 from penstock.blobs.guard import Guarded
@@ -66,6 +67,10 @@ class Finder:
         """Something else, in the same thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def left_alone(self) -> Rejected | None:
+        """Why something may not have been found that is there; None: all stores are asked."""
+        return next((no for one in self._far if (no := one.left_alone()) is not None), None)
+
     def forget(self, place: Place | None = None, key: bytes = b"") -> None:
         """What is being read just now is not to be kept: of this key, or at all."""
         if not self._finds:
@@ -100,7 +105,7 @@ class Finder:
         try:
             for one in self._far:
                 try:
-                    blob = one.do(lambda store: store.get(place, key, now_ms))
+                    blob = one.read(lambda store: store.get(place, key, now_ms))
                 except StoreFault:
                     continue  # the guard has counted it, and said so
                 if blob is not None:

@@ -2,6 +2,9 @@
 
 Rules
 - After a fault it is not asked for ``RETRY_S``, twice as long after each further one, at most ``MOST_RETRY_S``.
+- One that answers, but slowly, costs each look-up that long. After ``SLOW_IN_A_ROW`` slow answers it is not read for
+  ``PAUSE_S``, twice as long where the first answer after that is slow, too, at most ``MOST_PAUSE_S``. What is written and dropped
+  goes on: nobody waits for it.
 - It is opened when it is first asked: a store that cannot be opened is one that fails.
 - A fault is said once in words that hold no secret (``say``), and again when the words change.
 """
@@ -11,11 +14,17 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from penstock.base.decisions import Rejected
 from penstock.blobs.blob import Stats, StoreFault
 from penstock.blobs.far import FarStore
 
 RETRY_S = 1.0
 MOST_RETRY_S = 30.0
+SLOW_S = 0.025
+"""Half of what a look-up waits at most (gateway.caching.finding): from here on it is hardly worth its time."""
+SLOW_IN_A_ROW = 5
+PAUSE_S = 5.0
+MOST_PAUSE_S = 60.0
 T = TypeVar("T")
 Say = Callable[[str, str], object]
 """A key and a sentence, for the operator's log (``OperatorLog.once``); from any thread."""
@@ -31,8 +40,17 @@ class Guarded:
         *,
         say: Say | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        slow_s: float | None = None,
     ) -> None:
+        """``slow_s``: from when on an answer is slow; None: no such patience."""
         self.name = name
+        self.passed_over = 0
+        """Reads that were not made, because its answers were slow."""
+        self._slow_s = slow_s
+        self._slow = 0
+        """Slow answers in a row."""
+        self._pause_s = PAUSE_S
+        self._paused_until_s = 0.0
         self.faults = 0
         self.fault: str | None = None
         """Why it does not serve, until it does."""
@@ -64,6 +82,46 @@ class Guarded:
         if self.fault is not None:
             self.fault, self._retry_s = None, RETRY_S
         return answer
+
+    def read(self, question: Callable[[FarStore], T]) -> T:
+        """The same for who waits. Raises StoreFault, at once while it is left alone."""
+        slow_s, began_s = self._slow_s, self._monotonic_s()
+        if slow_s is None:
+            return self.do(question)
+        if began_s < self._paused_until_s:
+            self.passed_over += 1
+            raise StoreFault(self._slowness())
+        answer = self.do(question)
+        took_s = self._monotonic_s() - began_s
+        self._slow = self._slow + 1 if took_s >= slow_s else 0
+        if not self._slow:
+            self._pause_s = PAUSE_S
+        elif self._slow >= SLOW_IN_A_ROW:
+            self._paused_until_s = began_s + took_s + self._pause_s
+            if self._say is not None:
+                self._say(
+                    f"cache.{self.name}.slow",
+                    f"{self._slowness()} What would be found there is a miss meanwhile.",
+                )
+            self._pause_s = min(MOST_PAUSE_S, 2 * self._pause_s)
+        return answer
+
+    def left_alone(self) -> Rejected | None:
+        """Why it is not read now; None: it is."""
+        now_s = self._monotonic_s()
+        if now_s < self._paused_until_s:
+            return Rejected("store-slow", self._slowness())
+        if self.fault is not None and now_s < self._retry_at_s:
+            return Rejected(
+                "store-away", f"The cache's store {self.name} does not serve, and is left alone for a while."
+            )
+        return None
+
+    def _slowness(self) -> str:
+        return (
+            f"The cache's store {self.name} took {1000 * (self._slow_s or 0):.0f} ms or more {self._slow} times in a row, and "
+            "is not read for a while."
+        )
 
     def look(self) -> None:
         """Bring ``stats`` up to date."""

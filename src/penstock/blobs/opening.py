@@ -13,12 +13,13 @@ from penstock.base.errors import ConfigFault
 from penstock.blobs.blob import StoreFault
 from penstock.blobs.far import Heard
 from penstock.blobs.gdsf import Limits
-from penstock.blobs.guard import Say
+from penstock.blobs.guard import SLOW_S, Say
 from penstock.blobs.sqlite import SqliteBlobs
 from penstock.blobs.stacked import StackedBlobs
 from penstock.blobs.tiers import Blobs, OpenFar
 
 DISK_MAX_ENTRIES = 10_000_000
+REDIS = "redis"
 
 
 class BlobSettings(Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ def open_blobs(
 ) -> Blobs:
     """All tiers, to be opened. ``say`` takes a key and a sentence (OperatorLog.once). Raises ConfigFault."""
     clock = now_ms or _unix_ms
-    return Blobs(_limits(settings), _far(settings, clock), now_ms=clock, say=say)
+    return Blobs(_limits(settings), _far(settings, clock), now_ms=clock, say=say, slow_s={REDIS: SLOW_S})
 
 
 def open_store(
@@ -62,7 +63,7 @@ def _far(settings: BlobSettings, clock: Callable[[], int]) -> list[tuple[str, Op
         far.append(("sqlite", partial(_file, settings.path, disk_limits(settings), clock, files)))
     if settings.redis_url is not None:
         node = "" if settings.path is None else _node(settings.path)
-        far.append(("redis", _redis(settings.redis_url, clock, node, partial(_position, files))))
+        far.append((REDIS, _redis(settings.redis_url, clock, node, partial(_position, files))))
     return far
 
 

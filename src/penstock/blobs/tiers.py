@@ -19,8 +19,9 @@ Rules
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from penstock.blobs.behind import POLL_S, Behind
 from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault
@@ -32,6 +33,7 @@ from penstock.blobs.memory import MemoryBlobs
 from penstock.blobs.since import Dropped, Since
 
 SECRET_BYTES = 32
+_PATIENT: Mapping[str, float] = MappingProxyType({})
 News = Callable[[Blob], object]
 OpenFar = Callable[[Heard], FarStore]
 
@@ -50,8 +52,10 @@ class Blobs:
         max_waiting: int = 10_000,
         max_waiting_bytes: int = 64 * 1024 * 1024,
         poll_s: float = POLL_S,
+        slow_s: Mapping[str, float] = _PATIENT,
     ) -> None:
-        """``far``: names of stores and how they are opened, the nearest first."""
+        """``far``: names of stores and how they are opened, the nearest first. ``slow_s``: of which from when on an answer is
+        slow (``guard``)."""
         self._now_ms = now_ms
         self._subscribers: list[Gone] = []
         self._readers_of_news: list[News] = []
@@ -59,7 +63,13 @@ class Blobs:
         self.near = self._memory.get
         """What memory has; about a microsecond."""
         self._far = [
-            Guarded(name, partial(opened, partial(self._heard, at)), say=say, monotonic_s=monotonic_s)
+            Guarded(
+                name,
+                partial(opened, partial(self._heard, at)),
+                say=say,
+                monotonic_s=monotonic_s,
+                slow_s=slow_s.get(name),
+            )
             for at, (name, opened) in enumerate(far)
         ]
         self._behind = Behind(
@@ -70,6 +80,8 @@ class Blobs:
         )
         self._finder = Finder(self._far, hides=self._behind.hides, keep=self._memory.promote)
         self._behind.settled = self._finder.settled
+        self.left_alone = self._finder.left_alone
+        """Why something may not have been found that is there; None: all stores are asked."""
         self.dropped = Dropped(lambda: tuple([one.mark for one in self._far]), monotonic_s)
         """What was dropped lately, and moments for what is begun now and put later."""
         self._secret = b""

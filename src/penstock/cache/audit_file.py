@@ -373,6 +373,7 @@ class AuditFile(_Reading):
             db.execute("DELETE FROM hits WHERE at_ms < ?", (now_ms - HITS_KEPT_MS,))
             db.execute("DELETE FROM audits WHERE at_ms < ?", (now_ms - AUDITS_KEPT_MS,))
             db.execute("DELETE FROM spending WHERE day < ?", (now_ms // DAY_MS - 400,))
+            db.execute("DELETE FROM looks WHERE day < ?", (now_ms // DAY_MS - 400,))
 
     def _settle(self, db: sqlite3.Connection, audit: Audit) -> None:
         """What follows from a verdict."""

@@ -18,8 +18,10 @@ from penstock.engine.lab.figures import (
     fix_parts,
     gain_text,
     hop_depths,
+    module_text,
     ms_text,
     nothing_found,
+    on_cpu,
     saves_text,
     scaled_text,
     share_text,
@@ -68,7 +70,7 @@ def _headline(console: Console, profile: Profile) -> None:
     if timing is not None:
         said = (
             f"{ms_text(timing.median_ms)} without a profiler (quartiles {ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}, "
-            f"{timing.runs} runs"
+            f"{timing.runs} run{'' if timing.runs == 1 else 's'}"
         )
         said += f"; first call {ms_text(timing.first_ms)})" if timing.first_ms is not None else ")"
         folded(console, said)
@@ -161,7 +163,7 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         [
             _kernel(one.row),
             short_text(one.row.op, _OP_CELLS) or NONE,
-            short_text(one.module, _OP_CELLS) or NONE,
+            short_text(folding.labelled(module_text(one.row.module), len(one.totals_ms)), _OP_CELLS),
             count_text(one.row.count),
             ms_text(one.row.total_ms),
             ms_text(one.median_ms),
@@ -197,11 +199,6 @@ def _kernel(row: KernelRow) -> str:
     """Its name, and what it says: a long name is mostly noise."""
     name = short_text(row.name, _NAME_CELLS)
     return f"{name} = {short_text(row.means, _NAME_CELLS)}" if row.means and row.means != row.name else name
-
-
-def on_cpu(profile: Profile) -> bool:
-    """There is no device beside the host: the ops are what runs."""
-    return profile.device.name.startswith("cpu")
 
 
 def _findings(console: Console, profile: Profile) -> None:

@@ -15,6 +15,7 @@ import yaml
 from msgspec import Struct, field
 
 from penstock.config.catalogue import Catalogue
+from penstock.base.ready import ready
 from penstock.config.fault import Fault
 from penstock.config.hooks import webhook_notices
 from penstock.config.meaning import meaning_faults, secret_faults
@@ -101,6 +102,7 @@ def load_text(
         return _refused("$", "The nesting is too deep.", "Flatten it: no knob is nested so deeply.")
     if document is None:
         document = {}
+    ready(Config)
     structural = shape_faults(document, Config)
     if structural and not isinstance(document, dict):
         return Loaded(None, structural, text=text, base=base)

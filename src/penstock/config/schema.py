@@ -14,7 +14,12 @@ from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_kept import LedgerConfig, StateConfig
 from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
-from penstock.config.schema_media import MediaConfig, ReasoningStoreConfig, StructuredOutputConfig
+from penstock.config.schema_media import (
+    MediaConfig,
+    ReasoningStoreConfig,
+    StructuredOutputConfig,
+    UploadsConfig,
+)
 from penstock.config.schema_offer import DataPolicyConfig
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -133,6 +138,9 @@ class ProviderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "native: it has a batch service of its dialect's kind, own: it has none; auto: openai, anthropic and gemini have one."
         ),
     ] = "auto"
+    uploads: Annotated[UploadsConfig, _doc("Large files of a request, in the provider's own store.")] = (
+        UploadsConfig()
+    )
     raw: Annotated[
         bool,
         _doc(
@@ -471,6 +479,7 @@ __all__ = [
     "TargetConfig",
     "TargetRef",
     "TeamConfig",
+    "UploadsConfig",
     "Usd",
     "UserConfig",
     "VirtualKeyConfig",

@@ -1,6 +1,6 @@
 """Knobs of what callers point at, of what models think, and of answers in a schema; imported by schema, where all knobs are."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -28,10 +28,30 @@ class MediaConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = ()
 
 
-class StructuredOutputConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Answers in a strict schema. What is passed through is the provider's own to keep."""
+class UploadsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Large files of a request, brought to the provider's own file store and named in the request, instead of standing in it."""
 
-    validate: Annotated[bool, _doc("Refuse a translated answer that does not fit its strict schema.")] = True
+    when: Annotated[
+        Literal["auto", "needed", "large", "never"],
+        _doc(
+            "needed: where the request would be larger than the provider takes (Anthropic 32 MB, Gemini 100 MB); large: every "
+            "file of min_bytes and more, too; auto: needed for the providers named openai, anthropic and gemini, never for others."
+        ),
+    ] = "auto"
+    min_bytes: Annotated[
+        int, Meta(ge=1_048_576), _doc("A large file, in bytes of the file itself; for when: large.")
+    ] = 20_000_000
+    keep_s: Annotated[
+        int,
+        Meta(ge=1, le=172_800),
+        _doc("How long an uploaded file is used again; after that it is deleted there."),
+    ] = 21_600
+
+
+class StructuredOutputConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Answers in a strict schema, translated or passed through."""
+
+    validate: Annotated[bool, _doc("Refuse an answer that does not fit its strict schema.")] = True
     repair: Annotated[
         bool, _doc("Ask the model once more, naming the fault; streams wait for the verdict.")
     ] = False

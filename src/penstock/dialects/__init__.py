@@ -7,6 +7,7 @@ literal: a new dialect is one file and one line.
 from penstock.base.operations import Operation
 from penstock.dialects.anthropic import ANTHROPIC, anthropic_caller
 from penstock.dialects.anthropic_batches import ANTHROPIC_BATCHES
+from penstock.dialects.anthropic_files import ANTHROPIC_FILES
 from penstock.dialects.bedrock import BEDROCK
 from penstock.dialects.cohere import COHERE
 from penstock.dialects.cohere_embed import COHERE_EMBEDDINGS
@@ -16,6 +17,7 @@ from penstock.dialects.gemini.embeddings import GEMINI_EMBEDDINGS, VERTEX_EMBEDD
 from penstock.dialects.gemini.hearing import GEMINI_HEARING, VERTEX_HEARING
 from penstock.dialects.gemini.speaking import GEMINI_SPEAKING, VERTEX_SPEAKING
 from penstock.dialects.gemini_batches import GEMINI_BATCHES
+from penstock.dialects.gemini_files import GEMINI_FILES
 from penstock.dialects.kserve import KSERVE_EMBEDDINGS, KSERVE_IMAGES, KSERVE_MODERATIONS
 from penstock.dialects.openai_audio import HEARING, SPEAKING
 from penstock.dialects.openai_batches import OPENAI_BATCHES
@@ -23,6 +25,7 @@ from penstock.dialects.openai_chat import OPENAI, OPENROUTER
 from penstock.dialects.openai_chat.completions import COMPLETIONS
 from penstock.dialects.openai_chat.moderations import MODERATIONS
 from penstock.dialects.openai_chat.vectors import EMBEDDINGS
+from penstock.dialects.openai_files import OPENAI_FILES
 from penstock.dialects.openai_images import IMAGES
 from penstock.dialects.openai_responses import RESPONSES, ResponsesCaller
 from penstock.dialects.replicate import REPLICATE
@@ -30,6 +33,7 @@ from penstock.dialects.rerank import COHERE_RERANK, JINA_RERANK, OPENAI_RERANK, 
 from penstock.dialects.stability import STABILITY
 from penstock.wire.batches import NativeBatches
 from penstock.wire.ports import CallerDialect, UpstreamDialect
+from penstock.wire.uploads import UploadService
 
 CALLERS: dict[str, CallerDialect] = {
     "openai": OPENAI,
@@ -86,6 +90,14 @@ NATIVE_BATCHES: dict[str, NativeBatches] = {
     "gemini": GEMINI_BATCHES,
 }
 """Batch services of providers, by their dialect."""
+
+UPLOADS: dict[str, UploadService] = {
+    "openai": OPENAI_FILES,
+    "responses": OPENAI_FILES,
+    "anthropic": ANTHROPIC_FILES,
+    "gemini": GEMINI_FILES,
+}
+"""Files of providers, by the dialect that their chat is spoken in."""
 
 
 def spoken(dialect: str) -> dict[Operation, UpstreamDialect]:

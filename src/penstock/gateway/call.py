@@ -112,8 +112,7 @@ class ChatCall:
             partial(finishing, house, facts),
             lambda target: identity_of(house, facts, identity, target, story=wants_story(inbound.told)),
             remembering(house, facts.principal.name),
-            judge=self.preparing.judge,
-            listen=facts.record,
+            beside=self.preparing,
         )
         deadline_s = now_s + house.config.server.total_timeout_ms / 1000
         schedule = schedule_of(house, planned, deadline_s)

@@ -1,5 +1,6 @@
 """The built house: everything a call needs, made by ``wiring`` from one configuration, swapped whole on reload."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from copy import copy
@@ -189,6 +190,10 @@ class Hits(dict[tuple[object, ...], object]):
     held_bytes = 0
 
 
+class Flights(dict[tuple[str, str], asyncio.Future[None]]):
+    """Files that are being brought to providers, by owner and content (gateway.uploads)."""
+
+
 class House:
     """Everything one call may use. Immutable in its shape: a reload builds another one beside it."""
 
@@ -215,6 +220,7 @@ class House:
         "providers",
         "reasoning",
         "rng",
+        "uploads",
         "version",
         "watcher",
     )
@@ -274,6 +280,7 @@ class House:
         """The cache; None: it is off."""
         self.hits = Hits()
         """Bodies whose answers are kept, as they were found last (gateway.caching.quick)."""
+        self.uploads = Flights()
         self.watcher: Watched | None = None
         """Who knows how budgets stand (gateway.watcher); None: there are none."""
         self.models = models

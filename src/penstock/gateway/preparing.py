@@ -10,14 +10,17 @@ from penstock.base.chat import ChatRequest, Message, Text, ToolCall
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, UpstreamError
 from penstock.base.media_size import MEDIA
+from penstock.gateway.beside import Placed
 from penstock.gateway.house import House, Provider
 from penstock.gateway.media import Media, not_base64
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
-from penstock.gateway.settle import CallFacts
+from penstock.gateway.settle import CallFacts, Listen
 from penstock.gateway.structured import CODE, Judge, judge_of, repairing
+from penstock.gateway.uploads import Uploads
 from penstock.routing.plan import Step
 from penstock.routing.schedule import Try
+from penstock.wire.http import WireRequest
 from penstock.wire.ports import NeutralRequest, ReasoningDialect
 
 RESTORED = "reasoning-restored"
@@ -28,7 +31,7 @@ REPAIRED = "output-repaired"
 class Preparing:
     """Of one call."""
 
-    __slots__ = ("_facts", "_house", "_judge", "_media", "_repaired", "_translator")
+    __slots__ = ("_facts", "_house", "_judge", "_media", "_repaired", "_translator", "_uploads")
 
     def __init__(self, house: House, facts: CallFacts, translator: Translator) -> None:
         self._house = house
@@ -37,11 +40,25 @@ class Preparing:
         self._media: Media | None = None
         self._judge: Judge | None = None
         self._repaired = False
+        self._uploads: Uploads | None = None
+
+    @property
+    def listen(self) -> Listen | None:
+        """Who hears what the provider says (gateway.caching)."""
+        return self._facts.record
+
+    async def placed(
+        self, provider: Provider, credential: str, request: WireRequest, until_s: float
+    ) -> Placed | None:
+        """The written request with its large files at the provider; None: it goes as it is. Raises UpstreamError."""
+        if self._uploads is None:
+            self._uploads = Uploads(self._house, self._facts)
+        return await self._uploads.placed(provider, credential, request, until_s)
 
     def judge(self, request: NeutralRequest) -> Judge | None:
         """Who judges the next attempt's answer, where it was asked for in a strict schema."""
         settings, ask = self._house.config.structured_output, self._facts.ask
-        if not settings.validate or ask is None or not isinstance(request, ChatRequest):
+        if not settings.validate or ask is None or ask.n > 1 or not isinstance(request, ChatRequest):
             return None
         self._judge = judge_of(request.response_format, ask.dialect, hold=settings.repair)
         return self._judge
@@ -59,6 +76,11 @@ class Preparing:
         judge, step = self._judge, attempt.step
         if judge is None or not self.repairable(error):
             return None
+        if step.pass_through:  # what is added can only be written by a translation
+            if self._translator.slim or self._translator.refuse(provider, step.target) is not None:
+                return None
+            step = msgspec.structs.replace(step, pass_through=False)
+            attempt = msgspec.structs.replace(attempt, step=step)
         request = self._translator.request(provider, step.target)
         if not isinstance(request, ChatRequest):
             return None

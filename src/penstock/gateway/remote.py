@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -18,12 +18,15 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
+from penstock.base.ready import ready
 from penstock.dialects.openai_chat import OPENAI
+from penstock.gateway.beside import Beside, Placed
 from penstock.gateway.dialogue import Conversation, Finishing, Told
-from penstock.gateway.house import House, Provider
+from penstock.gateway.house import House, Provider, Sign
 from penstock.gateway.large import filled, thicken
+from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
-from penstock.gateway.settle import CallFacts, Listen, Outcome, end_attempt
+from penstock.gateway.settle import CallFacts, Outcome, end_attempt
 from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
 from penstock.net.google_token import GoogleTokens
@@ -31,6 +34,7 @@ from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.finish import Finish
 from penstock.wire.http import WireRequest
+from penstock.wire.large import LARGE_BYTES
 from penstock.wire.ports import (
     CallerDialect,
     ConversingDialect,
@@ -228,6 +232,7 @@ def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
             f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
             param=wrong[0],
         )
+    ready(type(request))
     try:
         return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
     except msgspec.ValidationError as error:
@@ -284,13 +289,12 @@ class Remote:
 
     __slots__ = (
         "_ask",
+        "_beside",
         "_caller",
         "_finishing",
         "_identify",
         "_identity",
-        "_judge",
         "_keep",
-        "_listen",
         "_translator",
     )
 
@@ -304,15 +308,13 @@ class Remote:
         identify: Callable[[Target], Identity] | None = None,
         keep: Callable[[ReplyReader], ReplyReader] | None = None,
         *,
-        judge: Callable[[NeutralRequest], Judge | None] | None = None,
-        listen: Listen | None = None,
+        beside: Beside | None = None,
     ) -> None:
-        """``listen``: hears what the provider says (gateway.caching). ``judge``: who judges an answer. ``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
+        """``beside``: what is done beside an attempt (gateway.preparing). ``keep``: reads a reply's events beside the translation. ``finishing``: what is to be done to a picture that was made. ``identify``: who a reply of each target says it
         is, to callers who are told more."""
         self._finishing = finishing
         self._keep = keep
-        self._judge = judge
-        self._listen = listen
+        self._beside = beside
         self._identify = identify if hasattr(caller, "dress") else None
         self._caller = caller
         self._ask = ask
@@ -330,6 +332,8 @@ class Remote:
             if self._identify is not None:
                 dressing: DressingDialect = self._caller  # type: ignore[assignment] - it dresses
                 relay = dressing.dress(relay, ask, self._identify(target))
+            if "json_schema" in ask.needs and self._beside is not None:
+                relay = self._overseen(relay, provider, target, self._beside.judge)
             return spliced, relay
         neutral = self._translator.request(provider, target)
         request = dialect.write_request(neutral, target, credential)
@@ -342,41 +346,71 @@ class Remote:
             reader = self._keep(reader)
         identity = self._identity if self._identify is None else self._identify(target)
         writer = self._caller.writer(ask, identity)
-        judge = None if self._judge is None else self._judge(neutral)
+        judge = None if self._beside is None else self._beside.judge(neutral)
         return request, Translation(reader, writer, stream=ask.stream, judge=judge)
+
+    def _overseen(
+        self,
+        relay: Relay,
+        provider: Provider,
+        target: Target,
+        judge_of: Callable[[NeutralRequest], Judge | None],
+    ) -> Relay:
+        """The same relay, and who judges a strict answer beside it. What has no neutral form is left unjudged."""
+        try:
+            judge = judge_of(self._translator.request(provider, target))
+        except BadRequest:
+            return relay
+        if judge is None:
+            return relay
+        reader = provider.spoken[self._ask.operation].reader(target, stream=self._ask.stream)
+        return cast("Relay", Overseen(relay, reader, judge, stream=self._ask.stream))
 
     async def send(self, provider: Provider, step: Step, credential: str, left_s: float) -> Sent:
         """Send and wait for the head. Raises UpstreamError for anything but a 2xx. A dialogue only begins."""
         dialect = provider.spoken[self._ask.operation]
         if not step.pass_through and hasattr(dialect, "converse"):
             return self._converse(provider, dialect, step, credential, left_s)  # type: ignore[arg-type] - it has it
+        until_s = time.monotonic() + left_s
+        request, relay, placed = await self._ready(provider, step, credential, until_s)
+        if self._beside is not None and self._beside.listen is not None:
+            relay = self._beside.listen(relay, provider, step.target)
+        if provider.sign is not None:
+            request = await _signed(provider.sign, request, credential)
+        while True:
+            sent_s = time.monotonic()
+            left_s = until_s - sent_s
+            deadlines = (
+                provider.drawing(left_s)
+                if self._ask.operation == "images"
+                else provider.deadlines(left_s, stream=self._ask.stream)
+            )
+            exchange = await provider.transport.send(request, deadlines)
+            head_s = time.monotonic()
+            if _OK <= exchange.status < _REDIRECT:
+                return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+            error = await refusal(provider, exchange, self._ask.operation)
+            placed = None if placed is None else await placed.again(error, until_s)
+            if placed is None:
+                raise error
+            request = placed.request
+
+    async def _ready(
+        self, provider: Provider, step: Step, credential: str, until_s: float
+    ) -> tuple[WireRequest, Relay, Placed | None]:
+        """What is sent: the request with all of its strings, or with its large files at the provider."""
         request, relay = await self._written(provider, step, credential)
+        large = self._ask.bulk is not None or len(request.body) > LARGE_BYTES
+        if large and self._beside is not None:
+            placed = await self._beside.placed(provider, credential, request, until_s)
+            if placed is not None:
+                return placed.request, relay, placed
         if self._ask.bulk is not None and not filled(request, self._ask):
             if not step.pass_through:  # it was tried before (gateway.preparing)
                 raise OurFault("A part of the request got lost in its translation.")
             await self._translator.whole()
             request, relay = await self._written(provider, step, credential)
-        if self._listen is not None:
-            relay = self._listen(relay, provider, step.target)
-        if provider.sign is not None:
-            aside = request.size > SIGNED_ASIDE_BYTES
-            sign = provider.sign
-            if request.pieces:
-                request.body, request.pieces = await asyncio.to_thread(b"".join, request.pieces), ()
-            request = (
-                await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
-            )
-        sent_s = time.monotonic()
-        deadlines = (
-            provider.drawing(left_s)
-            if self._ask.operation == "images"
-            else provider.deadlines(left_s, stream=self._ask.stream)
-        )
-        exchange = await provider.transport.send(request, deadlines)
-        head_s = time.monotonic()
-        if not _OK <= exchange.status < _REDIRECT:
-            raise await refusal(provider, exchange, self._ask.operation)
-        return Sent(exchange, relay, request.adjusted, sent_s, head_s)
+        return request, relay, None
 
     async def _written(self, provider: Provider, step: Step, credential: str) -> tuple[WireRequest, Relay]:
         if len(self._ask.body) > ASIDE_BYTES:
@@ -401,6 +435,13 @@ class Remote:
         conversation.hear(relay.feed)
         now_s = time.monotonic()
         return Sent(conversation, relay, dialogue.adjusted, now_s, now_s)
+
+
+async def _signed(sign: Sign, request: WireRequest, credential: str) -> WireRequest:
+    aside = request.size > SIGNED_ASIDE_BYTES
+    if request.pieces:
+        request.body, request.pieces = await asyncio.to_thread(b"".join, request.pieces), ()
+    return await asyncio.to_thread(sign, request, credential) if aside else sign(request, credential)
 
 
 async def access_token(tokens: GoogleTokens, left_s: float) -> str:

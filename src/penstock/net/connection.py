@@ -19,7 +19,7 @@ Rules
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep = False
         self._outbox: memoryview | None = None
-        self._behind: list[memoryview] = []  # what comes after it, the next one last
+        self._behind: Iterator[memoryview] = iter(())  # what comes after it
         self._write_paused = False
         # The last callback was the end of a chunk. The parser calls these without a Python frame, too.
         self._seam = False
@@ -140,8 +140,8 @@ class Connection(asyncio.Protocol):
         exchange.begun(self, now, reused=reused)
         transport.write(exchange.head)
         if exchange.body or exchange.pieces:
-            self._behind = list(reversed(exchange.pieces or (memoryview(exchange.body),)))
-            self._outbox = self._behind.pop()
+            self._behind = iter(exchange.pieces or (memoryview(exchange.body),))
+            self._outbox = next(self._behind, None)
             self._push()
 
     def _push(self) -> None:
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
             if len(rest) > _SLICE_BYTES:
                 self._outbox = rest[_SLICE_BYTES:]
             else:
-                self._outbox = self._behind.pop() if self._behind else None
+                self._outbox = next(self._behind, None)
             transport.write(rest[:_SLICE_BYTES])
         if self._outbox is not None and not self._write_paused:
             self._loop.call_soon(self._push)
@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         self.transport = None
         self._outbox = None
-        self._behind = []
+        self._behind = iter(())
         self._parser = self._shortcut = None  # they hold our bound methods, and the exchange's user: cycles
         if self.alive:
             self.alive = False

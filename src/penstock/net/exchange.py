@@ -13,7 +13,7 @@ Rules
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -124,8 +124,8 @@ class Exchange(Struct, eq=False):
     limit: int = HOLD_BYTES
     """How much of a body is held: where ``reading``, more is a failure; else the socket waits."""
     reading: bool = False
-    pieces: tuple[memoryview, ...] = ()
-    """Instead of ``body``."""
+    pieces: Iterable[memoryview] = ()
+    """Instead of ``body``; gone through once more where the request is."""
 
     def __repr__(self) -> str:
         """Without head and body: they hold secrets and people's words."""

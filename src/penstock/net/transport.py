@@ -87,7 +87,7 @@ class _Heads:
             if len(self._blocks) >= _MAX_BLOCKS:
                 self._blocks.clear()
             self._blocks[key] = block
-        length = len(request.body) or (request.size if request.pieces else 0)
+        length = len(request.body) or (request.size if request.pieces or request.poured is not None else 0)
         if length or request.method not in (b"GET", b"HEAD"):
             return b"%bcontent-length: %d\r\n\r\n" % (block, length)
         return block + b"\r\n"
@@ -200,8 +200,8 @@ class Transport:
         exchange = Exchange(
             self, head, body, deadlines, now, now + connect_s, now + deadlines.total_s, connect_s
         )
-        if request.pieces:
-            exchange.pieces = request.pieces
+        if request.pieces or request.poured is not None:
+            exchange.pieces = request.poured or request.pieces
         if request.method == b"HEAD":
             exchange.bodyless = True
         self._active.add(exchange)

@@ -82,6 +82,12 @@ CACHE_CALLS = Metric(
     ("result",),
     "Calls that the cache was asked about: hit-exact, hit-semantic, coalesced, miss, bypass.",
 )
+CACHE_UNREAD = Metric(
+    "penstock_cache_store_unread_total",
+    "counter",
+    ("reason",),
+    "Look-ups for which a store of the cache was left alone: store-slow (its answers took too long), store-away.",
+)
 CACHE_SAVED_NUSD = Metric(
     "penstock_cache_saved_nusd_total",
     "counter",
@@ -246,6 +252,7 @@ METRICS: tuple[Metric, ...] = (
     UNPRICED,
     MODEL_DRIFT,
     CACHE_CALLS,
+    CACHE_UNREAD,
     CACHE_SAVED_NUSD,
     OWN_COST_NUSD,
     OWN_COST_USD,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from penstock.base.ready import ready
 from penstock.config.fault import Fault, shown
 from penstock.config.schema import (
     Config,
@@ -153,6 +154,7 @@ def _struct(one: Stored, config: Config) -> GovernedConfig | Fault:
             "the configuration has one of the same name, which counts.",
             f"Take it out there, or run: penstock {sort.command} {_ending(one.kind)} {one.name}",
         )
+    ready(Config)
     try:
         return msgspec.convert({"name": one.name, **one.fields}, sort.struct)
     except msgspec.ValidationError:

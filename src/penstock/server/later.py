@@ -13,7 +13,7 @@ Rules
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -128,7 +128,7 @@ class Worker(Protocol):
 class Later:
     """All that one process does later. Belongs to its event loop."""
 
-    def __init__(self, keeper: Keeper, name: str, log: OperatorLog, workers: list[Worker]) -> None:
+    def __init__(self, keeper: Keeper, name: str, log: OperatorLog, workers: Sequence[Worker]) -> None:
         self._keeper = keeper
         self._name = name
         self._log = log

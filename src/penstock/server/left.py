@@ -11,6 +11,7 @@ from penstock.server.files_pages import Who, files_routes
 from penstock.server.jobs import Jobs, JobWorker
 from penstock.server.later import Later
 from penstock.server.message_batches import message_batch_routes
+from penstock.server.upload_sweep import UploadSweeper
 
 
 class LaterDesk:
@@ -20,7 +21,9 @@ class LaterDesk:
         self._app = app
         self._completions = CompletionWorker(lambda: app.house.config.jobs, app.log)
         jobs = JobWorker(app)
-        self._later = jobs.later = Later(keeper, name, app.log, [jobs, BatchWorker(app), self._completions])
+        sweeper = UploadSweeper(lambda: app.house)
+        workers = [jobs, BatchWorker(app), self._completions, sweeper]
+        self._later = jobs.later = Later(keeper, name, app.log, workers)
         self._jobs = app.jobs = Jobs(app, self._later)
 
     def sign_with(self, key: bytes) -> None:

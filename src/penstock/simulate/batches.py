@@ -17,7 +17,7 @@ from penstock.base.errors import BadRequest
 from penstock.simulate.reply import Call, Refused, Reply, Speaker
 from penstock.simulate.untyped import as_list, as_object, as_text
 from penstock.wire.http import Headers, header
-from penstock.wire.multipart import read_form
+from penstock.wire.multipart import FormPart, read_form
 
 Serve = Callable[[Call], Reply]
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +35,9 @@ class _File(Struct):
     purpose: str
     data: bytes
     at_s: int
+    key: str = ""
+    """Whose it is; of one that the service has made: everybody's."""
+    expires_s: int = 0
 
 
 class _Batch(Struct):
@@ -125,9 +128,26 @@ class Batches:
     def file(self, name: str, call: Call) -> _File:
         """A provider's own, or Refused."""
         found = self._files.get(name)
-        if found is None or found.provider != call.provider:
+        if found is None or found.provider != call.provider or found.key not in ("", call.key):
             raise Refused(404, f"No such File object: {name}")
         return found
+
+    def files(self, call: Call) -> list[tuple[str, _File]]:
+        """A provider's own, newest first."""
+        own = (call.provider, ("", call.key))
+        return [
+            (name, one)
+            for name, one in reversed(self._files.items())
+            if one.provider == own[0] and one.key in own[1]
+        ]
+
+    def held(self) -> list[tuple[str, str, int]]:
+        """All that callers have uploaded: the provider, the file's name, its bytes."""
+        return [(one.provider, name, len(one.data)) for name, one in self._files.items() if one.key]
+
+    def forget_files(self) -> None:
+        """All of them are gone."""
+        self._files.clear()
 
     def now_s(self) -> float:
         """The clock that delays are told by."""
@@ -167,6 +187,9 @@ class OpenAIBatches:
         return self.refuse(refused, call).body
 
     def _file(self, name: str | None, verb: str | None, call: Call) -> Reply:
+        if name is None and call.method == "GET":
+            data = [_file_view(name, one) for name, one in self._desk.files(call)]
+            return _json({"object": "list", "data": data, "has_more": False})
         if name is None:
             return self._upload(call)
         file = self._desk.file(name, call)
@@ -192,6 +215,8 @@ class OpenAIBatches:
             parts["purpose"].data.decode(),
             parts["file"].data,
             call.unix_s,
+            call.key,
+            _expiry_s(parts),
         )
         name = self._desk.keep(f"file-sim{call.serial}", file)
         return _json(_file_view(name, file))
@@ -388,6 +413,21 @@ def _line_call(batch: _Batch, line: dict[str, Any]) -> Call:
     )
 
 
+def _expiry_s(parts: dict[str, FormPart]) -> int:
+    """``expires_after``, in the two fields that a form has for it; 0: never."""
+    told = {
+        name: parts[f"expires_after[{name}]"].data
+        for name in ("anchor", "seconds")
+        if f"expires_after[{name}]" in parts
+    }
+    if not told:
+        return 0
+    seconds = told.get("seconds", b"")
+    if told.get("anchor") != b"created_at" or not seconds.isdigit() or not 3600 <= int(seconds) <= 2_592_000:
+        raise Refused(400, "Invalid value for 'expires_after'.", param="expires_after")
+    return int(seconds)
+
+
 def _file_view(name: str, file: _File) -> dict[str, Any]:
     return {
         "id": name,
@@ -397,6 +437,7 @@ def _file_view(name: str, file: _File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
+        "expires_at": file.at_s + file.expires_s if file.expires_s else None,
     }
 
 

@@ -37,6 +37,10 @@ class GeminiFile(Struct):
     data: bytes
     at_s: int
     made: bool = False
+    key: str = ""
+    """Whose it is; of one that the service has made: everybody's."""
+    looks: int = 0
+    """How many looks will still find it being processed."""
 
 
 class _Upload(Struct):
@@ -48,8 +52,9 @@ class _Upload(Struct):
 class GeminiFiles:
     """``/files``, with their uploads and downloads."""
 
-    def __init__(self, dialect: Speaker) -> None:
+    def __init__(self, dialect: Speaker, looks: int = 0) -> None:
         self._dialect = dialect
+        self._looks = looks
         self._files: dict[str, GeminiFile] = {}
         self._uploads: dict[str, _Upload] = {}
 
@@ -60,12 +65,24 @@ class GeminiFiles:
     def find(self, name: str, call: Call) -> GeminiFile:
         """A provider's own (``files/x``), or Refused: Google does not say whether there is one of somebody else's."""
         found = self._files.get(name)
-        if found is None or found.provider != call.provider:
+        if found is None or found.provider != call.provider or found.key not in ("", call.key):
             raise Refused(
                 403,
                 f"You do not have permission to access the File {name.partition('/')[2]} or it may not exist.",
             )
         return found
+
+    def state(self, file: GeminiFile) -> str:
+        """Whether it may be used by now."""
+        return "PROCESSING" if file.looks else "ACTIVE"
+
+    def forget(self) -> None:
+        """All of them are gone."""
+        self._files.clear()
+
+    def named(self) -> list[GeminiFile]:
+        """What is there."""
+        return list(self._files.values())
 
     def answer(self, call: Call) -> Reply:
         """The reply, or Refused."""
@@ -86,7 +103,9 @@ class GeminiFiles:
         if call.method == "DELETE":
             del self._files[file.name]
             return _json({})
-        return _json(view(file, call))
+        shown = self._view(file, call)
+        file.looks = max(0, file.looks - 1)
+        return _json(shown)
 
     def refuse(self, refused: Refused, call: Call) -> Reply:
         """The vendor's error reply."""
@@ -98,7 +117,7 @@ class GeminiFiles:
 
     def _list(self, call: Call) -> Reply:
         found = [one for one in self._files.values() if one.provider == call.provider]
-        return _json({"files": [view(one, call) for one in found]} if found else {})
+        return _json({"files": [self._view(one, call) for one in found]} if found else {})
 
     def _bad_upload(self) -> Reply:
         raise Refused(400, "Request contains an invalid argument.")
@@ -149,11 +168,16 @@ class GeminiFiles:
             raise Refused(409, f"Entity files/{name} already exists.")
         mime = as_text(asked.get("mimeType", asked.get("mime_type"))) or mime
         shown = as_text(asked.get("displayName", asked.get("display_name")))
-        return GeminiFile(call.provider, f"files/{name}", shown, mime, data, call.unix_s)
+        return GeminiFile(
+            call.provider, f"files/{name}", shown, mime, data, call.unix_s, key=call.key, looks=self._looks
+        )
+
+    def _view(self, file: GeminiFile, call: Call) -> dict[str, Any]:
+        return {**view(file, call), "state": self.state(file)}
 
     def _done(self, file: GeminiFile, call: Call) -> Reply:
         self.keep(file)
-        reply = _json({"file": view(file, call)})
+        reply = _json({"file": self._view(file, call)})
         reply.headers = [(b"x-goog-upload-status", b"final"), *reply.headers]
         return reply
 

@@ -9,6 +9,7 @@ that no length changes. What depends on state (prompts marked for caching) or ti
 
 from msgspec import Struct
 
+from penstock.simulate.file_names import names_files
 from penstock.simulate.http1 import RawRequest
 from penstock.simulate.log import Received
 
@@ -67,6 +68,7 @@ class Memory:
             len(wire) > _MAX_WIRE_BYTES
             or received.dialect not in _DIALECTS
             or b"cache_control" in body
+            or names_files(body)
             or digits in body
         ):
             return

@@ -24,6 +24,7 @@ _PROVIDERS = {
     "openai_audio": "openai",
     "openai_batches": "openai",
     "anthropic_batches": "anthropic",
+    "anthropic_files": "anthropic",
     "gemini_files": "gemini",
     "gemini_batches": "gemini",
 }
@@ -59,7 +60,7 @@ class Router:
         if shared:
             dialect = _lister(rest, headers)
         elif dialect == "openai_batches":
-            dialect, shared = _google(rest, headers) or dialect, True
+            dialect, shared = _google(rest, headers) or _anthropic(rest, headers) or dialect, True
         found = Route(
             dialect,
             name or _PROVIDERS.get(dialect, dialect),
@@ -112,6 +113,12 @@ def _dialect_of(path: str) -> tuple[str, str]:
         if match and (match["verb"] or dialect == "vertex" or path.startswith("/v1beta/")):
             return dialect, match["model"]
     return "openai", ""
+
+
+def _anthropic(path: str, headers: Headers) -> str:
+    """``/v1/files`` is Anthropic's, too; its callers say which version they speak."""
+    mine = path.startswith("/v1/files") and header(headers, b"anthropic-version") is not None
+    return "anthropic_files" if mine else ""
 
 
 def _lister(path: str, headers: Headers) -> str:

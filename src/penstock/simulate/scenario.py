@@ -70,7 +70,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``profiles``: model glob -> behaviour, first match wins; a provider's own profiles come before these.
     ``keep_requests`` and ``keep_body_bytes`` bound the log. ``batch_delay_s``: how long a batch takes;
-    ``batch_listed_after_s``: how long it is in no list.
+    ``batch_listed_after_s``: how long it is in no list. ``file_looks``: how many looks
+    at one of Gemini's files find it still being processed.
     """
 
     seed: int = 0
@@ -83,6 +84,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     token_lifetime_s: int = 3599
     batch_delay_s: float = 0.0
     batch_listed_after_s: float = 0.0
+    file_looks: int = 0
 
     def profile(self, provider: str, model: str) -> Profile:
         """The first profile whose glob matches: the provider's, then everyone's, then the default."""

@@ -21,6 +21,7 @@ import msgspec
 from penstock.base.clock import Clock, SystemClock
 from penstock.simulate import openai_audio
 from penstock.simulate.anthropic import ANTHROPIC
+from penstock.simulate.anthropic_files import AnthropicFiles
 from penstock.simulate.batches import AnthropicBatches, Batches, OpenAIBatches
 from penstock.simulate.bedrock import BEDROCK
 from penstock.simulate.cohere import COHERE
@@ -28,6 +29,7 @@ from penstock.simulate.control import control
 from penstock.simulate.failing import instead, quirks_of, steps_of
 from penstock.simulate.fal import Fal
 from penstock.simulate.faults import Facts, Fault, FaultBook
+from penstock.simulate.file_names import FileNames
 from penstock.simulate.gemini import GEMINI, VERTEX
 from penstock.simulate.gemini_batches import GeminiBatches
 from penstock.simulate.gemini_files import GeminiFiles
@@ -61,7 +63,9 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 _OWN_KEYS = frozenset({"vertex", "bedrock"})
 """Dialects that check their credentials themselves."""
-_OWN_BODIES = frozenset({"oauth", "stability", "openai_batches", "anthropic_batches", "gemini_files"})
+_OWN_BODIES = frozenset(
+    {"oauth", "stability", "openai_batches", "anthropic_batches", "gemini_files", "anthropic_files"}
+)
 """Dialects that read their bodies themselves."""
 _DEFAULT_SETTINGS = ProviderSettings()
 _decode = msgspec.json.Decoder().decode
@@ -99,7 +103,9 @@ class Simulator:
         batches = Batches(delay_s, listed_after_s, self._clock.monotonic_s, self._line)
         self._speakers["openai_batches"] = OpenAIBatches(batches, OPENAI)
         self._speakers["anthropic_batches"] = AnthropicBatches(batches, ANTHROPIC)
-        self._speakers["gemini_files"] = files = GeminiFiles(GEMINI)
+        self._speakers["gemini_files"] = files = GeminiFiles(GEMINI, self.scenario.file_looks)
+        self._speakers["anthropic_files"] = own = AnthropicFiles(ANTHROPIC, self._clock.unix_s)
+        self.files = FileNames(batches, own, files)
         self._speakers["gemini_batches"] = GeminiBatches(
             delay_s, listed_after_s, self._clock.monotonic_s, self._line, files, GEMINI
         )
@@ -216,7 +222,7 @@ class Simulator:
         faults = self._book.pick(facts, self._clock.monotonic_s(), self._rng)
         if faults:
             return self._fail(faults, call, request, received)
-        reply = _answered(call, self._speakers[call.dialect], self.scenario)
+        reply = _answered(call, self._speakers[call.dialect], self.scenario, self.files)
         if call.profile.ttft_ms or call.profile.tokens_per_s:
             return self._steps(reply, (), call, request, received)
         performance = _at_once(reply, received, request)
@@ -233,7 +239,9 @@ class Simulator:
         last = instead(faults[-1], call, speaker)
         if isinstance(last, Op):
             return Performance(received, steps=iter((Step(0.0, last),)), keep_alive=False)
-        return self._steps(last or _answered(call, speaker, self.scenario), faults, call, request, received)
+        return self._steps(
+            last or _answered(call, speaker, self.scenario, self.files), faults, call, request, received
+        )
 
     def _steps(
         self, reply: Reply, faults: tuple[Fault, ...], call: Call, request: RawRequest, received: Received
@@ -252,7 +260,7 @@ class Simulator:
             dialect = self._router.route(call.path, []).dialect
         call = msgspec.structs.replace(call, dialect=dialect, serial=next(self._serials))
         call.profile = self.scenario.profile(call.provider, call.model)
-        return _answered(call, self._speakers[dialect], self.scenario)
+        return _answered(call, self._speakers[dialect], self.scenario, self.files)
 
     def _call(self, request: RawRequest, started_s: float) -> Call:
         route = self._router.route(request.target, request.headers)
@@ -297,9 +305,10 @@ class Simulator:
         return self._tokens.knows(token) or any(token in keys for keys in self.scenario.keys.values())
 
 
-def _answered(call: Call, speaker: Speaker, scenario: Scenario) -> Reply:
+def _answered(call: Call, speaker: Speaker, scenario: Scenario, files: FileNames) -> Reply:
     try:
         _check(call, scenario.keys.get(call.provider))
+        files.check(call)
         return speaker.answer(call)
     except Refused as refused:
         return speaker.refuse(refused, call)

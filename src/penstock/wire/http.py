@@ -3,9 +3,23 @@
 Rules: header names are lower-case bytes; a Headers list keeps order and repeats.
 """
 
+from collections.abc import Iterator
+from typing import Protocol
+
 from msgspec import Struct
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class Poured(Protocol):
+    """A body that is made piece by piece while it is sent, and anew where it is sent once more."""
+
+    size: int
+    """In bytes: exactly what all pieces come to."""
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """The pieces, none of them large."""
+        ...
 
 
 class WireRequest(Struct, gc=False):
@@ -22,11 +36,13 @@ class WireRequest(Struct, gc=False):
     adjusted: tuple[str, ...] = ()
     pieces: tuple[memoryview, ...] = ()
     """Instead of ``body``, which is empty then: a large one, written piece by piece."""
+    poured: Poured | None = None
+    """Instead of both."""
 
     @property
     def size(self) -> int:
         """Of the body, in bytes."""
-        return len(self.body) or sum(map(len, self.pieces))
+        return len(self.body) or (sum(map(len, self.pieces)) if self.poured is None else self.poured.size)
 
     def __repr__(self) -> str:
         """Without headers and body: they hold secrets and people's words."""

@@ -141,5 +141,12 @@ def write_form(parts: Iterable[FormPart]) -> tuple[bytes, bytes]:
     return b"multipart/form-data; boundary=" + boundary, b"".join(out)
 
 
+def write_form_around(parts: Iterable[FormPart], file: FormPart) -> tuple[bytes, bytes, bytes]:
+    """The content-type, and what stands before and behind the content of the last part, ``file``, which is not written."""
+    kind, body = write_form([*parts, file])
+    behind = b"\r\n--" + kind.rpartition(b"boundary=")[2] + b"--\r\n"
+    return kind, body.removesuffix(behind), behind
+
+
 def _escaped(name: str) -> str:
     return _QUOTED.sub(lambda match: _ESCAPES[match.group()], name)

@@ -132,6 +132,8 @@ class MeaningDesk:
             log=shared.log,
             agreed=semantic.agreed,
         )
+        self.auditor.classes = semantic.classes
+        semantic.classes.gone = self.auditor.folded
         await self.auditor.start()
         for entry_id, reason in self._book.quarantines.items():
             semantic.quarantine(entry_id, reason)

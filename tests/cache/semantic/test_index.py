@@ -193,3 +193,42 @@ def test_only_vectors_of_unit_length_are_vectors() -> None:
         np.full(384, np.nan, dtype="<f4").tobytes(),
     ):
         assert unit(bad) is None
+
+
+def test_while_a_graph_is_built_a_look_up_costs_no_more_than_the_newest_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a restart with a large partition: exact among the newest, nothing older, and all of it once the graph is there."""
+    build, gate = PartitionIndex._build, threading.Event()
+
+    def held(self: PartitionIndex) -> None:
+        assert gate.wait(60)
+        build(self)
+
+    monkeypatch.setattr(PartitionIndex, "_build", held)
+    rows = some(BLOCK_ROWS + 3000, 5, dimensions=16)
+    index = PartitionIndex(16, exact_below=1000, most_rows=3500)
+    keys = [index.add(row) for row in rows]
+    assert index.partial
+    newest = rows[-3500:]
+    for asked in some(20, 6, dimensions=16):
+        scores = newest @ asked
+        best = np.argsort(-scores)[:4]
+        found = index.nearest(asked, 4)
+        assert [key for key, _ in found] == [keys[len(rows) - 3500 + at] for at in best.tolist()]
+        assert [score for _, score in found] == pytest.approx(scores[best].tolist(), abs=1e-6)
+    assert index.nearest(rows[0], 1)[0][0] != keys[0]
+    assert index.nearest(rows[-1], 1)[0][0] == keys[-1]
+    gate.set()
+    index.settle()
+    assert index.approximate
+    assert not index.partial
+    assert index.nearest(rows[0], 1)[0][0] == keys[0]
+
+
+def test_a_small_partition_is_never_searched_in_part() -> None:
+    index = PartitionIndex(8, exact_below=100, most_rows=10)
+    rows = some(100, 2, dimensions=8)
+    keys = [index.add(row) for row in rows]
+    assert not index.partial
+    assert [index.nearest(row, 1)[0][0] for row in rows] == keys

@@ -10,21 +10,19 @@ Rules
   told, is missing from both. Candidates that a guard refused are no labels: they would not have been served.
 - All is a function of the labels in their order: ``restore`` with the kept ones brings back the same decision, and version.
   Where a label was replaced (a person's verdict), all of them are restored anew.
-- Callers name namespaces, so they make classes: of more than ``MOST_CLASSES`` the oldest is forgotten, and must be certified anew.
+- Callers name namespaces, so they make classes: of too many of one tenant (``cache.classes``) the one that has learned nothing
+  for longest is forgotten, and must be certified anew; no other tenant's is.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from msgspec import Struct
 
+from penstock.cache.classes import ByClass
 from penstock.cache.ports import Decider, Label, Threshold
 from penstock.cache.semantic.binomial import upper
 from penstock.cache.semantic.certify import LOOSEST, Certificate, Step, grid
 from penstock.cache.semantic.monitor import Monitor
-
-MOST_CLASSES = 10_000
-T = TypeVar("T")
 
 
 class FixedThreshold(Decider):
@@ -33,8 +31,8 @@ class FixedThreshold(Decider):
     def __init__(self, value: float, *, confidence: float = 0.95) -> None:
         self._value = value
         self._level = 1 - confidence
-        self._counts: dict[str, tuple[int, int]] = {}
-        self._told: dict[str, Threshold] = {}
+        self._counts: ByClass[tuple[int, int]] = ByClass()
+        self._told: ByClass[Threshold] = ByClass()
         self._unaudited = Threshold(value=value, version=f"fixed-{value:g}", reason="as configured")
 
     def threshold(self, klass: str) -> Threshold:
@@ -45,16 +43,21 @@ class FixedThreshold(Decider):
         told = self._told.get(klass)
         if told is None:
             told = self._tell(*counts)
-            _put(self._told, klass, told)
+            self._told.put(klass, told)
         return told
 
     def learn(self, label: Label) -> None:
         """Audits of hits are counted; the value stays."""
         if label.score < self._value or label.source == "upload":
             return
-        labels, wrong = self._counts.get(label.klass, (0, 0))
-        _put(self._counts, label.klass, (labels + 1, wrong + label.wrong))
-        self._told.pop(label.klass, None)
+        labels, wrong = self._counts.get(label.klass) or (0, 0)
+        self._counts.put(label.klass, (labels + 1, wrong + label.wrong))
+        self._told.pop(label.klass)
+
+    def forget(self, klass: str) -> None:
+        """Its labels, until they are restored."""
+        self._counts.pop(klass)
+        self._told.pop(klass)
 
     def _tell(self, labels: int, wrong: int) -> Threshold:
         """With the bound, which takes a while: asked for once after each label, not for each of them."""
@@ -124,7 +127,7 @@ class Certified(Decider):
         self._max_error_rate = max_error_rate
         self._level = 1 - confidence
         self._thresholds = grid(loosest)
-        self._classes: dict[str, _Class] = {}
+        self._classes: ByClass[_Class] = ByClass()
         self._unknown = self._tell(self._fresh(0))
 
     def threshold(self, klass: str) -> Threshold:
@@ -141,12 +144,16 @@ class Certified(Decider):
         known = self._classes.get(label.klass)
         if known is None:
             known = self._fresh(0)
-            _put(self._classes, label.klass, known)
+        self._classes.put(label.klass, known)
         known.told = None
         if label.source != "audit" and not (label.source == "person" and label.served):
             known.count(label)
         elif known.certificate.value is not None and known.audit(label):
-            self._classes[label.klass] = self._fresh(known.alarms + 1)
+            self._classes.put(label.klass, self._fresh(known.alarms + 1))
+
+    def forget(self, klass: str) -> None:
+        """Its labels, until they are restored: it is not certified."""
+        self._classes.pop(klass)
 
     def restore(self, labels: Iterable[Label]) -> None:
         """Kept labels, in the order of their time, in the place of all that was learned. Until the last of them what was learned
@@ -167,7 +174,7 @@ class Certified(Decider):
                 wrong_audits=known.monitor.wrong,
                 alarms=known.alarms,
             )
-            for klass, known in sorted(self._classes.items())
+            for klass, known in self._classes.items()
         )
 
     def _fresh(self, alarms: int) -> _Class:
@@ -211,13 +218,6 @@ def _progress(step: Step | None, rate: str) -> str:
     if step.wrong:
         return f"{step.labels} labels, {step.wrong} wrong, of the {step.needs} that {rate} needs at {step.threshold:g}"
     return f"{step.labels} clean labels of the {step.needs} that {rate} needs at {step.threshold:g}"
-
-
-def _put(classes: dict[str, T], klass: str, value: T) -> None:
-    """The oldest makes room."""
-    classes[klass] = value
-    if len(classes) > MOST_CLASSES:
-        del classes[next(iter(classes))]
 
 
 def _at(label: Label) -> int:

@@ -8,7 +8,8 @@ f32 rows, which are kept for that, decide order and score: the score of a candid
 
 Rules
 - A graph is built beside the look-ups, in a thread, from short looks at the rows; then it is swapped in. Until then the
-  product over all rows answers: slower, never wrong.
+  product over the newest ``MOST_ROWS`` answers: a large partition that was taken up again at a start costs a look-up no more than
+  that (3 ms; over 50,000 rows it was 12 ms, and others waited). What is older is missed meanwhile; what is found is never wrong.
 - Vectors are of unit length, or they are not taken: a zero or NaN vector in place of a failed embedding would be a
   neighbour of nothing or of all (Bifrost before 1.7.0 stored such).
 - Every public method may be called from any thread.
@@ -28,6 +29,8 @@ from usearch.index import Index
 Vectors = npt.NDArray[np.float32]
 
 EXACT_BELOW = 10_000
+MOST_ROWS = 2 * EXACT_BELOW
+"""Of one product, while there is no graph yet."""
 CANDIDATES = 20
 """Proposed by the graph, and put in order again by their f32 rows."""
 FIRST_ROWS = 16
@@ -53,9 +56,12 @@ def unit(vector: bytes) -> Vectors | None:
 class PartitionIndex:
     """Vectors by key. Keys are counted up here; they are never used twice."""
 
-    def __init__(self, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
+    def __init__(
+        self, dimensions: int, *, exact_below: int = EXACT_BELOW, most_rows: int = MOST_ROWS
+    ) -> None:
         self.dimensions = dimensions
         self._exact_below = exact_below
+        self._most_rows = max(most_rows, exact_below)
         self._blocks: list[Vectors] = [np.empty((FIRST_ROWS, dimensions), dtype=np.float32)]
         self._keys: list[int] = []
         """By row."""
@@ -76,6 +82,11 @@ class PartitionIndex:
     def approximate(self) -> bool:
         """Whether a graph answers."""
         return self._graph is not None
+
+    @property
+    def partial(self) -> bool:
+        """Whether look-ups see the newest rows alone, because the graph is still being built."""
+        return self._graph is None and len(self._keys) > self._most_rows
 
     @property
     def held_bytes(self) -> int:
@@ -125,10 +136,11 @@ class PartitionIndex:
             if not count or len(vector) != self.dimensions:
                 return []
             if self._graph is None:
-                scores = self._scores(count, vector)
-                least = max(count - k, 0)
-                picked = np.argpartition(scores, least)[least:] if least else np.arange(count)
-                found = [(self._keys[row], float(scores[row])) for row in picked.tolist()]
+                first = max(count - self._most_rows, 0)
+                scores = self._scores(first, count, vector)
+                least = max(len(scores) - k, 0)
+                picked = np.argpartition(scores, least)[least:] if least else np.arange(len(scores))
+                found = [(self._keys[first + at], float(scores[at])) for at in picked.tolist()]
             else:
                 proposed: list[int] = self._graph.search(vector, max(CANDIDATES, k), threads=1).keys.tolist()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
                 keys = [key for key in proposed if key in self._row_of]
@@ -152,12 +164,15 @@ class PartitionIndex:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return np.stack([self._row(self._row_of[key]) for key in keys])
 
-    def _scores(self, count: int, vector: Vectors) -> Vectors:
-        """Of all rows."""
-        scores = np.empty(count, dtype=np.float32)
-        for at, block in enumerate(self._blocks):
-            part = scores[at * BLOCK_ROWS : (at + 1) * BLOCK_ROWS]
-            np.dot(block[: len(part)], vector, out=part)
+    def _scores(self, first: int, count: int, vector: Vectors) -> Vectors:
+        """Of the rows from ``first`` on."""
+        scores = np.empty(count - first, dtype=np.float32)
+        row = first
+        while row < count:
+            block, place = divmod(row, BLOCK_ROWS)
+            rows = self._blocks[block][place : place + count - row]
+            np.dot(rows, vector, out=scores[row - first : row - first + len(rows)])
+            row += len(rows)
         return scores
 
     def _make_room(self, row: int) -> None:

@@ -16,6 +16,7 @@ Rules
 import threading
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.base.decisions import Rejected
 from penstock.cache.answer import About
@@ -25,6 +26,8 @@ from penstock.cache.semantic.index import EXACT_BELOW, unit
 from penstock.cache.semantic.partition import Entry, Partition
 
 NEIGHBOURS = 8
+PARTIAL = "partial-search"
+"""A flag: the partition's graph was still being built, and only its newest entries were compared."""
 GUARDED_FROM = 0.75
 """Below it nobody serves, and what the guards would say of two unlike texts means nothing."""
 CLOSE_SECOND = 0.005
@@ -77,7 +80,10 @@ class SemanticTier:
             return Found(refused=NO_NEIGHBOUR, threshold=threshold)
         if len(asked) != here.index.dimensions:
             return Found(refused=OTHER_LENGTH, threshold=threshold)
+        partial = here.index.partial
         found = self._judged(here.nearest(asked, NEIGHBOURS), text, now_ms, threshold, min_score)
+        if partial:
+            found = replace(found, flags=(*found.flags, PARTIAL))
         self._expire(partition, here, now_ms)
         self._found += found.refused is None
         return found

@@ -26,6 +26,7 @@ from penstock.base.errors import (
 )
 from penstock.wire.http import Headers, header
 from penstock.wire.retry_hint import retry_after_s
+from penstock.wire.uploads import MISSING_FILE, names_missing_file
 
 MESSAGE_CHARS = 500
 _READ_BYTES = 256 * 1024
@@ -114,6 +115,8 @@ def _build(
         limited = UpstreamRateLimited(text, retry_after_s=wait_s, upstream_status=upstream_status)
         limited.quota_exhausted = code in _SPENT or final
         return limited
+    if status == 404 and names_missing_file(message):
+        return UpstreamBadRequest(text, code=MISSING_FILE, status=status, upstream_status=upstream_status)
     if status == 404:
         return UpstreamNotFound(text, upstream_status=upstream_status)
     if status == 413:

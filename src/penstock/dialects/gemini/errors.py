@@ -24,6 +24,7 @@ from penstock.base.errors import (
 )
 from penstock.wire.http import Headers
 from penstock.wire.retry_hint import go_duration_s, retry_after_s
+from penstock.wire.uploads import MISSING_FILE, names_missing_file
 
 MAX_MESSAGE = 500
 _SECRET = re.compile(
@@ -100,6 +101,8 @@ def classify(label: str, status: int, error: GoogleError, headers: Headers) -> U
     if status >= 500 or status in (408, 425, 499):
         wait = retry_after_s(headers, time.time())
         return UpstreamFault(told, upstream_status=status, retry_after_s=wait)
+    if status == 403 and names_missing_file(words):
+        return UpstreamBadRequest(told, code=MISSING_FILE, status=404, upstream_status=status)
     if status in (401, 402, 403) or any(reason.startswith("API_KEY_") for reason in reasons):
         # The provider's sentence about *our* key or project is not for the caller.
         return UpstreamAuthFailed(f"{label} refused the gateway's credential.", upstream_status=status)

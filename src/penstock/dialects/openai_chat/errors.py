@@ -33,6 +33,7 @@ from penstock.base.errors import (
 from penstock.dialects.openai_chat.loose import as_list, as_object, as_text
 from penstock.wire.http import Headers, header
 from penstock.wire.retry_hint import go_duration_s, retry_after_s
+from penstock.wire.uploads import MISSING_FILE, names_missing_file
 
 MAX_SENTENCE = 500
 
@@ -157,6 +158,10 @@ def _classify(status: int, said: _Said, wait_s: float | None, upstream_status: i
         )
         limited.quota_exhausted = any(word in _SPENT for word in words)
         return limited
+    if status == 404 and names_missing_file(sentence):
+        return UpstreamBadRequest(
+            sentence, code=MISSING_FILE, param=said.param, status=status, upstream_status=upstream_status
+        )
     if status == 404:
         return UpstreamNotFound(sentence, code=code, param=said.param, upstream_status=upstream_status)
     if status == 413:

@@ -17,6 +17,8 @@ def document(profile: Profile) -> dict[str, Any]:
     plain = cast("dict[str, Any]", _rounded(msgspec.to_builtins(profile)))
     for name in LEFT_OUT:
         plain.pop(name, None)
+    for row in plain["stages"]:
+        row.pop("pieces", None)  # a drawing's, too
     first = ("device", "stages", "kernels", "findings")
     if profile.cost_nusd is not None:
         plain["cost_usd"] = usd_text(profile.cost_nusd)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
+from penstock.engine.measure.attribution import plain
 from penstock.engine.measure.records import Finding, Hop, Profile, StageRow, Variant
 
 NONE = "-"
@@ -47,9 +48,13 @@ def scaled_text(value: float | None, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
+_FACTS = {"threads": "host threads", "waits": "times the host waited", "steps": "profiler steps"}
+"""Facts whose name says too little where it stands alone."""
+
+
 def fact_text(name: str, value: float) -> tuple[str, str]:
     """A fact's name and figure in words: ("weight_bytes", 2.78e6) -> ("weight", "2.78 MB"), by the unit in its name."""
-    words = name.replace("_", " ")
+    words = _FACTS.get(name) or name.replace("_", " ")
     if name.endswith("_bytes") or name.startswith("bytes"):
         return words.removesuffix(" bytes"), scaled_text(value, "B")
     if name.endswith("_ms"):
@@ -73,8 +78,18 @@ def short_text(text: str, most: int) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A range's name without what marks it as ours: "stage: unet" -> "unet"."""
-    return marks.stage_of(name) or marks.module_of(name) or name
+    """A range's name without what marks it: "stage: unet" -> "unet", "## Call CompiledFxGraph fp5r5pk7bndv ##" -> "compiled graph fp5r5pk7"."""
+    return marks.stage_of(name) or marks.module_of(name) or plain(name)
+
+
+def module_text(name: str) -> str:
+    """A kernel's module; what ran in none of them lies in the run itself, and has none."""
+    return NONE if not name or marks.run_of(name) is not None else name
+
+
+def on_cpu(profile: Profile) -> bool:
+    """There is no device beside the host: the ops are what runs."""
+    return profile.device.name.startswith("cpu")
 
 
 def depths(rows: Iterable[StageRow]) -> list[int]:

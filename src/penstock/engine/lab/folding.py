@@ -180,6 +180,7 @@ def _merged(nodes: Sequence[_Node], name: str, parent: str) -> _Node:
         flops=_sum(one.flops for one in rows),
         bytes=_sum(one.bytes for one in rows),
         cost_nusd=_sum(one.cost_nusd for one in rows),
+        pieces=tuple(sorted(piece for one in rows for piece in one.pieces)),
     )
     names = tuple(name for node in nodes for name in node.of)
     walls_ms = tuple(wall_ms for node in nodes for wall_ms in node.walls_ms)

@@ -17,7 +17,7 @@ from penstock.engine.measure.timeline import Timeline
 
 
 def profile_of_trace(
-    path: Path, *, price_nusd_per_s: int | None = None, peaks: Peaks | None = None, most_slices: int = 20000
+    path: Path, *, price_nusd_per_s: int | None = None, peaks: Peaks | None = None, most_slices: int = 150_000
 ) -> Profile:
     """The whole profile of a ``.json`` or ``.json.gz`` file. ``price_nusd_per_s``: of the device, nano-dollars a second.
 
@@ -35,7 +35,7 @@ def of_timeline(
     target: str,
     price_nusd_per_s: int | None = None,
     peaks: Peaks | None = None,
-    most_slices: int = 20000,
+    most_slices: int = 150_000,
 ) -> Profile:
     """The profile of a timeline; its wall time is the profiled run's. Without ``peaks``, those of the device's data sheet."""
     wall_us = stage_rows.wall_us(line)

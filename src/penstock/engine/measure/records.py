@@ -59,6 +59,8 @@ class StageRow(Struct, frozen=True, kw_only=True):
     """At the configured price of the device; None where none is configured."""
     parent: str = ""
     """The stage it is nested in; nested rows do not count into the sum."""
+    pieces: tuple[tuple[float, float], ...] = ()
+    """Its calls, for a drawing: start and end in milliseconds from the start of the run, those that nearly touch as one."""
 
 
 UNATTRIBUTED = "unattributed"
@@ -174,7 +176,7 @@ class Slice(Struct, frozen=True, kw_only=True, array_like=True):
     start_us: float
     dur_us: float
     kind: str = ""
-    """``stage``, ``op``, ``kernel``, ``copy``, ``launch``, ``sync``, ``hop``."""
+    """``stage``, ``module``, ``op``, ``kernel``, ``copy``, ``launch``, ``sync``, ``hop``."""
     depth: int = 0
 
 

@@ -18,6 +18,8 @@ from penstock.engine.measure.timeline import NN_MODULE, DeviceEvent, Span, Timel
 STEP = "ProfilerStep#"
 LEAST_ALONE = 0.01
 """Of the trace: what follows the host's last event is told from this share on. Our choice."""
+_TOUCH = 0.001
+"""Pieces nearer than this share of the run are drawn as one: a pixel of a thousand."""
 ELSEWHERE = "another thread"
 """Parent of stages that ran beside the run's main thread: they do not count into the sum."""
 
@@ -239,7 +241,21 @@ class _Table:
             flops=_known([cost.flops for cost in known]),
             bytes=_known([cost.bytes for cost in known]),
             cost_nusd=None if self.price is None else round(self.price * wall_us / 1e6),
+            pieces=self.drawn(pieces),
         )
+
+    def drawn(self, pieces: list[Interval]) -> tuple[tuple[float, float], ...]:
+        """For a picture: milliseconds from the run's start, without what is too fine to be seen."""
+        if not pieces or not self.wall:
+            return ()
+        zero_us, near_us = self.wall[0][0], self.total_us * _TOUCH
+        out: list[list[float]] = []
+        for start, end in pieces:
+            if out and start - out[-1][1] < near_us:
+                out[-1][1] = max(out[-1][1], end)
+            else:
+                out.append([start, end])
+        return tuple(((start - zero_us) / 1e3, (end - zero_us) / 1e3) for start, end in out)
 
 
 def _known(values: list[int | None]) -> int | None:

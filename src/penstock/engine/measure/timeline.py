@@ -451,7 +451,7 @@ def launch_delay_us(events: Sequence[DeviceEvent]) -> float | None:
     return statistics.median(delays) if delays else None
 
 
-def slices(timeline: Timeline, *, most: int = 20000) -> tuple[Slice, ...]:
+def slices(timeline: Timeline, *, most: int = 150_000) -> tuple[Slice, ...]:
     """Bars for a drawing, by start: at most ``most``, the longest ones; stages and waits are never left out before others."""
     ranked: list[tuple[int, float, str, Span | DeviceEvent, str, int]] = []
 
@@ -461,7 +461,9 @@ def slices(timeline: Timeline, *, most: int = 20000) -> tuple[Slice, ...]:
     for index, thread in enumerate(timeline.threads):
         lane = "host" if index == 0 else f"host {thread.tid}"
         for span in thread.annotations:
-            add(0, f"{lane} ranges", span, "op" if marks.module_of(span.name) else "stage", span.depth)
+            add(0, f"{lane} ranges", span, "module" if marks.module_of(span.name) else "stage", span.depth)
+        for span in thread.modules:
+            add(1, f"{lane} modules", span, "module", span.depth)
         for span in thread.ops:
             add(2, lane, span, "op", span.depth)
         for span in thread.calls:
@@ -479,7 +481,7 @@ def slices(timeline: Timeline, *, most: int = 20000) -> tuple[Slice, ...]:
     bars = [
         Slice(
             lane=lane,
-            name=span.name,
+            name=span.name.removeprefix(NN_MODULE),
             start_us=span.start_us - timeline.start_us,
             dur_us=span.end_us - span.start_us,
             kind=kind,

@@ -8,6 +8,7 @@ from penstock.cache.answer import Answer, read_answer
 from penstock.gateway.caching.lookup import Hit, Wanted
 from penstock.gateway.caching.means import Call, Meaning, Means
 from penstock.gateway.planning import Planned
+from penstock.observe.names import CACHE_UNREAD
 from penstock.routing.allow import may_use
 
 FIND_S = 0.05
@@ -35,11 +36,19 @@ class Finding:
         read = await self.read(wanted.place, wanted.key)
         now_ms = self._means.now_ms()
         if read is None:
+            self._unread(call)
             return None
         answer, value = read
         if answer.exact_until_ms <= now_ms or self._too_old(answer, wanted, now_ms):
             return None
         return self._allowed(call, planned, Hit(answer, None, value))
+
+    def _unread(self, call: Call) -> None:
+        """It may be there all the same."""
+        no = self._means.blobs.left_alone()
+        if no is not None:
+            call.facts.note("cache", reason=no.reason, code=no.code)
+            self._means.metrics.add(CACHE_UNREAD, 1, no.code)
 
     async def read(self, place: Place, key: bytes) -> tuple[Answer, bytes] | None:
         """What lies there, and its bytes."""

@@ -115,6 +115,9 @@ class CacheOffice:
         looked = {one.klass: one for one in await auditor.book.looked_at(day)}
         classes = sorted({*looked, *(label.klass for label in await auditor.book.labels())})
         view["classes"] = [_class_view(auditor, klass, looked.get(klass)) for klass in classes]
+        if auditor.classes is not None:
+            view["classes_folded"] = auditor.classes.folded
+            view["classes_shared_looks"] = auditor.classes.shared
         open_ones = await auditor.book.audits(state="open", limit=500)
         counts, book = auditor.counts, auditor.book
         view["audits"] = {

@@ -21,6 +21,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.events import TextDelta, fold
 from penstock.blobs.blob import Blob, Place
 from penstock.cache.answer import About, Answer, read_about
+from penstock.cache.classes import Classes
 from penstock.cache.eligible import last_user_text
 from penstock.cache.keys import Keys
 from penstock.cache.ports import Embedder, Found
@@ -126,6 +127,7 @@ class Semantic:
         """The entries that the tier has, the oldest first. The thread's own."""
         self.settings = settings
         self.tier = tier
+        self.classes = Classes()
         self.audits: Auditor | None = None
         self.read: Callable[[Place, bytes], Awaitable[Answer | None]] | None = None
         """What lies there: the neighbour's answer, for comparisons."""
@@ -175,9 +177,7 @@ class Semantic:
             stripped.template_id,
             beside=wanted.beside,
         )
-        # What is learned of one class is another's by no choice of a namespace.
-        names = (place.tenant, place.namespace, route, self.build_id)
-        klass = "|".join(name.replace("%", "%25").replace("|", "%7C") for name in names)
+        klass = self.classes.name(place.tenant, place.namespace, route, self.build_id, self._clock_ms())
         template = (template_class, stripped.template_id)
         vectored = Vectored(partition, klass, stripped.text, b"", self.build_id, template)
         looked = await self._embedded(vectored, wanted)

@@ -18,7 +18,7 @@ Rules
 
 import asyncio
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from penstock.base.events import Folded
 from penstock.cache.answer import Answer
 from penstock.cache.audit_book import AuditBook
 from penstock.cache.audits import MAX_ANSWER_CHARS, Audit, Hit, Verdict, label_of
+from penstock.cache.classes import MOST_CLASSES, ByClass, Classes, tenant_of_class
 from penstock.cache.ports import Decider, Found, Label
 from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.gateway.caching.asking import Inner, Question, on_behalf, told_inside
@@ -69,6 +70,10 @@ class LearningDecider(Decider, Protocol):
 
     def restore(self, labels: Iterable[Label]) -> None:
         """As if these, and no other, had been learned. In another thread than it is asked in."""
+        ...
+
+    def forget(self, klass: str) -> None:
+        """A class that has been folded away."""
         ...
 
 
@@ -200,7 +205,9 @@ class Auditor:
         self._log = OperatorLog() if log is None else log
         self._lane = _Lane(self.counts, self._log)
         self.judging = Judging(settings, book, inner, clock, self.counts, sense=sense, log=self._log)
-        self._audited: Counter[str] = Counter()
+        self._audited: ByClass[int] = ByClass()
+        self.classes: Classes | None = None
+        """Which ones are alive."""
         self._kept: list[asyncio.Task[None]] = []
         self._lock = asyncio.Lock()
         self._late: list[Label] | None = None
@@ -210,7 +217,8 @@ class Auditor:
         """Read what was learned before. Raises ConfigFault."""
         await self.book.open()
         await self._relearn()
-        self._audited.update(await self.book.audited())
+        for klass, count in (await self.book.audited()).items():
+            self._audited.put(klass, count)
         self._kept = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._sweep())]
         for task in self._kept:
             task.add_done_callback(self._lane.told)
@@ -255,7 +263,7 @@ class Auditor:
         )
         rate = self._rate(hit.klass, found.score, value)
         if rate > 0 and self._rng.random() < rate:
-            self._audited[hit.klass] += 1
+            self._audited.put(hit.klass, (self._audited.get(hit.klass) or 0) + 1)
             self._lane.offer(lambda: self._ask_again(hit, 1 / rate))
 
     def missed(self, near: NearMiss) -> None:
@@ -269,6 +277,16 @@ class Auditor:
         rate = self.settings.audit.shadow_rate
         if rate > 0 and self._rng.random() < rate:
             self._lane.offer(lambda: self._compare_miss(near, 1 / rate))
+
+    def folded(self, klass: str) -> None:
+        """It gave way to another class of its tenant's."""
+        self.decider.forget(klass)
+        self._audited.pop(klass)
+        self._log.once(
+            f"cache classes {tenant_of_class(klass)}",
+            f"{tenant_of_class(klass) or 'The gateway'} has more than {MOST_CLASSES} classes of the semantic cache (namespaces, "
+            "models): those that were idle longest are folded away.",
+        )
 
     async def verdict(self, name: str, verdict: Verdict, who: str) -> Audit:
         """A person's word. Raises NotFound, or OurFault where the book does not answer."""
@@ -284,7 +302,7 @@ class Auditor:
 
     def _rate(self, klass: str, score: float, threshold: float | None) -> float:
         audit = self.settings.audit
-        if self._audited[klass] < audit.first:
+        if (self._audited.get(klass) or 0) < audit.first:
             return 1.0
         near = threshold is not None and score - threshold < NEAR
         return min(1.0, audit.rate * (NEAR_TIMES if near else 1))

@@ -13,7 +13,7 @@ import msgspec
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 """Characters that no HTML file may hold."""
-_VOID = frozenset({"meta", "input", "br", "rect", "line", "circle", "path", "col"})
+_VOID = frozenset({"meta", "input", "br", "rect", "line", "circle", "path", "wbr", "col"})
 _IN_JSON = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )

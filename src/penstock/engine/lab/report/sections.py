@@ -1,6 +1,8 @@
 """The parts of the report beside its pictures: head, findings, tables."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
@@ -13,44 +15,88 @@ from penstock.engine.lab.figures import (
     fix_parts,
     gain_text,
     hop_depths,
+    module_text,
     ms_text,
     nothing_found,
+    on_cpu,
     saves_text,
     scaled_text,
     share_text,
+    short_text,
     start_text,
     usd,
     where_text,
 )
-from penstock.engine.lab.report.markup import Html, joined, tag
-from penstock.engine.lab.report.roofline import spots
-from penstock.engine.lab.report.waterfall import bars_of, hop_bar, span_of, stage_bar
+from penstock.engine.lab.report.markup import Html, joined, tag, text
+from penstock.engine.lab.report.roofline import intensity_text, spots
+from penstock.engine.lab.report.waterfall import axis, hop_bar, span_of, stage_bar
 from penstock.engine.measure.records import REST, Finding, Profile, RooflinePoint, Variant
 
 MOST_KERNELS = 100
+_TALL = 24
+"""Rows from which on a table scrolls in itself."""
+_NAME_LETTERS = 40
+_LEADS = "Show it in the timeline"
 
 
-def table(caption: str, titles: Sequence[str], rows: Sequence[Sequence[object]], *, words: int = 1) -> Html:
-    """A table whose first ``words`` columns are text and the others figures."""
+class Figure(NamedTuple):
+    """A cell by whose value a table is sorted."""
+
+    text: str
+    value: float | None
+
+
+def table(
+    caption: str,
+    titles: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    *,
+    words: Collection[int] = (0,),
+    sorts: bool = False,
+) -> Html:
+    """A table of figures, but for the columns ``words``. ``sorts``: by a click on a title. A long one scrolls in itself."""
     head = tag(
-        "tr", *(tag("th", title, scope="col", class_=_kind(i, words)) for i, title in enumerate(titles))
+        "tr",
+        *(
+            tag("th", _title(title, sorts=sorts), scope="col", class_=_kind(i, words))
+            for i, title in enumerate(titles)
+        ),
     )
     body = [
         tag(
             "tr",
             tag("th", row[0], scope="row"),
-            *(tag("td", cell, class_=_kind(i, words)) for i, cell in enumerate(row[1:], 1)),
+            *(_cell(cell, _kind(i, words)) for i, cell in enumerate(row[1:], 1)),
         )
         for row in rows
     ]
     made = tag(
-        "table", tag("caption", caption, class_="quiet"), tag("thead", head), tag("tbody", joined(body))
+        "table", tag("caption", caption, class_="unseen"), tag("thead", head), tag("tbody", joined(body))
     )
-    return tag("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    tall = " tall" if len(rows) > _TALL else ""
+    return tag("div", made, class_=f"scroll{tall}", tabindex="0", role="region", aria_label=caption)
 
 
-def _kind(index: int, words: int) -> str | None:
-    return None if index < words else "figure"
+def breakable(name: str) -> Html:
+    """A dotted name that goes on a new line after a dot, not within a word."""
+    parts = [text(part) for part in re.split(r"(?<=[./])(?=.)|(?<=::)(?=.)", name)]
+    return Html("<wbr>".join(parts))
+
+
+def _title(title: object, *, sorts: bool) -> object:
+    return tag("button", title, type="button", class_="sort") if sorts else title
+
+
+def _cell(cell: object, kind: str | None) -> Html:
+    if isinstance(cell, Figure):
+        return tag(
+            "td", cell.text, class_=kind, data_value=None if cell.value is None else f"{cell.value:.9g}"
+        )
+    return tag("td", cell, class_=kind)
+
+
+def _kind(index: int, words: Collection[int]) -> str | None:
+    return None if index in words else "figure"
 
 
 def section(identity: str, title: str, *children: Html | str) -> Html:
@@ -76,7 +122,13 @@ def head(profile: Profile) -> Html:
         if device.host_wait_ms is not None:
             waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
             tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
-        tiles.append(("kernels", count_text(device.kernels), f"{device.correlated:,} events with a launch"))
+        tiles.append(
+            (
+                "kernels",
+                count_text(device.kernels),
+                f"{device.correlated:,} of {device.device_events:,} device events with a known launch",
+            )
+        )
     if profile.cost_nusd is not None:
         note = "at best" if profile.source == "preflight" else "at the configured price"
         tiles.append(("cost of a run", usd(profile.cost_nusd), note))
@@ -138,8 +190,12 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     if sentence:
         parts.append(tag("p", tag("strong", "Fix: "), sentence))
     if code:
-        copy = tag("button", "Copy", type="button", class_="copy", data_copies=f"fix-{index}")
-        parts.append(tag("div", copy, tag("pre", tag("code", code, id=f"fix-{index}")), class_="fix"))
+        words = f"Copy the code that fixes {finding.id}"
+        copy = tag("button", "Copy", type="button", class_="copy", data_copies=f"fix-{index}", title=words)
+        block = tag(
+            "pre", tag("code", code, id=f"fix-{index}"), tabindex="0", role="region", aria_label="Code"
+        )
+        parts.append(tag("div", copy, block, class_="fix"))
     if finding.proof:
         parts.append(tag("p", tag("strong", "It worked if: "), finding.proof))
     return tag("li", tag("article", *parts))
@@ -149,12 +205,11 @@ def stages(profile: Profile) -> Html:
     """The waterfall: a table whose first picture is the axis of time."""
     if not profile.stages:
         return Html("")
-    bars = bars_of(profile)
-    span_ms = span_of(profile, bars)
+    span_ms = span_of(profile)
     priced = any(row.cost_nusd is not None for row in profile.stages)
-    titles = [
+    titles: list[object] = [
         "stage",
-        f"0 to {ms_text(span_ms)}",
+        axis(span_ms),
         "wall",
         folding.EACH,
         "share",
@@ -170,10 +225,10 @@ def stages(profile: Profile) -> Html:
     for one, depth in zip(shown, depths([one.row for one in shown]), strict=True):
         row = one.row
         style = f"padding-left:{depth * 16}px" if depth else None
-        name = tag("span", one.label, class_="nested" if depth else None, style=style)
+        name = tag("span", breakable(one.label), class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
-            stage_bar(row, [bar for name in one.of for bar in bars.get(name, ())], span_ms),
+            stage_bar(row, span_ms),
             ms_text(row.wall_ms),
             ms_text(one.median_ms),
             share_text(row.share),
@@ -190,7 +245,9 @@ def stages(profile: Profile) -> Html:
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     rows = [[row[index] for index in known] for row in rows]
-    return section("stages", "Stages", table("Stages", titles, rows, words=2), tag("p", note, class_="quiet"))
+    return section(
+        "stages", "Stages", table("Stages", titles, rows, words=(0, 1)), tag("p", note, class_="quiet")
+    )
 
 
 def hops(profile: Profile) -> Html:
@@ -202,7 +259,7 @@ def hops(profile: Profile) -> Html:
         [
             tag(
                 "span",
-                one.name,
+                breakable(one.name),
                 class_="nested" if depth else None,
                 style=f"padding-left:{depth * 16}px" if depth else None,
             ),
@@ -216,9 +273,9 @@ def hops(profile: Profile) -> Html:
         ]
         for one, depth in zip(profile.hops, hop_depths(profile.hops), strict=True)
     ]
-    titles = [
+    titles: list[object] = [
         "hop",
-        f"0 to {ms_text(span_ms)}",
+        axis(span_ms),
         "start",
         "wall",
         "device busy",
@@ -231,56 +288,80 @@ def hops(profile: Profile) -> Html:
     return section(
         "hops",
         f"The request {shown}".strip(),
-        table("Hops", titles, rows, words=2),
+        table("Hops", titles, rows, words=(0, 1)),
         tag("p", note, class_="quiet"),
     )
 
 
-def kernels(profile: Profile) -> Html:
-    """The table beside the treemap."""
+def kernels(profile: Profile, shown: frozenset[str]) -> Html:
+    """The table beside the treemap. ``shown``: the names that the timeline has."""
     total = sum(row.total_ms for row in profile.kernels)
     found = folding.kernels(profile.kernels)
-    rows = [
+    rows: list[list[object]] = [
         [
-            tag("span", row.name, class_="kernel"),
-            row.means or NONE,
-            (row.op or NONE) + ("" if row.attributed else " (replayed: unreliable)"),
-            one.module or NONE,
-            count_text(row.count),
-            ms_text(row.total_ms),
-            ms_text(one.median_ms),
+            _named(row.name, leads=row.name in shown),
+            Figure(ms_text(row.total_ms), row.total_ms),
             share_text(row.total_ms / total if total else None),
+            Figure(count_text(row.count), row.count),
+            Figure(ms_text(row.total_ms / max(1, row.count)), row.total_ms / max(1, row.count)),
+            NONE if one.median_ms is None else Figure(ms_text(one.median_ms), one.median_ms),
+            row.means or NONE,
+            breakable(row.op if row.op and row.op != row.name else NONE)
+            if row.attributed
+            else "replayed: not known",
+            breakable(folding.labelled(module_text(row.module), len(one.totals_ms))),
         ]
         for one in found[:MOST_KERNELS]
         for row in [one.row]
     ]
-    titles = ["kernel", "means", "op", "module", "count", "total", folding.EACH, "share"]
-    if all(one.median_ms is None for one in found[:MOST_KERNELS]):
-        titles, rows = [*titles[:6], *titles[7:]], [[*row[:6], *row[7:]] for row in rows]
+    what = "op" if on_cpu(profile) else "kernel"
+    titles = [what, "total", "share", "count", "each", folding.EACH, "means", "launched by", "module"]
+    known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
+    titles = [titles[index] for index in known]
+    rows = [[row[index] for index in known] for row in rows]
     more = len(found) - MOST_KERNELS
-    said = [f"{more} more rows: --json has them all."] if more > 0 else []
+    rest = sum(one.row.total_ms for one in found[MOST_KERNELS:]) / total if total else None
+    said = [f"{more:,} more rows, {share_text(rest)} of the time: --json has them all."] if more > 0 else []
     said += [folding.SAID] if len(found) < len(profile.kernels) else []
     notes = (tag("p", one, class_="quiet") for one in said)
-    return joined((table("Kernels", titles, rows, words=4), *notes))
+    words = [place for place, index in enumerate(known) if index in (0, 6, 7, 8)]
+    return joined((table("Kernels", titles, rows, words=words, sorts=True), *notes))
+
+
+def _named(name: str, *, leads: bool) -> Html:
+    """A kernel's name, which leads to the timeline; a long one opens."""
+    short = short_text(name, _NAME_LETTERS)
+    if short == name:
+        said = (
+            tag("button", name, type="button", class_="plain", data_shows=name, title=_LEADS)
+            if leads
+            else name
+        )
+        return tag("span", said, class_="kernel")
+    more = tag("button", "Show in the timeline", type="button", data_shows=name) if leads else None
+    return tag("details", tag("summary", short), tag("p", name), more, class_="kernel")
 
 
 def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
     """The table beside the roofline."""
-    rows = [
+    rows: list[list[object]] = [
         [
-            spot.point.name,
-            f"{spot.intensity:,.3g}",
-            scaled_text(spot.point.flops, "FLOP"),
-            scaled_text(spot.point.bytes, "B"),
-            ms_text(spot.point.time_ms),
-            scaled_text(spot.rate, "FLOP/s") if spot.known else NONE,
-            share_text(spot.of_roof),
+            breakable(spot.point.name),
+            spot.point.dtype or NONE,
             spot.point.bound or NONE,
+            Figure(intensity_text(spot.intensity), spot.intensity),
+            Figure(scaled_text(spot.point.flops, "FLOP"), spot.point.flops),
+            Figure(scaled_text(spot.point.bytes, "B"), spot.point.bytes),
+            Figure(ms_text(spot.point.time_ms), spot.point.time_ms),
+            Figure(
+                scaled_text(spot.rate, "FLOP/s") if spot.known else NONE, spot.rate if spot.known else None
+            ),
+            Figure(share_text(spot.of_roof), spot.of_roof),
         ]
         for spot in spots(found, profile.peaks)[:MOST_KERNELS]
     ]
-    titles = ["name", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof", "bound"]
-    return table("Roofline", titles, rows)
+    titles = ["name", "dtype", "bound", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof"]
+    return table("Roofline", titles, rows, words=(0, 1, 2), sorts=True)
 
 
 def variants(profile: Profile) -> Html:
@@ -343,7 +424,7 @@ def _variant(one: Variant) -> list[object]:
 
 def machine(profile: Profile) -> Html:
     """What the figures rest on."""
-    said = dict(profile.machine)
+    said = {name.replace("_", " "): value for name, value in profile.machine.items()}
     if profile.peaks is not None and profile.peaks.flops_per_s:
         peaks = profile.peaks
         said["peaks"] = (

@@ -1,164 +1,143 @@
-"use strict";
-// The report's timeline: bars on a canvas, zoomed by wheel, buttons and keys. What is drawn is found by binary search in each
-// row, and bars narrower than a pixel are drawn once a pixel, so that 20,000 of them move at the screen's pace.
+// The timeline itself: a canvas as large as its box, which draws what is in view of the rows; wheel, drag, buttons, keys, search.
 const PenstockTimeline = (() => {
-  const ROW = 18, LANE = 20, AXIS = 24, GUTTER = 8, LEAST_US = 0.05;
-  const TALLEST = 32000; // pixels of a canvas; browsers draw nothing on a taller one
-
-  // data as penstock.engine.lab.report.timeline writes it -> rows with their slices, sorted by start
-  function model(data) {
-    const rows = data.rows.map((lane) => ({ lane, y: 0, slices: [] }));
-    let end = 0;
-    for (const s of data.slices) {
-      rows[s[0]].slices.push(s);
-      end = Math.max(end, s[3] + s[4]);
-    }
-    let y = AXIS, last = -1;
-    const heads = [];
-    for (const row of rows) {
-      if (row.lane !== last) { heads.push({ lane: row.lane, y }); y += LANE; last = row.lane; }
-      row.y = y;
-      y += ROW;
-    }
-    return { data, rows, heads, end: Math.max(end, LEAST_US), height: y + 6 };
-  }
-
-  // index of the first slice of a row that ends after t; slices of a row do not overlap, so their ends rise, too
-  function firstAfter(slices, t) {
-    let low = 0, high = slices.length;
-    while (low < high) {
-      const mid = (low + high) >> 1;
-      if (slices[mid][3] + slices[mid][4] <= t) low = mid + 1; else high = mid;
-    }
-    return low;
-  }
-
-  // what a row shows of a view [from, to] on `width` pixels: [x, w, slice], at most about one a pixel
-  function visible(slices, view, width) {
-    const out = [], scale = width / (view.to - view.from);
-    let drawn = -1;
-    for (let i = firstAfter(slices, view.from); i < slices.length && slices[i][3] < view.to; i++) {
-      const s = slices[i];
-      const x = (s[3] - view.from) * scale, w = Math.max(1, s[4] * scale);
-      if (x + w - drawn < 1) continue;
-      out.push([x, w, s]);
-      drawn = x + w;
-    }
-    return out;
-  }
-
-  function clamp(view, end) {
-    const span = Math.min(Math.max(view.to - view.from, LEAST_US), end);
-    const from = Math.min(Math.max(view.from, 0), end - span);
-    return { from, to: from + span };
-  }
-
-  // zoom by `factor` (below 1 is nearer) so that the time at `share` of the width stays where it is
-  function zoom(view, end, factor, share) {
-    const at = view.from + (view.to - view.from) * share;
-    const span = Math.min(Math.max((view.to - view.from) * factor, LEAST_US), end);
-    return clamp({ from: at - span * share, to: at + span * (1 - share) }, end);
-  }
-
-  function pan(view, end, share) {
-    const by = (view.to - view.from) * share;
-    return clamp({ from: view.from + by, to: view.to + by }, end);
-  }
-
-  // a step of 1, 2 or 5 times a power of ten, about `most` of them in the view
-  function step(span, most) {
-    const rough = span / Math.max(1, most), power = Math.pow(10, Math.floor(Math.log10(rough)));
-    for (const times of [1, 2, 5, 10]) if (power * times >= rough) return power * times;
-    return power * 10;
-  }
-
-  function time(us) {
-    const size = Math.abs(us);
-    if (size >= 1e6) return (us / 1e6).toFixed(3) + " s";
-    if (size >= 1e3) return (us / 1e3).toFixed(3) + " ms";
-    return us.toFixed(size < 10 ? 3 : 1) + " \u00b5s";
-  }
-
-  function hit(held, view, width, x, y) {
-    for (const row of held.rows) {
-      if (y < row.y || y >= row.y + ROW) continue;
-      for (const [left, w, s] of visible(row.slices, view, width)) if (x >= left - 1 && x <= left + w + 1) return s;
-    }
-    return null;
-  }
+  const M = PenstockModel, GUTTER = 10;
 
   function start(document, window) {
-    const canvas = document.getElementById("timeline-canvas");
+    const byId = (id) => document.getElementById(id), canvas = byId("timeline-canvas");
     if (!canvas) return null;
-    const held = model(JSON.parse(document.getElementById("timeline-data").textContent));
-    const said = document.getElementById("timeline-said"), found = document.getElementById("timeline-found");
-    const find = document.getElementById("timeline-find");
-    const state = { view: { from: 0, to: held.end }, chosen: null, matches: null, drag: null, asked: false };
-    const names = held.data.names, kinds = held.data.kinds;
+    const held = M.model(JSON.parse(byId("timeline-data").textContent));
+    const box = byId("timeline-box"), filler = byId("timeline-filler"), tip = byId("timeline-tip");
+    const said = byId("timeline-said"), found = byId("timeline-found"), shown = byId("timeline-shown"), find = byId("timeline-find");
+    const { names, kinds, means } = held.data;
+    const kindOf = (row, i) => kinds[names[row.name[i]][1]], nameOf = (row, i) => names[row.name[i]][0];
+    const state = { view: { from: 0, to: held.end }, chosen: null, matches: null, drag: null, asked: false, span: null, draws: 0 };
+    let paint = null;
 
     function colours() {
       const style = window.getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(name).trim();
-      return { kinds: kinds.map((kind) => of("--k-" + kind) || of("--k-op")), ink: of("--ink"), quiet: of("--quiet"),
-        line: of("--line"), panel: of("--panel"), mark: of("--mark"), fill: of("--on-fill") };
+      return { names: names.map(([, kind]) => of("--k-" + kinds[kind]) || of("--k-op")), ink: of("--ink"), quiet: of("--quiet"),
+        line: of("--line"), panel: of("--panel"), band: of("--bg"), mark: of("--mark"), fill: of("--on-bar"), accent: of("--accent") };
+    }
+
+    const inner = () => Math.max(1, canvas.clientWidth - 2 * GUTTER);
+    const across = (us) => GUTTER + (us - state.view.from) / (state.view.to - state.view.from) * inner();
+
+    function fitted() {
+      filler.style.height = held.height + "px";
+      const width = box.clientWidth, height = Math.min(box.clientHeight, held.height), ratio = window.devicePixelRatio || 1;
+      const w = Math.round(width * ratio), h = Math.round(height * ratio);
+      canvas.style.height = height + "px";
+      if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+      return { width, height, ratio };
     }
 
     function draw() {
       state.asked = false;
-      const width = canvas.clientWidth, ratio = Math.min(window.devicePixelRatio || 1, TALLEST / held.height), inner = Math.max(1, width - 2 * GUTTER);
-      if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(held.height * ratio)) {
-        canvas.width = Math.round(width * ratio);
-        canvas.height = Math.round(held.height * ratio);
-        canvas.style.height = held.height + "px";
-      }
-      const pen = canvas.getContext("2d"), paint = colours();
+      state.draws += 1;
+      paint = paint || colours();
+      const { width, height, ratio } = fitted(), pen = canvas.getContext("2d"), top = box.scrollTop;
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+      pen.globalAlpha = 1;
       pen.fillStyle = paint.panel;
-      pen.fillRect(0, 0, width, held.height);
+      pen.fillRect(0, 0, width, height);
       pen.font = "11px system-ui, sans-serif";
       pen.textBaseline = "middle";
-      axis(pen, paint, inner);
-      for (const head of held.heads) {
-        pen.fillStyle = paint.quiet;
-        pen.fillText(held.data.lanes[head.lane], GUTTER, head.y + LANE / 2);
-      }
-      pen.save();
-      pen.beginPath();
-      pen.rect(GUTTER, 0, inner, held.height);
-      pen.clip();
-      for (const row of held.rows) bars(pen, paint, row, inner);
-      pen.restore();
+      for (const lane of held.lanes) head(pen, lane, lane.y - top, width);
+      grid(pen, height);
+      for (const row of held.rows) if (row.shown && row.y - top < height && row.y - top + M.ROW > M.AXIS) bars(pen, row, row.y - top);
+      if (state.span) spanned(pen, height);
+      axis(pen, width);
+      const { from, to } = state.view;
+      shown.textContent = M.time(to - from) + " from " + M.time(from);
     }
 
-    function axis(pen, paint, inner) {
-      const span = state.view.to - state.view.from, every = step(span, inner / 110);
-      for (let t = Math.ceil(state.view.from / every) * every; t <= state.view.to; t += every) {
-        const x = GUTTER + (t - state.view.from) / span * inner;
-        pen.fillStyle = paint.line;
-        pen.fillRect(x, 0, 1, held.height);
-        pen.fillStyle = paint.quiet;
-        pen.fillText(time(t), x + 4, AXIS / 2);
+    function head(pen, lane, y, width) {
+      pen.fillStyle = paint.band;
+      pen.fillRect(0, y, width, M.LANE - 2);
+      pen.fillStyle = paint.ink;
+      const more = lane.rows.length > 1 ? (lane.open ? "\u25be " : "\u25b8 ") : "";
+      pen.fillText(more + lane.name + (lane.open || !more ? "" : "  (" + lane.rows.length + " rows)"), GUTTER, y + M.LANE / 2 - 1);
+    }
+
+    function ticks(act) {
+      const { from, to } = state.view, every = M.step(to - from, inner() / 110);
+      for (let k = Math.ceil(from / every - 1e-9); k * every <= to + 1e-9; k++) act(k * every, every);
+    }
+
+    function grid(pen, height) {
+      pen.fillStyle = paint.line;
+      ticks((t) => pen.fillRect(Math.round(across(t)), M.AXIS, 1, height));
+    }
+
+    // drawn last, over what has been scrolled under it; the strip below the figures is the whole run, with the view in it
+    function axis(pen, width) {
+      pen.fillStyle = paint.panel;
+      pen.fillRect(0, 0, width, M.AXIS);
+      pen.fillStyle = paint.quiet;
+      ticks((t, every) => {
+        const words = M.tick(t, every, held.end), at = across(t), size = pen.measureText(words).width;
+        pen.fillText(words, Math.min(at - 1, width - GUTTER - size), 11);
+      });
+      pen.fillStyle = paint.line;
+      pen.fillRect(GUTTER, M.AXIS - 8, inner(), 5);
+      pen.fillStyle = paint.accent;
+      const share = inner() / held.end;
+      pen.fillRect(GUTTER + state.view.from * share, M.AXIS - 8, Math.max(3, (state.view.to - state.view.from) * share), 5);
+    }
+
+    function bars(pen, row, y) {
+      const width = inner();
+      let [block, from, to, shade] = [null, 0, 0, 1]; // neighbours of one look are one rectangle
+      const flush = () => {
+        if (block === null) return;
+        pen.globalAlpha = shade;
+        pen.fillStyle = block;
+        pen.fillRect(GUTTER + from, y + 1, to - from, M.ROW - 2);
+        block = null;
+      };
+      const lettered = [];
+      for (const [x, w, i, count, cover] of M.visible(row, state.view, width)) {
+        const is = !row.marks || row.marks[i + count] > row.marks[i];
+        const left = Math.max(x, -2), right = Math.min(x + (row.marks && is ? Math.max(w, 2) : w), width + 2);
+        const alpha = (is ? 1 : 0.15) * Math.ceil((row.marks && is ? 1 : cover) * 4) / 4, colour = paint.names[row.name[i]];
+        if (block !== colour || shade !== alpha || left > to + 0.01 || w >= 3) flush();
+        if (block === null) { block = colour; from = left; shade = alpha; }
+        to = w >= 6 ? right - 0.5 : right; // a hair between bars that touch
+        if (right - left > 30) lettered.push([left, right, i, is]);
+      }
+      flush();
+      for (const [left, right, i, is] of lettered) {
+        const at = Math.max(left, 0), words = cut(pen, nameOf(row, i), Math.min(right, width) - at - 7);
+        pen.globalAlpha = is ? 1 : 0.35;
+        pen.fillStyle = paint.fill;
+        pen.fillText(words, GUTTER + at + 4, y + M.ROW / 2 + 0.5);
+      }
+      pen.globalAlpha = 1;
+      if (state.chosen && state.chosen[0] === row) {
+        const i = state.chosen[1], left = Math.max(across(row.start[i]), 0), right = Math.min(across(row.end[i]), width + 2 * GUTTER);
+        pen.lineWidth = 2;
+        pen.strokeStyle = paint.mark;
+        if (right >= 0 && left <= width + 2 * GUTTER) pen.strokeRect(left - 1, y + 1, Math.max(right - left, 2) + 2, M.ROW - 2);
       }
     }
 
-    function bars(pen, paint, row, inner) {
-      for (const [x, w, s] of visible(row.slices, state.view, inner)) {
-        const faded = state.matches && !state.matches.has(s[1]);
-        const left = Math.max(x, -2), wide = Math.min(x + w, inner + 2) - left;
-        pen.globalAlpha = faded ? 0.18 : 1;
-        pen.fillStyle = paint.kinds[s[2]];
-        pen.fillRect(GUTTER + left, row.y + 1, Math.max(wide, 0.6), ROW - 2);
-        if (s === state.chosen) {
-          pen.lineWidth = 2;
-          pen.strokeStyle = paint.mark;
-          pen.strokeRect(GUTTER + left, row.y + 1, Math.max(wide, 2), ROW - 2);
-        }
-        if (wide > 34) {
-          const fits = Math.floor((wide - 8) / 6.2), name = names[s[1]];
-          pen.fillStyle = paint.fill;
-          pen.fillText(name.length > fits ? name.slice(0, Math.max(1, fits - 1)) + "\u2026" : name, GUTTER + left + 4, row.y + ROW / 2 + 1);
-        }
-        pen.globalAlpha = 1;
-      }
+    // a name that fits, with an ellipsis where it did not
+    function cut(pen, name, room) {
+      const size = pen.measureText(name).width;
+      if (size <= room) return name;
+      let letters = Math.floor(name.length * room / size);
+      while (letters > 0 && pen.measureText(name.slice(0, letters) + "\u2026").width > room) letters -= 1;
+      return letters > 1 ? name.slice(0, letters) + "\u2026" : "";
+    }
+
+    function spanned(pen, height) {
+      const left = across(state.span.from), right = across(state.span.to);
+      pen.globalAlpha = 0.18;
+      pen.fillStyle = paint.accent;
+      pen.fillRect(left, M.AXIS, Math.max(1, right - left), height);
+      pen.globalAlpha = 1;
+      pen.fillRect(left, M.AXIS, 1, height);
+      pen.fillRect(right, M.AXIS, 1, height);
     }
 
     function ask() {
@@ -169,52 +148,107 @@ const PenstockTimeline = (() => {
 
     function show(view) { state.view = view; ask(); }
 
-    function choose(s) {
-      state.chosen = s;
-      said.textContent = s ? names[s[1]] + "\n" + held.data.lanes[held.rows[s[0]].lane] + " \u00b7 " + kinds[s[2]] + " \u00b7 " +
-        time(s[4]) + " from " + time(s[3]) : "";
+    // [what, where and how long, what the name says]
+    function words([row, i]) {
+      const us = row.end[i] - row.start[i];
+      return [nameOf(row, i), held.lanes[row.lane].name + " \u00b7 " + kindOf(row, i) + " \u00b7 " + M.time(us) + " from " + M.time(row.start[i]),
+        means[row.name[i]] || ""];
+    }
+
+    function choose(bar) {
+      state.chosen = bar;
+      state.span = null;
+      said.textContent = bar ? words(bar).filter((one) => one).join("\n") : "";
+      if (bar) seen(bar[0]);
       ask();
     }
 
-    function onto(s) {
-      const margin = Math.max(s[4] * 0.6, LEAST_US);
-      show(clamp({ from: s[3] - margin, to: s[3] + s[4] + margin }, held.end));
+    // the row is scrolled to, below the axis; a closed lane is opened
+    function seen(row) {
+      const lane = held.lanes[row.lane];
+      if (!row.shown) { lane.open = true; M.place(held); fitted(); }
+      const top = row.y - M.AXIS - M.LANE, bottom = row.y + M.ROW + 6 - box.clientHeight;
+      if (box.scrollTop > top) box.scrollTop = top; else if (box.scrollTop < bottom) box.scrollTop = bottom;
     }
 
+    function onto(from, to) {
+      const margin = Math.max((to - from) * 0.1, M.LEAST_US);
+      show(M.clamp({ from: from - margin, to: to + margin }, held.end));
+    }
+
+    function into([row, i]) {
+      const half = Math.max((state.view.to - state.view.from) / 2, row.end[i] - row.start[i]), middle = (row.start[i] + row.end[i]) / 2;
+      if (row.start[i] < state.view.from || row.end[i] > state.view.to) show(M.clamp({ from: middle - half, to: middle + half }, held.end));
+    }
+
+    // from bar to bar: along those that the search has found, else along the row
     function next(by) {
-      const row = held.rows[state.chosen ? state.chosen[0] : 0];
-      if (!row) return;
-      const at = state.chosen ? row.slices.indexOf(state.chosen) + by : 0;
-      const s = row.slices[Math.min(Math.max(at, 0), row.slices.length - 1)];
-      choose(s);
-      if (s[3] < state.view.from || s[3] + s[4] > state.view.to) {
-        const half = Math.max((state.view.to - state.view.from) / 2, s[4]);
-        show(clamp({ from: s[3] + s[4] / 2 - half, to: s[3] + s[4] / 2 + half }, held.end));
-      }
+      let bar = null;
+      const now = state.chosen;
+      if (state.matches) bar = M.nextFound(held, now ? now[0].start[now[1]] : by > 0 ? -1 : Infinity, by);
+      else if (now) bar = [now[0], Math.min(Math.max(now[1] + by, 0), now[0].n - 1)];
+      else if (held.rows.length && held.rows[0].n) bar = [held.rows[0], 0];
+      if (!bar) return;
+      choose(bar);
+      into(bar);
+    }
+
+    function measure() {
+      const { from, to } = state.span, share = (us) => (us / (to - from) * 100).toFixed(1) + " %";
+      const parts = M.within(held, from, to).filter((one) => one.count);
+      said.textContent = M.time(to - from) + " from " + M.time(from) + "\n" +
+        parts.map((one) => one.name + ": " + M.time(one.us) + ", " + share(one.us)).join(" \u00b7 ");
     }
 
     const acts = {
-      in: () => show(zoom(state.view, held.end, 0.5, 0.5)), out: () => show(zoom(state.view, held.end, 2, 0.5)),
-      left: () => show(pan(state.view, held.end, -0.2)), right: () => show(pan(state.view, held.end, 0.2)),
+      in: () => show(M.zoom(state.view, held.end, 0.5, 0.5)), out: () => show(M.zoom(state.view, held.end, 2, 0.5)),
+      left: () => show(M.pan(state.view, held.end, -0.2)), right: () => show(M.pan(state.view, held.end, 0.2)),
       fit: () => show({ from: 0, to: held.end }),
+    };
+    const onto_ = () => {
+      if (state.span) onto(state.span.from, state.span.to);
+      else if (state.chosen) onto(state.chosen[0].start[state.chosen[1]], state.chosen[0].end[state.chosen[1]]);
     };
     const keys = { "+": acts.in, "=": acts.in, ArrowUp: acts.in, w: acts.in, "-": acts.out, ArrowDown: acts.out, s: acts.out,
       ArrowLeft: acts.left, a: acts.left, ArrowRight: acts.right, d: acts.right, 0: acts.fit, Home: acts.fit,
-      n: () => next(1), p: () => next(-1), Enter: () => { if (state.chosen) onto(state.chosen); }, Escape: () => choose(null) };
+      n: () => next(1), p: () => next(-1), Enter: onto_, Escape: () => choose(null), c: () => fold(state.chosen ? held.lanes[state.chosen[0].lane] : null),
+      PageDown: () => { box.scrollTop += box.clientHeight / 2; }, PageUp: () => { box.scrollTop -= box.clientHeight / 2; } };
 
+    function fold(lane) {
+      if (!lane || lane.rows.length < 2) return;
+      lane.open = !lane.open;
+      M.place(held);
+      ask();
+    }
+
+    // the event's place: x from the first pixel of time, y in the rows, top on the canvas
     function place(event) {
-      const box = canvas.getBoundingClientRect();
-      return { x: event.clientX - box.left - GUTTER, y: event.clientY - box.top, inner: Math.max(1, box.width - 2 * GUTTER) };
+      const edge = canvas.getBoundingClientRect(), top = event.clientY - edge.top;
+      return { x: event.clientX - edge.left - GUTTER, y: top + box.scrollTop, top, inner: Math.max(1, edge.width - 2 * GUTTER) };
+    }
+    const when = (at) => state.view.from + at.x / at.inner * (state.view.to - state.view.from);
+    const under = (at) => at.top < M.AXIS ? null : M.hit(held, state.view, at.inner, at.x, at.y);
+    const laneAt = (at) => at.top < M.AXIS ? null : held.lanes.find((lane) => at.y >= lane.y && at.y < lane.y + M.LANE);
+
+    function hover(at) {
+      const bar = under(at);
+      canvas.style.cursor = bar || laneAt(at) ? "pointer" : "grab";
+      tip.hidden = !bar;
+      if (!bar) return;
+      tip.textContent = words(bar).filter((one) => one).join("\n");
+      const room = canvas.clientWidth - tip.offsetWidth - 4, below = at.top + 18 + tip.offsetHeight <= canvas.clientHeight;
+      tip.style.left = Math.max(4, Math.min(at.x + GUTTER + 12, room)) + "px";
+      tip.style.top = Math.max(0, below ? at.top + 18 : at.top - tip.offsetHeight - 8) + "px";
     }
 
     canvas.addEventListener("wheel", (event) => {
       const at = place(event);
       if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
         event.preventDefault();
-        show(pan(state.view, held.end, (event.deltaX || event.deltaY) / at.inner));
+        show(M.pan(state.view, held.end, (event.deltaX || event.deltaY) / at.inner));
       } else if (event.ctrlKey || event.metaKey || document.activeElement === canvas) {
         event.preventDefault();
-        show(zoom(state.view, held.end, Math.exp(Math.max(-100, Math.min(100, event.deltaY)) / 250), at.x / at.inner));
+        show(M.zoom(state.view, held.end, Math.exp(Math.max(-100, Math.min(100, event.deltaY)) / 250), at.x / at.inner));
       }
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => {
@@ -222,60 +256,72 @@ const PenstockTimeline = (() => {
       if (act) { event.preventDefault(); act(); }
     });
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      const at = place(event);
       canvas.focus({ preventScroll: true });
-      state.drag = { x: event.clientX, view: state.view, moved: false };
+      tip.hidden = true;
+      state.drag = { x: event.clientX, y: event.clientY, view: state.view, top: box.scrollTop, moved: false, from: event.shiftKey ? when(at) : null };
       if (canvas.setPointerCapture) canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener("pointermove", (event) => {
-      const at = place(event);
-      if (state.drag) {
-        const by = state.drag.x - event.clientX;
-        state.drag.moved = state.drag.moved || Math.abs(by) > 3;
-        show(pan(state.drag.view, held.end, by / at.inner));
+      const at = place(event), drag = state.drag;
+      if (!drag) { hover(at); return; }
+      const by = drag.x - event.clientX, down = drag.y - event.clientY;
+      drag.moved = drag.moved || Math.abs(by) > 3 || Math.abs(down) > 3;
+      if (!drag.moved) return;
+      if (drag.from === null) {
+        box.scrollTop = drag.top + down;
+        show(M.pan(drag.view, held.end, by / at.inner));
         return;
       }
-      const s = hit(held, state.view, at.inner, at.x, at.y);
-      canvas.title = s ? names[s[1]] + ", " + time(s[4]) : "";
-    });
-    canvas.addEventListener("pointerup", (event) => {
-      const at = place(event);
-      if (state.drag && !state.drag.moved) choose(hit(held, state.view, at.inner, at.x, at.y));
-      state.drag = null;
-    });
-    canvas.addEventListener("pointercancel", () => { state.drag = null; });
-    canvas.addEventListener("dblclick", (event) => {
-      const at = place(event), s = hit(held, state.view, at.inner, at.x, at.y);
-      if (s) { choose(s); onto(s); }
-    });
-    for (const button of document.querySelectorAll("[data-does]")) button.addEventListener("click", acts[button.dataset.does]);
-    find.addEventListener("input", () => {
-      const word = find.value.trim().toLowerCase();
-      state.matches = word ? new Set(names.flatMap((name, i) => (name.toLowerCase().includes(word) ? [i] : []))) : null;
-      let count = 0, sum = 0;
-      if (state.matches) for (const s of held.data.slices) if (state.matches.has(s[1])) { count += 1; sum += s[4]; }
-      found.textContent = state.matches ? count + " bars, " + time(sum) : "";
+      const to = Math.min(Math.max(when(at), 0), held.end);
+      state.chosen = null;
+      state.span = { from: Math.min(drag.from, to), to: Math.max(drag.from, to) };
+      measure();
       ask();
     });
-    window.addEventListener("resize", ask);
-    if (window.matchMedia) window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ask);
-    draw();
-    return { state, held, draw, acts, keys };
-  }
+    canvas.addEventListener("pointerup", (event) => {
+      const at = place(event), drag = state.drag;
+      state.drag = null;
+      if (!drag || drag.moved) return;
+      const bar = under(at), lane = bar ? null : laneAt(at);
+      if (lane) fold(lane); else choose(bar);
+    });
+    canvas.addEventListener("pointercancel", () => { state.drag = null; });
+    canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+    canvas.addEventListener("dblclick", (event) => {
+      const bar = under(place(event));
+      if (bar) { choose(bar); onto(bar[0].start[bar[1]], bar[0].end[bar[1]]); }
+    });
+    box.addEventListener("scroll", ask);
+    for (const button of document.querySelectorAll("[data-does]")) button.addEventListener("click", acts[button.dataset.does]);
 
-  function copying(document, window) {
-    for (const button of document.querySelectorAll("[data-copies]")) {
-      button.addEventListener("click", () => {
-        const code = document.getElementById(button.dataset.copies);
-        const done = () => { button.textContent = "Copied"; };
-        if (window.navigator && window.navigator.clipboard) { window.navigator.clipboard.writeText(code.textContent).then(done, () => mark(code)); } else mark(code);
-      });
+    function look(word, exactly) {
+      const fits = exactly ? (name) => name === word : (name) => name.toLowerCase().includes(word.toLowerCase());
+      state.matches = word ? new Set(names.flatMap(([name], i) => (fits(name) ? [i] : []))) : null;
+      const { count, sum } = M.search(held, state.matches);
+      found.textContent = state.matches ? count.toLocaleString("en") + (count === 1 ? " bar, " : " bars, ") + M.time(sum) : "";
+      ask();
+      return count;
     }
-    function mark(element) { window.getSelection().selectAllChildren(element); }
+    find.addEventListener("input", () => look(find.value.trim(), false));
+    find.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") { event.preventDefault(); next(event.shiftKey ? -1 : 1); }
+    });
+    // from a table or a picture: this name, its first bar
+    function showName(name) {
+      find.value = name;
+      if (!look(name, true)) look(name, false);
+      state.chosen = null;
+      next(1);
+    }
+
+    window.addEventListener("resize", ask);
+    if (window.ResizeObserver) new window.ResizeObserver(ask).observe(box);
+    if (window.matchMedia) window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint = null; ask(); });
+    draw();
+    return { state, held, draw, acts, keys, showName };
   }
 
-  return { model, firstAfter, visible, clamp, zoom, pan, step, time, hit, start, copying };
+  return { ...M, start };
 })();
-if (typeof document !== "undefined") {
-  PenstockTimeline.start(document, window);
-  PenstockTimeline.copying(document, window);
-}

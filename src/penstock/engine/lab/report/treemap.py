@@ -8,22 +8,23 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from penstock.engine.lab.figures import ms_text, share_text, short_text
+from penstock.engine.lab.figures import ms_text, share_text
 from penstock.engine.lab.report.markup import Html, joined, tag
+from penstock.engine.measure.kernel_names import decode
 from penstock.engine.measure.records import KernelRow
 
 WIDTH, HEIGHT = 1000, 420
 MOST = 60
 """More than this are not told apart; the rest is one area."""
-FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("attention", ("attention", "flash", "fmha", "sdpa", "softmax")),
-    ("convolution", ("conv", "implicit", "winograd")),
-    ("GEMM", ("gemm", "aten::mm", "addmm", "linear", "bmm", "cutlass", "cijk_", "matmul", "matrix multiply")),
-    ("norm", ("norm",)),
-    ("copy", ("memcpy", "memset", "memory set", "copy", "cat", "fill", "transpose", "layout", "reshape")),
-    ("pointwise", ("pointwise", "elementwise", "triton_poi", "vectorized", "gelu", "silu", "mul", "add")),
-)
-"""Family -> words in the name, the decoded name or the op; the first that fits."""
+LEAST_REACHED = 0.01
+"""Of the whole: smaller areas are no stops of the Tab key; the table has them."""
+FAMILIES = {
+    "attention": "attention", "conv": "convolution", "gemm": "GEMM", "moe": "GEMM", "norm": "norm or reduction",
+    "softmax": "norm or reduction", "reduction": "norm or reduction", "copy": "copy or layout", "memset": "copy or layout",
+    "layout": "copy or layout", "view": "copy or layout", "index": "copy or layout", "pointwise": "pointwise",
+    "quantise": "pointwise", "random": "pointwise",
+}  # fmt: skip
+"""What a kernel's name was decoded to -> its family."""
 OTHER = "other"
 
 
@@ -37,13 +38,9 @@ class Area(Struct, frozen=True):
 
 
 def family(row: KernelRow) -> str:
-    """The kernel's family, for its colour."""
-    for said in (row.means, row.op, row.name):  # what is decoded is surer than what the name happens to hold
-        lower = said.lower()
-        found = next((name for name, words in FAMILIES if any(word in lower for word in words)), "")
-        if found:
-            return found
-    return OTHER
+    """The kernel's family, for its colour: what its own name says, else what its op's does."""
+    found = FAMILIES.get(decode(row.name).kind)
+    return found or FAMILIES.get(decode(row.op).kind if row.op else "", OTHER)
 
 
 def squarified(weights: Sequence[float], width: float, height: float) -> list[Area]:
@@ -122,64 +119,61 @@ def grouped(kernels: Sequence[KernelRow]) -> list[tuple[str, float, int, KernelR
     return found
 
 
-def treemap(kernels: Sequence[KernelRow]) -> Html:
-    """The picture with its legend; empty where no kernel took time."""
+def treemap(kernels: Sequence[KernelRow], shown: frozenset[str] = frozenset()) -> Html:
+    """The picture with its legend; empty where no kernel took time. ``shown``: the names that the timeline has."""
     found = grouped(kernels)
     if not found:
         return Html("")
     total = sum(one[1] for one in found)
     areas = squarified([one[1] for one in found], WIDTH, HEIGHT)
     cells: list[Html] = []
-    seen: list[str] = []
+    seen: dict[str, float] = {}
     for (name, ms, count, row), area in zip(found, areas, strict=True):
         kind = family(row)
-        if kind not in seen:
-            seen.append(kind)
-        cells.append(_cell(name, (ms, ms / total, count), row, area))
+        seen[kind] = seen.get(kind, 0.0) + ms
+        cells.append(_cell(name, (ms, ms / total, count), row, area, leads=name in shown))
     legend = [
-        tag("li", tag("span", class_=f"key fill-{_slug(kind)}", aria_hidden="true"), kind) for kind in seen
+        tag(
+            "li",
+            tag("span", class_=f"key fill-{_slug(kind)}", aria_hidden="true"),
+            f"{kind} {share_text(ms / total)}",
+        )
+        for kind, ms in sorted(seen.items(), key=lambda pair: -pair[1])
     ]
     picture = tag(
-        "svg",
-        joined(cells),
+        "ol",
+        *cells,
         class_="treemap",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
         aria_label="Kernels by their share of the device's time; the table below has the same figures",
     )
-    return joined((picture, tag("ul", *legend, class_="legend")))
+    return joined((tag("ul", *legend, class_="legend"), picture))
 
 
 def _slug(kind: str) -> str:
-    return kind.lower()
+    return kind.partition(" ")[0].lower()
 
 
-def _cell(name: str, figures: tuple[float, float, int], row: KernelRow, area: Area) -> Html:
+def _cell(name: str, figures: tuple[float, float, int], row: KernelRow, area: Area, *, leads: bool) -> Html:
     ms, share, count = figures
-    words = f"{name}\n{ms_text(ms)}, {share_text(share)} of the device's time, {count:,} times"
+    words = f"{name}\n{ms_text(ms)}, {share_text(share)} of all, {count:,} times"
     if row.means:
         words += f"\n{row.means}"
     if row.op or row.module:
         words += f"\n{row.op or '-'} in {row.module or '-'}"
-    inner: list[Html] = [tag("title", words)]
-    inner.append(
-        tag(
-            "rect",
-            class_=f"cell fill-{_slug(family(row))}",
-            x=area.x,
-            y=area.y,
-            width=max(0.0, area.width - 1),
-            height=max(0.0, area.height - 1),
-        )
+    inside = (
+        tag("span", row.means or name, class_="name"),
+        tag("span", f"{share_text(share)} · {ms_text(ms)}", class_="small"),
     )
-    letters = int((area.width - 12) / 6.6)
-    if letters >= 6 and area.height >= 20:
-        inner.append(
-            tag("text", short_text(row.means or name, letters), x=area.x + 6, y=area.y + 15, class_="label")
+    style = (
+        f"left:{area.x / WIDTH * 100:.3f}%;top:{area.y / HEIGHT * 100:.3f}%;"
+        f"width:{area.width / WIDTH * 100:.3f}%;height:{area.height / HEIGHT * 100:.3f}%"
+    )
+    kind = f"cell fill-{_slug(family(row))}"
+    if leads:
+        reached = None if share >= LEAST_REACHED else "-1"
+        inner = tag(
+            "button", *inside, type="button", class_=kind, title=words, data_shows=name, tabindex=reached
         )
-    if letters >= 12 and area.height >= 36:
-        figures_text = f"{ms_text(ms)} · {share_text(share)}"
-        inner.append(
-            tag("text", short_text(figures_text, letters), x=area.x + 6, y=area.y + 30, class_="label small")
-        )
-    return tag("g", *inner, tabindex="0")
+    else:
+        inner = tag("div", *inside, class_=kind, title=words)
+    return tag("li", inner, style=style)
