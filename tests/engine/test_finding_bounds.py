@@ -232,8 +232,13 @@ def shapes_of(workload: Any, folder: Path) -> Path:
 def test_what_a_pipelines_parts_are_compiled_by(tiny_sdxl: Any):
     """Block by block; the autoencoder by what is called; what is no part of the pipeline is left as it is."""
     workload = faults.pipeline(tiny_sdxl)
+    unet = tiny_sdxl.unet
+    blocks = [name for name, one in unet.named_modules() if type(one).__name__ in unet._repeated_blocks]
     told = {name: exact.compiling(workload, name, part) for name, part in workload.modules().items()}
-    assert told["unet"] == "pipe.unet.compile_repeated_blocks(fullgraph=True)"
+    inside = exact.compiling(workload, "unet", unet, f"{blocks[0]}.ff")
+    assert inside == "pipe.unet.compile_repeated_blocks(fullgraph=True)"
+    assert exact.compiling(workload, "unet", unet, "down_blocks.0.resnets.0") == told["unet"]
+    assert told["unet"] == "pipe.unet.compile(fullgraph=True)"
     assert told["vae"] == "pipe.vae.decode = torch.compile(pipe.vae.decode, fullgraph=True)"
     other = Finding(
         id="unfused-pointwise", title="", evidence="", fix=f"Do.\n{kernels.COMPILE}", where="scheduler"

@@ -258,11 +258,21 @@ def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
     assert one.facts["travelled_bytes"] == 2 * 32 * 256 * 4
 
 
-def test_copies_alone_are_no_chain(tmp_path: Path):
-    """Nothing is computed between them; before something that is, a copy is a part of the chain."""
+def test_a_conversion_of_a_conversion_is_a_chain_and_two_conversions_are_none(tmp_path: Path):
+    """Inductor makes one kernel of the first; of two tensors cast one after the other nothing travels between."""
     line = traces.of_cpu(lambda: X_BD.to(torch.float64).to(torch.float32), tmp_path)
     assert [event.name for event in line.events] == ["aten::_to_copy"] * 2
+    (chain,) = kernels.chains(line)
+    assert (chain.name, chain.travelled_bytes) == ("_to_copy, _to_copy", 2 * 8 * X_BD.numel())
+    other = X_BD + 1
+    line = traces.of_cpu(lambda: (X_BD.to(torch.float64), other.to(torch.float64)), tmp_path)
+    assert [event.name for event in line.events] == ["aten::_to_copy"] * 2
     assert kernels.chains(line) == []
+    line = traces.of_cpu(lambda: (X_BD.clone(), other.clone()), tmp_path)
+    assert kernels.chains(line) == []
+
+
+def test_a_copy_is_a_part_of_a_chain_that_computes(tmp_path: Path):
     line = traces.of_cpu(lambda: X_BD.to(torch.float64).relu(), tmp_path)
     assert [chain.name for chain in kernels.chains(line)] == ["_to_copy, relu"]
 

@@ -1,7 +1,7 @@
 """The code of a capture's findings in the user's own names: a capture knows modules by dotted names, a live run has the objects.
 
-``module.compile(fullgraph=True)`` becomes ``pipe.unet.compile_repeated_blocks(fullgraph=True)``, and another call where that one
-would compile nothing: an autoencoder is used by its ``decode``, and Dynamo steps over PyTorch's own classes that are compiled in
+``module.compile(fullgraph=True)`` becomes ``pipe.unet.compile_repeated_blocks(fullgraph=True)`` where it happens in such a block, and
+another call where compiling in place would compile nothing: an autoencoder is used by its ``decode``, and Dynamo steps over PyTorch's own classes that are compiled in
 place. What is compiled is the part, not the innermost module: chains go from one to the next.
 """
 
@@ -22,21 +22,32 @@ def named(found: Iterable[Finding], workload: Workload) -> list[Finding]:
 
 
 def _named(one: Finding, workload: Workload) -> Finding:
-    name = one.where.partition(".")[0]
+    name, _, inner = one.where.partition(".")
     part: Any = workload.modules().get(name)
     if part is None:
         return one
-    return replace(one, fix=one.fix.replace(COMPILE, compiling(workload, name, part)))
+    return replace(one, fix=one.fix.replace(COMPILE, compiling(workload, name, part, inner)))
 
 
-def compiling(workload: Workload, name: str, part: Any) -> str:
-    """What compiles a part of the workload, as the user writes it."""
+def compiling(workload: Workload, name: str, part: Any, inner: str = "") -> str:
+    """What compiles a part of the workload, as the user writes it. ``inner``: the module in it that is to be compiled by that."""
     path = parts.path_of(workload, name)
     methods = {point.method for point in workload.stages() if point.owner is part}
     if "decode" in methods and "forward" not in methods:
         return f"{path}.decode = torch.compile({path}.decode, fullgraph=True)"
     if parts.built_in(part):
         return f"{path} = torch.compile({path}, fullgraph=True)"
-    if getattr(part, "_repeated_blocks", None):
+    if _in_a_repeated_block(part, inner):
         return f"{path}.compile_repeated_blocks(fullgraph=True)"
     return f"{path}.compile(fullgraph=True)"
+
+
+def _in_a_repeated_block(part: Any, inner: str) -> bool:
+    """Whether compiling a model's repeated blocks, which is quick, compiles that module too."""
+    repeated: Any = getattr(part, "_repeated_blocks", None) or ()
+    names = inner.split(".") if inner else []
+    try:
+        above = [part.get_submodule(".".join(names[: at + 1])) for at in range(len(names))]
+    except AttributeError:
+        return False
+    return any(type(module).__name__ in repeated for module in above)

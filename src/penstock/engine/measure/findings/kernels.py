@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -151,12 +152,26 @@ class _Run:
         return size.numel == self.parts[-1][1].numel and (not self.between or alike > 1)
 
     def close(self) -> None:
-        """The chain ends here; one kernel alone is none, and copies alone leave nothing to compute on the way."""
+        """The chain ends here; one kernel alone is none.
+
+        Copies alone are one where each reads what the one before wrote: Inductor makes a single kernel of ``x.to(a).to(b)`` (measured
+        with 2.13), and what lay between no longer travels. Order and sizes do not show it, for copies of several tensors follow each
+        other as well (two weights cast, two caches filled). Types do: what is converted is of another type than what was before.
+        """
         computes = any(ops.short(_op(event).name) not in ops.COPYING for event, _ in self.parts)
-        if len(self.parts) > 1 and computes:
-            travelled = sum(2 * size.nbytes for _, size in self.parts[:-1])
+        read = [_copied(event) for event, _ in self.parts]
+        onward = "" not in read and all(one != other for one, other in pairwise(read))
+        if len(self.parts) > 1 and (computes or onward):
+            travelled = sum(2 * size.nbytes for _, size in self.parts[1:])
             self.found.append(Chain(tuple(event for event, _ in self.parts), travelled))
         self.parts.clear()
+
+
+def _copied(event: DeviceEvent) -> str:
+    """The type of what a copy reads; empty where it is not recorded."""
+    given = shapes.tensors(_op(event))
+    source = given[1:2] if ops.short(_op(event).name) == "copy_" else given[:1]
+    return source[0].dtype if source and source[0] is not None else ""
 
 
 def _op(event: DeviceEvent) -> Span:
