@@ -176,6 +176,7 @@ def apply_overlay(rows: Rows, rules: list[dict[str, Any]]) -> None:
             hits += 1
             draft.facts |= rule["set"]
             draft.then = rule.get("then", draft.then)
+            draft.hours = rule.get("hours", draft.hours)
             draft.capabilities -= set(rule.get("without", []))
             draft.capabilities |= set(rule.get("with", []))
             draft.notes.append(rule["source"])
@@ -254,7 +255,7 @@ def row_json(draft: Draft, number: dict[str, int]) -> str:
         letters(draft.modalities_in),
         letters(draft.modalities_out),
         "".join(sorted(draft.capabilities)) if draft.capabilities_known else "?",
-        price_text(draft.prices) + (f" {draft.then}" if draft.then else ""),
+        " ".join(filter(None, (price_text(draft.prices), draft.hours, draft.then))),
         [number[note] for note in draft.all_notes()],
         draft.date,
         facts.get("retires", draft.retires),

@@ -37,6 +37,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     then: str = ""
+    hours: str = ""
 
     @property
     def limits_known(self) -> bool:

@@ -180,7 +180,9 @@ def _cache(said: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     exact, meaning, past = said["exact_over_health_us"], said["semantic_hit_ms"], said["ineligible_us"]
     again = said.get("semantic_hit_again_ms")
-    known = [] if again is None else [("a hit by meaning, the same words as before, median", f"{again:.2f} ms")]
+    known = (
+        [] if again is None else [("a hit by meaning, the same words as before, median", f"{again:.2f} ms")]
+    )
     return [
         ("a hit by the exact key, median, over `/health`", f"{exact:,.1f} µs"),
         ("a hit by meaning, words never seen before, median", f"{meaning:.2f} ms"),

@@ -23,7 +23,7 @@ import uvloop
 
 from penstock.gateway.house import House
 from penstock.ledger.entry import Entry, Record
-from penstock.ledger.rows import Written
+from penstock.ledger.rows import record_of
 from penstock.observe.log import OperatorLog
 from penstock.simulate import Scenario, Simulator, running_simulator
 from penstock.wiring.serve import Running, ServeOptions
@@ -384,9 +384,9 @@ class Gateway:
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
         self.inside(self.house.books.flush)
-        rows = self.inside(lambda: list(self.house.journal._pending.values()))
+        rows = self.inside(lambda: list(self.house.journal.pending.values()))
         if rows:
-            return rows[-1].record() if isinstance(rows[-1], Written) else rows[-1]
+            return record_of(rows[-1]) if isinstance(rows[-1], tuple) else rows[-1]
         with self.house.journal._store._reading:
             row = self.house.journal._store._reader.execute(
                 "SELECT request_id FROM calls ORDER BY at_ms DESC, request_id DESC LIMIT 1"

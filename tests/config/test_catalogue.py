@@ -18,6 +18,7 @@ from penstock.base.usage import TOKEN_UNITS
 from penstock.config import catalogue as module
 from penstock.config.catalogue import OTHER_UNITS, UNITS, Catalogue, lifecycle_note
 from penstock.config.model_names import undated
+from penstock.config.price_lines import parse_prices
 from penstock.config.schema import PriceOverride
 
 CATALOGUE = Catalogue.load()
@@ -407,10 +408,10 @@ def test_own_prices_that_are_none_are_refused(model, units, says):
 
 def test_a_price_version_changes_with_its_figures_and_date():
     """Stable for the same line, another for any other."""
-    version = module.parse_prices("input=1e-7 output=2e-7", "s", "2026-11-21").version
-    assert version == module.parse_prices("input=1e-7 output=2e-7", "t", "2026-11-21").version
-    assert version != module.parse_prices("input=1e-7 output=3e-7", "s", "2026-11-21").version
-    assert version != module.parse_prices("input=1e-7 output=2e-7", "s", "2026-11-22").version
+    version = parse_prices("input=1e-7 output=2e-7", "s", "2026-11-21").version
+    assert version == parse_prices("input=1e-7 output=2e-7", "t", "2026-11-21").version
+    assert version != parse_prices("input=1e-7 output=3e-7", "s", "2026-11-21").version
+    assert version != parse_prices("input=1e-7 output=2e-7", "s", "2026-11-22").version
 
 
 def test_lifecycle_warns_in_time_and_refuses_nothing():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config.catalogue import parse_prices
+from penstock.config.price_lines import parse_prices
 
 SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 PROVIDERS = [

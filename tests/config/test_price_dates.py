@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from penstock.base.models import PriceRow
 from penstock.base.money import Price
 from penstock.base.usage import Usage
-from penstock.config.catalogue import Catalogue, parse_prices, starts_ms
+from penstock.config.catalogue import Catalogue
+from penstock.config.price_lines import followed, parse_prices, starts_ms
 from penstock.config.schema import PriceOverride
 from penstock.ledger.prices import price_lines, row_at
 from tests.config.make import loaded
@@ -39,11 +40,29 @@ def input_usd(row: PriceRow | None) -> Decimal | None:
 @given(st.lists(st.integers(1, 10**13), unique=True, max_size=6), st.integers(0, 10**13))
 def test_the_row_in_force_is_the_last_that_began(starts, at_ms):
     """Never one that comes later; before the first dated one, the row itself."""
-    later = tuple(PriceRow(f"v{start}", {}, from_ms=start) for start in sorted(starts))
-    found = row_at(PriceRow("v0", {}, later=later), at_ms)
+    later = [PriceRow(f"v{start}", {}, from_ms=start) for start in sorted(starts)]
+    row = followed(PriceRow("v0", {}), later)
+    found = row_at(row, at_ms)
     begun = [start for start in starts if start <= at_ms]
     assert found is not None
     assert found.version == f"v{max(begun, default=0)}"
+    assert found.passing is any(start > at_ms for start in starts)
+
+
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1)))  # noqa: DTZ001 - read as UTC below
+def test_the_clock_says_which_price_holds(moment):
+    """Half the price, but on weekdays from 1 to 4 and from 6 to 10 o'clock UTC; what is free stays free."""
+    row = parse_prices(
+        "cache_write_5m=0 input=4e-6 ~off_peak input=2e-6 %12345/0000-0100,0400-0600,1000-2400;67/0000-2400",
+        "s",
+        "d",
+    )
+    found = row_at(row, int(moment.replace(tzinfo=UTC).timestamp() * 1000))
+    assert found is not None
+    peak = moment.weekday() < 5 and moment.hour in (1, 2, 3, 6, 7, 8, 9)
+    assert input_usd(found) == (4 if peak else 2)
+    assert found.units["cache_write_5m"].pico_usd == 0
+    assert (found.version, found.passing) == (row.version, True)
 
 
 def test_a_price_line_has_dated_rows():

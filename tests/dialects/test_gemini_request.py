@@ -286,7 +286,6 @@ def test_response_formats():
 @pytest.mark.parametrize(
     ("facts", "param"),
     [
-        ({"n": 2}, "n"),
         ({"n": 9}, "n"),
         ({"stop": tuple("abcdef")}, "stop"),
         ({"reasoning": Reasoning(max_tokens=-2, param="reasoning.max_tokens")}, "reasoning.max_tokens"),

@@ -74,12 +74,10 @@ def test_behaviour_18_tool_choice(choice: ToolChoice, wire: Any) -> None:
     assert json.loads(OPENAI.write_request(request, target(), "").body)["tool_choice"] == wire
 
 
-def test_several_choices_cannot_be_translated() -> None:
+def test_several_choices_are_asked_for() -> None:
     request = ChatRequest("m", (Message("user", (Text("x"),)),), n=2)
-    refusal = OPENAI.refuse(request, target())
-    assert refusal is not None
-    assert (refusal.param, refusal.caller_fault) == ("n", True)
-    assert OPENAI.refuse(ChatRequest("m", request.messages, n=1), target()) is None
+    assert OPENAI.refuse(request, target()) is None
+    assert json.loads(OPENAI.write_request(request, target(), "").body)["n"] == 2
 
 
 def test_a_document_by_url_is_refused_for_openai_itself_only() -> None:

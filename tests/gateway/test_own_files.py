@@ -145,9 +145,9 @@ def test_the_field_that_gemini_callers_sent_is_named(gateway: Gateway) -> None:
         "contents": [{"role": "user", "parts": [{"text": "hello"}]}],
         "generationConfig": {"candidateCount": 2},
     }
-    answer = gateway.post(body, "/v1beta/models/openai/gpt-4o:generateContent", key())
+    answer = gateway.post(body, "/v1beta/models/anthropic/claude-haiku-4-5:generateContent", key())
     assert answer.status == 400
-    assert "generationConfig.candidateCount" in answer.error["message"]
+    assert "generationConfig.candidateCount" in answer.body.decode()
 
 
 def of(part: Any) -> ChatRequest:

@@ -13,7 +13,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import MediaMade
 from penstock.dialects.openai_images import ImagesCaller
-from penstock.gateway.pictures import KIND, OWNER, converted, looked_up, signature
+from penstock.gateway.pictures import BYTES, KIND, OWNER, converted, looked_up, signature
 from penstock.gateway.purse import _quote_units
 from penstock.wire.finish import Finish
 from penstock.wiring.objects import keeper_at
@@ -26,7 +26,8 @@ def test_a_link_opens_until_it_ends():
     async def run() -> None:
         keeper = keeper_at(":memory:")
         secret, name = "ab" * 32, "img_1"
-        await keeper.put(KIND, name, OWNER, meta={"mime": "image/png", "secret": secret}, body=b"picture")
+        await keeper.put(KIND, name, OWNER, meta={"mime": "image/png", "secret": secret, "for": "alice"})
+        await keeper.put(BYTES, name, "alice", meta={}, body=b"picture")
         right = signature(secret, name, 1000)
         assert await looked_up(keeper, name, "1000", right, 999.9) == ("image/png", b"picture")
         assert await looked_up(keeper, name, "1000", right, 1000.0) is None

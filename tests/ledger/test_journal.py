@@ -11,6 +11,7 @@ import uvloop
 
 from penstock.base.errors import ConfigFault, OurFault
 from penstock.base.usage import Usage
+from penstock.ledger import journal as ledger_journal
 from penstock.ledger.journal import Journal
 from penstock.ledger.native_rows import missing
 from penstock.ledger.reading import open_reader
@@ -113,7 +114,7 @@ def test_found_after_it_is_written(path):
     assert journal.queued == 0
     found = journal.find("chatcmpl-r1")
     assert found.entries == record("r1").entries
-    assert journal._pending == {}
+    assert journal.pending == {}
     journal.close()
 
 
@@ -279,7 +280,7 @@ def test_a_slow_disk_leaves_less_time_to_gather(path, monkeypatch, write_s, at_m
     """Half of flush_ms; and where two writes take all of it, nothing: a record is written within flush_ms if that can be."""
     naps = []
     write = SqliteStore.write
-    monkeypatch.setattr(Journal, "_nap", lambda _, seconds: naps.append(seconds))
+    monkeypatch.setattr(ledger_journal, "_nap", lambda _, seconds: naps.append(seconds))
     monkeypatch.setattr(SqliteStore, "write", lambda self, batch: (time.sleep(write_s), write(self, batch)))
     journal = Journal(path, flush_ms=20)
     for number in range(3):

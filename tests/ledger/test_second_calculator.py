@@ -9,7 +9,7 @@ Rules
   arithmetic (tiers, shares, rounding) is checked.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 
@@ -19,7 +19,7 @@ from genai_prices import data_snapshot
 
 from penstock.base.usage import Usage
 from penstock.config.catalogue import Catalogue
-from penstock.ledger.prices import price_lines
+from penstock.ledger.prices import price_lines, row_at
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 VERSION = "0.2.3"
@@ -49,9 +49,6 @@ _DBU = (
     "sold in units of its own: our source has the exact product, theirs the page's dollars rounded to cents"
 )
 _YUAN = "sold in yuan: turned into dollars at the rates of two different days"
-_OFF_PEAK = (
-    "half price by the clock at this hour: theirs looks at it, ours has it as `off_peak`, which no reply says"
-)
 _PER_REQUEST = (
     "theirs adds the fee of a search to every request; ours counts it from the reply's search_context_size"
 )
@@ -87,9 +84,6 @@ DIFFER: dict[str, str] = {
     "deepseek/deepseek-chat": "id retired 2026-07-24; theirs still has the V3 hours-of-day prices",
     "deepseek/deepseek-reasoner": "id retired 2026-07-24; theirs still has the R1 hours-of-day prices",
     "deepseek/deepseek-v3.2": "not on the vendor's page any more; theirs has a reseller's discount",
-    "deepseek/deepseek-flash": _OFF_PEAK,
-    "deepseek/deepseek-v4-flash": _OFF_PEAK,
-    "deepseek/deepseek-v4-pro": _OFF_PEAK,
     "gemini/gemini-pro": "ours takes the bare name for gemini-pro-latest; theirs is Gemini 1.0 Pro's price",
     "groq/openai/gpt-oss-safeguard-20b": "our source rounds the cached price from 0.0375 to 0.037",
     "novita/deepseek/deepseek-v4-pro-0813": "two prices for cached tokens; the sum of the rest agrees",
@@ -148,7 +142,8 @@ def compared() -> tuple[int, dict[str, list[str]]]:
         if catalogue.provider(name) is None:
             continue
         for model in provider.models:
-            row, prices = catalogue.facts(name, model.id).price, model.get_prices(AT)
+            row = row_at(catalogue.facts(name, model.id).price, round(AT.timestamp() * 1000))
+            prices = model.get_prices(AT)
             if row is None:
                 continue
             for label, counts in USAGES.items():
@@ -186,13 +181,20 @@ def test_what_is_listed_as_different_is_different():
     assert all(len(reason) > 20 for reason in DIFFER.values())
 
 
-def test_deepseek_agrees_at_the_hours_without_a_discount():
-    """What the list says of the clock is so: at 02:00 UTC both have the list price."""
-    peak, catalogue = datetime(2026, 11, 20, 2, tzinfo=UTC), Catalogue.load()
-    for name in ("deepseek-v4-flash", "deepseek-v4-pro"):
-        row = catalogue.facts("deepseek", name).price
-        counts = USAGES["cached"]
-        said = genai_prices.calc_price(
-            theirs_of(counts), name, provider_id="deepseek", genai_request_timestamp=peak
-        )
-        assert said.total_price * 10**9 == price_lines(Usage(**counts), row)[1]
+def test_deepseek_agrees_at_every_hour_of_a_weekday():
+    """Both look at the clock: the list price from 1 to 4 and from 6 to 10 o'clock UTC, half of it else.
+
+    Of weekends theirs does not know; the vendor's page says "Monday through Friday" (api-docs.deepseek.com, pricing).
+    """
+    catalogue, counts, sums = Catalogue.load(), USAGES["cached"], set()
+    for name in ("deepseek-flash", "deepseek-v4-pro"):
+        for hour in range(5 * 24):
+            moment = datetime(2026, 11, 16, 0, 30, tzinfo=UTC) + timedelta(hours=hour)
+            row = row_at(catalogue.facts("deepseek", name).price, round(moment.timestamp() * 1000))
+            said = genai_prices.calc_price(
+                theirs_of(counts), name, provider_id="deepseek", genai_request_timestamp=moment
+            )
+            ours = price_lines(Usage(**counts), row)[1]
+            assert said.total_price * 10**9 == ours, moment
+            sums.add((name, ours))
+    assert len(sums) == 4

@@ -250,6 +250,8 @@ class Ask(Struct):
     operation: Operation = "chat"
     units: tuple[tuple[str, int], ...] = ()
     """What the call will surely be charged for beside tokens, where that is known before: ("image", 4)."""
+    items: int = 0
+    """How many documents are to be ranked."""
     bulk: Bulk | None = None
     """Then ``body`` is the slim one, and so is what stands in it: tokens are for the long strings. Lengths of the whole
     body are ``body_bytes`` and ``messages_bytes``."""

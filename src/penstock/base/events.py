@@ -12,6 +12,8 @@ reason, so the two are different events, and a stream cut between them is broken
     done     -        -         -          -         -
 
 (*content: TextDelta, ThinkingDelta, ToolStarted, ToolArgs, MediaMade, RefusalDelta, and what other operations make.) A blank is a broken law.
+Where several answers were asked for, all of this is the first one's; what the others say comes as ``Aside``, also after the
+first has stopped: who knows of one answer alone can pass them over.
 """
 
 from typing import Literal
@@ -147,10 +149,21 @@ class Finished(Struct, frozen=True, gc=False, tag=True):
     """The wire ended properly."""
 
 
+Said = TextDelta | RefusalDelta | ThinkingDelta | ToolStarted | ToolArgs | MediaMade
+"""Content of one answer."""
+
+
+class Aside(Struct, frozen=True, gc=False, tag=True):
+    """What the ``index``-th answer says, or why it stopped, where several were asked for; from 1, the first one is no aside."""
+
+    index: int
+    event: Said | Stopped
+
+
 Made = VectorMade | Scored | Judged | SegmentMade | TranscriptFacts
 """What other operations than chat make."""
-Content = TextDelta | RefusalDelta | ThinkingDelta | ToolStarted | ToolArgs | MediaMade | Made
-Event = Started | Content | UsageSeen | Stopped | Finished
+Content = Said | Made
+Event = Started | Aside | Content | UsageSeen | Stopped | Finished
 
 _CONTENT: tuple[type, ...] = (
     TextDelta,
@@ -169,8 +182,8 @@ _MADE = (MediaMade, VectorMade, Scored, Judged, SegmentMade)
 
 LAW: dict[str, dict[type, str]] = {
     "fresh": {Started: "open"},
-    "open": {**dict.fromkeys(_CONTENT, "open"), UsageSeen: "open", Stopped: "stopped"},
-    "stopped": {UsageSeen: "stopped", Finished: "done"},
+    "open": {**dict.fromkeys(_CONTENT, "open"), Aside: "open", UsageSeen: "open", Stopped: "stopped"},
+    "stopped": {Aside: "stopped", UsageSeen: "stopped", Finished: "done"},
     "done": {},
 }
 
@@ -201,6 +214,8 @@ def is_content(event: Event) -> bool:
     A role, a ping, an empty delta or a bare signature are not content (behaviour 1).
     """
     kind = type(event)
+    if kind is Aside:
+        return is_content(event.event)  # type: ignore[union-attr]
     if kind is TextDelta or kind is RefusalDelta:
         return bool(event.text)  # type: ignore[union-attr]
     if kind is ThinkingDelta:
@@ -231,6 +246,8 @@ class Folded(Struct):
     usage: Usage | None = None
     stopped: Stopped | None = None
     finished: bool = False
+    asides: "dict[int, Folded]" = {}
+    """The other answers."""
 
 
 def fold(events: list[Event]) -> Folded:
@@ -243,6 +260,7 @@ def fold(events: list[Event]) -> Folded:
     refusals: list[str] = []
     tools: dict[int, FoldedTool] = {}
     args: dict[int, list[str]] = {}
+    asides: dict[int, list[Event]] = {}
     for event in events:
         match event:
             case TextDelta(text=text):
@@ -266,11 +284,14 @@ def fold(events: list[Event]) -> Folded:
                 folded.model, folded.id = model, reply_id
             case Finished():
                 folded.finished = True
+            case Aside(index=index, event=said):
+                asides.setdefault(index, []).append(said)
             case _:
                 folded.made.append(event)
     for index, tool in tools.items():
         tool.arguments = "".join(args[index]) or "{}"
     folded.text, folded.refusal = "".join(texts), "".join(refusals)
+    folded.asides = {index: fold(asides[index]) for index in sorted(asides)}
     folded.tools = [tools[index] for index in sorted(tools)]
     return folded
 

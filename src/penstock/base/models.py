@@ -38,6 +38,8 @@ class PriceRow(Struct, frozen=True):
     More units than the token vector's may stand here (config.catalogue.UNITS, OTHER_UNITS).
     ``from_ms`` is when it came or comes into force (unix milliseconds, 0: always was), ``later`` what follows it, the
     earliest first; each is whole, and takes nothing over from the row before it (ledger.prices.row_at).
+    ``hours`` are the spans, in minutes of a week that begins on Monday at 0:00 UTC, in which ``by_hours`` holds in place
+    of it: what a seller charges by the clock. ``passing``: something holds after it, or beside it; nobody may keep it.
     """
 
     version: str
@@ -48,6 +50,9 @@ class PriceRow(Struct, frozen=True):
     date: str = ""
     from_ms: int = 0
     later: "tuple[PriceRow, ...]" = ()
+    hours: tuple[tuple[int, int], ...] = ()
+    by_hours: "PriceRow | None" = None
+    passing: bool = False
 
 
 class ModelFacts(Struct, frozen=True):

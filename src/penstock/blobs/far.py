@@ -96,6 +96,45 @@ class Change(Struct, frozen=True):
     same_node: bool = False
 
 
+class Purging:
+    """A store that purges: told in words, or in one object of them."""
+
+    def purge_all(self, which: Which) -> int:
+        """Drop all that is meant; how many."""
+        raise NotImplementedError
+
+    def purge(
+        self,
+        *,
+        kind: str | None = None,
+        tenant: str | None = None,
+        namespace: str | None = None,
+        tag: str | None = None,
+    ) -> int:
+        """Drop all that matches every given word exactly; how many."""
+        return self.purge_all(Which(kind, tenant, namespace, tag))
+
+
+class Writing(Purging):
+    """A store whose every change is a ``write``."""
+
+    def write(self, ops: Sequence[Op]) -> list[int]:
+        """All of it, in order; of each how many blobs it concerned."""
+        raise NotImplementedError
+
+    def put(self, blob: Blob) -> None:
+        """Keep it, in place of what had its key."""
+        self.write([Put(blob, NOW)])
+
+    def drop(self, place: Place, key: bytes) -> bool:
+        """Whether it was there."""
+        return self.write([Drop(place, key)])[0] > 0
+
+    def purge_all(self, which: Which) -> int:
+        """Drop all that is meant; how many."""
+        return self.write([Purge(which)])[0]
+
+
 Heard = Callable[[Sequence[Change]], None]
 """From any thread."""
 

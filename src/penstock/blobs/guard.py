@@ -11,7 +11,7 @@ Rules
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from penstock.base.decisions import Rejected
@@ -154,3 +154,24 @@ class Guarded:
         self.fault = words
         self._retry_at_s = self._monotonic_s() + self._retry_s
         self._retry_s = min(MOST_RETRY_S, 2 * self._retry_s)
+
+
+def first_of(far: Sequence[Guarded], question: Callable[[FarStore], T]) -> T | None:
+    """What the first store that answers says; None: none does."""
+    for one in far:
+        try:
+            return one.do(question)
+        except StoreFault:
+            continue  # the guard has counted it, and said so
+    return None
+
+
+def each_of(far: Sequence[Guarded], work: Callable[[FarStore], T]) -> list[T]:
+    """What those say that answer; all are asked."""
+    done: list[T] = []
+    for one in far:
+        try:
+            done.append(one.do(work))
+        except StoreFault:
+            continue  # the guard has counted it, and said so
+    return done

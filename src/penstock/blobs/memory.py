@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from penstock.blobs.blob import Blob, Gone, Place, Stats
-from penstock.blobs.far import Which
+from penstock.blobs.far import Purging, Which
 from penstock.blobs.gdsf import Gdsf, Limits, Slot
 
 Evicted = Callable[[Blob, int], None]
 """Told of each blob that had to go for room, or was found to be over, and how often it was of use; from any thread."""
 
 
-class MemoryBlobs:
+class MemoryBlobs(Purging):
     """One tier: memory."""
 
     def __init__(self, limits: Limits, *, gone: Gone | None = None, evicted: Evicted | None = None) -> None:
@@ -76,23 +76,15 @@ class MemoryBlobs:
             self._gone(place, key)
         return slot is not None
 
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
-        """Drop all that matches every given word exactly; how many."""
-        which = Which(kind, tenant, namespace, tag)
+    def purge_all(self, which: Which) -> int:
+        """Drop all that is meant; how many."""
         with self._lock:
             slots = [
                 slot
                 for place, keys in self._places.items()
                 if which.place(place)
                 for slot in keys.values()
-                if tag is None or tag in slot.item.tags
+                if which.tag is None or which.tag in slot.item.tags
             ]
             for slot in slots:
                 self._leave(slot)

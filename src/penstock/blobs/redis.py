@@ -22,7 +22,20 @@ from typing import Any
 import msgspec
 
 from penstock.blobs.blob import Blob, Place, Stats, StoreFault
-from penstock.blobs.far import NOW, Change, Drop, Heard, Op, Purge, Put, Which, lawful, meaningful, storable
+from penstock.blobs.far import (
+    NOW,
+    Change,
+    Drop,
+    Heard,
+    Op,
+    Purge,
+    Put,
+    Which,
+    Writing,
+    lawful,
+    meaningful,
+    storable,
+)
 from penstock.blobs.redis_log import RedisLog, client
 from penstock.blobs.redis_names import Names, meta_of, of_meta
 from penstock.blobs.redis_scripts import DROP, PUT, TAKE
@@ -37,7 +50,7 @@ _MOST_BYTES = 64 * 1024 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class RedisBlobs(RedisLog):
+class RedisBlobs(RedisLog, Writing):
     """One tier: a server. Any thread may ask."""
 
     name = "redis"
@@ -77,25 +90,6 @@ class RedisBlobs(RedisLog):
         if (blob.place, blob.key) != (place, key) or blob.expires_ms <= now_ms:
             return None
         return blob
-
-    def put(self, blob: Blob) -> None:
-        """Keep it, in place of what had its key."""
-        self.write([Put(blob, NOW)])
-
-    def drop(self, place: Place, key: bytes) -> bool:
-        """Whether it was there."""
-        return self.write([Drop(place, key)])[0] > 0
-
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
-        """Drop all that matches every given word exactly; how many."""
-        return self.write([Purge(Which(kind, tenant, namespace, tag))])[0]
 
     def write(self, ops: Sequence[Op]) -> list[int]:
         """All of it in order: puts together, what drops by itself."""

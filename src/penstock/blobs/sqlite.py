@@ -28,15 +28,13 @@ import msgspec
 
 from penstock.blobs.blob import Blob, Place, Stats
 from penstock.blobs.far import (
-    NOW,
     Change,
-    Drop,
     Heard,
     Op,
     Purge,
     Put,
     Remember,
-    Which,
+    Writing,
     lawful,
     meaningful,
     storable,
@@ -72,7 +70,7 @@ _SCAN = (
 _tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-class SqliteBlobs(SharedFile):
+class SqliteBlobs(SharedFile, Writing):
     """One tier: a file. Any thread may ask."""
 
     name = "sqlite"
@@ -114,25 +112,6 @@ class SqliteBlobs(SharedFile):
         if len(self._uses) < _USES_HELD:
             self._uses[seq] = self._uses.get(seq, 0) + 1
         return blob
-
-    def put(self, blob: Blob) -> None:
-        """Keep it, in place of what had its key."""
-        self.write([Put(blob, NOW)])
-
-    def drop(self, place: Place, key: bytes) -> bool:
-        """Whether it was there."""
-        return self.write([Drop(place, key)])[0] > 0
-
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
-        """Drop all that matches every given word exactly; how many."""
-        return self.write([Purge(Which(kind, tenant, namespace, tag))])[0]
 
     def write(self, ops: Sequence[Op]) -> list[int]:
         """All of it in one transaction."""

@@ -108,8 +108,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def connect(path: str) -> sqlite3.Connection:
     """A connection to a file that is ours or new, without its tables yet. Raises StoreFault, sqlite3.Error, OSError."""
     if not Path(path).exists():
-        # Before SQLite makes it: the files beside it take its mode (sqlite.org, "robust_open", os_unix.c).
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        own(path)
     elif not _may_be_ours(path):
         raise StoreFault(
             f"{path!r} is not a cache of Penstock's; it was left as it is, and nothing is kept on disk."
@@ -142,8 +141,17 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-    if Path(path).stat().st_mode & 0o077:
-        Path(path).chmod(0o600)
+    own(path)
+
+
+def own(path: str) -> None:
+    """The file, and what SQLite keeps beside it, is for its owner alone; one that is not there is made. Raises OSError."""
+    if not Path(path).exists():
+        # Before SQLite makes it: the files beside it take its mode (sqlite.org, "robust_open", os_unix.c).
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for one in (Path(path + end) for end in ("", "-wal", "-shm")):
+        if one.exists() and one.stat().st_mode & 0o077:
+            one.chmod(0o600)
 
 
 def unusable(path: str) -> str | None:

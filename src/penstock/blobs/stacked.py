@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from penstock.blobs.blob import Blob, Place, Stats, StoreFault
-from penstock.blobs.far import Change, FarStore, Heard, Which
+from penstock.blobs.far import Change, FarStore, Heard, Purge, Purging, Which
 from penstock.blobs.gdsf import Limits
-from penstock.blobs.guard import Guarded, Say
+from penstock.blobs.guard import Guarded, Say, each_of, first_of
 from penstock.blobs.memory import MemoryBlobs
 
 POLL_S = 1.0
 
 
-class StackedBlobs:
+class StackedBlobs(Purging):
     """One ``BlobStore`` of several. ``far``: names of stores and how they are opened, the nearest first."""
 
     def __init__(
@@ -77,31 +77,19 @@ class StackedBlobs:
         self._changed()
         return here or there > 0
 
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
-        """Drop all that matches every given word exactly; how many."""
+    def purge_all(self, which: Which) -> int:
+        """Drop all that is meant; how many."""
         self._changed()
-        words = Which(kind, tenant, namespace, tag)
-        here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
-        there = self._each(lambda store: _purged(store, words))
+        here = self._memory.purge_all(which)
+        there = self._each(lambda store: store.write([Purge(which)])[0])
         self._changed()
-        self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
+        self._memory.purge_all(which)
         return max(here, there)
 
     def scan(self, kind: str, after_seq: int, limit: int, now_ms: int) -> list[Blob]:
         """Living blobs that have an ``about``, in order of ``seq``, without their values."""
-        for one in self._far:
-            try:
-                return one.do(lambda store: store.scan(kind, after_seq, limit, now_ms))
-            except StoreFault:
-                continue  # the guard has counted it, and said so
-        return self._memory.scan(kind, after_seq, limit, now_ms)
+        found = first_of(self._far, lambda store: store.scan(kind, after_seq, limit, now_ms))
+        return self._memory.scan(kind, after_seq, limit, now_ms) if found is None else found
 
     def stats(self) -> Stats:
         """Of the memory."""
@@ -118,24 +106,14 @@ class StackedBlobs:
 
     def _each(self, work: Callable[[FarStore], int]) -> int:
         """The most that any of them did."""
-        most = 0
-        for one in self._far:
-            try:
-                most = max(most, one.do(work))
-            except StoreFault:
-                continue  # the guard has counted it, and said so
-        return most
+        return max(each_of(self._far, work), default=0)
 
     def _poll(self) -> None:
         now_s = self._monotonic_s()
         if now_s < self._poll_at_s or not self._far:
             return
         self._poll_at_s = now_s + POLL_S
-        for one in self._far:
-            try:
-                one.do(lambda store: store.poll())
-            except StoreFault:
-                continue  # the guard has counted it, and said so
+        each_of(self._far, lambda store: store.poll())
 
     def _changed(self) -> None:
         """What is being read just now is not to be kept."""
@@ -146,14 +124,7 @@ class StackedBlobs:
         for change in changes:
             if change.what in ("purge", "lost"):
                 self._changed()
-                which = change.which or Which()
-                self._memory.purge(
-                    kind=which.kind, tenant=which.tenant, namespace=which.namespace, tag=which.tag
-                )
+                self._memory.purge_all(change.which or Which())
             elif change.what in ("put", "drop"):
                 self._changed()
                 self._memory.drop(change.place, change.key)
-
-
-def _purged(store: FarStore, which: Which) -> int:
-    return store.purge(kind=which.kind, tenant=which.tenant, namespace=which.namespace, tag=which.tag)

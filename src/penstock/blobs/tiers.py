@@ -28,7 +28,7 @@ from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault
 from penstock.blobs.far import Change, Drop, FarStore, Heard, Op, Purge, Remember, Which
 from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
-from penstock.blobs.guard import Guarded, Say
+from penstock.blobs.guard import Guarded, Say, first_of
 from penstock.blobs.memory import MemoryBlobs
 from penstock.blobs.since import Dropped, Since
 
@@ -148,7 +148,7 @@ class Blobs:
         op = Purge(Which(kind, tenant, namespace, tag))
         self.dropped.note(op)
         self._finder.forget()
-        here = self._memory.purge(kind=kind, tenant=tenant, namespace=namespace, tag=tag)
+        here = self._memory.purge_all(op.which)
         if not self._far:
             return here
         waited, far = self._behind.drop(op)
@@ -220,11 +220,8 @@ class Blobs:
             if change.what == "evict":
                 self._gone(change.place, change.key)
             elif change.what in ("purge", "lost"):
-                which = change.which or Which()
                 self._finder.forget()
-                self._memory.purge(
-                    kind=which.kind, tenant=which.tenant, namespace=which.namespace, tag=which.tag
-                )
+                self._memory.purge_all(change.which or Which())
             elif change.what != "heard":
                 self._finder.forget(change.place, change.key)
                 if not self._memory.drop(change.place, change.key):
@@ -282,9 +279,4 @@ def agree(far: Sequence[Guarded]) -> bytes:
 
 def scanned(far: Sequence[Guarded], kind: str, after_seq: int, limit: int, now_ms: int) -> list[Blob]:
     """Of the first store that answers."""
-    for one in far:
-        try:
-            return one.do(lambda store: store.scan(kind, after_seq, limit, now_ms))
-        except StoreFault:
-            continue  # the guard has counted it, and said so
-    return []
+    return first_of(far, lambda store: store.scan(kind, after_seq, limit, now_ms)) or []

@@ -9,6 +9,7 @@ Several processes write to one file. Each follows what the others add, by number
 added to (a label that is replaced gets a new number), so "all above the last one seen" is all that is new.
 
 Rules
+- It is for its owner alone (mode 0600), as the cache's own file is.
 - Where prompts may not be kept, a keyed hash stands in their place. The key is the file's own.
 - A *pair* is the keyed hash of a partition and two texts, the same in either order: a verdict "wrong" forbids it both ways.
 """
@@ -24,6 +25,7 @@ from typing import Any
 import msgspec
 
 from penstock.base.errors import ConfigFault, OurFault
+from penstock.blobs.sqlite_schema import own
 from penstock.cache.audits import (
     DAY_MS,
     NOTHING_NEW,
@@ -92,7 +94,7 @@ _TABLES = (
 )
 _HIT = "request_id, at_ms, klass, entry_id, partition, asked, cached, score, threshold, version, flags, saved_nusd"
 _AUDIT = (
-    "id, request_id, at_ms, klass, entry_id, partition, asked, cached, score, version, flags, served, weight, "
+    "request_id, at_ms, klass, entry_id, partition, asked, cached, score, id, version, flags, served, weight, "
     "cached_answer, fresh_answer, state, by_whom, reason, judged_ms, cost_nusd, pair"
 )
 _LABEL = "klass, score, wrong, source, at_ms, weight, served"
@@ -116,6 +118,8 @@ class _File:
     def open(self) -> None:
         """Make or check the tables."""
         try:
+            if self._path != MEMORY:
+                own(self._path)
             self._db = db = sqlite3.connect(
                 self._path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
@@ -125,7 +129,7 @@ class _File:
                 _prepare(writing, self._path)
                 writing.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (os.urandom(32),))
             self._secret = db.execute("SELECT bytes FROM secret").fetchone()[0]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise ConfigFault(
                 f"Audits of the cache cannot be kept in {self._path!r}: {error}.",
                 path="$.cache.path",

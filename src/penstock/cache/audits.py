@@ -19,8 +19,8 @@ State = Literal["open", "right", "wrong"]
 Verdict = Literal["right", "wrong"]
 
 
-class Hit(Struct, frozen=True, kw_only=True):
-    """One answer that was served by similarity. ``saved_nusd`` None: what it would have cost is not known."""
+class Likened(Struct, frozen=True, kw_only=True):
+    """A call's text beside the text of a kept answer: when, in which class and partition, and how alike."""
 
     request_id: str
     at_ms: int
@@ -30,26 +30,23 @@ class Hit(Struct, frozen=True, kw_only=True):
     asked: str
     cached: str
     score: float
+
+
+class Hit(Likened, frozen=True, kw_only=True):
+    """One answer that was served by similarity. ``saved_nusd`` None: what it would have cost is not known."""
+
     threshold: float | None = None
     version: str = ""
     flags: tuple[str, ...] = ()
     saved_nusd: int | None = None
 
 
-class Audit(Struct, frozen=True, kw_only=True):
+class Audit(Likened, frozen=True, kw_only=True):
     """A kept answer beside a fresh one. ``served``: the kept one had gone to the caller; else it would have, at a looser
     threshold. ``by``: who says so (equal, meaning, judge, or a person's name); "" is nobody yet. ``reason``: in words.
     """
 
     id: str
-    request_id: str
-    at_ms: int
-    klass: str
-    entry_id: str
-    partition: bytes
-    asked: str
-    cached: str
-    score: float
     version: str = ""
     flags: tuple[str, ...] = ()
     served: bool = True

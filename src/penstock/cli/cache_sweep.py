@@ -107,7 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
 
-
 def _add_keeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",

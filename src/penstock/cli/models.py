@@ -18,6 +18,7 @@ from penstock.base.money import Price
 from penstock.cli.models_text import (
     LEGEND,
     PER_MILLION,
+    hours_text,
     print_block,
     print_history,
     print_overview,
@@ -164,6 +165,7 @@ def _row_json(row: PriceRow) -> dict[str, object]:
         "usd": units_json(row.units),
         "tiers": [{"above_tokens": tier.above_tokens, "usd": units_json(tier.prices)} for tier in row.tiers],
         "service": {name: units_json(units) for name, units in row.service.items()},
+        "off_peak_hours": hours_text(row.hours) if row.hours else None,
     }
 
 

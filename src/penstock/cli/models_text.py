@@ -234,6 +234,27 @@ def _classes(price: PriceRow) -> Iterator[tuple[str, str]]:
         service, _, above = name.partition(">")
         label = service.replace("_", " ") + (f" above {int(above):,}" if above else "")
         yield f"  {label}", units_text(units)
+    if price.hours:
+        yield "  off peak is", hours_text(price.hours)
+
+
+def hours_text(spans: tuple[tuple[int, int], ...]) -> str:
+    """``Mon 00:00 to 01:00, ..., UTC``; spans that meet are one."""
+    joined: list[list[int]] = []
+    for first, beyond in spans:
+        if joined and joined[-1][1] == first:
+            joined[-1][1] = beyond
+        else:
+            joined.append([first, beyond])
+    return ", ".join(f"{_clock(first)} to {_clock(beyond)}" for first, beyond in joined) + ", UTC"
+
+
+def _clock(minute: int) -> str:
+    day, rest = divmod(minute % (7 * 1440), 1440)
+    return f"{_DAYS[day]} {rest // 60:02d}:{rest % 60:02d}"
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def units_text(units: Mapping[str, Price]) -> str:

@@ -3,10 +3,7 @@
 Theory
 - ``data/models.json`` is decoded once, typed; a row keeps its prices as one line of decimal text and becomes a
   ``ModelFacts`` with integer prices when it is first asked for.
-- A price line is ``unit=usd ...``, then ``>N`` (tier: prompts longer than N tokens), ``~name`` (service class) or
-  ``~name>N`` (both), each followed by its own units. ``PriceRow.service`` has the last kind under the key
-  ``"name>N"``.
-- ``@2026-12-01`` in a price line begins the prices from that day (UTC) on, whole: ``PriceRow.later``.
+- How a row's prices are written: config.price_lines.
 - Unknown is None and is said; a 0 is a 0 that the vendor means (see scripts/build_catalogue.py).
 
 Rules
@@ -18,7 +15,7 @@ Rules
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
@@ -33,11 +30,11 @@ from penstock.base.models import (
     CapName,
     ModelFacts,
     PriceRow,
-    PriceTier,
     ReasoningStyle,
 )
 from penstock.base.money import Price, price_from_usd_text
 from penstock.config.model_names import NameIndex, spellings, undated
+from penstock.config.price_lines import followed, parse_prices, short_hash, starts_ms
 from penstock.config.schema import DialectName, PriceOverride
 
 UNITS: tuple[str, ...] = (
@@ -187,7 +184,7 @@ class Catalogue:
         for override in sorted(overrides, key=lambda override: starts_ms(override.starts)):
             self._own.setdefault(override.model, []).append(own_price(override))
         own = "".join(sorted(f"{model} {row.version}" for model, rows in self._own.items() for row in rows))
-        self.version = digest if not own else f"{digest}-own-{_short_hash(own)}"
+        self.version = digest if not own else f"{digest}-own-{short_hash(own)}"
         self._ready: dict[tuple[str, str], ModelFacts] = {}
         self._names: dict[str, NameIndex] = {}
 
@@ -386,68 +383,10 @@ def _succeeded(row: PriceRow | None, own: list[PriceRow]) -> PriceRow:
     """Own prices over the catalogue's: from the first of them on, none of its figures holds any more."""
     first = own[0]
     if not first.from_ms:
-        return msgspec.structs.replace(first, later=tuple(own[1:]))
+        return followed(first, own[1:])
     row = row or PriceRow(version=UNKNOWN_VERSION, units={})
     before = [successor for successor in row.later if successor.from_ms < first.from_ms]
-    return msgspec.structs.replace(row, later=(*before, *own))
-
-
-def parse_prices(line: str, source: str, date: str) -> PriceRow:
-    """A price line (see the module's docstring) as a PriceRow; its version is a hash of figures and date."""
-    line, *dated = line.split(" @")
-    row = _parse_row(line, source, date)
-    if not dated:
-        return row
-    later: list[PriceRow] = []
-    for words in dated:
-        day, _, prices = words.partition(" ")
-        successor = _parse_row(prices, source, date)
-        later.append(msgspec.structs.replace(successor, from_ms=starts_ms(day)))
-    return msgspec.structs.replace(row, later=tuple(sorted(later, key=lambda one: one.from_ms)))
-
-
-def starts_ms(text: str | None) -> int:
-    """A date or a date-time, UTC unless it says otherwise, as unix milliseconds; None is 0. ValueError for none."""
-    if text is None:
-        return 0
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no date: write 2026-12-01") from error
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    span = aware - _EPOCH
-    return (span.days * 86_400 + span.seconds) * 1000 + span.microseconds // 1000
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _parse_row(line: str, source: str, date: str) -> PriceRow:
-    parts: dict[tuple[str, int], dict[str, Price]] = {("", 0): {}}
-    units = parts["", 0]
-    for word in line.split(" "):
-        unit, equals, text = word.partition("=")
-        if equals:
-            units[unit] = price_from_usd_text(text)
-        else:
-            service, _, above = word.removeprefix("~").partition(">")
-            units = parts.setdefault((service, int(above or 0)), {})
-    return PriceRow(
-        version=_short_hash(f"{line} {date}"),
-        units=parts["", 0],
-        tiers=tuple(
-            PriceTier(above, prices)
-            for (service, above), prices in sorted(parts.items())
-            if above and not service
-        ),
-        service={
-            f"{service}>{above}" if above else service: prices
-            for (service, above), prices in sorted(parts.items())
-            if service
-        },
-        source=source,
-        date=date,
-    )
+    return followed(row, [*before, *own])
 
 
 def own_price(own: PriceOverride) -> PriceRow:
@@ -473,16 +412,12 @@ def own_price(own: PriceOverride) -> PriceRow:
     from_ms = starts_ms(own.starts)
     line = " ".join(f"{unit}={usd_of[unit]}" for unit in sorted(units)) + (f" @{from_ms}" if from_ms else "")
     return PriceRow(
-        version=f"own-{_short_hash(line)}",
+        version=f"own-{short_hash(line)}",
         units=units,
         source="own price",
         date=own.starts or "",
         from_ms=from_ms,
     )
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def lifecycle_note(facts: ModelFacts, today: date) -> str:

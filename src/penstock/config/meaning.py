@@ -10,11 +10,12 @@ import msgspec
 
 from penstock.base.endpoint import parse_base_url, parse_proxy
 from penstock.config.cache_meaning import cache_faults
-from penstock.config.catalogue import Catalogue, ProviderFacts, own_price, starts_ms
+from penstock.config.catalogue import Catalogue, ProviderFacts, own_price
 from penstock.config.currencies import currency_faults
 from penstock.config.fault import Fault, shown
 from penstock.config.governing import governing_faults
 from penstock.config.hooks import webhook_faults
+from penstock.config.price_lines import starts_ms
 from penstock.config.rates import rate_faults
 from penstock.config.schema import Config, DialectName, PriceOverride, ProviderConfig, TargetConfig, TargetRef
 from penstock.config.schema_aws import aws_faults

@@ -13,7 +13,13 @@ from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.config.schema_dialects import DialectName, TensorName
 from penstock.config.schema_images import ImagesConfig
 from penstock.config.schema_kept import LedgerConfig, StateConfig
-from penstock.config.schema_later import BatchesConfig, FilesConfig, JobsConfig
+from penstock.config.schema_later import (
+    BatchesConfig,
+    FilesConfig,
+    JobsConfig,
+    RerankConfig,
+    ResponsesConfig,
+)
 from penstock.config.schema_media import (
     MediaConfig,
     ReasoningStoreConfig,
@@ -428,6 +434,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: Annotated[FilesConfig, _doc("What callers upload.")] = FilesConfig()
     batches: Annotated[BatchesConfig, _doc("Batches of calls.")] = BatchesConfig()
     jobs: Annotated[JobsConfig, _doc("Calls that are answered later.")] = JobsConfig()
+    responses: Annotated[ResponsesConfig, _doc("Responses that are kept.")] = ResponsesConfig()
+    rerank: Annotated[RerankConfig, _doc("Ranking.")] = RerankConfig()
     state: Annotated[StateConfig, _doc("What several nodes share.")] = StateConfig()
     images: Annotated[ImagesConfig, _doc("Pictures that are made for callers.")] = ImagesConfig()
     structured_output: Annotated[StructuredOutputConfig, _doc("Answers in a strict schema.")] = (
@@ -470,6 +478,8 @@ __all__ = [
     "QueueConfig",
     "RateLimitConfig",
     "ReasoningStoreConfig",
+    "RerankConfig",
+    "ResponsesConfig",
     "RetryConfig",
     "RouteConfig",
     "SemanticCacheConfig",

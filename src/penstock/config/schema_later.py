@@ -1,4 +1,4 @@
-"""Knobs of what callers leave with the gateway: files, batches, jobs. Part of ``config.schema``."""
+"""Knobs of what callers leave with the gateway: files, batches, jobs, responses; and of ranking. Part of ``config.schema``."""
 
 from typing import Annotated, Literal
 
@@ -57,6 +57,10 @@ class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Positive, _doc("Jobs that each process of the gateway runs at once; further ones wait.")
     ] = 32
     max_waiting: Annotated[Positive, _doc("Jobs of one virtual key that are kept, done or not.")] = 10_000
+    max_total_bytes: Annotated[
+        Positive,
+        _doc("All jobs of one virtual key together, requests and answers; looked at before one is taken."),
+    ] = 10 * 1024**3
     keep_hours: Annotated[Positive, _doc("How long an answer is kept for its caller.")] = 168
     webhook_hosts: Annotated[
         tuple[str, ...],
@@ -68,3 +72,20 @@ class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "env.NAME or file:PATH; signs completions as standardwebhooks.com says. Needed with webhook_hosts."
         ),
     ] = None
+
+
+class ResponsesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What /v1/responses keeps, to be named as previous_response_id."""
+
+    max_total_bytes: Annotated[
+        Positive,
+        _doc(
+            "All kept responses of one virtual key together; when they are more, only store: false is answered."
+        ),
+    ] = 10 * 1024**3
+
+
+class RerankConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Ranking at /v1/rerank."""
+
+    max_documents: Annotated[Positive, _doc("Documents of one call; Cohere itself takes 10,000.")] = 10_000

@@ -26,6 +26,7 @@ from penstock.gateway.large import envelope, lighten, thicken
 from penstock.gateway.own_files import inline_files
 from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
+from penstock.gateway.room import RESPONSES, check_room
 from penstock.gateway.settle import CallFacts, settle
 from penstock.objects.store import ObjectStore
 
@@ -125,6 +126,10 @@ class ResponseCall(ChatCall):
                 "Responses are not made in the background here.",
                 param="background",
                 hint="Send the header x-penstock-async: true, and fetch the answer at /v1/jobs.",
+            )
+        if ask.store:
+            await check_room(
+                house.keeper, KIND, principal.name, house.config.responses.max_total_bytes, RESPONSES
             )
         if ask.previous:
             most = house.config.server.max_body_bytes

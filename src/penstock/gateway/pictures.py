@@ -23,6 +23,7 @@ from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import MediaMade
 from penstock.dialects.openai_images import ImagesAsk
 from penstock.gateway.house import House
+from penstock.gateway.room import PICTURES, check_room
 from penstock.gateway.settle import CallFacts
 from penstock.objects.keeper import Keeper
 from penstock.objects.names import new_id
@@ -31,7 +32,9 @@ from penstock.wire.pictures import FORMATS
 
 KIND = "picture"
 OWNER = "links"
-"""Links are followed without a key, so all pictures that are served by link lie with one owner, who is no virtual key."""
+"""Links are followed without a key, so all links lie with one owner, who is no virtual key. They say whose the picture is."""
+BYTES = "picture-bytes"
+"""The picture itself, under the link's name, with the virtual key that had it made."""
 PATH = "/v1/images/content/"
 _QUALITY = 85
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, struct.error)
@@ -57,6 +60,14 @@ def finishing(
         return picture
 
     return finished
+
+
+async def check_room_for_links(house: House, facts: CallFacts) -> None:
+    """Raises Forbidden where a call's pictures are to be kept, and its key has too many already."""
+    ask = facts.ask
+    if isinstance(ask, ImagesAsk) and ask.fields.response_format == "url":
+        most = house.config.images.max_total_bytes
+        await check_room(house.keeper, BYTES, facts.principal.name, most, PICTURES)
 
 
 def converted(picture: MediaMade, finish: Finish) -> MediaMade:
@@ -97,14 +108,11 @@ async def _kept(house: House, picture: MediaMade, owner: str, base: str) -> str:
     now_ms = int(house.clock.unix_s() * 1000)
     settings = house.config.images
     expires_s = now_ms // 1000 + settings.url_ttl_s
-    await house.keeper.put(
-        KIND,
-        name,
-        OWNER,
-        meta={"mime": picture.mime, "secret": secret, "for": owner},
-        body=base64.b64decode(picture.data),
-        expires_ms=expires_s * 1000,
-    )
+    keeper, expires_ms = house.keeper, expires_s * 1000
+    body = base64.b64decode(picture.data)
+    await keeper.put(BYTES, name, owner, meta={}, body=body, expires_ms=expires_ms)
+    meta = {"mime": picture.mime, "secret": secret, "for": owner}
+    await keeper.put(KIND, name, OWNER, meta=meta, expires_ms=expires_ms)
     base = settings.base_url or base
     return (
         f"{base.rstrip('/')}{PATH}{name}?expires={expires_s}&signature={signature(secret, name, expires_s)}"
@@ -128,5 +136,5 @@ async def looked_up(
     right = signature(stored.meta["secret"], name, int(expires))
     if not hmac.compare_digest(right.encode(), signed.encode("utf-8", "replace")):
         return None
-    body = await keeper.body(KIND, name, OWNER)
+    body = await keeper.body(BYTES, name, str(stored.meta["for"]))
     return None if body is None else (str(stored.meta["mime"]), body)

@@ -73,6 +73,14 @@ def plan_call(
 
     ``losses`` refuses a target that would not get all that the caller sent, where he asked for that.
     """
+    most = house.config.rerank.max_documents
+    if ask.items > most:
+        raise BadRequest(
+            f"The field documents has {ask.items} documents; at most {most} are ranked in a call (rerank.max_documents).",
+            code="too_many_documents",
+            param="documents",
+            hint="Rank them in several calls, or leave out those that an index finds unlikely.",
+        )
     patterns = facts.principal.patterns
     kept = remembered(house, ask, patterns, family)
     if kept is not None:

@@ -13,6 +13,7 @@ from penstock.base.media_size import MEDIA
 from penstock.gateway.beside import Placed
 from penstock.gateway.house import House, Provider
 from penstock.gateway.media import Media, not_base64
+from penstock.gateway.pictures import check_room_for_links
 from penstock.gateway.reasoning import restored
 from penstock.gateway.remote import Translator
 from penstock.gateway.settle import CallFacts, Listen
@@ -95,6 +96,8 @@ class Preparing:
     async def prepare(self, step: Step, provider: Provider) -> None:
         """The translator knows afterwards what this target gets, or why it gets nothing."""
         ask = self._facts.ask
+        if ask is not None and ask.operation == "images":
+            await check_room_for_links(self._house, self._facts)
         if step.pass_through or ask is None or ask.operation != "chat":
             return
         name = step.target.name

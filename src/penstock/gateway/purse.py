@@ -127,7 +127,7 @@ class Purse:
         """The most that an attempt may cost, or what it is expected to cost if it can be cut."""
         facts = target.facts
         row = facts.price
-        if row is not None and row.later:
+        if row is not None and row.passing:
             row = row_at(row, int(unix_s * 1000))
         if ask.operation != "chat":
             return _quote_units(ask, target, row)
@@ -182,7 +182,14 @@ class Purse:
         """Quotes for calls that differ from this one in the length of their words alone; None: there is more to them."""
         quote = self.quote(ask, target, unix_s)
         row = target.facts.price
-        if isinstance(quote, Rejected) or quote.unsent or row is None or row.tiers or row.later or ask.needs:
+        if (
+            isinstance(quote, Rejected)
+            or quote.unsent
+            or row is None
+            or row.tiers
+            or row.passing
+            or ask.needs
+        ):
             return None
         if reaches(ask.body):
             return None

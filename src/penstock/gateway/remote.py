@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,6 @@ from penstock.base.embeddings import EmbeddingsRequest
 from penstock.base.errors import BadRequest, OurFault, UpstreamAuthFailed, UpstreamError, UpstreamTimeout
 from penstock.base.models import Target
 from penstock.base.operations import Operation
-from penstock.base.ready import ready
 from penstock.dialects.openai_chat import OPENAI
 from penstock.gateway.beside import Beside, Placed
 from penstock.gateway.dialogue import Conversation, Finishing, Told
@@ -26,6 +25,7 @@ from penstock.gateway.house import House, Provider, Sign
 from penstock.gateway.large import filled, thicken
 from penstock.gateway.oversight import Overseen
 from penstock.gateway.planning import Planned
+from penstock.gateway.replacing import replaced
 from penstock.gateway.settle import CallFacts, Outcome, end_attempt
 from penstock.gateway.structured import Judge
 from penstock.gateway.translate import Translation
@@ -164,6 +164,9 @@ class Translator:
             request = self.request(provider, target)
         except BadRequest as error:
             return Rejected(error.code, error.public(), param=error.param, caller_fault=True)
+        if isinstance(request, ChatRequest) and (request.n or 1) > 1 and self._ask.n == 1:
+            why = f"{target.name} is configured to give {request.n} answers; one was asked for."
+            return Rejected("n-unsupported", why, param="n")
         only = request.only_at if isinstance(request, ChatRequest) else None
         if only is not None and target.dialect not in only.dialects:
             return Rejected("only-elsewhere", only.reason, param=only.param, caller_fault=True)
@@ -172,7 +175,6 @@ class Translator:
         return no if no is None or own is None else msgspec.structs.replace(no, param=own)
 
 
-_Other = TypeVar("_Other", bound=Struct)
 _FIELD_OF: dict[str, str] = {
     "max_completion_tokens": "max_tokens",
     "reasoning_effort": "reasoning",
@@ -221,22 +223,6 @@ def in_words(request: EmbeddingsRequest, detokenize: Callable[[tuple[int, ...]],
         return request
     inputs = tuple(detokenize(one) if isinstance(one, tuple) else one for one in request.inputs)
     return msgspec.structs.replace(request, inputs=inputs)
-
-
-def replaced(request: _Other, overrides: dict[str, Any]) -> _Other:
-    """A request of another operation than chat with a target's own parameters, by the names of its neutral fields."""
-    known = set(request.__struct_fields__) - {"model", "extras", "stream"}
-    wrong = sorted(set(overrides) - known)
-    if wrong:
-        raise BadRequest(
-            f"The parameters configured for this target cannot be used: {wrong[0]} is none of {', '.join(sorted(known))}.",
-            param=wrong[0],
-        )
-    ready(type(request))
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(request), **overrides}, type(request))
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The parameters configured for this target cannot be used: {error}") from error
 
 
 class Sent:

@@ -196,7 +196,7 @@ def end_attempt(house: House, provider: Provider, outcome: Outcome, ask: Ask | N
         if other is not None:
             facts, outcome.drift = other, relay.model
     row = facts.price
-    if row is not None and row.later:
+    if row is not None and row.passing:
         started_s = house.clock.unix_s() - (outcome.end_s - outcome.start_s)
         row = row_at(row, int(started_s * 1000))
     outcome.price = row

@@ -6,6 +6,7 @@ that another target may answer; where words have left already, what came with th
 
 from penstock.base.errors import UpstreamError, UpstreamFault
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     Lawful,
@@ -134,7 +135,7 @@ class Translation:
     def _note(self, event: Event) -> None:
         if not self.content_seen:
             self.content_seen = is_content(event)
-        match event:
+        match event.event if isinstance(event, Aside) and not isinstance(event.event, Stopped) else event:
             case TextDelta(text=text) | RefusalDelta(text=text) | ThinkingDelta(text=text):
                 self.content_bytes += len(text.encode())
             case ToolArgs(json=fragment):

@@ -1,6 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=False, binding=False
 """Rows into SQLite without the GIL: one prepared statement a table, bound and stepped in C. See native_rows.py.
 
+Theory
+------
+Rows of calls that are alike (rows.Form) differ in a third of their values. SQLite keeps what is bound when a statement is
+reset: so of such rows only what differs is bound, as long as the row before was of the same form.
+
 Rules
 - SQLite is the library that Python's ``sqlite3`` calls, never another copy: two copies in one process would undo each
   other's file locks (sqlite.org/howtocorrupt.html, 2.2.1). So it is asked for by way of ``_sqlite3``, which looks through
@@ -67,7 +72,13 @@ cdef enum:
     READWRITE = 2
     NOMUTEX = 0x8000
     MOST_TEXT = 1 << 30
-    SLICE = 128
+    SLICE_VALUES = 8192  # 128 rows of a call and an entry, or five hundred that are alike
+    MAX_MOULDS = 256
+    CALLS = 0
+    ENTRIES = 1
+    BEGIN = 2
+    COMMIT = 3
+    STATEMENTS = 4
 
 cdef enum Kind:
     NULL_VALUE
@@ -81,6 +92,22 @@ cdef struct Value:
     int64_t whole
     double real
     const char *text
+
+cdef struct Plan:
+    # What rows of one table have in common, and which of their own values goes where.
+    int width
+    int own
+    int *column
+    int *value
+    Value *common
+
+cdef struct Row:
+    # A call's and its entries' values; of one that is alike its own, and the plans that say the rest.
+    Value *values
+    Py_ssize_t calls
+    Py_ssize_t entries
+    Plan *call
+    Plan *entry
 
 cdef Library LIBRARY
 cdef bint LOADED = False
@@ -127,15 +154,66 @@ def available():
     return load()
 
 
+cdef class Mould:
+    """A form's plans."""
+
+    cdef object form
+    """Its texts are what the plans point at."""
+    cdef Plan call, entry
+    cdef Py_ssize_t own
+    """How many values a row brings."""
+
+    def __cinit__(self, form, int calls, int entries):
+        self.form = form
+        self.own = form.own
+        make_plan(&self.call, form.call, form.call_places, calls, self.own)
+        make_plan(&self.entry, form.entry, form.entry_places, entries, self.own)
+
+    def __dealloc__(self):
+        free_plan(&self.call)
+        free_plan(&self.entry)
+
+
+cdef int make_plan(Plan *plan, list common, tuple places, int width, Py_ssize_t own) except -1:
+    cdef Py_ssize_t at, count = len(places)
+    if len(common) != width:
+        raise ValueError("a form for other tables")
+    plan.width, plan.own = width, <int>count
+    plan.column = <int *>PyMem_Malloc(count * sizeof(int))
+    plan.value = <int *>PyMem_Malloc(count * sizeof(int))
+    plan.common = <Value *>PyMem_Malloc(width * sizeof(Value))
+    if plan.column == NULL or plan.value == NULL or plan.common == NULL:
+        raise MemoryError
+    take(plan.common, common)
+    for at in range(count):
+        plan.column[at], plan.value[at] = places[at]
+        if not (0 <= plan.column[at] < width and 0 <= plan.value[at] < own):
+            raise ValueError("a form with a place that there is not")
+    return 0
+
+
+cdef void free_plan(Plan *plan):
+    PyMem_Free(plan.column)
+    PyMem_Free(plan.value)
+    PyMem_Free(plan.common)
+
+
 cdef class Writer:
     """A connection of its own to a ledger that exists, for one thread at a time."""
 
     cdef void *db
-    cdef void *statements[2]
+    cdef void *statements[STATEMENTS]
     cdef int widths[2]
+    cdef Plan *bound[2]
+    """Whose common values are bound; its mould is among ``moulds``."""
+    cdef dict moulds
+    cdef object form
+    cdef readonly Py_ssize_t bindings
+    """How many values were bound (for tests)."""
 
-    def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths):
-        """``statements`` and ``widths``: of calls, then of entries; each writes one row. Raises sqlite3.Error."""
+    def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths, form):
+        """``statements`` and ``widths``: of calls, then of entries; each writes one row. ``form``: what rows that are alike
+        begin with (rows.Form). Raises sqlite3.Error."""
         cdef bytes raw = fsencode(path), words
         cdef int at
         if not load():
@@ -145,11 +223,13 @@ cdef class Writer:
         LIBRARY.busy_timeout(self.db, 5000)
         for text in pragmas:
             self.execute(text.encode())
-        for at in range(2):
-            words = statements[at].encode()
-            self.widths[at] = widths[at]
+        for at, text in enumerate((*statements, "BEGIN IMMEDIATE", "COMMIT")):
+            words = text.encode()
             if LIBRARY.prepare(self.db, words, -1, &self.statements[at], NULL) != OK:
                 raise self.fault()
+        self.widths[CALLS], self.widths[ENTRIES] = widths
+        self.moulds = {}
+        self.form = form
 
     def __dealloc__(self):
         self.close()
@@ -157,7 +237,7 @@ cdef class Writer:
     cpdef close(self):
         """Let go of the file."""
         cdef int at
-        for at in range(2):
+        for at in range(STATEMENTS):
             if self.statements[at] != NULL:
                 LIBRARY.finalize(self.statements[at])
                 self.statements[at] = NULL
@@ -179,99 +259,169 @@ cdef class Writer:
             raise self.fault()
 
     def write(self, list batch):
-        """Rows of calls and entries (ledger.store.Row), in one transaction. Raises sqlite3.Error, and what a value that
-        cannot be bound raises: UnicodeEncodeError, OverflowError, sqlite3.InterfaceError. Then nothing is written."""
-        cdef Py_ssize_t start, count = len(batch)
+        """Rows of calls and entries (ledger.store.Row, rows.Alike), in one transaction; how many entries they are. Raises
+        sqlite3.Error, and what a value that cannot be bound raises: UnicodeEncodeError, OverflowError,
+        sqlite3.InterfaceError. Then nothing is written."""
+        cdef Py_ssize_t start = 0, entries = 0, count = len(batch)
         cdef bint begun = False
+        if len(self.moulds) > MAX_MOULDS:
+            self.bound[CALLS] = self.bound[ENTRIES] = NULL
+            self.moulds.clear()
         try:
-            for start in range(0, count, SLICE):
-                self.slice(batch[start : start + SLICE], not start, start + SLICE >= count)
+            while start < count:
+                start = self.slice(batch, start, &entries)
                 begun = True
         except BaseException:
             if begun:
                 LIBRARY.exec(self.db, b"ROLLBACK", NULL, NULL, NULL)
             raise
+        return entries
 
-    cdef slice(self, list batch, bint first, bint last):
-        """Some rows, and the transaction's beginning and end where they are its first and last: the GIL is given away once."""
-        cdef Py_ssize_t values = 1, calls = 0, entries = 0
+    cdef Py_ssize_t slice(self, list batch, Py_ssize_t start, Py_ssize_t *entries) except -1:
+        """Some rows, and the transaction's beginning and end where they are its first and last: the GIL is given away once.
+        Where the next slice starts."""
+        cdef Py_ssize_t values = 1, end = start, count = len(batch), at
         cdef int code = OK
-        cdef void *db = self.db
         cdef Value *bound
-        cdef Value *to
-        for _, call, entry in batch:
-            values += len(<list>call) + len(<list>entry)
-            calls += len(<list>call) // self.widths[0]
-            entries += len(<list>entry) // self.widths[1]
+        cdef Row *rows
+        cdef tuple one
+        while end < count and values < SLICE_VALUES:
+            one = batch[end]
+            values += len(one) if type(one[0]) is self.form else len(<list>one[1]) + len(<list>one[2])
+            end += 1
         bound = <Value *>PyMem_Malloc(values * sizeof(Value))
-        if bound == NULL:
-            raise MemoryError
+        rows = <Row *>PyMem_Malloc((end - start) * sizeof(Row))
         try:
-            to = bound
-            for _, call, _ in batch:
-                to = take(to, <list>call)
-            for _, _, entry in batch:
-                to = take(to, <list>entry)
+            if bound == NULL or rows == NULL:
+                raise MemoryError
+            self.lay_out(batch, start, end, rows, bound)
+            for at in range(end - start):
+                entries[0] += rows[at].entries
             with nogil:
-                if first:
-                    code = LIBRARY.exec(db, b"BEGIN IMMEDIATE", NULL, NULL, NULL)
+                if not start:
+                    code = step(self.statements[BEGIN])
                 if code == OK:
-                    code = step_all(self.statements[0], bound, calls, self.widths[0])
+                    code = self.step_all(CALLS, rows, end - start)
                 if code == OK:
-                    code = step_all(self.statements[1], bound + calls * self.widths[0], entries, self.widths[1])
-                if code == OK and last:
-                    code = LIBRARY.exec(db, b"COMMIT", NULL, NULL, NULL)
+                    code = self.step_all(ENTRIES, rows, end - start)
+                if code == OK and end == count:
+                    code = step(self.statements[COMMIT])
             if code != OK:
                 error = self.fault()
-                LIBRARY.exec(db, b"ROLLBACK", NULL, NULL, NULL)
+                LIBRARY.exec(self.db, b"ROLLBACK", NULL, NULL, NULL)
                 raise error
         finally:
             PyMem_Free(bound)
+            PyMem_Free(rows)
+        return end
+
+    cdef int lay_out(self, list batch, Py_ssize_t start, Py_ssize_t end, Row *row, Value *to) except -1:
+        """Addresses and numbers of what is to be bound. The batch keeps the texts, ``moulds`` the plans."""
+        cdef tuple one
+        cdef list call, entry
+        cdef Mould mould
+        cdef Py_ssize_t at
+        for at in range(start, end):
+            one = batch[at]
+            row.values = to
+            if type(one[0]) is self.form:
+                mould = self.moulds.get(one[0])
+                if mould is None:
+                    mould = self.moulds[one[0]] = Mould(one[0], self.widths[CALLS], self.widths[ENTRIES])
+                if len(one) - 1 != mould.own:
+                    raise ValueError("a row of another form")
+                row.calls = row.entries = 1
+                row.call, row.entry = &mould.call, &mould.entry
+                for value in one[1:]:
+                    to = take_one(to, value)
+            else:
+                call, entry = one[1], one[2]
+                row.calls, row.entries = len(call) // self.widths[CALLS], len(entry) // self.widths[ENTRIES]
+                row.call = row.entry = NULL
+                to = take(take(to, call), entry)
+            row += 1
+        return 0
+
+    cdef int step_all(self, int table, Row *row, Py_ssize_t rows) noexcept nogil:
+        """Each row of one table bound and written. 0, or SQLite's code for the first that was not."""
+        cdef void *statement = self.statements[table]
+        cdef Py_ssize_t number, one
+        cdef int at, code = OK, width = self.widths[table]
+        cdef Plan *plan
+        cdef Value *value
+        for number in range(rows):
+            plan = row.call if table == CALLS else row.entry
+            if plan != NULL:
+                if self.bound[table] != plan:
+                    self.bound[table] = NULL
+                    for at in range(width):
+                        code |= bind(statement, at + 1, plan.common + at)
+                    self.bindings += width
+                    self.bound[table] = plan
+                for at in range(plan.own):
+                    code |= bind(statement, plan.column[at] + 1, row.values + plan.value[at])
+                self.bindings += plan.own
+                if code == OK:
+                    code = step(statement)
+            else:
+                self.bound[table] = NULL
+                value = row.values if table == CALLS else row.values + row.calls * self.widths[CALLS]
+                for one in range(row.calls if table == CALLS else row.entries):
+                    for at in range(width):
+                        code |= bind(statement, at + 1, value + at)
+                    self.bindings += width
+                    if code == OK:
+                        code = step(statement)
+                    if code != OK:
+                        return code
+                    value += width
+            if code != OK:
+                self.bound[table] = NULL
+                return code
+            row += 1
+        return OK
 
 
 cdef Value *take(Value *to, list values) except NULL:
     """What is to be bound, without a copy of any text: the list keeps it."""
-    cdef Py_ssize_t size
     for value in values:
-        if type(value) is str:
-            to.kind = TEXT_VALUE
-            to.text = PyUnicode_AsUTF8AndSize(value, &size)
-            if size > MOST_TEXT:
-                raise OverflowError("a text is too long for SQLite")
-            to.size = <int>size
-        elif type(value) is float:
-            to.kind = DOUBLE_VALUE
-            to.real = value
-        elif value is None:
-            to.kind = NULL_VALUE
-        elif isinstance(value, int):
-            to.kind = INT_VALUE
-            to.whole = value
-        else:
-            raise sqlite3.InterfaceError(f"a {type(value).__name__} cannot be bound")
-        to += 1
+        to = take_one(to, value)
     return to
 
 
-cdef int step_all(void *statement, Value *value, Py_ssize_t rows, int width) noexcept nogil:
-    """Each row bound and written. 0, or SQLite's code for the first that was not."""
-    cdef Py_ssize_t row
-    cdef int at, code
-    for row in range(rows):
-        for at in range(1, width + 1):
-            if value.kind == TEXT_VALUE:
-                code = LIBRARY.bind_text(statement, at, value.text, value.size, NULL)  # SQLITE_STATIC
-            elif value.kind == INT_VALUE:
-                code = LIBRARY.bind_int(statement, at, value.whole)
-            elif value.kind == DOUBLE_VALUE:
-                code = LIBRARY.bind_double(statement, at, value.real)  # a NaN is NULL to SQLite
-            else:
-                code = LIBRARY.bind_null(statement, at)
-            if code != OK:
-                return code
-            value += 1
-        code = LIBRARY.step(statement)
-        LIBRARY.reset(statement)
-        if code != DONE:
-            return code
-    return OK
+cdef inline Value *take_one(Value *to, object value) except NULL:
+    cdef Py_ssize_t size
+    if type(value) is str:
+        to.kind = TEXT_VALUE
+        to.text = PyUnicode_AsUTF8AndSize(value, &size)
+        if size > MOST_TEXT:
+            raise OverflowError("a text is too long for SQLite")
+        to.size = <int>size
+    elif type(value) is float:
+        to.kind = DOUBLE_VALUE
+        to.real = value
+    elif value is None:
+        to.kind = NULL_VALUE
+    elif isinstance(value, int):
+        to.kind = INT_VALUE
+        to.whole = value
+    else:
+        raise sqlite3.InterfaceError(f"a {type(value).__name__} cannot be bound")
+    return to + 1
+
+
+cdef inline int bind(void *statement, int at, Value *value) noexcept nogil:
+    if value.kind == TEXT_VALUE:
+        return LIBRARY.bind_text(statement, at, value.text, value.size, NULL)  # SQLITE_STATIC
+    if value.kind == INT_VALUE:
+        return LIBRARY.bind_int(statement, at, value.whole)
+    if value.kind == DOUBLE_VALUE:
+        return LIBRARY.bind_double(statement, at, value.real)  # a NaN is NULL to SQLite
+    return LIBRARY.bind_null(statement, at)
+
+
+cdef inline int step(void *statement) noexcept nogil:
+    """Run what gives no rows. 0, or SQLite's code."""
+    cdef int code = LIBRARY.step(statement)
+    LIBRARY.reset(statement)
+    return OK if code == DONE else code

@@ -9,7 +9,8 @@ where the same GIL time would be one stall of the loop instead of two microsecon
 rests would starve the writer all the same: once two slices wait, ``add`` gives the GIL away now and then.
 
 Rows stay in the list until they are committed, so that a batch that could not be written is simply still there; and
-in ``_pending``, so that what is not yet stored can be found. The loop thread takes them out again, a few per add.
+in ``pending``, so that what is not yet stored can be found. From there the loop thread puts them by, some hundred at a
+time, with the place of the last one in the order of all rows, and drops such a lot when that is stored.
 
 Rules
 - Nothing that was added is dropped. A batch that cannot be written is tried again with back-off; ``fault`` says why;
@@ -33,14 +34,24 @@ import msgspec
 
 from penstock.base.errors import OurFault
 from penstock.ledger.entry import Call, Entry, Line, Record
-from penstock.ledger.rows import Written, call_values, encode, entry_values, unknown_type
+from penstock.ledger.rows import (
+    Alike,
+    Form,
+    call_values,
+    encode,
+    entry_values,
+    record_of,
+    rows_of,
+    unknown_type,
+)
 from penstock.ledger.store import SLICE_RECORDS, Group, Row, SqliteStore, Store
 
 MAX_BATCH_RECORDS = 10_000
 """Reached only with a backlog. A batch is one transaction: what it has written is safe, and seen, at its end."""
-_RETIRE_PER_ADD = 4
-_BEHIND_RECORDS = 2 * SLICE_RECORDS
-_GIVE_WAY_EVERY = 16
+PUT_BY = 128
+"""Records that are put by together."""
+BEHIND_RECORDS = 2 * SLICE_RECORDS
+GIVE_WAY_EVERY = 16
 _GIVE_WAY_S = 0.00005
 """As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
 _FADING = 0.9
@@ -63,17 +74,26 @@ class Journal:
         self._flush_s = flush_ms / 1000
         self._took_s = 0.0
         """What a write takes at present, the worst of the last ones."""
-        self.rows: list[Row] = []
+        self.rows: list[Row | Alike] = []
         """What is not yet stored; always the same list."""
-        self._pending: dict[str, Record | Written] = {}
-        self._stored: deque[Record | Written] = deque()
-        self._asleep = False
+        self.pending: dict[str, Record | Alike] = {}
+        """The newest of them by their ids; always the same dictionary."""
+        self._put_by: deque[tuple[int, dict[str, Record | Alike]]] = deque()
+        """Those before, and behind which row of all their last one stands."""
+        self._late_s = float("inf")
+        """When the batch that is being gathered or written should have been stored."""
+        self.asleep = False
+        """The writer waits for a row: whoever adds one wakes it."""
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._progress = threading.Condition()
         self._written = 0
         self._closing = False
         self._abandon_at_s = float("inf")
         self._store = SqliteStore(path) if store is None else store
+        self.takes_alike: bool = getattr(self._store, "takes_alike", False)
+        """The store writes rows that are alike as they are: ``add_alike`` is ``rows.append`` and two names in ``pending``,
+        and then ``look_after`` where there is something to do (see there)."""
+        self._groups = 0
         self._thread = threading.Thread(target=self._run, name="penstock-ledger", daemon=True)
         self._thread.start()
 
@@ -86,26 +106,38 @@ class Journal:
             row = _salvage(record)
         self._queue_up(row, record, call.request_id, call.body_id)
 
-    def add_row(
-        self, request_id: str, body_id: str, virtual_key: str, call: list[Any], entry: list[Any]
-    ) -> None:
-        """Take the rows of a call with one entry, as ``rows.call_values`` and ``entry_values`` make them."""
-        written = Written(request_id, body_id, virtual_key, call, entry)
-        self._queue_up((written, call, entry), written, request_id, body_id)
+    def add_alike(self, alike: Alike) -> None:
+        """Take a call with one entry that is like others (rows.Form)."""
+        row = alike if self.takes_alike else (alike, *rows_of(alike))
+        self._queue_up(row, alike, alike[1], alike[2])
 
-    def _queue_up(self, row: Row, record: Record | Written, request_id: str, body_id: str) -> None:
+    def _queue_up(self, row: "Row | Alike", record: "Record | Alike", request_id: str, body_id: str) -> None:
         self.rows.append(row)
-        self._pending[request_id] = record
+        self.pending[request_id] = record
         if body_id:
-            self._pending[body_id] = record
-        if self._stored:
-            self._retire(_RETIRE_PER_ADD)
+            self.pending[body_id] = record
         waiting = len(self.rows)
-        if waiting >= _BEHIND_RECORDS and not waiting % _GIVE_WAY_EVERY and self.fault is None:
-            time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
-        if self._asleep:
-            self._asleep = False
+        if (
+            self.asleep
+            or len(self.pending) >= PUT_BY
+            or (waiting >= BEHIND_RECORDS and not waiting % GIVE_WAY_EVERY)
+        ):
+            self.look_after()
+
+    def look_after(self) -> None:
+        """After a row was added: wake the writer, give way to it, put by what is pending."""
+        if self.asleep:
+            self.asleep = False
             self._bell.put(None)
+        waiting = len(self.rows)
+        if waiting >= BEHIND_RECORDS and self.fault is None and time.monotonic() >= self._late_s:
+            time.sleep(_GIVE_WAY_S)  # let the writer have the GIL
+        if len(self.pending) >= PUT_BY:
+            with self._progress:
+                behind = self._written + len(self.rows)
+            self._put_by.append((behind, self.pending.copy()))
+            self.pending.clear()
+            self._forget()
 
     def add_entries(
         self,
@@ -124,9 +156,11 @@ class Journal:
             values = [value for entry in entries for value in entry_values(entry)]
         except _UNENCODABLE:
             values = [value for entry in entries for value in entry_values(_salvaged(entry))]
+        with self._progress:
+            self._groups += 1
         self.rows.append((group, [], values))
-        if self._asleep:
-            self._asleep = False
+        if self.asleep:
+            self.asleep = False
             self._bell.put(None)
 
     @property
@@ -154,10 +188,12 @@ class Journal:
 
     def recent(self, any_id: str, *, virtual_key: str | None = None) -> Record | None:
         """What ``find`` looks at first: the record where it may not be stored yet. Never waits."""
-        self._retire(MAX_BATCH_RECORDS)
-        record = self._pending.get(any_id) if any_id else None
-        if isinstance(record, Written):
-            record = record.record()
+        self._forget()
+        record = self.pending.get(any_id) if any_id else None
+        for _, some in reversed(self._put_by if record is None else ()):
+            record = record or some.get(any_id)
+        if isinstance(record, tuple):
+            record = record_of(record)
         if record is not None and (virtual_key is None or record.call.virtual_key == virtual_key):
             return record
         return None
@@ -199,8 +235,9 @@ class Journal:
         while True:
             if not self.rows and not self._wait_for_rows():
                 return
+            self._late_s = time.monotonic() + self._flush_s
             if not self._closing and len(self.rows) < MAX_BATCH_RECORDS:
-                self._nap(self._gather_s)
+                _nap(self._bell, self._gather_s)
             begun_s = time.monotonic()
             if self._write_batch():
                 failures = 0
@@ -208,7 +245,7 @@ class Journal:
                 continue
             if self._closing and time.monotonic() >= self._abandon_at_s:
                 return
-            self._nap(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+            _nap(self._bell, _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
             failures += 1
 
     @property
@@ -222,18 +259,11 @@ class Journal:
         while not self.rows:
             if self._closing:
                 return False
-            self._asleep = True
+            self.asleep = True
             if not self.rows and not self._closing:
                 self._bell.get()
-            self._asleep = False
+            self.asleep = False
         return True
-
-    def _nap(self, seconds: float) -> None:
-        """Let a batch gather; cut short by flush and close."""
-        try:
-            self._bell.get(timeout=seconds)
-        except queue.Empty:
-            return
 
     def _write_batch(self) -> bool:
         batch, store = self.rows[:MAX_BATCH_RECORDS], self._store
@@ -241,34 +271,38 @@ class Journal:
             try:
                 store.write(batch)
             except store.unbindable:
-                batch = [row if _fits(row[1]) and _fits(row[2]) else _salvage_row(row) for row in batch]
+                batch = [_mended(row) for row in batch]
                 self.rows[: len(batch)] = batch
                 store.write(batch)
         except store.faults as error:
             self.fault = store.why(error)
             return False
         self.fault = None
-        self._stored.extend(record for record, _, _ in batch if not isinstance(record, Group))
-        groups = [group for group, _, _ in batch if isinstance(group, Group)]
+        groups = [row[0] for row in batch if isinstance(row[0], Group)] if self._groups else []
         with self._progress:
             del self.rows[: len(batch)]
             self._written += len(batch)
+            self._groups -= len(groups)
             self._progress.notify_all()
         for group in groups:
             group.tell()
         return True
 
-    def _retire(self, count: int) -> None:
-        """Forget up to ``count`` records that are stored: the database answers for them now."""
-        stored, pending = self._stored, self._pending
-        for _ in range(min(count, len(stored))):
-            record = stored.popleft()
-            call = record if isinstance(record, Written) else record.call
-            # A newer call may carry the same body id: it keeps its place.
-            if pending.get(call.request_id) is record:
-                del pending[call.request_id]
-            if pending.get(call.body_id) is record:
-                del pending[call.body_id]
+    def _forget(self) -> None:
+        """Of what is stored, and put by: the database answers for it now."""
+        written, put_by = self._written, self._put_by
+        while put_by and put_by[0][0] <= written:
+            put_by.popleft()
+        if not self.rows:
+            self.pending.clear()
+
+
+def _nap(bell: "queue.SimpleQueue[None]", seconds: float) -> None:
+    """Let a batch gather; cut short by flush and close."""
+    try:
+        bell.get(timeout=seconds)
+    except queue.Empty:
+        return
 
 
 def _row(record: Record, call: Call, entries: tuple[Entry, ...]) -> Row:
@@ -291,10 +325,14 @@ def _salvage(record: Record) -> Row:
     return _row(record, call, tuple(_salvaged(entry) for entry in record.entries))
 
 
-def _salvage_row(row: Row) -> Row:
-    owner = row[0]
+def _mended(row: Row | Alike) -> Row:
+    """A row that can be bound."""
+    whole: Row = (row, *rows_of(row)) if isinstance(row[0], Form) else cast("Row", row)
+    owner, call, entries = whole
+    if _fits(call) and _fits(entries):
+        return whole
     if not isinstance(owner, Group):
-        return _salvage(owner if isinstance(owner, Record) else owner.record())
+        return _salvage(owner if isinstance(owner, Record) else record_of(owner))
     return owner, [], [value for entry in owner.entries for value in entry_values(_salvaged(entry))]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.base.native import load_native
+from penstock.ledger.rows import Form
 from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS, INSERT_CALLS, INSERT_ENTRIES, PRAGMAS
 
 if TYPE_CHECKING:
@@ -22,4 +23,4 @@ def native_writer(path: str) -> "Writer | None":
     if native is None or not native.available():
         return None
     statements = (INSERT_CALLS[1], INSERT_ENTRIES[1])
-    return native.Writer(path, PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)))
+    return native.Writer(path, PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)), Form)

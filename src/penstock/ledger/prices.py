@@ -1,7 +1,7 @@
 """Usage x prices -> lines and their sum, in integers.
 
 Rules
-- Prices have dates (``row_at``): one call has one row, the one in force when its attempt began.
+- Prices have dates, and some have hours (``row_at``): one call has one row, the one in force when its attempt began.
 - One line for each class of tokens with a quantity; one for the call itself where the row has a price per request;
   one for each fee that the reply reports (``Usage.fees``), unknown where the row has no price for it.
 - A fee whose kind the reply does not say ("web_search" beside prices for "web_search:low" and "web_search:high") has a
@@ -33,6 +33,9 @@ _BORROWS = {
 }
 _SHARES_OF_INPUT = ("cache_read", "cache_read_audio", "cache_write_5m", "cache_write_1h")
 _NO_PRICES: dict[str, Price | None] = {}
+_WEEK_MINUTES = 7 * 24 * 60
+_MONDAY_MS = 4 * 86_400_000
+"""1970-01-05, a Monday."""
 _GIVEN = {"grounded_input": Price(0, text="0")}
 """What a seller that charges for the search gives with it, where the row has no price for it."""
 
@@ -83,12 +86,16 @@ def price_lines(usage: Usage, row: PriceRow | None) -> tuple[tuple[Line, ...], i
 
 def row_at(row: PriceRow | None, at_ms: int) -> PriceRow | None:
     """The prices in force at that moment: a call is priced by when it began, not by when it was written up."""
-    if row is None or not row.later:
+    if row is None or not row.passing:
         return row
     found = row
     for successor in row.later:
         if successor.from_ms <= at_ms:
             found = successor
+    if found.by_hours is not None:
+        minute = (at_ms - _MONDAY_MS) // 60_000 % _WEEK_MINUTES
+        if any(first <= minute < beyond for first, beyond in found.hours):
+            return found.by_hours
     return found
 
 

@@ -64,22 +64,51 @@ def entry_values(entry: Entry) -> list[Any]:
     return row
 
 
-class Written(Struct, gc=False):
-    """A call with one entry that came as rows, and so is kept as rows."""
+Place = tuple[int, int]
+"""A column, and which of a row's own values stands there."""
 
-    request_id: str
-    body_id: str
+
+class Form(Struct, eq=False):
+    """What the rows of calls that are alike have in common: a call's and its entry's values, and where a row's own go.
+
+    The first of a row's own values is the request id, the second the body id.
+    """
+
     virtual_key: str
     call: list[Any]
     entry: list[Any]
+    call_places: tuple[Place, ...]
+    entry_places: tuple[Place, ...]
+    own: int
+    """How many values a row brings."""
 
-    def record(self) -> Record:
-        """The same, as it would be read from the database."""
-        call, entry = (
-            tuple([None if isinstance(value, float) and isnan(value) else value for value in row])
-            for row in (self.call, self.entry)
-        )
-        return Record(call_of(call), (entry_of(entry),))
+    def __repr__(self) -> str:
+        """Without the values."""
+        return f"Form({self.own} values)"
+
+
+Alike = tuple[Any, ...]
+"""A call with one entry: its Form, then its own values. It is kept as it is, and is a row in the native writer alone."""
+
+
+def rows_of(alike: Alike) -> tuple[list[Any], list[Any]]:
+    """The values of the call's row and of the entry's."""
+    form: Form = alike[0]
+    call, entry = form.call.copy(), form.entry.copy()
+    for column, value in form.call_places:
+        call[column] = alike[value + 1]
+    for column, value in form.entry_places:
+        entry[column] = alike[value + 1]
+    return call, entry
+
+
+def record_of(alike: Alike) -> Record:
+    """The same, as it would be read from the database."""
+    call, entry = (
+        tuple([None if isinstance(value, float) and isnan(value) else value for value in row])
+        for row in rows_of(alike)
+    )
+    return Record(call_of(call), (entry_of(entry),))
 
 
 def call_of(row: tuple[Any, ...]) -> Call:

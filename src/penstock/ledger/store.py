@@ -5,13 +5,13 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from penstock.ledger.checkpoint import Checkpointer
 from penstock.ledger.entry import Entry, Record
 from penstock.ledger.native_rows import native_writer
 from penstock.ledger.reading import open_reader
-from penstock.ledger.rows import NULL, Written, read_record
+from penstock.ledger.rows import NULL, Alike, Form, read_record, rows_of
 from penstock.ledger.schema import (
     CALL_COLUMNS,
     ENTRY_COLUMNS,
@@ -50,7 +50,7 @@ class Group:
         self.stored(self.new)
 
 
-Row = tuple[Record | Written | Group, list[Any], list[Any]]
+Row = tuple[Record | Alike | Group, list[Any], list[Any]]
 """A record, its call's values (a group has none), its entries' values one after the other."""
 SLICE_RECORDS = STATEMENT_ROWS[-1]
 _CALL_NULLS = [NULL] * len(CALL_COLUMNS)
@@ -59,7 +59,10 @@ _ENTRY_NULLS = [NULL] * len(ENTRY_COLUMNS)
 
 
 class Store(Protocol):
-    """A ledger's tables. ``write`` belongs to the writer thread, ``read`` to any, ``close`` comes after both."""
+    """A ledger's tables. ``write`` belongs to the writer thread, ``read`` to any, ``close`` comes after both.
+
+    One that says ``takes_alike`` is given rows that are alike as they are (rows.Alike), others all values of them.
+    """
 
     name: str
     """The ledger, in words for people: no secret."""
@@ -73,8 +76,8 @@ class Store(Protocol):
         """What is amiss although batches are written."""
         ...
 
-    def write(self, batch: list[Row]) -> None:
-        """Write a batch in one transaction; what is there already is passed over. Groups are told what was ``new``."""
+    def write(self, batch: list[Any]) -> None:
+        """Write a batch of ``Row`` in one transaction; what is there already is passed over. Groups are told what was ``new``."""
         ...
 
     def why(self, error: BaseException) -> str:
@@ -92,6 +95,8 @@ class Store(Protocol):
 
 class SqliteStore:
     """A file of SQLite's. Raises ConfigFault where it cannot be opened."""
+
+    takes_alike = True
 
     faults: tuple[type[BaseException], ...] = (sqlite3.Error,)
     unbindable: tuple[type[BaseException], ...] = (
@@ -122,13 +127,15 @@ class SqliteStore:
         """The WAL grows, and why."""
         return self._checkpoints.fault
 
-    def write(self, batch: list[Row]) -> None:
+    def write(self, batch: list[Row | Alike]) -> None:
         """Write a batch in one transaction, which the first statement begins."""
-        writer = self._writer
-        if self._native is not None and not any(isinstance(owner, Group) for owner, _, _ in batch):
-            self._native.write(batch)
-            self._checkpoints.wrote(len(batch))
+        if self._native is not None and Group not in {type(row[0]) for row in batch}:
+            self._checkpoints.wrote(self._native.write(batch))
             return
+        self._write([cast("Row", (row, *rows_of(row)) if isinstance(row[0], Form) else row) for row in batch])
+
+    def _write(self, batch: list[Row]) -> None:
+        writer = self._writer
         try:
             for start in range(0, len(batch), SLICE_RECORDS):
                 owners, calls, entries = zip(*batch[start : start + SLICE_RECORDS], strict=True)
@@ -144,7 +151,7 @@ class SqliteStore:
         self._checkpoints.wrote(sum(len(values) // len(_ENTRY_NULLS) for _, _, values in batch))
 
     def _groups(
-        self, owners: tuple[Record | Written | Group, ...], entries: tuple[list[Any], ...]
+        self, owners: tuple[Record | Alike | Group, ...], entries: tuple[list[Any], ...]
     ) -> list[list[Any]]:
         """Write each group by itself, for only so SQLite can say what was new; the entries of records are left."""
         left: list[list[Any]] = []

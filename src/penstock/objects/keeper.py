@@ -4,6 +4,7 @@ Not ``asyncio.to_thread``: a slow disk must not take the threads that names are 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from penstock.base.errors import PenstockError
 from penstock.objects.store import KEEP, Due, Item, ObjectStore, Stored
 
 THREADS = 4
+ABOUT_S = 60.0
+MOST_ABOUT = 10_000
 T = TypeVar("T")
 
 
@@ -94,6 +97,10 @@ class _Work(_Threads):
 class Keeper(_Work):
     """The store, awaited. Raises what the store raises."""
 
+    def __init__(self, open_store: Callable[[], ObjectStore]) -> None:
+        super().__init__(open_store)
+        self._about: dict[tuple[str, str], tuple[int, float]] = {}
+
     async def put(
         self,
         kind: str,
@@ -107,6 +114,7 @@ class Keeper(_Work):
         due_ms: int | None = None,
     ) -> None:
         """Keep it, whole or not at all."""
+        self._more(kind, owner, None if draft is not None else len(body))
         await self.do(
             lambda store: store.put(
                 kind, name, owner, meta=meta, body=body, draft=draft, expires_ms=expires_ms, due_ms=due_ms
@@ -149,6 +157,7 @@ class Keeper(_Work):
         body: bytes | None = None,
     ) -> bool:
         """Compare and swap. False: it is no longer of this version, or gone."""
+        self._more(kind, owner, None if body is not None else 0)
         return await self.do(
             lambda store: store.change(
                 kind, name, owner, meta, version=version, due_ms=due_ms, expires_ms=expires_ms, body=body
@@ -170,6 +179,23 @@ class Keeper(_Work):
     async def used(self, kind: str, owner: str) -> int:
         """Bytes of all bodies."""
         return await self.do(lambda store: store.used(kind, owner))
+
+    async def used_about(self, kind: str, owner: str, near: int) -> int:
+        """The same as it was within the last minute, and what this process has kept since; from ``near`` on, exactly."""
+        known, now_s = self._about.get((kind, owner)), time.monotonic()
+        if known is not None and known[0] < near and now_s - known[1] < ABOUT_S:
+            return known[0]
+        used = await self.used(kind, owner)
+        if len(self._about) >= MOST_ABOUT:
+            self._about.clear()
+        self._about[kind, owner] = used, now_s
+        return used
+
+    def _more(self, kind: str, owner: str, size: int | None) -> None:
+        """So many bytes more; None: not known."""
+        known = self._about.pop((kind, owner), None)
+        if known is not None and size is not None:
+            self._about[kind, owner] = known[0] + size, known[1]
 
     async def _piece(self, kind: str, name: str, owner: str, n: int) -> bytes | None:
         return await self.do(lambda store: store.piece(kind, name, owner, n))

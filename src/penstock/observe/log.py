@@ -65,9 +65,11 @@ class OperatorLog:
 
     def failure(self, name: str, error: BaseException, /, **facts: Fact) -> None:
         """A bug or a broken machine: the error's class and sentence, and where it was raised."""
-        frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
-        where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
-        self._write("error", name, f"{type(error).__name__}: {error}", {**facts, "where": where})
+        self._write("error", name, f"{type(error).__name__}: {error}", {**facts, "where": _where(error)})
+
+    def failure_of_words(self, name: str, error: BaseException, /, **facts: Fact) -> None:
+        """The same where callers' words were at hand: an error's sentence may quote them, so its class and place alone."""
+        self._write("error", name, type(error).__name__, {**facts, "where": _where(error)})
 
     def once(self, key: str, message: str, *, period_s: float = 3600.0) -> bool:
         """Warn, unless that was done for ``key`` within ``period_s``; True if it was said now."""
@@ -106,6 +108,11 @@ class OperatorLog:
         except (OSError, ValueError):
             # stderr is gone (closed pipe): a log must not take the gateway with it.
             return
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    return " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
 
 
 def _clean(value: Fact) -> Fact:

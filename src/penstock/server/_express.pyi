@@ -49,6 +49,9 @@ class Shape:
     ratios: Any
     journal: Any
     rows: Any
+    pending: dict[str, Any]
+    takes_alike: bool
+    form: Any
     principal: Any
     deadlines: Any
     unix_s: Callable[[], float]
@@ -57,19 +60,15 @@ class Shape:
     url: bytes
     told: dict[bytes, bytes]
     as_lane: Callable[[Call], Any]
-    choice: str | None
-    allowed: frozenset[str] | None
+    random: Callable[[], float]
+    drawn: list[Way]
+    sums: tuple[float, ...]
     decode: Callable[[bytes], Any]
     tiers: Callable[[str], str]
     stops: Callable[[str], str]
     model: str
     target: str
-    provider_name: str
-    principal_name: str
     asked: str
-    dialect: str
-    version: str
-    price_version: str
     trace_id: str | None
     stage: str
     client_request_id: str
@@ -100,15 +99,12 @@ class Shape:
     out_pico: int
     out_per: int
     tier_above: int
-    call_tail: list[Any]
-    entry_tail: list[Any]
 
 class Call:
     shape: Shape
     way: Way
     conn: Any
     up: Any
-    request: Any
     reply: Any
     exchange: Any
     hold: Any

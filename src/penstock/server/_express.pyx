@@ -13,7 +13,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy
 
 from os import urandom
@@ -39,10 +38,10 @@ cdef extern from *:
 
 SOURCES = PENSTOCK_SOURCES.decode("ascii")  # a digest of what this was built of (hatch_build.py)
 
-cdef double NAN_ = float("nan")
-cdef object NULL_ = NAN_  # what the ledger's rows have for NULL (ledger.rows)
-cdef object NOT_STREAMED = 0
 cdef enum:
+    PUT_BY = 128  # ledger.journal's, like the two that follow
+    BEHIND_RECORDS = 256
+    GIVE_WAY_EVERY = 16
     MAX_DIGITS = 12
     MAX_DEPTH = 64
     MAX_HEAD_BYTES = 16384
@@ -113,16 +112,18 @@ cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
     cdef public object app, house, limits, toll, hold_of, planned, provider, keys, transport, health, ratios, journal, rows
-    cdef public object principal, deadlines, unix_s, caller, method, url, told, as_lane, choice, allowed, decode, tiers, stops
-    cdef public str model, target, provider_name, principal_name, asked, dialect, version, price_version, trace_id, stage
+    cdef public object form, principal, deadlines, unix_s, caller, method, url, told, as_lane, random, decode, tiers, stops
+    cdef public str model, target, asked, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
     cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
-    cdef public dict ways
+    cdef public dict ways, pending
+    cdef public list drawn
+    """The ways in the order of the keys, and ``sums``, the running sums of their weights."""
+    cdef public tuple sums
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
-    cdef public list call_tail, entry_tail
-    cdef public bint hour_matters
+    cdef public bint hour_matters, takes_alike
 
     def __repr__(self):
         """Without the bytes: they hold a credential and people's words."""
@@ -226,16 +227,13 @@ cdef bint _begin(
     call.id = id
     try:
         call.body = data[body_at:]
-        call.request = Request(now_s, shape.method, shape.url)
-        call.request.told = shape.told
-        call.reply = HttpReply(conn, call.request)
     except BaseException:
         pay(call, 0, 0, now_s)
         raise
     (<list>idle).pop()
     shape.app.inflight += 1
     conn.last_s = now_s
-    conn._current, conn._reply, conn._task = call.request, call.reply, call
+    conn._current = conn._reply = conn._task = call
     try:
         call.send(data, start, end, sock)
     except Exception as error:
@@ -248,7 +246,7 @@ cdef class Call:
 
     cdef readonly Shape shape
     cdef readonly Way way
-    cdef readonly object conn, up, request, reply, exchange, hold
+    cdef readonly object conn, up, reply, exchange, hold
     cdef readonly bytes body
     cdef readonly str id
     cdef readonly double received_s, unix_s, start_s
@@ -258,6 +256,10 @@ cdef class Call:
     def __repr__(self):
         """Without what it knows of secrets."""
         return f"Call({self.id})"
+
+    # It stands for its request and its reply on the caller's connection, until it is handed over (server.http1).
+    ended = False
+    on_pause = on_resume = None
 
     cdef send(self, bytes data, Py_ssize_t start, Py_ssize_t end, object sock):
         """To the provider: transport.Transport.begin and connection.Connection.begin, written out."""
@@ -333,10 +335,7 @@ cdef class Call:
         shape.app.inflight -= 1
         try:
             pay(self, cost, reading.input + reading.output, now_s)
-            up.exchange = None
-            exchange.done = True
-            exchange.connection = exchange.listener = None
-            exchange.status = 200
+            up.exchange = self.exchange = None  # nobody else knows it
             (<set>transport._active).discard(exchange)
             if transport._waiting or transport._closed:
                 transport.released(up)
@@ -376,7 +375,6 @@ cdef class Call:
         to = put(put_ms(to, waited_s * 1000), b"\r\ncontent-length: ", 18)
         nf = put(put_int(to, nb), b"\r\n\r\n", 4) - facts
         conn._current = conn._reply = conn._task = None
-        self.reply.ended = True
         if sock is not None:
             out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nl + nb)
             to = PyBytes_AS_STRING(out)
@@ -392,7 +390,7 @@ cdef class Call:
                 to = put(to, PyBytes_AS_STRING(limits), nl)
             put(put(to, facts + nc, nf - nc), PyBytes_AS_STRING(body), nb)
             sock.write(out)
-        self.reply = self.request = self.conn = self.up = None
+        self.conn = self.up = None
         conn.last_s = now_s
 
     cdef write_up(self, Reading reading, int64_t cost, double now_s):
@@ -402,27 +400,31 @@ cdef class Call:
         cdef str id = self.id, explained, lines
         cdef double latency_s = now_s - self.received_s, waited_s = now_s - self.start_s
         cdef double own_s = latency_s - waited_s
-        cdef list call_row, entry_row
+        cdef tuple row
+        cdef Py_ssize_t waiting
         explained = explain_text(way, (self.start_s - self.received_s) * 1000, latency_s * 1000)
         lines = lines_text(shape, reading.input, reading.output)
-        call_row = [
-            id, <int64_t>(self.unix_s * 1000), shape.principal_name, shape.asked, 200, NULL_, NOT_STREAMED, 1,
-            latency_s * 1000, <int64_t>(own_s * 1e6) if own_s > 0 else 0, shape.client_request_id, reading.id,
-            shape.adjusted, explained, shape.version,
-        ]
-        entry_row = [
-            id + "/1", id, id if shape.trace_id is None else shape.trace_id, shape.stage, 1,
-            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), "delivered", shape.provider_name,
-            shape.model, reading.model, way.key, shape.principal_name, shape.asked, shape.dialect, NOT_STREAMED, 200,
-            NULL_, NULL_, reading.finish, reading.native_finish, reading.id,
-            reading.input, 0, 0, 0, 0, 0, reading.output, 0, 0, 0, "provider", lines, cost, shape.price_version,
-            waited_s * 1000, waited_s * 1000, NULL_, NULL_, NULL_ if shape.meta_json is None else shape.meta_json, "", NULL_,
-        ]
-        if shape.call_tail:
-            call_row += shape.call_tail
-        if shape.entry_tail:
-            entry_row += shape.entry_tail
-        shape.journal.add_row(id, reading.id, shape.principal_name, call_row, entry_row)
+        # express.OWN says what stands where.
+        row = (
+            shape.form, id, reading.id, <int64_t>(self.unix_s * 1000), latency_s * 1000,
+            <int64_t>(own_s * 1e6) if own_s > 0 else 0, explained, id + "/1",
+            <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), reading.model, way.key,
+            reading.finish, reading.native_finish, reading.input, reading.output, lines, cost, waited_s * 1000,
+        )
+        if shape.takes_alike:  # ledger.journal.Journal.add_alike, written out
+            (<list>shape.rows).append(row)
+            shape.pending[id] = row
+            if reading.id:
+                shape.pending[reading.id] = row
+            waiting = len(<list>shape.rows)
+            if (
+                shape.journal.asleep
+                or len(shape.pending) >= PUT_BY
+                or (waiting >= BEHIND_RECORDS and waiting % GIVE_WAY_EVERY == 0)
+            ):
+                shape.journal.look_after()
+        else:
+            shape.journal.add_alike(row)
         shape.tally.add(reading.input, reading.output, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
 
     def over(self):
@@ -439,15 +441,19 @@ cdef class Call:
 
     cdef hand_over(self):
         """The call as the short lane knows it, which is served there from now on; None where that cannot be."""
+        cdef object conn = self.conn, request
         self.gone = True
         try:
+            request = Request(self.received_s, self.shape.method, self.shape.url)
+            request.told = self.shape.told
+            self.reply = HttpReply(conn, request)
             lane = self.shape.as_lane(self)
         except Exception as error:
             self.give_up(error)
             return None
         self.paid = True  # there
-        if self.conn._task is self:
-            self.conn._task = lane
+        if conn._task is self:
+            conn._current, conn._reply, conn._task = request, self.reply, lane
         return lane
 
     cdef give_up(self, error):

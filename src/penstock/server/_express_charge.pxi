@@ -1,13 +1,15 @@
 # Which key serves a call, and what it takes and pays. Part of _express.pyx.
 
 cdef Way way_of(Shape shape, double now_s):
-    """The draw among the keys, as the short lane draws."""
-    cdef object choice = shape.choice, key
-    if choice is None:
-        choice = shape.keys.choose(shape.model, now_s, shape.house.rng, allowed=shape.allowed)
-        key = getattr(choice, "key", None)
-        choice = None if key is None else key.name
-    return shape.ways.get(choice)
+    """The draw among the keys, as the short lane draws (routing.keys) while none is in trouble."""
+    cdef tuple sums = shape.sums
+    cdef Py_ssize_t at = 0, last = len(sums) - 1
+    cdef double drawn
+    if last > 0:
+        drawn = <double>shape.random() * <double>sums[last]
+        while at < last and <double>sums[at] <= drawn:
+            at += 1
+    return (<list>shape.drawn)[at]
 
 
 cdef object charge(Shape shape, str id, Py_ssize_t body_bytes, int64_t tokens, double now_s):

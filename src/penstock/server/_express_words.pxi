@@ -13,7 +13,10 @@ cdef str request_id(double unix_s):
     if _POOL_AT >= PyBytes_GET_SIZE(_POOL):
         _POOL = urandom(2560)
         _POOL_AT = 0
-    snprintf(out, 40, "gen-%012llx", <unsigned long long>(unix_s * 1000.0))
+    cdef uint64_t ms = <uint64_t>(unix_s * 1000.0)
+    memcpy(out, b"gen-", 4)
+    for k in range(12):
+        out[15 - k] = b"0123456789abcdef"[(ms >> (4 * k)) & 15]
     raw = <const unsigned char *>PyBytes_AS_STRING(_POOL) + _POOL_AT
     _POOL_AT += 10
     for k in range(10):

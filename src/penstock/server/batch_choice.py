@@ -113,6 +113,8 @@ class Choice:
             return "x-penstock-batch: own was asked for" if wish == "own" else "batches.native is never"
         if meta["endpoint"] in _ENDPOINTS_OF_OURS:
             return f"lines of {meta['endpoint']} are kept or drawn by the gateway itself"
+        if meta["told"].get("x-penstock-cache", "default") not in ("off", "default"):
+            return "its lines are to be looked for in the cache (x-penstock-cache)"
         if meta.get("completion_window", "24h") != "24h":
             return "providers know no other completion_window than 24h"
         try:

@@ -25,7 +25,7 @@ from penstock.server.batch_lines import Line, LineFault, Shape, packed, read_lin
 from penstock.server.batch_work import KEPT_MS, KIND
 from penstock.server.files_pages import KIND as FILE
 from penstock.server.files_pages import PREFIXES, Who, json, no_file, page_of
-from penstock.server.inner import remembered
+from penstock.server.inner import cache_words, remembered
 from penstock.server.later import Later
 from penstock.server.routes import route
 
@@ -162,7 +162,9 @@ class _Batches:
             "total": len(lines),
             "status": "validating",
             "wish": wish_of(told),
-            "told": remembered({key: value for key, value in told.items() if key == b"x-penstock-user"}),
+            "told": remembered(
+                {key: value for key, value in told.items() if key == b"x-penstock-user"} | cache_words(told)
+            ),
         }
         if faults:
             data = [msgspec.to_builtins(fault) for fault in faults]

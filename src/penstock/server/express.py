@@ -16,6 +16,7 @@ the short lane serves.
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -25,7 +26,7 @@ from penstock.base.clock import SystemClock
 from penstock.base.decisions import Rejected
 from penstock.base.models import PriceRow
 from penstock.base.native import load_native
-from penstock.base.usage import TOKEN_UNITS, service_tier_of
+from penstock.base.usage import TOKEN_UNITS, Usage, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
 from penstock.gateway.heads import served_head
@@ -34,7 +35,10 @@ from penstock.gateway.lane import Host, LaneCall
 from penstock.gateway.ports import Inbound
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, write_up
 from penstock.gateway.toll import hold_of, toll_of
-from penstock.ledger.rows import encode
+from penstock.ledger.entry import Call as CallEntry
+from penstock.ledger.entry import Entry, token_counts
+from penstock.ledger.rows import Form, call_values, encode, entry_values
+from penstock.ledger.schema import CALL_COLUMNS, ENTRY_COLUMNS
 from penstock.observe import names
 from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics, Snapshot
@@ -159,6 +163,7 @@ def _shape(
     shape.app, shape.house, shape.planned, shape.provider = app, house, call.planned, provider
     shape.keys, shape.transport, shape.health = provider.keys, provider.transport, house.health
     shape.ratios, shape.journal, shape.rows = house.estimator.ratios, house.journal, house.journal.rows
+    shape.pending, shape.takes_alike = house.journal.pending, house.journal.takes_alike
     shape.principal, shape.caller = principal, call.inbound.caller
     shape.limits = getattr(principal.limits, "native", None) or principal.limits
     if not _toll(shape, call):
@@ -167,7 +172,6 @@ def _shape(
     shape.told, shape.method, shape.url = call.inbound.told, b"POST", url
     shape.head_prefix, shape.head_suffix = like
     shape.before, shape.after = around
-    shape.allowed = principal.keys_of(target.provider)
     shape.decode, shape.tiers, shape.stops = _decode, service_tier_of, stop_reason
     if relay.model:
         # A reply of another model is the short lane's to price: what this decoder cannot read, that lane reads.
@@ -236,7 +240,7 @@ def _priced(row: PriceRow) -> bool:
     fee = row.units.get("request")
     both = [row.units.get("input"), row.units.get("output")]
     return (
-        not row.later
+        not row.passing
         and len(row.version) <= MAX_VERSION_CHARS
         and (fee is None or not fee.pico_usd)
         and all(
@@ -271,7 +275,11 @@ def _ways(shape: "Shape", call: LaneCall) -> bool:
             return False
         way.explained_1, way.explained_2, way.explained_3 = explained
         ways[way.key] = way
-    shape.ways, shape.choice = ways, next(iter(ways)) if len(ways) == 1 else None
+    shape.ways, shape.drawn = ways, [ways[choice.key.name] for choice in choices]
+    shape.sums, shape.random = (
+        tuple(accumulate(choice.key.weight for choice in choices)),
+        call.house.rng.random,
+    )
     return bool(ways)
 
 
@@ -294,18 +302,22 @@ def _explained(call: LaneCall, choice: KeyChoice) -> tuple[bytes, bytes, bytes] 
     return one, two, three
 
 
+OWN = (
+    "request_id", "body_id", "at_ms", "latency_ms", "gateway_us", "explain", "entry_id", "began_ms", "model_served",
+    "provider_key", "finish_reason", "native_finish_reason", "input", "output", "lines", "cost_nusd", "waited_ms",
+)  # fmt: skip
+"""What is a call's own in the ledger's rows, in the order in which the lane gives it."""
+_ENTRY_NAMES = {"id": "entry_id", "at_ms": "began_ms", "upstream_id": "body_id"} | dict.fromkeys(
+    ("latency_ms", "ttft_ms"), "waited_ms"
+)
+
+
 def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
     """What stands in the ledger's rows of every such call, as ledger.rows writes it."""
     facts, target, ask = call.facts, call.outcome.target, call.inbound.ask
     assert ask is not None
     record = write_up(facts, ask, None, call.house.version)
-    shape.model, shape.target, shape.provider_name = target.model, target.name, target.provider
-    shape.principal_name, shape.asked, shape.dialect = (
-        facts.principal.name,
-        record.call.asked_model,
-        target.dialect,
-    )
-    shape.version, shape.price_version = call.house.version, row.version
+    shape.model, shape.target, shape.asked = target.model, target.name, record.call.asked_model
     shape.trace_id = None if facts.trace_id == facts.request_id else facts.trace_id
     shape.stage, shape.client_request_id = facts.stage, facts.client_request_id
     shape.adjusted = encode(facts.adjusted).decode() if facts.adjusted else "[]"
@@ -316,8 +328,35 @@ def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
     shape.out_pico, shape.out_per = units["output"].pico_usd, units["output"].per
     shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
     shape.user, shape.priority = facts.user, facts.priority
-    tail = [facts.principal.organisation, facts.principal.team, facts.user]
-    shape.call_tail, shape.entry_tail = tail, [*tail, 0]
+    shape.form = _form(call, row, record.call.asked_model)
+
+
+def _form(call: LaneCall, row: PriceRow, asked: str) -> Form:
+    """The rows of such calls in the ledger, but for what is each one's own."""
+    facts, target = call.facts, call.outcome.target
+    principal = facts.principal
+    above = principal.organisation, principal.team, facts.user
+    one = CallEntry(
+        "", 0, principal.name, asked, 200, None, False, 1, 0.0, 0, facts.client_request_id, "",
+        tuple(facts.adjusted), None, call.house.version, *above,
+    )  # fmt: skip
+    entry = Entry(
+        "", "", facts.trace_id, facts.stage, 1, 0, "delivered", target.provider, target.model, "", "", principal.name,
+        asked, target.dialect, False, 200, None, None, None, None, "", *token_counts(Usage()), "provider", (), 0,
+        row.version, 0.0, meta=facts.meta, service_tier="",
+        organisation=principal.organisation, team=principal.team, user=facts.user,
+    )  # fmt: skip
+    own_trace = facts.trace_id == facts.request_id
+    names = [*(_ENTRY_NAMES.get(name, name) for name in ENTRY_COLUMNS)]
+    names[ENTRY_COLUMNS.index("trace_id")] = "request_id" if own_trace else ""
+    return Form(
+        principal.name,
+        call_values(one),
+        entry_values(entry),
+        tuple((at, OWN.index(name)) for at, name in enumerate(CALL_COLUMNS) if name in OWN),
+        tuple((at, OWN.index(name)) for at, name in enumerate(names) if name in OWN),
+        len(OWN),
+    )
 
 
 def as_lane(app: ExpressHost, uncached: Rejected | None, call: "Call") -> LaneCall:

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from penstock.base.errors import BadRequest, BodyTooLarge, Forbidden, NotFound
+from penstock.base.errors import BadRequest, BodyTooLarge, NotFound
 from penstock.gateway.house import House
 from penstock.gateway.principal import Principal
+from penstock.gateway.room import FILES, check_room
 from penstock.objects.keeper import Keeper
 from penstock.objects.names import new_id
 from penstock.objects.store import PIECE_BYTES, Stored
@@ -184,13 +185,7 @@ async def _kept(house: House, owner: str, form: FormData) -> Stored:
             param="file",
         )
     keeper = house.keeper
-    used = await keeper.used(KIND, owner)
-    if used + size > limits.max_total_bytes:
-        raise Forbidden(
-            f"This key's files have {used} bytes already; at most {limits.max_total_bytes} are kept (files.max_total_bytes).",
-            code="storage_full",
-            hint="Delete files that are not needed any more.",
-        )
+    await check_room(keeper, KIND, owner, limits.max_total_bytes, FILES, size)
     name, expires_ms = new_id("file-"), _expiry(form)
     meta = {"filename": (file.filename or "file")[:MAX_NAME_CHARS], "purpose": purpose}
     draft = await keeper.draft()

@@ -11,11 +11,12 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from penstock.base.errors import Forbidden, NotFound, PenstockError
+from penstock.cache.controls import controls_of
 from penstock.gateway.caching.asking import Fresh, Overheard, Question
 from penstock.gateway.call import ChatCall
 from penstock.gateway.conversation import call_of
 from penstock.gateway.heads import refusal_lines
-from penstock.gateway.ports import CREDENTIALS, Inbound, Known
+from penstock.gateway.ports import CACHE_BEGINNING, CREDENTIALS, MISSPELT, TOLD, Inbound, Known
 from penstock.gateway.principal import Principal
 from penstock.gateway.settle import begin_facts
 from penstock.server.app import App
@@ -111,6 +112,17 @@ def remembered(told: Mapping[bytes, bytes]) -> dict[str, str]:
         for name, value in told.items()
         if name not in _FORGOTTEN
     }
+
+
+def cache_words(told: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """What a request says of the cache, for the calls that are made of it later. Raises BadRequest, for nobody reads it then."""
+    found = {name: value for name, value in told.items() if name.startswith(CACHE_BEGINNING)}
+    misspelt = [name for name in found if name not in TOLD]
+    if misspelt:
+        found[MISSPELT] = misspelt[0]
+    if found:
+        controls_of(found, None)
+    return found
 
 
 def without_key(query: str) -> str:

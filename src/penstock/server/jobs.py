@@ -28,6 +28,7 @@ from penstock.dialects.openai_responses.kept import KIND as RESPONSE
 from penstock.dialects.openai_responses.kept import read_turn
 from penstock.gateway.conversation import no_response
 from penstock.gateway.ports import Known, Reply
+from penstock.gateway.room import JOBS, RESPONSES, check_room
 from penstock.objects.names import new_id
 from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
@@ -70,7 +71,7 @@ class Jobs:
                 param="x-penstock-async",
                 hint="Send true to have a job made, or leave the header out to be answered at once.",
             )
-        await self._check(owner, told)
+        await self._check(owner, told, len(request.body))
         name = new_id("job_")
         stored = await self._keep(request, name, owner, request.body, {})
         self._later.kick()
@@ -90,7 +91,15 @@ class Jobs:
         """Keep a Response that is made in the background, and show it as it is: queued."""
         check(ask)
         house, owner = self._app.house, self._owner(request.told)
-        await self._check(owner, request.told)
+        await self._check(owner, request.told, len(request.body))
+        await check_room(
+            house.keeper,
+            RESPONSE,
+            owner,
+            house.config.responses.max_total_bytes,
+            RESPONSES,
+            len(request.body),
+        )
         name, job = new_id("resp_"), new_id("job_")
         response = queued(ask, name)
         await keep_queued(house.keeper, ask, owner, response, job)
@@ -103,7 +112,7 @@ class Jobs:
         house = self._app.house
         return house.doors.admit(told, Known(), house.clock.unix_s()).name
 
-    async def _check(self, owner: str, told: dict[bytes, bytes]) -> None:
+    async def _check(self, owner: str, told: dict[bytes, bytes], size: int) -> None:
         """Raises what stands against one more job of this key."""
         house = self._app.house
         webhook = told.get(b"x-penstock-webhook", b"").decode("latin-1").strip()
@@ -116,6 +125,7 @@ class Jobs:
                 hint="Delete those that have ended.",
                 retry_after_s=60,
             )
+        await check_room(house.keeper, KIND, owner, house.config.jobs.max_total_bytes, JOBS, size)
 
     async def _keep(
         self, request: Request, name: str, owner: str, body: bytes, more: dict[str, Any]

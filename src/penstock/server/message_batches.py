@@ -25,7 +25,7 @@ from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
 from penstock.server.batch_work import KIND
 from penstock.server.batches_pages import cancel, of_shape, wish_of
 from penstock.server.files_pages import Who, json, within
-from penstock.server.inner import remembered
+from penstock.server.inner import cache_words, remembered
 from penstock.server.later import Later
 
 MOST_LISTED, LISTED = 1000, 20
@@ -111,7 +111,8 @@ class _Pages:
         owner, body = self._who(request).name, await request.body()
         most = self._app.house.config.batches.max_lines
         lines = await asyncio.to_thread(_lines, body, most)
-        told = {name: value for name, value in reversed(request.scope["headers"]) if name in _TOLD}
+        said = dict[bytes, bytes](reversed(request.scope["headers"]))
+        told = {name: value for name, value in said.items() if name in _TOLD} | cache_words(said)
         name, now_ms = new_id("msgbatch_"), unix_ms()
         meta = {
             "shape": "anthropic",
@@ -119,7 +120,7 @@ class _Pages:
             "window_ends_ms": now_ms + WINDOW_MS,
             "total": len(lines),
             "status": "in_progress",
-            "wish": wish_of(dict(reversed(request.scope["headers"]))),
+            "wish": wish_of(said),
             "told": remembered(told),
         }
         text = await asyncio.to_thread(packed, lines)

@@ -2,7 +2,7 @@
 
 import re
 
-from penstock.base.errors import NotFound
+from penstock.base.errors import BadRequest, NotFound
 from penstock.gateway.house import House
 from penstock.gateway.ports import Reply
 from penstock.gateway.raw import begin_raw
@@ -19,6 +19,12 @@ def is_raw(url: bytes) -> bool:
 
 async def serve_raw(house: House, request: Request, reply: Reply, request_id: str) -> None:
     """Serve it. A PenstockError leaves it only while nothing was sent yet."""
+    if b"x-penstock-async" in request.told:
+        raise BadRequest(
+            "A raw call is not made a job: what its answer is, and how much of it is kept, only the provider's API can say.",
+            param="x-penstock-async",
+            hint="Leave the header out, or ask for the provider's own way to be answered later.",
+        )
     url = request.url
     tuning = None if url.startswith(RAW_PREFIX) else _FINE_TUNING.fullmatch(url)
     if tuning is not None:

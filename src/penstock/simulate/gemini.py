@@ -342,16 +342,17 @@ class _Writer:
         parts: list[dict[str, Any]] = [{"text": "", "thoughtSignature": rules.SIGNATURE}] if signed else []
         if not parts and self.answer.text:
             parts = [{"text": ""}]
-        candidate = self._candidate(parts, 0, last=True)
+        candidates = [self._candidate(parts, index, last=True) for index in range(self.candidates)]
         if self._call.quirks.terminal == "split":
-            yield Frame(Kind.FINISH, _encode(self._chunk([candidate], None)))
+            yield Frame(Kind.FINISH, _encode(self._chunk(candidates, None)))
             yield Frame(Kind.USAGE, _encode(self._chunk([], self.answer.usage)))
         else:
-            yield Frame(Kind.FINISH, _encode(self._chunk([candidate], self.answer.usage)))
+            yield Frame(Kind.FINISH, _encode(self._chunk(candidates, self.answer.usage)))
 
     def _frame(self, kind: Kind, parts: list[dict[str, Any]], tokens: int) -> Frame:
         seen = Usage(input=self.answer.usage.prompt_tokens)
-        return Frame(kind, _encode(self._chunk([self._candidate(parts, 0, last=False)], seen)), tokens)
+        candidates = [self._candidate(parts, index, last=False) for index in range(self.candidates)]
+        return Frame(kind, _encode(self._chunk(candidates, seen)), tokens)
 
     def _answer_parts(self, text: str) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []

@@ -62,6 +62,11 @@ class Rules(Struct, frozen=True):
         return self.version < (3, 6)
 
     @property
+    def several(self) -> bool:
+        """Gives several candidates."""
+        return self.version < (3, 6) and not (self.version == (3, 5) and "lite" in self.name)
+
+    @property
     def sampling(self) -> bool:
         """Heeds temperature, topP and topK; newer ones take them and ignore them."""
         return self.version < (3, 5) or (self.version == (3, 5) and "lite" not in self.name)

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from penstock.base.errors import UpstreamError, UpstreamFault, UpstreamMalformed, UpstreamTruncated
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     MediaMade,
@@ -129,6 +130,7 @@ class GeminiReader:
 
     __slots__ = (
         "_answered",
+        "_asides",
         "_blocked",
         "_body",
         "_counts",
@@ -137,16 +139,16 @@ class GeminiReader:
         "_grounding",
         "_label",
         "_mode",
-        "_other_tools",
         "_reply_id",
         "_size",
         "_source",
         "_sse",
         "_started",
         "_tools",
+        "other_tools",
     )
 
-    def __init__(self, label: str, *, stream: bool) -> None:
+    def __init__(self, label: str, *, stream: bool, reply_id: str = "") -> None:
         self._label = label
         self._mode: Literal["unknown", "sse", "json"] = "unknown" if stream else "json"
         self._source: UsageSource = "stream" if stream else "provider"
@@ -158,11 +160,12 @@ class GeminiReader:
         self._failure: UpstreamError | None = None
         self._finish = ""
         self._blocked = ""
-        self._reply_id = ""
+        self._reply_id = reply_id
         self._tools = 0
         self._counts: Counts | None = None
         self._grounding: Grounding | None = None
-        self._other_tools = False
+        self.other_tools = False
+        self._asides: dict[int, GeminiReader] = {}
 
     def feed(self, data: bytes) -> list[Event]:
         """Events completed by ``data``. An error behind good events is raised by the next call: they are not lost."""
@@ -206,6 +209,7 @@ class GeminiReader:
             self._whole_body(out)
         if not self._finish and not self._blocked:
             raise UpstreamTruncated(f"{self._label} closed before a finish reason.")
+        self._end_asides(out)
         out.append(self._stopped())
         out.append(Finished())
         return out
@@ -301,14 +305,15 @@ class GeminiReader:
             self._reply_id = reply.response_id or ""
             out.append(Started(reply.model_version or "", self._reply_id))
         finish, grounded = "", False
-        if reply.candidates:
-            candidate = reply.candidates[0]
-            if candidate.content is not None and candidate.content.parts:
+        for candidate in reply.candidates or ():
+            if candidate.index:
+                self._aside(candidate, out)
+            elif candidate.content is not None and candidate.content.parts:
                 for part in candidate.content.parts:
                     self._part(part, out)
-                    self._other_tools = self._other_tools or bool(part.executable_code)
-            finish = candidate.finish_reason or ""
-            self._other_tools = self._other_tools or bool(candidate.url_context_metadata)
+                    self.other_tools = self.other_tools or bool(part.executable_code)
+            finish = finish if candidate.index else candidate.finish_reason or ""
+            self.other_tools = self.other_tools or bool(candidate.url_context_metadata)
             if candidate.grounding_metadata:
                 grounded = True
                 self._grounding = self._grounding or Grounding()
@@ -320,7 +325,7 @@ class GeminiReader:
             self._counts = counts
         if (counted or grounded) and self._counts is not None:
             fees = self._grounding.fees if self._grounding is not None else ()
-            free = bool(fees) and not self._other_tools
+            free = bool(fees) and not self.other_tools
             out.append(UsageSeen(read_usage(self._counts, self._source, fees, grounded_only=free)))
         if finish:
             self._finish = finish
@@ -331,6 +336,39 @@ class GeminiReader:
         feedback = reply.prompt_feedback
         if feedback is not None and feedback.block_reason and feedback.block_reason not in _NO_REASON:
             self._blocked = feedback.block_reason
+
+    def _aside(self, candidate: _Candidate, out: list[Event]) -> None:
+        """Another answer than the first: read as the first one is."""
+        index = candidate.index or 0
+        reader = self._asides.get(index)
+        if reader is None:
+            reader = self._asides[index] = GeminiReader(
+                self._label, stream=False, reply_id=f"{self._reply_id}/{index}"
+            )
+        out += [Aside(index, one) for one in reader.candidate(candidate)]  # type: ignore[arg-type] - content alone
+        self.other_tools = self.other_tools or reader.other_tools
+
+    def candidate(self, candidate: _Candidate) -> list[Event]:
+        """A piece of the only answer that this reader is for."""
+        said: list[Event] = []
+        content = candidate.content
+        for part in () if content is None else content.parts or ():
+            self._part(part, said)
+            self.other_tools = self.other_tools or bool(part.executable_code)
+        self._finish = candidate.finish_reason or self._finish
+        return said
+
+    def _end_asides(self, out: list[Event]) -> None:
+        """Why the others stopped. One that failed fails the reply: its caller asked for all of them."""
+        for index, reader in sorted(self._asides.items()):
+            ended = reader.ended
+            if ended is None:
+                raise UpstreamTruncated(f"{self._label} closed before the finish reason of answer {index}.")
+            if ended[0] == "error":
+                raise UpstreamFault(
+                    f"{self._label}'s model failed with {ended[1]} in answer {index}.", code="model_failed"
+                )
+            out.append(Aside(index, Stopped(*ended)))
 
     def _part(self, part: _Part, out: list[Event]) -> None:
         text = part.text

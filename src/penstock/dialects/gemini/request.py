@@ -41,6 +41,8 @@ Json = dict[str, Any]
 _ENCODE = msgspec.json.Encoder().encode
 _FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}\Z")
 _MAX_STOPS = 5
+MOST_ANSWERS = 8
+"""``candidateCount`` (Gemini API reference, GenerationConfig; read 2026-11)."""
 _SERVED_BY_US = frozenset({"stream_options", "metadata"})
 """OpenAI fields that the gateway itself honours: the provider need not see them."""
 _BARE_SCHEMA = frozenset(
@@ -61,16 +63,18 @@ def refuse(request: ChatRequest, target: Target, vertex: bool) -> Rejected | Non
         return verdict
     return (
         native.refuse(request.extras.get("gemini", {}), vertex)
-        or _refuse_numbers(request)
+        or _refuse_numbers(request, own)
         or _refuse_tools(request)
         or _refuse_messages(request.messages, own)
     )
 
 
-def _refuse_numbers(request: ChatRequest) -> Rejected | None:
-    if request.n is not None and request.n != 1:
-        # Events carry no choice index, and candidateCount is unsupported from 3.6 on anyway.
-        return _fault("n-unsupported", f"Gemini is asked for one choice a call; n is {request.n}.", "n")
+def _refuse_numbers(request: ChatRequest, own: Rules) -> Rejected | None:
+    most = MOST_ANSWERS if own.several else 1
+    if request.n is not None and not 1 <= request.n <= most:
+        return _fault(
+            "n-unsupported", f"{own.name} gives at most {most} answers a call; n is {request.n}.", "n"
+        )
     if len(request.stop) > _MAX_STOPS:
         return _fault(
             "stop-too-many",
@@ -254,6 +258,8 @@ def _config(request: ChatRequest, target: Target, own: Rules, adjusted: list[str
         # Google's cap includes the thoughts, as OpenAI's max_completion_tokens does. Without reasoning asked, no
         # budget is set to protect the cap: no reasoning asked = nothing sent; MAX_TOKENS then says what happened.
         config["maxOutputTokens"] = request.max_tokens
+    if request.n is not None and request.n > 1:
+        config["candidateCount"] = request.n
     _sampling(request, own, config, adjusted)
     if request.stop:
         config["stopSequences"] = list(request.stop)

@@ -18,6 +18,7 @@ import msgspec
 
 from penstock.base.errors import PenstockError, UpstreamFault
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     FoldedTool,
@@ -73,7 +74,8 @@ _MAX_SHOWN = 200
 class GeminiWriter:
     """One reply (wire.ports.ReplyWriter)."""
 
-    def __init__(self, ask: GeminiAsk, identity: Identity) -> None:
+    def __init__(self, ask: GeminiAsk, identity: Identity, index: int = 0) -> None:
+        """``index``: of the candidate; the others of a reply have writers beside the first one's."""
         self._ask = ask
         self._identity = identity
         self._model = identity.model
@@ -85,9 +87,12 @@ class GeminiWriter:
         self._signature = ""
         self._of_call: dict[str, str] = {}
         self._usage: Usage | None = None
-        self._stopped: Stopped | None = None
+        self.stopped: Stopped | None = None
         self._refused = False
         self._malformed = ""
+        self._index = index
+        self._asides: dict[int, tuple[GeminiWriter, list[Json]]] = {}
+        """The other answers, and their parts that have not left."""
         self._learn(identity.model)
 
     @property
@@ -107,12 +112,12 @@ class GeminiWriter:
         for event in events:
             if type(event) is Started:
                 self._ask.begun = False
-            self._take(event, parts)
+            self.take(event, parts)
             if type(event) is Finished:
                 out.append(frame(self._ask, _encode(self._body(_merged(parts) or [{"text": ""}], last=True))))
                 out.append(ending(self._ask))
                 parts = []
-        if parts:
+        if parts or any(waiting for _, waiting in self._asides.values()):
             out.append(frame(self._ask, _encode(self._body(_merged(parts), last=False))))
         return b"".join(out)
 
@@ -124,15 +129,15 @@ class GeminiWriter:
         """The whole response. Raises UpstreamFault where the model itself ended in an error."""
         parts: list[Json] = []
         for event in events:
-            self._take(event, parts)
-        if self._stopped is not None and self._stopped.why == "error":
-            native = f" ({self._stopped.native})" if self._stopped.native else ""
+            self.take(event, parts)
+        if self.stopped is not None and self.stopped.why == "error":
+            native = f" ({self.stopped.native})" if self.stopped.native else ""
             raise UpstreamFault(f"The model ended its reply in an error{native}.", code="model_output_error")
         return _encode(self._body(_merged(parts), last=True))
 
     # -- events
 
-    def _take(self, event: Event, parts: list[Json]) -> None:
+    def take(self, event: Event, parts: list[Json]) -> None:
         """The parts that an event makes, added to ``parts``."""
         match event:
             case TextDelta(text=text):
@@ -153,13 +158,24 @@ class GeminiWriter:
             case UsageSeen(usage=usage):
                 self._usage = usage
             case Stopped():
-                self._stopped = event
+                self.stopped = event
                 self._calls(parts)
                 self._leftovers(parts)
+            case Aside(index=index, event=said):
+                self._aside(index, said)
             case Started(model=model):
                 self._learn(model or self._identity.model)
             case _:
                 pass
+
+    def _aside(self, index: int, event: Event) -> None:
+        if index not in self._asides:
+            writer = GeminiWriter(self._ask, self._identity, index)
+            self._asides[index] = writer, []
+        writer, parts = self._asides[index]
+        writer.take(event, parts)
+        if writer.stopped is not None and writer.stopped.why == "error":
+            raise UpstreamFault("The model ended one of its answers in an error.", code="model_output_error")
 
     def _learn(self, model: str) -> None:
         self._model = model
@@ -224,22 +240,33 @@ class GeminiWriter:
         return facts
 
     def _body(self, parts: list[Json], *, last: bool) -> Json:
+        candidates = [self.candidate(parts, last=last)] if parts or last or not self._asides else []
+        for writer, waiting in self._asides.values():
+            if last and writer.stopped is None:
+                writer.stopped = self.stopped  # the reply was cut: it ends as the first one does
+            if waiting or last:
+                candidates.append(writer.candidate(_merged(waiting), last=last))
+                waiting.clear()
+        body: Json = {"candidates": candidates}
+        if last and self._usage is not None:
+            body["usageMetadata"] = write_usage(self._usage)
+        return body | self._facts()
+
+    def candidate(self, parts: list[Json], *, last: bool) -> Json:
+        """One answer's share of a response."""
         content: Json = {"parts": parts, "role": "model"} if parts else {"role": "model"}
         candidate: Json = {"content": content}
-        body: Json = {"candidates": [candidate]}
         if last:
             candidate["finishReason"] = self._finish()
             if self._malformed:
                 candidate["finishMessage"] = self._malformed
-            if self._usage is not None:
-                body["usageMetadata"] = write_usage(self._usage)
-        candidate["index"] = 0
-        return body | self._facts()
+        candidate["index"] = self._index
+        return candidate
 
     def _finish(self) -> str:
         if self._malformed:
             return MALFORMED
-        stopped = self._stopped or Stopped("stop")
+        stopped = self.stopped or Stopped("stop")
         if stopped.native in _NATIVE:
             return stopped.native
         return "SAFETY" if self._refused else _WHY[stopped.why]

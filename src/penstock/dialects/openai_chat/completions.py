@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from penstock.base.chat import Ask, ChatRequest, Message, Text
 from penstock.base.errors import BadRequest, PenstockError, UpstreamFault
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     RefusalDelta,
@@ -21,6 +22,7 @@ from penstock.base.events import (
     Stopped,
     TextDelta,
     UsageSeen,
+    fold,
 )
 from penstock.base.operations import Operation
 from penstock.base.usage import Usage
@@ -161,7 +163,7 @@ class CompletionsCaller:
 class CompletionWriter:
     """Events -> text completions. Thoughts are no part of the text."""
 
-    __slots__ = ("_echoed", "_facts", "_include_usage", "_request_id", "_usage")
+    __slots__ = ("_asides", "_echoed", "_facts", "_include_usage", "_request_id", "_usage")
     content_type = b""
 
     def __init__(self, ask: Ask, identity: Identity) -> None:
@@ -169,6 +171,8 @@ class CompletionWriter:
         self._include_usage = ask.include_usage
         self._echoed = ask.echoed if isinstance(ask, CompletionsAsk) else ""
         self._usage: Usage | None = None
+        self._asides: set[int] = set()
+        """Other answers that are not over."""
         self._facts: dict[str, Any] = {
             "id": f"cmpl-{identity.id.removeprefix('gen-').removeprefix('cmpl-')}",
             "object": "text_completion",
@@ -187,22 +191,14 @@ class CompletionWriter:
 
     def whole(self, events: list[Event]) -> bytes:
         """The non-streaming body."""
-        texts = [self._echoed]
-        stopped = Stopped("stop")
-        for event in events:
-            match event:
-                case TextDelta(text=text) | RefusalDelta(text=text):
-                    texts.append(text)
-                case UsageSeen(usage=usage):
-                    self._usage = usage
-                case Stopped():
-                    stopped = event
-                case _:
-                    pass
-        choice = _choice("".join(texts), _reason(stopped))
-        body = {**self._facts, "choices": [choice]}
-        if self._usage is not None:
-            body["usage"] = write_usage(self._usage)
+        folded = fold(events)
+        choices = [
+            _choice(self._echoed + one.text + one.refusal, _reason(one.stopped or Stopped("stop")), index)
+            for index, one in {0: folded, **folded.asides}.items()
+        ]
+        body = {**self._facts, "choices": choices}
+        if folded.usage is not None:
+            body["usage"] = write_usage(folded.usage)
         return _encode(body)
 
     def _one(self, event: Event) -> bytes:
@@ -216,12 +212,32 @@ class CompletionWriter:
                 return b""
             case Stopped():
                 return self._chunk([_choice("", _reason(event))])
+            case Aside(index=index, event=said):
+                return self._aside(index, said)
+            case Finished() if self._asides:  # the reply was cut: they end with it
+                cut = [_choice("", "length", index) for index in sorted(self._asides)]
+                self._asides = set()
+                return self._chunk(cut) + self._one(event)
             case Finished():
                 if self._include_usage and self._usage is not None:
                     return self._chunk([], write_usage(self._usage)) + _DONE
                 return _DONE
             case _:
                 return b""
+
+    def _aside(self, index: int, event: Event) -> bytes:
+        opening = b""
+        if index not in self._asides:
+            self._asides.add(index)
+            opening = self._chunk([_choice(self._echoed, None, index)]) if self._echoed else b""
+        match event:
+            case TextDelta(text=text) | RefusalDelta(text=text) if text:
+                return opening + self._chunk([_choice(text, None, index)])
+            case Stopped():
+                self._asides.discard(index)
+                return opening + self._chunk([_choice("", _reason(event), index)])
+            case _:
+                return opening
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         body = {**self._facts, "choices": choices}
@@ -283,8 +299,8 @@ def _refuse_old(body: _Body) -> None:
         raise BadRequest(f"The best of several answers: {needs}", param="best_of", hint="Leave best_of out.")
 
 
-def _choice(text: str, reason: str | None) -> dict[str, Any]:
-    return {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+def _choice(text: str, reason: str | None, index: int = 0) -> dict[str, Any]:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": reason}
 
 
 def _reason(stopped: Stopped) -> str:

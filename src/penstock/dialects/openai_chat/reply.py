@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.base.errors import UpstreamMalformed
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     MediaMade,
@@ -34,6 +35,7 @@ from penstock.dialects.openai_chat.ends import (
 from penstock.dialects.openai_chat.errors import read_error_in_200
 from penstock.dialects.openai_chat.loose import as_list, as_object, as_text
 from penstock.dialects.openai_chat.shapes import (
+    Choice,
     Chunk,
     Function,
     Piece,
@@ -66,6 +68,7 @@ class _Making:
     """Chunks -> events of the first choice."""
 
     __slots__ = (
+        "_asides",
         "_by_index",
         "_calls",
         "_cites",
@@ -73,25 +76,33 @@ class _Making:
         "_served",
         "_source",
         "_started",
+        "_stop_held",
         "_usage",
         "stopped",
     )
 
-    def __init__(self, source: UsageSource) -> None:
+    def __init__(self, source: UsageSource, started: Started | None = None) -> None:
         self._source: UsageSource = source
-        self._started: Started | None = None
+        self._started = started
         self._served: str | None = None
         self._usage: UsageField | None = None
         self._cites = False
         self._formats = Formats()
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._asides: dict[int, _Making] = {}
+        self._stop_held: Stopped | None = None
         self.stopped = False
 
     @property
     def started(self) -> bool:
         """True once anything has come."""
         return self._started is not None
+
+    @property
+    def all_stopped(self) -> bool:
+        """Every answer that has begun has ended."""
+        return self.stopped and all(one.stopped for one in self._asides.values())
 
     def see(self, chunk: Chunk) -> list[Event]:
         """The events of one chunk, or of a whole reply."""
@@ -104,17 +115,20 @@ class _Making:
         for choice in chunk.choices or ():
             check_choice(choice)
             if choice.index != 0:
-                # refuse() keeps calls for several choices away from translation.
+                events += self._aside(choice)
                 continue
             piece = choice.delta or choice.message
             if piece is not None:
-                made = self._content(piece, whole=choice.message is not None)
+                made = self.content(piece, whole=choice.message is not None)
                 if made and self.stopped:
                     raise UpstreamMalformed("The upstream sent content after its finish reason.")
                 events.extend(made)
                 cited = cited or (bool(piece.annotations) and cites_pages(piece.annotations))
             if choice.finish_reason and not self.stopped:
-                events.append(self._stop(choice.finish_reason, choice.native_finish_reason))
+                self._stop_held = self.stop(choice.finish_reason, choice.native_finish_reason)
+        if self._stop_held is not None and self.all_stopped:  # the reply goes on while another answer does
+            events.append(self._stop_held)
+            self._stop_held = None
         if chunk.usage is not None:
             self._usage = chunk.usage
         self._cites = self._cites or cited
@@ -126,10 +140,34 @@ class _Making:
 
     def end(self) -> list[Event]:
         """A proper end: what the model did not say about why it stopped is taken as "stop"."""
-        ending: list[Event] = [] if self.stopped else [self._stop("stop", "")]
+        ending: list[Event] = [
+            Aside(index, one.stop("stop", ""))
+            for index, one in sorted(self._asides.items())
+            if not one.stopped
+        ]
+        if self._stop_held is not None or not self.stopped:
+            ending.append(self._stop_held or self.stop("stop", ""))
+            self._stop_held = None
         return [*ending, Finished()]
 
-    def _stop(self, reason: str, native: str | None) -> Stopped:
+    def _aside(self, choice: Choice) -> list[Event]:
+        """Another answer than the first: read as the first one is."""
+        one = self._asides.get(choice.index)
+        if one is None:
+            reply = "" if self._started is None else self._started.id
+            one = self._asides[choice.index] = _Making(self._source, Started("", f"{reply}/{choice.index}"))
+        piece, said = choice.delta or choice.message, list[Event]()
+        if piece is not None:
+            said = one.content(piece, whole=choice.message is not None)
+            if said and one.stopped:
+                raise UpstreamMalformed("The upstream sent content after its finish reason.")
+            self._cites = self._cites or (bool(piece.annotations) and cites_pages(piece.annotations))
+        if choice.finish_reason and not one.stopped:
+            said.append(one.stop(choice.finish_reason, choice.native_finish_reason))
+        return [Aside(choice.index, event) for event in said]  # type: ignore[arg-type] - content, or the end
+
+    def stop(self, reason: str, native: str | None) -> Stopped:
+        """The model has stopped."""
         self.stopped = True
         if any(not call.named for call in self._calls):
             raise UpstreamMalformed("The upstream's tool call has no name.")
@@ -139,7 +177,8 @@ class _Making:
             why = "tool_calls"
         return Stopped(why, reason if native is None else native)
 
-    def _content(self, piece: Piece, *, whole: bool) -> list[Event]:
+    def content(self, piece: Piece, *, whole: bool) -> list[Event]:
+        """What a piece of the answer says."""
         events: list[Event] = []
         thought = piece.reasoning or piece.reasoning_content
         details = read_details(piece.reasoning_details, self._formats)
@@ -213,7 +252,7 @@ class StreamReader(StreamReading):
 
     def end(self) -> list[Event] | None:
         """``[DONE]``, or a reason to stop for every choice, has come."""
-        return self._making.end() if self._done or self._making.stopped else None
+        return self._making.end() if self._done or self._making.all_stopped else None
 
     def see(self, event: SseEvent) -> list[Event]:
         """What one event says."""

@@ -63,14 +63,6 @@ _SOUNDS = frozenset({"wav", "mp3"})
 
 def refuse(request: ChatRequest, target: Target) -> Rejected | None:
     """Why the request cannot be translated for ``target``."""
-    if request.n is not None and request.n > 1:
-        return Rejected(
-            "n-needs-pass-through",
-            f"{target.name} gives one choice a call to a request that is translated for it; {request.n} were asked for "
-            "(n; Gemini's generationConfig.candidateCount). Ask once for each.",
-            param="n",
-            caller_fault=True,
-        )
     for number, message in enumerate(request.messages):
         for place, part in enumerate(message.parts):
             no = (

@@ -13,6 +13,7 @@ import msgspec
 from penstock.base.chat import Ask
 from penstock.base.errors import PenstockError, UpstreamFault
 from penstock.base.events import (
+    Aside,
     Event,
     Finished,
     Folded,
@@ -45,6 +46,8 @@ class ChatWriter:
 
     __slots__ = (
         "_argless",
+        "_asides",
+        "_ask",
         "_detail_format",
         "_detail_index",
         "_exclude",
@@ -57,12 +60,15 @@ class ChatWriter:
         "_openrouter",
         "_served",
         "_start",
+        "_stop",
         "_tail",
         "_usage",
     )
     content_type = b""
 
-    def __init__(self, ask: Ask, identity: Identity, *, openrouter: bool = False) -> None:
+    def __init__(self, ask: Ask, identity: Identity, *, openrouter: bool = False, index: int = 0) -> None:
+        """``index``: of the choice; the others of a reply have writers beside the first one's."""
+        self._ask = ask
         self._identity = identity
         self._openrouter = openrouter
         self._include_usage = wants_usage(ask)
@@ -75,9 +81,11 @@ class ChatWriter:
         self._joins = False
         self._images = 0
         self._failed = False
+        self._asides: dict[int, ChatWriter] = {}
+        self._stop: Stopped | None = None
         facts = self._facts("chat.completion.chunk")
         self._start = b"data: " + _encode(facts)[:-1]
-        self._head = self._start + b',"choices":[{"index":0,"delta":{'
+        self._head = self._start + b',"choices":[{"index":%d,"delta":{' % index
         self._tail = b'},"logprobs":null,"finish_reason":null}]' + self._no_usage() + b"}\n\n"
 
     def _facts(self, kind: str) -> dict[str, Any]:
@@ -95,6 +103,11 @@ class ChatWriter:
 
     def _no_usage(self) -> bytes:
         return b',"usage":null' if self._include_usage else b""
+
+    @property
+    def stopped(self) -> bool:
+        """Its finish reason has been written."""
+        return self._stop is not None
 
     def write(self, events: list[Event]) -> bytes:
         """Chunks for these events."""
@@ -138,10 +151,21 @@ class ChatWriter:
                 return self._delta(_ROLE)
             case Stopped():
                 return self._stopped(event)
+            case Aside(index=index, event=said):
+                return self._aside(index, said)
             case Finished():
                 return self._finished()
             case _:
                 raise AssertionError(f"a {type(event).__name__} in a chat")
+
+    def _aside(self, index: int, event: Event) -> bytes:
+        """A chunk of another choice."""
+        beside, opening = self._asides.get(index), b""
+        if beside is None:
+            beside = ChatWriter(self._ask, self._identity, openrouter=self._openrouter, index=index)
+            self._asides[index] = beside
+            opening = beside.write([Started()])
+        return opening + beside.write([event])
 
     def _delta(self, inner: bytes) -> bytes:
         return self._head + inner + self._tail
@@ -175,7 +199,7 @@ class ChatWriter:
 
     def _stopped(self, event: Stopped) -> bytes:
         out = b"".join(self._arguments(index, "{}") for index in self._argless)
-        self._argless = []
+        self._argless, self._stop = [], event
         if event.why == "error":
             return out + self.fail(_failed(event))
         return (
@@ -193,6 +217,11 @@ class ChatWriter:
     def _finished(self) -> bytes:
         if self._failed:
             return b""
+        # Where the reply was cut, the others end as the first one does.
+        cut = [one.write([self._stop or Stopped("stop")]) for one in self._asides.values() if not one.stopped]
+        return b"".join(cut) + self._last()
+
+    def _last(self) -> bytes:
         if self._include_usage and self._usage is not None:
             told = _encode(self._told(self._usage, self._served))
             return self._start + b',"choices":[],' + told[1:] + b"\n\n" + _DONE
@@ -208,21 +237,24 @@ class ChatWriter:
     def whole(self, events: list[Event]) -> bytes:
         """The non-streaming body. Raises UpstreamFault where the model itself ended in an error."""
         folded = fold(events)
+        body = self._facts("chat.completion")
+        answers = {0: folded, **folded.asides}
+        body["choices"] = [self._choice(index, answer) for index, answer in answers.items()]
+        if folded.usage is not None:
+            body.update(self._told(folded.usage, folded.model))
+        return _encode(body)
+
+    def _choice(self, index: int, folded: Folded) -> dict[str, Any]:
         stopped = folded.stopped or Stopped("stop")
         if stopped.why == "error":
             raise _failed(stopped)
-        choice = {
-            "index": 0,
+        return {
+            "index": index,
             "message": self._message(folded),
             "logprobs": None,
             "finish_reason": stopped.why,
             "native_finish_reason": stopped.native or stopped.why,
         }
-        body = self._facts("chat.completion")
-        body["choices"] = [choice]
-        if folded.usage is not None:
-            body.update(self._told(folded.usage, folded.model))
-        return _encode(body)
 
     def _told(self, usage: Usage, served: str) -> dict[str, Any]:
         """``usage``, and what OpenRouter's callers are told with it."""

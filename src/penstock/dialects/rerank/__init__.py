@@ -196,6 +196,7 @@ class RerankCaller:
             input_bytes=len(body),
             operation="rerank",
             units=(("query", _searches(read)),),
+            items=len(read.documents or ()),
         )
         read.read_into(ask)
         return ask

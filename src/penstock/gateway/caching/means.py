@@ -136,7 +136,7 @@ class Means:
         if self.log.once(
             f"cache {what} {kind}", f"The cache failed in {what} ({kind}): calls go on without it."
         ):
-            self.log.failure("cache.failed", error)
+            self.log.failure_of_words("cache.failed", error)
 
     def bypass(self, facts: CallFacts, no: Rejected) -> None:
         """The cache has no part in this call. Calls of our own (audits) are told, and counted with nobody's."""

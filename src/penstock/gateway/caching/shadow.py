@@ -155,7 +155,7 @@ class _Lane:
         """A bug ends its task, and stands in the log."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
-            self._log.failure("cache.audit_failed", error)
+            self._log.failure_of_words("cache.audit_failed", error)
 
     def _next(self) -> None:
         while self._waiting and len(self._running) < AT_ONCE:
@@ -168,7 +168,8 @@ class _Lane:
             await work()
         except PenstockError as error:
             self._counts.failed += 1
-            self._log.once("cache audit", f"An audit of the cache came to nothing: {error.public()}")
+            # Its code alone: a provider's own sentence may quote what it was asked.
+            self._log.once("cache audit", f"An audit of the cache came to nothing ({error.code}).")
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)

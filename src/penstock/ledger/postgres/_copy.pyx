@@ -3,6 +3,9 @@
 count of fields in 16 bits, then of each its length in 32 bits (-1: null) and its bytes, all in network order.
 
 psycopg writes a row of 45 values in ten microseconds; this takes one.
+
+What a batch leaves at its columns' defaults is not sent (``spoken``): most calls have no audio, no images, no team, and the
+server takes longer to receive a value than to fill in a default.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -36,6 +39,7 @@ cdef enum:
     TEXT = 116  # "t"
     INTEGER = 105  # "i"
     FLOAT = 102  # "f"
+    LEFT_OUT = 45  # "-"
 
 
 cdef class Out:
@@ -71,15 +75,46 @@ cdef class Out:
         memcpy(self.more(8), &word, 8)
 
 
+def spoken(list rows, bytes kinds, tuple silent):
+    """``kinds``, with "-" for each column that has in all rows the value that ``silent`` has for it: the column's default."""
+    cdef Py_ssize_t at, width = len(kinds)
+    cdef bytearray found = bytearray(kinds)
+    if len(silent) != width:
+        raise ValueError("silent names another number of columns")
+    for row in rows:
+        if len(<list?>row) != width:
+            raise ValueError("a row has another number of values than its table has columns")
+    for at in range(width):
+        if says_nothing(rows, at, silent[at]):
+            found[at] = LEFT_OUT
+    return bytes(found)
+
+
+cdef bint says_nothing(list rows, Py_ssize_t at, object silent):
+    cdef bint text = type(silent) is str
+    for row in rows:
+        value = (<list>row)[at]
+        if value is silent:
+            continue
+        if silent is None:
+            if type(value) is float and value != value:
+                continue
+        elif text and type(value) is str and <str>value == <str>silent:
+            continue
+        return False
+    return True
+
+
 def tuples(list rows, bytes kinds):
-    """The tuples of ``rows``, whose columns are of these ``kinds``: t(ext), i(nteger), f(loat). A NaN is null.
+    """The tuples of ``rows``, whose columns are of these ``kinds``: t(ext), i(nteger), f(loat). A NaN is null; a column of
+    kind "-" is left out.
 
     Raises what a value raises that its column cannot hold: TypeError, OverflowError, UnicodeEncodeError, ValueError.
     """
     cdef Out out = Out.__new__(Out)
     cdef const unsigned char *kind = kinds
     cdef int16_t width = <int16_t>len(kinds)
-    cdef uint16_t fields = big16(<uint16_t>width)
+    cdef uint16_t fields = big16(<uint16_t>(width - kinds.count(b"-")))
     for row in rows:
         if len(<list?>row) != width:
             raise ValueError("a row has another number of values than its table has columns")
@@ -94,7 +129,9 @@ cdef write(Out out, list row, const unsigned char *kind):
     cdef double real
     cdef uint64_t word
     for value in row:
-        if value is None or (type(value) is float and value != value):
+        if kind[at] == LEFT_OUT:
+            pass
+        elif value is None or (type(value) is float and value != value):
             out.put32(-1)
         elif kind[at] == TEXT:
             text = PyUnicode_AsUTF8AndSize(<str?>value, &size)

@@ -16,8 +16,8 @@ import psycopg
 from penstock.base.errors import ConfigFault
 from penstock.ledger.postgres.address import PATH, Address
 
-HEAD: Final = "0007"
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+HEAD: Final = "0008"
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every migration of this version; the last one is what it writes to."""
 MONTHS_AHEAD = 2
 TABLES = ("calls", "entries")

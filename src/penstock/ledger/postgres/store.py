@@ -63,8 +63,16 @@ _INTEGERS = frozenset(
     ]
 )
 _FLOATS = frozenset(("latency_ms", "ttft_ms", "tokens_per_s", "connect_ms", "joules"))
+_SILENT: dict[str, Any] = {
+    **dict.fromkeys(("organisation", "team", "end_user", "stage", "client_request_id"), ""),
+    **dict.fromkeys(("cache_read", "cache_write_5m", "cache_write_1h", "input_audio", "input_image"), 0),
+    **dict.fromkeys(("reasoning", "output_audio", "output_image", "saved_nusd", "stream"), 0),
+    "adjusted": "[]",
+}
+"""The columns' defaults, as the migrations have made them; of all others NULL."""
 _COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_ENDS = b"\xff\xff"
+_LEFT_OUT = ord("-")
 _COPY_ROWS = 250
 """As many are written at a time: while the server reads them, the next are made."""
 _NEVER_NULL = {"id": "", "request_id": "", "class": "", "at_ms": 0}
@@ -279,14 +287,16 @@ def _tables(batch: list[Row]) -> tuple[list[list[Any]], list[list[Any]], list[li
     for owner, call, values in batch:
         if call:
             calls.append(call if native is not None else _nulls(call))
+        outside = isinstance(owner, Group)
         for start in range(0, len(values), width):
-            row = values[start : start + width]
+            row = values if len(values) == width else values[start : start + width]
             if native is None:
                 row = _nulls(row)
             meta = row[_META]
-            if isinstance(meta, str) and "\\u0000" in meta:
+            if type(meta) is str and "\\u0000" in meta:
+                row = [*row]
                 row[_META] = _NUL.sub(r"\1\\ufffd", meta)
-            (theirs if isinstance(owner, Group) or row[_CLASS] == "own_cost" else ours).append(row)
+            (theirs if outside or row[_CLASS] == "own_cost" else ours).append(row)
     return calls, ours, theirs
 
 
@@ -300,14 +310,18 @@ def _copy(
 ) -> None:
     if not rows:
         return
+    kinds = b""
+    if native is not None:
+        kinds = b"".join(
+            [b"i" if name in _INTEGERS else b"f" if name in _FLOATS else b"t" for name in columns]
+        )
+        kinds = native.spoken(rows, kinds, tuple([_SILENT.get(name) for name in columns]))
+        columns = tuple([name for name, kind in zip(columns, kinds, strict=True) if kind != _LEFT_OUT])
     with (
         connection.cursor() as cursor,
         cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)".encode()) as copy,
     ):
         if native is not None:
-            kinds = b"".join(
-                [b"i" if name in _INTEGERS else b"f" if name in _FLOATS else b"t" for name in columns]
-            )
             copy.write(_COPY_BEGINS)
             for start in range(0, len(rows), _COPY_ROWS):
                 copy.write(native.tuples(rows[start : start + _COPY_ROWS], kinds))
@@ -371,7 +385,8 @@ def _set_down(
 ) -> None:
     """Rows in a temporary table that the commit empties."""
     connection.execute(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS new_{table} (LIKE penstock.{table}) ON COMMIT DELETE ROWS".encode()
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS new_{table} (LIKE penstock.{table} INCLUDING DEFAULTS) "
+        "ON COMMIT DELETE ROWS".encode()
     )
     connection.execute(f"TRUNCATE pg_temp.new_{table}".encode())
     _copy(connection, f"pg_temp.new_{table}", columns, rows)
