@@ -177,6 +177,8 @@ def apply_overlay(rows: Rows, rules: list[dict[str, Any]]) -> None:
             draft.facts |= rule["set"]
             draft.then = rule.get("then", draft.then)
             draft.hours = rule.get("hours", draft.hours)
+            for unit, text in rule.get("prices", {}).items():
+                draft.put(unit, text)
             draft.capabilities -= set(rule.get("without", []))
             draft.capabilities |= set(rule.get("with", []))
             draft.notes.append(rule["source"])

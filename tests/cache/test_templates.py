@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.base.errors import ConfigFault
+from penstock.cache import templates as module
 from penstock.cache.templates import (
     ENOUGH_ANSWERS,
     ENOUGH_MESSAGES,
@@ -423,3 +424,24 @@ def test_what_two_texts_begin_with(begin: str, one: str, two: str) -> None:
     alike = [a == b for a, b in zip(first, second, strict=False)]
     expected = alike.index(False) if False in alike else len(alike)
     assert shared(first, second) == shared(second, first, len(begin)) == expected
+
+
+def test_a_tenant_that_makes_thousands_of_classes_forgets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another tenant's templates have learned stays."""
+    monkeypatch.setattr(module, "MAX_CLASSES", 20)
+    templates = Templates()
+    for number in range(30):
+        templates.strip("quiet|a", f"Write a caption for the product {number} in our shop window, please")
+    learned = templates.strip("quiet|a", "Write a caption for the product 99 in our shop window, please")
+    for number in range(500):
+        templates.strip(f"noisy|{number}", "hello")
+    assert templates.stats()[0] == 20
+    assert (
+        templates.strip("quiet|a", "Write a caption for the product 99 in our shop window, please") == learned
+    )
+    assert (
+        sum(templates._held.values())
+        == templates.stats()[1]
+        == sum(one.held_bytes for one in templates._classes.values())
+    )
+    assert set(templates._classes) == {name for names in templates._tenants.values() for name in names}

@@ -219,6 +219,38 @@ def test_parquet(db, tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "asked", [["--by", "provider"], ["--by", "stage"], ["--by", "stage", "--currency", "EUR"]]
+)
+def test_a_day_without_entries_has_the_columns_of_the_others(db, tmp_path, asked):
+    """Of the same types, so that many files are read as one table."""
+    tables, config = [], str(tmp_path / "penstock.yaml")
+    for number, since in enumerate(([], ["--since", "2099-01-01", "--until", "2099-01-02"])):
+        path = str(tmp_path / f"{number}.parquet")
+        assert run(["cost", "--db", db, "--config", config, *asked, *since, "--parquet", path]) == 0
+        tables.append(parquet.read_table(path))
+    full, empty = tables
+    assert full.num_rows > empty.num_rows
+    assert empty.schema == full.schema
+    assert {"string", "int64"} <= {str(field.type) for field in full.schema}
+    assert "null" not in {str(field.type) for field in full.schema}
+
+
+def test_a_trace_without_a_price_is_of_the_same_types(tmp_path):
+    """A column of which nothing is known is no column of its own type."""
+    path = str(tmp_path / "penstock.db")
+    journal = Journal(path)
+    journal.add(record("priced"))
+    journal.add(record("other", entry("other", row=None)))
+    journal.close()
+    schemas = []
+    for name in ("priced", "other"):
+        out = str(tmp_path / f"{name}.parquet")
+        assert run(["cost", "--db", path, "--trace", name, "--parquet", out]) == 0
+        schemas.append(parquet.read_table(out).schema)
+    assert schemas[0] == schemas[1]
+
+
 def test_parquet_without_the_extra(db, tmp_path, capsys, monkeypatch):
     """It is said what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -512,3 +512,19 @@ def test_the_data_file_is_small_and_says_what_it_knows_in_one_decode():
         for row in rows.values()
         for index in row.sources
     )
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-audio-preview", "gpt-4o-mini-audio-preview"])
+def test_a_name_without_a_date_has_the_audio_prices_of_its_newest_version(name):
+    """Else audio would be billed as text: a sixteenth of what it costs."""
+    catalogue = Catalogue.load()
+    newest = max(
+        facts.model
+        for facts in catalogue.find(name)
+        if facts.provider == "openai" and facts.model.startswith(f"{name}-20")
+    )
+    undated, dated = catalogue.facts("openai", name).price, catalogue.facts("openai", newest).price
+    assert undated is not None
+    assert dated is not None
+    assert undated.units == dated.units
+    assert undated.units["input_audio"].pico_usd > undated.units["input"].pico_usd

@@ -16,6 +16,7 @@ from penstock.config.catalogue import Catalogue
 from penstock.config.price_lines import followed, parse_prices, starts_ms
 from penstock.config.schema import PriceOverride
 from penstock.ledger.prices import price_lines, row_at
+from penstock.server import express
 from tests.config.make import loaded
 from tests.gateway.inside import chat, inside, whole
 
@@ -63,6 +64,17 @@ def test_the_clock_says_which_price_holds(moment):
     assert input_usd(found) == (4 if peak else 2)
     assert found.units["cache_write_5m"].pico_usd == 0
     assert (found.version, found.passing) == (row.version, True)
+
+
+def test_a_row_that_another_follows_is_kept_by_nobody():
+    """The express lane keeps prices from call to call: only those that hold at any time, or are the last."""
+    first, second, last = (
+        PriceRow(f"v{start}", {"input": Price(1), "output": Price(2)}, from_ms=start) for start in (0, 5, 9)
+    )
+    row = followed(first, [second, last])
+    kept = [express._priced(found) for at_ms in (0, 5, 9) if (found := row_at(row, at_ms)) is not None]
+    assert kept == [False, False, True]
+    assert express._priced(first)
 
 
 def test_a_price_line_has_dated_rows():

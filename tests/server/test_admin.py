@@ -220,6 +220,24 @@ def test_a_budget_set_at_run_time_holds_and_outlives_the_process(tmp_path, sim):
         assert called(gateway, key) == (200, "")
 
 
+def test_users_below_a_star_are_told_one_by_one(tmp_path, sim):
+    """Each has called, and has a budget of its own; who is named in the configuration stands there once."""
+    with started(tmp_path, sim) as gateway:
+        budgets = [{"limit_usd": "1", "period": "day"}]
+        users = [{"name": "*", "budgets": budgets}, {"name": "carl", "budgets": budgets}]
+        key = api(gateway, "POST", "/keys", {"name": "a", "users": users}, 201)["key"]
+        bearer = {"authorization": f"Bearer {key}"}
+        for user in ("bob", "ann of key a", "bob", "carl"):
+            assert gateway.chat(headers={**bearer, "x-penstock-user": user}).status == 200
+        total_nusd = ledger_sum(tmp_path, 4)
+        rows = {row["user"]: row for row in api(gateway, "GET", "/budgets")["data"]}
+        assert list(rows) == ["*", "bob", "ann of key a", "carl"]
+        assert rows["*"]["spent_usd"] is None
+        spent = [round(Decimal(rows[user]["spent_usd"]) * NANO_PER_USD) for user in list(rows)[1:]]
+        assert sum(spent) == total_nusd
+        assert spent[0] > spent[1] == spent[2]
+
+
 def ledger_sum(folder, calls=1):
     """What the ledger has of so many calls, as soon as it has them."""
     until_s = time.monotonic() + 10

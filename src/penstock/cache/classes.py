@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 def class_name(tenant: str, namespace: str, route: str, build: str) -> str:
     """What is learned of one class is another's by no choice of a namespace."""
-    return "|".join(map(_escaped, (tenant, namespace, route, build)))
+    return "|".join(map(escaped, (tenant, namespace, route, build)))
 
 
 def shared_name(tenant: str, build: str) -> str:
     """Of the class that a tenant's further ones share."""
-    return "|".join((_escaped(tenant), SHARED, SHARED, _escaped(build)))
+    return "|".join((escaped(tenant), SHARED, SHARED, escaped(build)))
 
 
 def tenant_of_class(klass: str) -> str:
@@ -39,7 +39,8 @@ def tenant_of_class(klass: str) -> str:
     return klass.partition("|")[0]
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """So that it can stand in a class's name."""
     if name == SHARED:
         return "%2A"
     return name.replace("%", "%25").replace("|", "%7C")

@@ -87,7 +87,11 @@ class Templates:
     def __init__(self, declared: Sequence[str] = (), *, max_bytes: int = MAX_BYTES) -> None:
         found = [_declared(text, index) for index, text in enumerate(declared)]
         self._declared = sorted(found, key=lambda one: -sum(map(len, one.literals)))
-        self._classes: OrderedDict[str, _Class] = OrderedDict()
+        self._classes: dict[str, _Class] = {}
+        self._tenants: dict[str, OrderedDict[str, None]] = {}
+        """By tenant (what stands before "|" in a class's name): its classes, the one that was used longest ago first."""
+        self._held: dict[str, int] = {}
+        """Bytes of each."""
         self._max_bytes = max_bytes
         self._bytes = 0
 
@@ -102,7 +106,7 @@ class Templates:
                 return Stripped(words, one.id, refusal, variables=values)
         before = known.held_bytes
         stripped = known.strip(text)
-        self._grown(known.held_bytes - before)
+        self._grown(partition_class, known.held_bytes - before)
         return stripped
 
     def answered(self, partition_class: str, template_id: str, answer: str) -> None:
@@ -127,22 +131,40 @@ class Templates:
             known = self._class(partition_class)
             before = known.held_bytes
             known.answers(template_id).add(digest)
-            self._grown(known.held_bytes - before)
+            self._grown(partition_class, known.held_bytes - before)
 
     def _class(self, name: str) -> "_Class":
         known = self._classes.get(name)
         if known is None:
             known = self._classes[name] = _Class()
-            self._grown(known.held_bytes)
+            self._tenants.setdefault(_tenant(name), OrderedDict())[name] = None
+            self._grown(name, known.held_bytes)
         else:
-            self._classes.move_to_end(name)
+            self._tenants[_tenant(name)].move_to_end(name)
         return known
 
-    def _grown(self, by_bytes: int) -> None:
+    def _grown(self, name: str, by_bytes: int) -> None:
         self._bytes += by_bytes
+        self._held[_tenant(name)] = self._held.get(_tenant(name), 0) + by_bytes
         while len(self._classes) > 1 and (self._bytes > self._max_bytes or len(self._classes) > MAX_CLASSES):
-            _, gone = self._classes.popitem(last=False)
-            self._bytes -= gone.held_bytes
+            self._forget(name)
+
+    def _forget(self, in_use: str) -> None:
+        """The oldest class of the tenant that has most: who names thousands of namespaces loses his own."""
+        for tenant in sorted(self._held, key=self._held.__getitem__, reverse=True):
+            name = next((one for one in self._tenants[tenant] if one != in_use), None)
+            if name is not None:
+                held_bytes = self._classes.pop(name).held_bytes
+                del self._tenants[tenant][name]
+                self._bytes -= held_bytes
+                self._held[tenant] -= held_bytes
+                if not self._tenants[tenant]:
+                    del self._tenants[tenant], self._held[tenant]
+                return
+
+
+def _tenant(name: str) -> str:
+    return name.partition("|")[0] if "|" in name else ""
 
 
 class _Declared(Struct, frozen=True):

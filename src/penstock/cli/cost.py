@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         table = _asked(args)
         if args.parquet is not None:
-            print(write_parquet(args.parquet, table.rows), file=sys.stderr)
+            print(write_parquet(args.parquet, table.rows, table.fields), file=sys.stderr)
         elif args.json:
             print_json(table.document)
         elif args.csv:

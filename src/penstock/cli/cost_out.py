@@ -10,7 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from penstock.base.errors import BadRequest
+from penstock.base.usage import TOKEN_UNITS
 from penstock.ledger.currency import DOLLARS, Rate
+
+_INTEGERS = frozenset(
+    (*TOKEN_UNITS, "calls", "entries", "renders", "at_ms", "wall_us", "entries_with_unknown_price")
+)
+_FLOATS = frozenset(("start_ms", "wall_ms"))
 
 
 class Shown(Struct, frozen=True):
@@ -31,6 +37,13 @@ def rate_fields(rate: Rate, sums: Mapping[str, int | None]) -> dict[str, Any]:
     return {**shown, f"usd_per_{code}": rate.usd, "rate_date": rate.date}
 
 
+def column_type(name: str) -> str:
+    """Arrow's word for the values of a field: integers, shares and times; all else is text."""
+    if name.endswith("_nusd") or name in _INTEGERS:
+        return "int64"
+    return "float64" if name.endswith("_share") or name in _FLOATS else "string"
+
+
 def print_json(document: Any) -> None:
     """Indented, one document."""
     print(msgspec.json.format(msgspec.json.encode(document)).decode())
@@ -43,8 +56,12 @@ def print_csv(rows: list[dict[str, Any]], fields: list[str]) -> None:
     writer.writerows(rows)
 
 
-def write_parquet(path: str, rows: list[dict[str, Any]]) -> str:
-    """A file of these rows; what was done, in a sentence. Raises BadRequest where it cannot be."""
+def write_parquet(path: str, rows: list[dict[str, Any]], fields: list[str]) -> str:
+    """A file of these rows; what was done, in a sentence. Raises BadRequest where it cannot be.
+
+    A column's type comes from its name, not from its values: files of many days are read as one table, also where a day
+    has no rows, or none of them has a price.
+    """
     try:
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")
@@ -55,7 +72,8 @@ def write_parquet(path: str, rows: list[dict[str, Any]]) -> str:
             hint="Install the extra: pip install 'penstock[parquet]'. --csv and --json need nothing.",
         ) from error
     try:
-        parquet.write_table(arrow.Table.from_pylist(rows), path)
+        schema = arrow.schema([(name, getattr(arrow, column_type(name))()) for name in fields])
+        parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), path)
     except OSError as error:
         raise BadRequest(
             f"{path!r} cannot be written: {error}.",

@@ -7,7 +7,7 @@ twice a second.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from penstock.base.errors import ConfigFault, OurFault, PenstockError
 from penstock.base.money import usd_text
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
+from penstock.config.governing import ALL_USERS
 from penstock.config.load import Loaded
 from penstock.config.meaning import meaning_faults
 from penstock.config.schema import Config
@@ -32,6 +33,7 @@ from penstock.wiring.money import Figures
 
 FOLLOW_S = 0.5
 """How often the store's version is asked: one small read in another thread."""
+_MOST_USERS = 100
 
 
 _NODES: dict[str, Callable[[str], str]] = {
@@ -110,7 +112,7 @@ class Administration:
         joined = await self._now()
         views = budget_views(_config(joined.file), joined.merged)
         figures = {} if self._spending is None else await self._spending()
-        return [{**view, **_spent(view, figures)} for view in views]
+        return [{**view, **_spent(view, figures)} for view in _with_users(views, figures)]
 
     async def audit(
         self, *, limit: int, before: int | None, kind: str | None, name: str | None
@@ -194,6 +196,25 @@ class Administration:
             error = task.exception()
             if error is not None and not isinstance(error, PenstockError):
                 self._log.failure("admin.failed", error)
+
+
+def _with_users(
+    views: list[dict[str, Any]], figures: dict[tuple[str, str], Figures]
+) -> Iterator[dict[str, Any]]:
+    """``*`` is followed by the users who have that budget and have called, the dearest first."""
+    named = {(view["of"], view["user"]) for view in views}
+    for view in views:
+        yield view
+        if view["user"] != ALL_USERS:
+            continue
+        before, _, after = user_id(view["of"], ALL_USERS).partition(ALL_USERS)
+        users = [
+            (-figure.spent_nusd, node.removeprefix(before).removesuffix(after))
+            for (node, budget), figure in figures.items()
+            if budget == view["name"] and node.startswith(before) and node.endswith(after)
+        ]
+        others = [user for _, user in sorted(users) if (view["of"], user) not in named]
+        yield from ({**view, "user": user} for user in others[:_MOST_USERS])
 
 
 def _spent(view: dict[str, Any], figures: dict[tuple[str, str], Figures]) -> dict[str, Any]:

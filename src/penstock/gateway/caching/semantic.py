@@ -21,7 +21,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.events import TextDelta, fold
 from penstock.blobs.blob import Blob, Place
 from penstock.cache.answer import About, Answer, read_about
-from penstock.cache.classes import Classes
+from penstock.cache.classes import Classes, escaped
 from penstock.cache.eligible import last_user_text
 from penstock.cache.keys import Keys
 from penstock.cache.ports import Embedder, Found
@@ -164,7 +164,8 @@ class Semantic:
         if no is not None:
             return no
         place, group = wanted.place, wanted.group
-        template_class = self._keys.template_class(wanted.owner, place.namespace, request, group)
+        setting = self._keys.template_class(wanted.owner, place.namespace, request, group)
+        template_class = f"{escaped(place.tenant)}|{setting}"
         stripped = self._templates.strip(template_class, text)
         if stripped.exact_only is not None and stripped.exact_only.code == "mostly-ids":
             return stripped.exact_only
