@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.base.errors import UpstreamBadRequest, UpstreamMalformed
+from penstock.config.meaning import WITH_FILES
 from penstock.config.schema import UploadsConfig
 from penstock.dialects import UPLOADS
 from penstock.gateway.upload_shelf import content_key
@@ -28,6 +29,7 @@ from penstock.wire.uploads import (
     names_missing_file,
     says_gone,
 )
+from tests.config.make import faults, sound
 
 PDF = b"%PDF-1.4 a heron at the weir"
 DATA = base64.b64encode(PDF).decode()
@@ -256,3 +258,11 @@ def test_the_same_file_has_one_key_wherever_it_stands():
     assert (
         len({slim, *(content_key(*who, "m", "f", data) for who in (("p", "s"), ("p", "t"), ("q", "s")))}) == 4
     )
+
+
+def test_the_configuration_knows_who_has_a_store():
+    """It names the dialects itself, below the room that speaks them; a knob that would do nothing is a fault."""
+    assert set(UPLOADS) == WITH_FILES
+    block = "{keys: [{value: env.K}], uploads: {when: large}}"
+    assert set(faults(f"providers: {{cohere: {block}}}")) == {"$.providers.cohere.uploads.when"}
+    sound(f"providers: {{gemini: {block}}}")
