@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from penstock.engine.lab.figures import fact_text, module_text, ms_text
 from penstock.engine.lab.report.markup import Html, data, tag
 from penstock.engine.lab.report.page import KINDS, SCRIPTS, page
 from penstock.engine.lab.report.roofline import HIGH, _label, axes, picture, roof, spots
@@ -357,3 +358,12 @@ def test_a_cpu_s_page_speaks_of_no_device():
     assert '<td class="figure">never</td>' in text
     assert "Not run: No Triton here." in text
     assert ">Ops</h2>" in text
+
+
+def test_figures_say_what_they_can():
+    """Nanoseconds where there is less than a microsecond; a pre-flight's facts have names that stand alone."""
+    assert [ms_text(value) for value in (0.000121, 0.0021, 0.021, 21.0, 2100.0)] == ["121 ns", "2.10 µs", "0.021 ms", "21.00 ms", "2,100.0 ms"]  # fmt: skip
+    assert fact_text("eager_roofline_ms", 0.168) == ("at the roof, op by op", "0.168 ms")
+    assert fact_text("least_bytes", 209e6) == ("traffic at least, fused", "209 MB")
+    assert fact_text("prompt_embedding_bytes", 19_700) == ("prompt embedding", "19.7 kB")
+    assert module_text("run: sdxl") == "-"

@@ -122,6 +122,34 @@ def test_flops_of_the_vit_are_those_of_its_config():
     assert matmuls == 12 * layer + pooler
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_stage_s_pieces_are_its_calls(name):
+    """For the waterfall: they cover the stage's time and little more, lie inside the run, and do not overlap."""
+    line = traces.real(name)
+    run_ms = stage_rows.wall_us(line) / 1e3
+    for row in stage_rows.stages(line):
+        ends = [0.0]
+        for start, end in row.pieces:
+            assert ends[-1] <= start <= end
+            ends.append(end)
+        covered = sum(end - start for start, end in row.pieces)
+        assert (
+            row.wall_ms - 1e-6
+            <= covered
+            <= row.wall_ms + 0.001 * run_ms * max(1, row.calls + 1000 * (row.name == "unattributed"))
+        )
+        assert len(row.pieces) <= 1000
+        assert not row.pieces or row.pieces[0][0] == pytest.approx(row.start_ms)
+
+
+def test_modules_are_in_the_timeline():
+    """Where the trace has frames of nn.Module: by their names, as deep as they lie."""
+    bars = [bar for bar in timeline.slices(traces.real(H100)) if bar.kind == "module"]
+    assert {bar.name for bar in bars} >= {"ViTEncoder_0", "ViTLayer_11"}
+    depths = {bar.name: bar.depth for bar in bars}
+    assert depths["ViTEncoder_0"] < depths["ViTLayer_11"]
+
+
 def test_slices_are_bounded_and_ordered():
     line = traces.real(MI300X)
     bars = timeline.slices(line, most=500)
