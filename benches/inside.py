@@ -1,7 +1,7 @@
 """The gateway without sockets: what one call costs in our own code, from the caller's bytes to the reply's.
 
 Real connections, parser, house, ledger and metrics on both sides of two transports that only hand bytes over, ``--calls`` calls
-with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger] [--budgets]``
+with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger] [--budgets] [--translated]``
 """
 
 import argparse
@@ -27,12 +27,17 @@ from penstock.observe.log import OperatorLog
 from penstock.server.app import App
 from penstock.wiring.build import Shared, build
 
-REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\nauthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b" % (
-    KEY.encode(), len(BODY), BODY.encode(),
-)  # fmt: skip
+TRANSLATED = json.dumps({**json.loads(BODY), "max_tokens": 512})
+REQUEST = b"POST %b HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\nauthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
 REPLY = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (
     len(WHOLE), WHOLE,
 )  # fmt: skip
+
+
+def request(*, translated: bool) -> bytes:
+    """The request that every caller sends."""
+    path, body = (b"/v1/messages", TRANSLATED) if translated else (b"/v1/chat/completions", BODY)
+    return REQUEST % (path, KEY.encode(), len(body), body.encode())
 
 
 class Up(asyncio.Transport):
@@ -80,8 +85,11 @@ organisations: [{name: o, budgets: [{limit_usd: 900000, period: month}]}]
 """Three budgets on the path of the bench's key."""
 
 
-async def run(calls: int, at_once: int, *, ledger: bool, profile: bool, budgets: bool = False) -> float:
+async def run(
+    calls: int, at_once: int, *, ledger: bool, profile: bool, budgets: bool = False, translated: bool = False
+) -> float:
     loop = asyncio.get_running_loop()
+    asking = request(translated=translated)
     with tempfile.TemporaryDirectory() as folder:
         known = {"BENCH_KEY": "sk", "BENCH_VIRTUAL_KEY": KEY}
         config = CONFIG.format(upstream=9) + (BUDGETED if budgets else "")
@@ -105,7 +113,7 @@ async def run(calls: int, at_once: int, *, ledger: bool, profile: bool, budgets:
         def ask(down: Down) -> None:
             nonlocal asked
             asked += 1
-            loop.call_soon(down.protocol.data_received, REQUEST)
+            loop.call_soon(down.protocol.data_received, asking)
 
         def again(down: Down) -> None:
             nonlocal answered
@@ -140,9 +148,17 @@ def main() -> None:
     parser.add_argument("--no-ledger", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--budgets", action="store_true", help="three budgets on the path")
+    parser.add_argument("--translated", action="store_true", help="Anthropic's dialect in, OpenAI's out")
     args = parser.parse_args()
     loop_us = uvloop.run(
-        run(args.calls, args.open, ledger=not args.no_ledger, profile=args.profile, budgets=args.budgets)
+        run(
+            args.calls,
+            args.open,
+            ledger=not args.no_ledger,
+            profile=args.profile,
+            budgets=args.budgets,
+            translated=args.translated,
+        )
     )
     print(json.dumps({"calls": args.calls, "open": args.open, "loop_us_per_call": round(loop_us, 1)}))
 

@@ -137,10 +137,12 @@ def _translated(said: dict[str, Any]) -> list[tuple[str, str]]:
     share, unlike = said.get("share_of_pass_through"), said.get("share_of_pass_through_unlike")
     if share is None or unlike is None:
         return []
+    worst = said.get("share_unlike_of_pass_through_alike")
+    against = "" if worst is None else f"; unlike, of passed-through ones alike: {worst * 100:.0f} %"
     return [
         (
             "translated calls per second (Anthropic in, OpenAI out), of passed-through ones, 32 connections",
-            f"{share * 100:.0f} % (bodies unlike each other: {unlike * 100:.0f} %)",
+            f"{share * 100:.0f} % (bodies unlike each other: {unlike * 100:.0f} %{against})",
         )
     ]
 

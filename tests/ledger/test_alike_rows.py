@@ -110,7 +110,7 @@ def test_both_writers_store_the_same(tmp_path_factory, made, cut):
 
 @pytest.mark.skipif(bool(missing), reason=f"no native writer: {missing}")
 def test_of_rows_that_are_alike_only_their_own_values_are_bound(tmp_path):
-    """What they have in common is bound once for each table, again when another row stood between."""
+    """What they have in common is bound once for each place of a statement, again when another row stood there between."""
     store = SqliteStore(str(tmp_path / "l.db"))
     form = form_of(["x"] * 5, [0, 4, None])
     own = len(form.call_places) + len(form.entry_places)
@@ -118,11 +118,11 @@ def test_of_rows_that_are_alike_only_their_own_values_are_bound(tmp_path):
     store.write(rows[:25])
     store.write(rows[25:])
     both = len(CALL_COLUMNS) + len(ENTRY_COLUMNS)
-    assert store._native.bindings == both + 50 * own
+    assert store._native.bindings == (16 + 4 + 1) * both + 50 * own  # 16 + 4 + 4 + 1 rows, twice
     one = record("between")
     other = [(form, f"s{number}", "", f"s{number}/1", 1, 2, 3) for number in range(2)]
     store.write([other[0], _row(one, one.call, one.entries), other[1]])
-    assert store._native.bindings == 3 * both + 52 * own
+    assert store._native.bindings == (16 + 4 + 1 + 2) * both + 52 * own
     store.close()
 
 

@@ -151,6 +151,10 @@ def shape_of(row: PriceRow) -> Any:
     shape.decode, shape.tiers, shape.stops = express._decode, service_tier_of, stop_reason
     one, two = row.units["input"], row.units["output"]
     shape.in_pico, shape.in_per, shape.out_pico, shape.out_per = one.pico_usd, one.per, two.pico_usd, two.per
+    thoughts, cached = row.units.get("reasoning", two), row.units.get("cache_read")
+    shape.thought_pico, shape.thought_per = thoughts.pico_usd, thoughts.per
+    if cached is not None:
+        shape.cached_pico, shape.cached_per = cached.pico_usd, cached.per
     shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
     shape.lines_1 = encode([row.version, "provider"])[1:-1] + b","
     return shape
@@ -167,7 +171,7 @@ def test_what_is_understood_of_a_reply_is_what_the_relay_reads(
 ):
     """Its figures, their price to the nano-dollar, and the words of the ledger's row."""
     tiers = (PriceTier(1000, {"input": Price(5)}),) if tiered else ()
-    row = PriceRow(WIDE, {"input": read, "output": written}, tiers)
+    row = PriceRow(WIDE, {"input": read, "output": written, "cache_read": Price(3, 1000)}, tiers)
     assert express.native is not None
     body = json.dumps(reply).encode()
     found = express.native.figures(shape_of(row), body)
@@ -181,16 +185,16 @@ def test_what_is_understood_of_a_reply_is_what_the_relay_reads(
     assert usage is not None
     lines, cost = price_lines(usage, row)
     assert (usage.note, usage.fees, usage.service_tier, usage.source) == ("", (), "", "provider")
-    assert usage.total_tokens == usage.input + usage.output
+    assert usage.total_tokens == usage.input + usage.output + usage.cache_read + usage.reasoning
     assert found == (
-        usage.input,
-        usage.output,
+        (usage.input, usage.cache_read, usage.output, usage.reasoning),
         relay.model,
         relay.upstream_id,
         relay.stopped,
         relay.native_stop,
         cost,
         encode(lines).decode(),
+        body,
     )
 
 

@@ -34,6 +34,7 @@ from penstock.gateway.remote import ASIDE_BYTES, MAX_REPLY_BYTES, Attempted, Tra
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
 from penstock.gateway.translate import Translation
 from penstock.net.transport import Exchange
+from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
 from penstock.wire.ports import (
     CallerDialect,
@@ -189,15 +190,21 @@ class Written(Struct):
             return None
         return Written(translator.request(provider, target), dialect)
 
-    def out(
-        self, caller: CallerDialect, ask: Ask, target: Target, secret: str, identity: Identity
-    ) -> tuple[WireRequest, Relay]:
-        """What leaves, and what reads the answer."""
+    def request(self, target: Target, secret: str) -> WireRequest:
+        """What leaves."""
         request = self.dialect.write_request(self.neutral, target, secret)
         if isinstance(self.neutral, ChatRequest) and self.neutral.adjusted:
             request.adjusted = tuple(dict.fromkeys(self.neutral.adjusted + request.adjusted))
-        reader, writer = self.dialect.reader(target, stream=False), caller.writer(ask, identity)
-        return request, Translation(reader, writer, stream=False)
+        return request
+
+
+def relay_of(caller: CallerDialect, ask: Ask, provider: Provider, step: Step, facts: CallFacts) -> Relay:
+    """What reads the answer to a call of the lane, and writes it for its caller."""
+    dialect = provider.spoken[ask.operation]
+    if step.pass_through:
+        return cast("PassThroughDialect", dialect).relay(ask, stream=False)
+    identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
+    return Translation(dialect.reader(step.target, stream=False), caller.writer(ask, identity), stream=False)
 
 
 def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall | None:
@@ -235,7 +242,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     secret = choice.key.secret
     try:
         facts = begin_facts(host.request_id(), inbound.received_s, unix_s)
-        request, relay = _leaving(inbound.caller, ask, provider, target, secret, written, facts)
+        request = _leaving(ask, provider, target, secret, written)
+        relay = relay_of(inbound.caller, ask, provider, step, facts)
         facts.principal, facts.ask, facts.explain = principal, ask, planned.explain
         told_by_caller(facts, inbound.told, ask)
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
@@ -264,20 +272,12 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
 
 
 def _leaving(
-    caller: CallerDialect,
-    ask: Ask,
-    provider: Provider,
-    target: Target,
-    secret: str,
-    written: Written | None,
-    facts: CallFacts,
-) -> tuple[WireRequest, Relay]:
-    """What leaves, and what reads the answer: the caller's own bytes, or what was ``written`` of them."""
-    if written is None:
-        dialect = cast("PassThroughDialect", provider.spoken[ask.operation])
-        return dialect.splice_request(ask, target, secret), dialect.relay(ask, stream=False)
-    identity = Identity(facts.request_id, facts.at_ms // 1000, ask.model)
-    return written.out(caller, ask, target, secret, identity)
+    ask: Ask, provider: Provider, target: Target, secret: str, written: Written | None
+) -> WireRequest:
+    """What leaves: the caller's own bytes, or what was ``written`` of them."""
+    if written is not None:
+        return written.request(target, secret)
+    return cast("PassThroughDialect", provider.spoken[ask.operation]).splice_request(ask, target, secret)
 
 
 def _enter(provider: Provider, facts: CallFacts, outcome: Outcome, tokens: int, unix_s: float) -> bool:

@@ -11,7 +11,7 @@ class Writer:
         self,
         path: str,
         pragmas: tuple[str, ...],
-        statements: tuple[str, str],
+        statements: tuple[tuple[str, ...], tuple[str, ...]],
         widths: tuple[int, int],
         form: type,
     ) -> None: ...

@@ -1,10 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=False, binding=False
-"""Rows into SQLite without the GIL: one prepared statement a table, bound and stepped in C. See native_rows.py.
+"""Rows into SQLite without the GIL: a few prepared statements a table, bound and stepped in C. See native_rows.py.
 
 Theory
 ------
 Rows of calls that are alike (rows.Form) differ in a third of their values. SQLite keeps what is bound when a statement is
-reset: so of such rows only what differs is bound, as long as the row before was of the same form.
+reset: so of such rows only what differs is bound, as long as the row before in that place was of the same form.
+
+A statement of sixteen rows takes half of SQLite's instructions for a row that a statement of one takes: a step opens a
+cursor on the table and on each of its indexes, and ends as a statement.
 
 Rules
 - SQLite is the library that Python's ``sqlite3`` calls, never another copy: two copies in one process would undo each
@@ -15,6 +18,7 @@ Rules
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 import _sqlite3
 import sqlite3
@@ -76,9 +80,10 @@ cdef enum:
     MAX_MOULDS = 256
     CALLS = 0
     ENTRIES = 1
-    BEGIN = 2
-    COMMIT = 3
-    STATEMENTS = 4
+    BEGIN = 0
+    COMMIT = 1
+    SIZES = 3  # statements of how many rows: SIZE
+    MOST_ROWS = 16
 
 cdef enum Kind:
     NULL_VALUE
@@ -102,13 +107,11 @@ cdef struct Plan:
     Value *common
 
 cdef struct Row:
-    # A call's and its entries' values; of one that is alike its own, and the plans that say the rest.
+    # All values of a row; of one that is alike its own, and the plan that says the rest.
     Value *values
-    Py_ssize_t calls
-    Py_ssize_t entries
-    Plan *call
-    Plan *entry
+    Plan *plan
 
+cdef int[SIZES] SIZE = [MOST_ROWS, 4, 1]
 cdef Library LIBRARY
 cdef bint LOADED = False
 
@@ -202,20 +205,21 @@ cdef class Writer:
     """A connection of its own to a ledger that exists, for one thread at a time."""
 
     cdef void *db
-    cdef void *statements[STATEMENTS]
+    cdef void *statements[2][SIZES]
+    cdef void *ends[2]
     cdef int widths[2]
-    cdef Plan *bound[2]
-    """Whose common values are bound; its mould is among ``moulds``."""
+    cdef Plan *bound[2][SIZES][MOST_ROWS]
+    """Whose common values are bound in which place of a statement; its mould is among ``moulds``."""
     cdef dict moulds
     cdef object form
     cdef readonly Py_ssize_t bindings
     """How many values were bound (for tests)."""
 
     def __cinit__(self, str path, tuple pragmas, tuple statements, tuple widths, form):
-        """``statements`` and ``widths``: of calls, then of entries; each writes one row. ``form``: what rows that are alike
-        begin with (rows.Form). Raises sqlite3.Error."""
-        cdef bytes raw = fsencode(path), words
-        cdef int at
+        """``statements`` and ``widths``: of calls, then of entries; of each statement one that writes sixteen rows, four, and
+        one. ``form``: what rows that are alike begin with (rows.Form). Raises sqlite3.Error."""
+        cdef bytes raw = fsencode(path)
+        cdef int at, size
         if not load():
             raise sqlite3.NotSupportedError("SQLite is not there as a library of its own")
         if LIBRARY.open(raw, &self.db, READWRITE | NOMUTEX, NULL) != OK:
@@ -223,24 +227,31 @@ cdef class Writer:
         LIBRARY.busy_timeout(self.db, 5000)
         for text in pragmas:
             self.execute(text.encode())
-        for at, text in enumerate((*statements, "BEGIN IMMEDIATE", "COMMIT")):
-            words = text.encode()
-            if LIBRARY.prepare(self.db, words, -1, &self.statements[at], NULL) != OK:
-                raise self.fault()
-        self.widths[CALLS], self.widths[ENTRIES] = widths
+        for at in range(2):
+            self.widths[at] = widths[at]
+            for size in range(SIZES):
+                self.statements[at][size] = self.prepared(statements[at][size])
+        self.ends[BEGIN], self.ends[COMMIT] = self.prepared("BEGIN IMMEDIATE"), self.prepared("COMMIT")
         self.moulds = {}
         self.form = form
 
     def __dealloc__(self):
         self.close()
 
+    cdef void *prepared(self, str text) except NULL:
+        cdef bytes words = text.encode()
+        cdef void *statement = NULL
+        if LIBRARY.prepare(self.db, words, -1, &statement, NULL) != OK:
+            raise self.fault()
+        return statement
+
     cpdef close(self):
         """Let go of the file."""
-        cdef int at
-        for at in range(STATEMENTS):
-            if self.statements[at] != NULL:
-                LIBRARY.finalize(self.statements[at])
-                self.statements[at] = NULL
+        cdef int at, size
+        for at in range(2):
+            finish(&self.ends[at])
+            for size in range(SIZES):
+                finish(&self.statements[at][size])
         if self.db != NULL:
             LIBRARY.close(self.db)
             self.db = NULL
@@ -265,7 +276,7 @@ cdef class Writer:
         cdef Py_ssize_t start = 0, entries = 0, count = len(batch)
         cdef bint begun = False
         if len(self.moulds) > MAX_MOULDS:
-            self.bound[CALLS] = self.bound[ENTRIES] = NULL
+            memset(self.bound, 0, sizeof(self.bound))
             self.moulds.clear()
         try:
             while start < count:
@@ -277,35 +288,40 @@ cdef class Writer:
             raise
         return entries
 
-    cdef Py_ssize_t slice(self, list batch, Py_ssize_t start, Py_ssize_t *entries) except -1:
+    cdef Py_ssize_t slice(self, list batch, Py_ssize_t start, Py_ssize_t *stored) except -1:
         """Some rows, and the transaction's beginning and end where they are its first and last: the GIL is given away once.
         Where the next slice starts."""
-        cdef Py_ssize_t values = 1, end = start, count = len(batch), at
+        cdef Py_ssize_t values = 1, calls = 1, entries = 1, end = start, count = len(batch)
         cdef int code = OK
         cdef Value *bound
         cdef Row *rows
         cdef tuple one
         while end < count and values < SLICE_VALUES:
             one = batch[end]
-            values += len(one) if type(one[0]) is self.form else len(<list>one[1]) + len(<list>one[2])
+            if type(one[0]) is self.form:
+                values += len(one)
+                calls += 1
+                entries += 1
+            else:
+                values += len(<list>one[1]) + len(<list>one[2])
+                calls += len(<list>one[1]) // self.widths[CALLS]
+                entries += len(<list>one[2]) // self.widths[ENTRIES]
             end += 1
         bound = <Value *>PyMem_Malloc(values * sizeof(Value))
-        rows = <Row *>PyMem_Malloc((end - start) * sizeof(Row))
+        rows = <Row *>PyMem_Malloc((calls + entries) * sizeof(Row))
         try:
             if bound == NULL or rows == NULL:
                 raise MemoryError
-            self.lay_out(batch, start, end, rows, bound)
-            for at in range(end - start):
-                entries[0] += rows[at].entries
+            self.lay_out(batch[start:end], rows, rows + calls, bound)
             with nogil:
                 if not start:
-                    code = step(self.statements[BEGIN])
+                    code = step(self.ends[BEGIN])
                 if code == OK:
-                    code = self.step_all(CALLS, rows, end - start)
+                    code = self.step_all(CALLS, rows, calls - 1)
                 if code == OK:
-                    code = self.step_all(ENTRIES, rows, end - start)
+                    code = self.step_all(ENTRIES, rows + calls, entries - 1)
                 if code == OK and end == count:
-                    code = step(self.statements[COMMIT])
+                    code = step(self.ends[COMMIT])
             if code != OK:
                 error = self.fault()
                 LIBRARY.exec(self.db, b"ROLLBACK", NULL, NULL, NULL)
@@ -313,73 +329,77 @@ cdef class Writer:
         finally:
             PyMem_Free(bound)
             PyMem_Free(rows)
+        stored[0] += entries - 1
         return end
 
-    cdef int lay_out(self, list batch, Py_ssize_t start, Py_ssize_t end, Row *row, Value *to) except -1:
+    cdef int lay_out(self, list batch, Row *call, Row *entry, Value *to) except -1:
         """Addresses and numbers of what is to be bound. The batch keeps the texts, ``moulds`` the plans."""
         cdef tuple one
-        cdef list call, entry
+        cdef list values
         cdef Mould mould
-        cdef Py_ssize_t at
-        for at in range(start, end):
-            one = batch[at]
-            row.values = to
+        for one in batch:
             if type(one[0]) is self.form:
                 mould = self.moulds.get(one[0])
                 if mould is None:
                     mould = self.moulds[one[0]] = Mould(one[0], self.widths[CALLS], self.widths[ENTRIES])
                 if len(one) - 1 != mould.own:
                     raise ValueError("a row of another form")
-                row.calls = row.entries = 1
-                row.call, row.entry = &mould.call, &mould.entry
+                call.values = entry.values = to
+                call.plan, entry.plan = &mould.call, &mould.entry
+                call += 1
+                entry += 1
                 for value in one[1:]:
                     to = take_one(to, value)
             else:
-                call, entry = one[1], one[2]
-                row.calls, row.entries = len(call) // self.widths[CALLS], len(entry) // self.widths[ENTRIES]
-                row.call = row.entry = NULL
-                to = take(take(to, call), entry)
-            row += 1
+                values = one[1]
+                call = rows_at(call, to, len(values), self.widths[CALLS])
+                to = take(to, values)
+                values = one[2]
+                entry = rows_at(entry, to, len(values), self.widths[ENTRIES])
+                to = take(to, values)
         return 0
 
     cdef int step_all(self, int table, Row *row, Py_ssize_t rows) noexcept nogil:
-        """Each row of one table bound and written. 0, or SQLite's code for the first that was not."""
-        cdef void *statement = self.statements[table]
-        cdef Py_ssize_t number, one
-        cdef int at, code = OK, width = self.widths[table]
-        cdef Plan *plan
-        cdef Value *value
-        for number in range(rows):
-            plan = row.call if table == CALLS else row.entry
-            if plan != NULL:
-                if self.bound[table] != plan:
-                    self.bound[table] = NULL
-                    for at in range(width):
-                        code |= bind(statement, at + 1, plan.common + at)
-                    self.bindings += width
-                    self.bound[table] = plan
-                for at in range(plan.own):
-                    code |= bind(statement, plan.column[at] + 1, row.values + plan.value[at])
-                self.bindings += plan.own
+        """Each row of one table bound and written. 0, or SQLite's code for the first statement that was not."""
+        cdef int size, place, code = OK
+        for size in range(SIZES):
+            while rows >= SIZE[size]:
+                for place in range(SIZE[size]):
+                    code |= self.bind_row(table, size, place, row)
+                    row += 1
                 if code == OK:
-                    code = step(statement)
-            else:
-                self.bound[table] = NULL
-                value = row.values if table == CALLS else row.values + row.calls * self.widths[CALLS]
-                for one in range(row.calls if table == CALLS else row.entries):
-                    for at in range(width):
-                        code |= bind(statement, at + 1, value + at)
-                    self.bindings += width
-                    if code == OK:
-                        code = step(statement)
-                    if code != OK:
-                        return code
-                    value += width
-            if code != OK:
-                self.bound[table] = NULL
-                return code
-            row += 1
+                    code = step(self.statements[table][size])
+                if code != OK:
+                    return code
+                rows -= SIZE[size]
         return OK
+
+    cdef int bind_row(self, int table, int size, int place, Row *row) noexcept nogil:
+        """What a row differs in from what was bound in this place of this statement before."""
+        cdef void *statement = self.statements[table][size]
+        cdef Plan *plan = row.plan
+        cdef int at, code = OK, width = self.widths[table], before = place * width + 1
+        if plan == NULL or self.bound[table][size][place] != plan:
+            self.bound[table][size][place] = NULL
+            for at in range(width):
+                code |= bind(statement, before + at, (row.values if plan == NULL else plan.common) + at)
+            self.bindings += width
+        if plan != NULL and code == OK:
+            for at in range(plan.own):
+                code |= bind(statement, before + plan.column[at], row.values + plan.value[at])
+            self.bindings += plan.own
+            self.bound[table][size][place] = plan
+        return code
+
+
+cdef Row *rows_at(Row *row, Value *values, Py_ssize_t count, int width) noexcept:
+    """Rows that stand one after the other; behind them."""
+    cdef Py_ssize_t at
+    for at in range(count // width):
+        row.values = values + at * width
+        row.plan = NULL
+        row += 1
+    return row
 
 
 cdef Value *take(Value *to, list values) except NULL:
@@ -418,6 +438,12 @@ cdef inline int bind(void *statement, int at, Value *value) noexcept nogil:
     if value.kind == DOUBLE_VALUE:
         return LIBRARY.bind_double(statement, at, value.real)  # a NaN is NULL to SQLite
     return LIBRARY.bind_null(statement, at)
+
+
+cdef void finish(void **statement) noexcept:
+    if statement[0] != NULL:
+        LIBRARY.finalize(statement[0])
+        statement[0] = NULL
 
 
 cdef inline int step(void *statement) noexcept nogil:

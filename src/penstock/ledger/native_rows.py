@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 native, missing = load_native("penstock.ledger", "_rows", Path(__file__).parent)
 """``missing``: why there is none; "" where there is."""
+_ROWS = (16, 4, 1)
+"""What a statement writes. Of more in one step SQLite saves nothing; 999 values is what an old one can bind."""
 
 
 def native_writer(path: str) -> "Writer | None":
     """A writer of its own for a ledger that is there and migrated; None where there can be none. Raises sqlite3.Error."""
     if native is None or not native.available():
         return None
-    statements = (INSERT_CALLS[1], INSERT_ENTRIES[1])
+    statements = tuple(INSERT_CALLS[rows] for rows in _ROWS), tuple(INSERT_ENTRIES[rows] for rows in _ROWS)
     return native.Writer(path, PRAGMAS, statements, (len(CALL_COLUMNS), len(ENTRY_COLUMNS)), Form)

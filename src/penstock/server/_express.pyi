@@ -8,7 +8,9 @@ SOURCES: str
 class Tally:
     calls: int
     input: int
+    cached: int
     output: int
+    thought: int
     cost_nusd: int
     duration_s: float
     first_token_s: float
@@ -33,6 +35,22 @@ class Way:
     explained_1: bytes
     explained_2: bytes
     explained_3: bytes
+
+class Mould:
+    pieces: tuple[bytes, ...]
+    slots: bytes
+
+    def __init__(self, pieces: tuple[bytes, ...], slots: bytes) -> None: ...
+    def fill(
+        self,
+        id: bytes,  # noqa: A002 - what it is called in a reply
+        text: bytes,
+        created_s: int,
+        input: int,  # noqa: A002 - base.usage's word
+        cached: int,
+        output: int,
+        thought: int,
+    ) -> bytes: ...
 
 class Shape:
     app: Any
@@ -85,7 +103,9 @@ class Shape:
     out_after: bytes
     served_by: bytes
     more: bytes
+    also: bytes
     ways: dict[str, Way]
+    moulds: dict[str, Mould] | None
     tally: Tally
     expires_unix_s: float
     small_tokens: float
@@ -98,6 +118,10 @@ class Shape:
     in_per: int
     out_pico: int
     out_per: int
+    cached_pico: int
+    cached_per: int
+    thought_pico: int
+    thought_per: int
     tier_above: int
 
 class Call:
@@ -125,4 +149,7 @@ class Call:
 def take(connection: Any, shape: Shape, data: bytes, /) -> bool: ...
 def is_value(text: bytes, /) -> bool: ...
 def whole_body(data: bytes, /) -> bytes | None: ...
-def figures(shape: Shape, body: bytes, /) -> tuple[int, int, str, str, str | None, str, int, str] | None: ...
+def turns(text: bytes, /) -> bytes | None: ...
+def figures(
+    shape: Shape, body: bytes, /
+) -> tuple[tuple[int, int, int, int], str, str, str | None, str, int, str, bytes] | None: ...

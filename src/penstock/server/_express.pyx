@@ -18,6 +18,7 @@ from libc.string cimport memchr, memcmp, memcpy
 from os import urandom
 from time import monotonic
 
+from msgspec.json import Encoder
 from msgspec.structs import astuple
 
 from penstock.net.exchange import Exchange
@@ -48,10 +49,13 @@ cdef enum:
     LEARNABLE_TOKENS = 16
 cdef int64_t MOST_TOKENS = 1 << 31  # times a price below 2^31 (express.py sees to it), nothing overflows
 cdef object MAX_REPLY_BYTES = 512 * 1024 * 1024
+cdef object encode = Encoder().encode
 
 include "_express_scan.pxi"
 
 include "_express_words.pxi"
+
+include "_express_turns.pxi"
 
 
 # Calls.
@@ -59,7 +63,7 @@ include "_express_words.pxi"
 cdef class Tally:
     """What was counted of calls like one another since it was asked last. Histograms as observe.metrics has them."""
 
-    cdef readonly int64_t calls, input, output, cost_nusd
+    cdef readonly int64_t calls, input, cached, output, thought, cost_nusd
     cdef readonly double duration_s, first_token_s, overhead_s
     cdef readonly list durations, first_tokens, overheads
     cdef tuple duration_bounds, first_token_bounds, overhead_bounds
@@ -70,18 +74,18 @@ cdef class Tally:
 
     cpdef clear(self):
         """Begin anew."""
-        self.calls = self.input = self.output = self.cost_nusd = 0
+        self.calls = self.input = self.cached = self.output = self.thought = self.cost_nusd = 0
         self.duration_s = self.first_token_s = self.overhead_s = 0.0
         self.durations = [0] * (len(self.duration_bounds) + 1)
         self.first_tokens = [0] * (len(self.first_token_bounds) + 1)
         self.overheads = [0] * (len(self.overhead_bounds) + 1)
 
-    cdef void add(
-        self, int64_t input, int64_t output, int64_t cost_nusd, double duration_s, double first_s, double overhead_s
-    ):
+    cdef void add(self, Reading reading, int64_t cost_nusd, double duration_s, double first_s, double overhead_s):
         self.calls += 1
-        self.input += input
-        self.output += output
+        self.input += reading.input
+        self.cached += reading.cached
+        self.output += reading.output
+        self.thought += reading.thought
         self.cost_nusd += cost_nusd
         self.duration_s += duration_s
         self.first_token_s += first_s
@@ -98,16 +102,6 @@ cdef void count(list counts, tuple bounds, double value):
     counts[i] = <object>counts[i] + 1
 
 
-cdef class Way:
-    """How a call leaves with one provider key, and the words that explain it."""
-
-    cdef public str key, secret, tried
-    cdef public bytes block
-    """The request's head, up to the content-length's digits."""
-    cdef public bytes explained_1, explained_2, explained_3
-    """The explanation's JSON around the two moments at which something happened."""
-
-
 cdef class Shape:
     """What calls have in common that are like one that the short lane has served."""
 
@@ -115,14 +109,15 @@ cdef class Shape:
     cdef public object form, principal, deadlines, unix_s, caller, method, url, told, as_lane, random, decode, tiers, stops
     cdef public str model, target, asked, trace_id, stage
     cdef public str client_request_id, adjusted, meta_json, user, priority
-    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more
-    cdef public dict ways, pending
+    cdef public bytes lines_1, head_prefix, head_suffix, before, after, out_before, out_after, served_by, more, also
+    cdef public dict ways, pending, moulds
     cdef public list drawn
     """The ways in the order of the keys, and ``sums``, the running sums of their weights."""
     cdef public tuple sums
     cdef public Tally tally
     cdef public double expires_unix_s, small_tokens, connect_s, total_s, first_byte_s
     cdef public int64_t max_body, extra_bytes, in_pico, in_per, out_pico, out_per, tier_above
+    cdef public int64_t cached_pico, cached_per, thought_pico, thought_per
     cdef public bint hour_matters, takes_alike
 
     def __repr__(self):
@@ -135,6 +130,7 @@ def take(object conn, Shape shape, bytes data):
     cdef Py_ssize_t n = PyBytes_GET_SIZE(data), p = PyBytes_GET_SIZE(shape.head_prefix), at, size, start, end, body_at
     cdef const char *s = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = 0
+    cdef bytes words = data
     cdef double now_s, unix_s
     cdef object reader = conn.reader, app = shape.app, house = shape.house
     if (
@@ -166,10 +162,18 @@ def take(object conn, Shape shape, bytes data):
         or s[start] != 91
         or memcmp(s + body_at, PyBytes_AS_STRING(shape.before), size) != 0
         or memcmp(s + end, PyBytes_AS_STRING(shape.after), n - end) != 0
-        or skip_value(<const unsigned char *>s, start, end, 0) != end
+        or (shape.hour_matters and asks_for_more(s + start, end - start))
+    ):
+        return False
+    if shape.moulds is not None:
+        words = turns_of(s, start, end)
+        if words is None:
+            return False
+        start, end = 0, PyBytes_GET_SIZE(words)
+    elif (
+        skip_value(<const unsigned char *>s, start, end, 0) != end
         or s[skip_space(<const unsigned char *>s, start + 1, end)] == 93
         or has_media(s + body_at, length)
-        or (shape.hour_matters and asks_for_more(s + start, end - start))
     ):
         return False
     now_s = monotonic()
@@ -177,19 +181,20 @@ def take(object conn, Shape shape, bytes data):
     if shape.expires_unix_s >= 0 and unix_s >= shape.expires_unix_s:
         return False
     try:
-        return _begin(conn, shape, data, body_at, start, end, now_s, unix_s)
+        return _begin(conn, shape, data[body_at:], words, start, end, now_s, unix_s)
     except Exception as error:
         app.log.failure("express.failed", error)
         return False
 
 
 cdef bint _begin(
-    object conn, Shape shape, bytes data, Py_ssize_t body_at, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
+    object conn, Shape shape, bytes body, bytes words, Py_ssize_t start, Py_ssize_t end, double now_s, double unix_s
 ) except -1:
-    """The request is like the shape's. Is everything in order that it needs?"""
+    """The request is like the shape's, its conversation, as it leaves, stands in ``words``. Is all in order that it needs?"""
     cdef object records = shape.health._records, ratio, idle, up, sock, hold
     cdef str id
-    cdef int64_t tokens, input_bytes = end - start + shape.extra_bytes
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+    cdef int64_t tokens, input_bytes = size - PyBytes_GET_SIZE(shape.before) - PyBytes_GET_SIZE(shape.after) + shape.extra_bytes
     cdef Way way
     cdef Call call
     if (
@@ -215,7 +220,7 @@ cdef bint _begin(
     if sock is None or now_s >= <double>up.expires_s or sock.is_closing():
         return False
     id = request_id(unix_s)
-    hold = charge(shape, id, PyBytes_GET_SIZE(data) - body_at, tokens, now_s)
+    hold = charge(shape, id, size, tokens, now_s)
     if hold is False:
         return False
     call = Call.__new__(Call)
@@ -226,7 +231,7 @@ cdef bint _begin(
     call.input_bytes = input_bytes
     call.id = id
     try:
-        call.body = data[body_at:]
+        call.body = body
     except BaseException:
         pay(call, 0, 0, now_s)
         raise
@@ -235,7 +240,7 @@ cdef bint _begin(
     conn.last_s = now_s
     conn._current = conn._reply = conn._task = call
     try:
-        call.send(data, start, end, sock)
+        call.send(words, start, end, sock)
     except Exception as error:
         call.broke(error)
     return True
@@ -261,7 +266,7 @@ cdef class Call:
     ended = False
     on_pause = on_resume = None
 
-    cdef send(self, bytes data, Py_ssize_t start, Py_ssize_t end, object sock):
+    cdef send(self, bytes words, Py_ssize_t start, Py_ssize_t end, object sock):
         """To the provider: transport.Transport.begin and connection.Connection.begin, written out."""
         cdef Shape shape = self.shape
         cdef bytes block = self.way.block, before = shape.out_before, after = shape.out_after, head
@@ -278,7 +283,7 @@ cdef class Call:
         memcpy(out + nk, digits, nd)
         out += nk + nd
         memcpy(out, PyBytes_AS_STRING(before), nb)
-        memcpy(out + nb, PyBytes_AS_STRING(data) + start, middle)
+        memcpy(out + nb, PyBytes_AS_STRING(words) + start, middle)
         memcpy(out + nb + middle, PyBytes_AS_STRING(after), na)
         exchange = Exchange(
             transport, head, b"", shape.deadlines, now_s, now_s + shape.connect_s, now_s + shape.total_s, shape.first_byte_s
@@ -319,6 +324,11 @@ cdef class Call:
         if reading is None:
             return False
         try:
+            if reading.mould is not None:
+                body = reading.mould.fill(
+                    self.id.encode("ascii"), reading.text, <int64_t>(self.unix_s * 1000) // 1000,
+                    reading.input, reading.cached, reading.output, reading.thought,
+                )
             self.deliver(reading, <bytes>body)
         except Exception as error:
             self.broke(error)
@@ -329,12 +339,11 @@ cdef class Call:
         cdef Shape shape = self.shape
         cdef object up = self.up, transport = shape.transport, exchange = self.exchange, conn = self.conn
         cdef double now_s = monotonic()
-        cdef int64_t cost = line_cost(reading.input, shape.in_pico, shape.in_per)
-        cost += line_cost(reading.output, shape.out_pico, shape.out_per)
+        cdef int64_t cost = cost_of(shape, reading), prompt = reading.input + reading.cached
         self.gone = True
         shape.app.inflight -= 1
         try:
-            pay(self, cost, reading.input + reading.output, now_s)
+            pay(self, cost, prompt + reading.output + reading.thought, now_s)
             up.exchange = self.exchange = None  # nobody else knows it
             (<set>transport._active).discard(exchange)
             if transport._waiting or transport._closed:
@@ -342,7 +351,7 @@ cdef class Call:
             else:
                 up.expires_s = now_s + <double>up.keep_s
                 (<list>transport._idle).append(up)
-            learn(shape, self.input_bytes, reading.input)
+            learn(shape, self.input_bytes, prompt)
             if shape.health._records:
                 shape.health.ok(shape.target)
             if shape.keys._cooling:
@@ -362,9 +371,9 @@ cdef class Call:
         cdef bytes limits = None if shape.limits is None else shape.limits.lines(now_s)
         cdef char facts[300]  # 87 bytes of words, and at most 80 of numbers
         cdef double waited_s = now_s - self.start_s
-        cdef bytes served_by = shape.served_by, more = shape.more, id = self.id.encode("ascii"), out
+        cdef bytes served_by = shape.served_by, more = shape.more, also = shape.also, id = self.id.encode("ascii"), out
         cdef Py_ssize_t ns = PyBytes_GET_SIZE(served_by), nm = PyBytes_GET_SIZE(more), nb = PyBytes_GET_SIZE(body), nf
-        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits)
+        cdef Py_ssize_t nc, nl = 0 if limits is None else PyBytes_GET_SIZE(limits), na = PyBytes_GET_SIZE(also)
         cdef double own_s = monotonic() - self.received_s - waited_s
         cdef char *to = put(facts, b"x-penstock-cost-usd: ", 21)
         cdef object sock = conn.transport
@@ -376,7 +385,9 @@ cdef class Call:
         nf = put(put_int(to, nb), b"\r\n\r\n", 4) - facts
         conn._current = conn._reply = conn._task = None
         if sock is not None:
-            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + nf + nl + nb)
+            if na:
+                na += 38
+            out = PyBytes_FromStringAndSize(NULL, 17 + ns + 14 + 36 + 26 + nm + na + nf + nl + nb)
             to = PyBytes_AS_STRING(out)
             memcpy(to, b"HTTP/1.1 200 OK\r\n", 17)
             memcpy(to + 17, PyBytes_AS_STRING(served_by), ns)
@@ -385,7 +396,10 @@ cdef class Call:
             memcpy(to + 14, PyBytes_AS_STRING(id), 36)
             memcpy(to + 50, b"\r\nx-penstock-attempts: 1\r\n", 26)
             to += 76
-            to = put(put(to, PyBytes_AS_STRING(more), nm), facts, nc)
+            to = put(to, PyBytes_AS_STRING(more), nm)
+            if na:
+                to = put(put(put(to, PyBytes_AS_STRING(also), na - 38), PyBytes_AS_STRING(id), 36), b"\r\n", 2)
+            to = put(to, facts, nc)
             if limits is not None:  # as long as the numbers in a configuration
                 to = put(to, PyBytes_AS_STRING(limits), nl)
             put(put(to, facts + nc, nf - nc), PyBytes_AS_STRING(body), nb)
@@ -397,25 +411,26 @@ cdef class Call:
         """Into the ledger's queue and the tally: gateway.settle.write_up and ledger.rows, written out."""
         cdef Shape shape = self.shape
         cdef Way way = self.way
-        cdef str id = self.id, explained, lines
+        cdef str id = self.id, body_id = reading.id if reading.mould is None else id, explained, lines
         cdef double latency_s = now_s - self.received_s, waited_s = now_s - self.start_s
         cdef double own_s = latency_s - waited_s
         cdef tuple row
         cdef Py_ssize_t waiting
         explained = explain_text(way, (self.start_s - self.received_s) * 1000, latency_s * 1000)
-        lines = lines_text(shape, reading.input, reading.output)
+        lines = lines_text(shape, reading)
         # express.OWN says what stands where.
         row = (
-            shape.form, id, reading.id, <int64_t>(self.unix_s * 1000), latency_s * 1000,
+            shape.form, id, body_id, <int64_t>(self.unix_s * 1000), latency_s * 1000,
             <int64_t>(own_s * 1e6) if own_s > 0 else 0, explained, id + "/1",
             <int64_t>((self.start_s + (self.unix_s - self.received_s)) * 1000), reading.model, way.key,
-            reading.finish, reading.native_finish, reading.input, reading.output, lines, cost, waited_s * 1000,
+            reading.finish, reading.native_finish, reading.id, reading.input, reading.cached, reading.output,
+            reading.thought, lines, cost, waited_s * 1000,
         )
         if shape.takes_alike:  # ledger.journal.Journal.add_alike, written out
             (<list>shape.rows).append(row)
             shape.pending[id] = row
-            if reading.id:
-                shape.pending[reading.id] = row
+            if body_id:
+                shape.pending[body_id] = row
             waiting = len(<list>shape.rows)
             if (
                 shape.journal.asleep
@@ -425,7 +440,7 @@ cdef class Call:
                 shape.journal.look_after()
         else:
             shape.journal.add_alike(row)
-        shape.tally.add(reading.input, reading.output, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
+        shape.tally.add(reading, cost, latency_s, waited_s, own_s if own_s > 0 else 0.0)
 
     def over(self):
         """The exchange has ended otherwise than in one plain piece: the short lane goes on."""

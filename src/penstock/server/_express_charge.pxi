@@ -1,5 +1,15 @@
 # Which key serves a call, and what it takes and pays. Part of _express.pyx.
 
+cdef class Way:
+    """How a call leaves with one provider key, and the words that explain it."""
+
+    cdef public str key, secret, tried
+    cdef public bytes block
+    """The request's head, up to the content-length's digits."""
+    cdef public bytes explained_1, explained_2, explained_3
+    """The explanation's JSON around the two moments at which something happened."""
+
+
 cdef Way way_of(Shape shape, double now_s):
     """The draw among the keys, as the short lane draws (routing.keys) while none is in trouble."""
     cdef tuple sums = shape.sums

@@ -53,7 +53,7 @@ cdef char *put_ms(char *out, double value) noexcept:
     return out + 4
 
 
-cdef inline char *put(char *out, const char *text, Py_ssize_t size) noexcept:
+cdef inline char *put(char *out, const char *text, Py_ssize_t size) noexcept nogil:
     memcpy(out, text, size)
     return out + size
 

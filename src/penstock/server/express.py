@@ -18,20 +18,21 @@ from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from penstock.base.clock import SystemClock
 from penstock.base.decisions import Rejected
 from penstock.base.models import PriceRow
+from penstock.base.money import Price
 from penstock.base.native import load_native
 from penstock.base.usage import TOKEN_UNITS, Usage, service_tier_of
 from penstock.dialects import UPSTREAMS
 from penstock.dialects.openai_chat.shapes import Chunk, stop_reason
-from penstock.gateway.heads import served_head
+from penstock.gateway.heads import also_named, served_head
 from penstock.gateway.house import House
-from penstock.gateway.lane import Host, LaneCall
+from penstock.gateway.lane import Host, LaneCall, relay_of
 from penstock.gateway.ports import Inbound
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, write_up
 from penstock.gateway.toll import hold_of, toll_of
@@ -44,6 +45,7 @@ from penstock.observe.log import OperatorLog
 from penstock.observe.metrics import Metrics, Snapshot
 from penstock.routing.keys import KeyChoice
 from penstock.routing.observed import Observed
+from penstock.server.express_moulds import leaving
 from penstock.server.http1 import HttpReply
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def learn(app: ExpressHost, call: LaneCall) -> None:
     reply = call.reply
     if app.take is None or not isinstance(reply, HttpReply) or call.house is not app.house:
         return
-    if not call.outcome.passed_through:
+    if call.provider.dialect is not UPSTREAMS["openai"]:
         return
     connection = reply.connection
     like = connection.reader.head_like(call.inbound.told)
@@ -151,14 +153,13 @@ def _shape(
         or usage is None
         or ask.needs
         or provider.queue is not None
-        or provider.dialect is not UPSTREAMS["openai"]
         or [note[1] for note in facts.notes if note[1] != "cache"] != ["try", "delivered"]
         or row is None
         or not _priced(row)
     ):
         return None
     shape = native.Shape()
-    if not _ways(shape, call):
+    if not _ways(shape, call, around):
         return None
     shape.app, shape.house, shape.planned, shape.provider = app, house, call.planned, provider
     shape.keys, shape.transport, shape.health = provider.keys, provider.transport, house.health
@@ -184,6 +185,7 @@ def _shape(
     shape.first_byte_s = deadlines.first_byte_s
     _words(shape, call, row)
     shape.served_by, shape.more = served_head(facts, target)
+    shape.also = b"".join([name + b": " for name, _ in also_named(ask.dialect, "")])
     shape.expires_unix_s = _expires_unix_s(call)
     shape.small_tokens = min(call.planned.small_tokens, 2.0**31)
     shape.max_body = house.config.server.max_body_bytes
@@ -243,26 +245,28 @@ def _priced(row: PriceRow) -> bool:
         not row.passing
         and len(row.version) <= MAX_VERSION_CHARS
         and (fee is None or not fee.pico_usd)
-        and all(
-            price is not None and 0 <= price.pico_usd < MOST_PICO_USD and 0 < price.per <= MOST_PER
-            for price in both
-        )
+        and all(_countable(price) for price in both)
     )
 
 
-def _ways(shape: "Shape", call: LaneCall) -> bool:
+def _countable(price: Price | None) -> bool:
+    return price is not None and 0 <= price.pico_usd < MOST_PICO_USD and 0 < price.per <= MOST_PER
+
+
+def _ways(shape: "Shape", call: LaneCall, around: tuple[bytes, bytes]) -> bool:
     """How a call leaves with each key that it may be given. False: the conversation does not stand alone in what leaves."""
     assert native is not None
-    provider, target, ask = call.provider, call.outcome.target, call.inbound.ask
-    assert ask is not None
-    principal, dialect = call.facts.principal, cast("Any", provider.dialect)
-    choices = provider.keys.choices(target.model, principal.keys_of(target.provider))
-    messages = bytes(ask.messages)
+    provider, target, principal = call.provider, call.outcome.target, call.facts.principal
+    how = leaving(call, around, native.turns, native.Mould)
+    if how is None:
+        return False
+    shape.moulds = how.moulds
     ways: dict[str, Any] = {}
+    choices = provider.keys.choices(target.model, principal.keys_of(target.provider))
     for choice in choices:
-        request = dialect.splice_request(ask, target, choice.key.secret)
-        before, found, after = request.body.partition(messages)
-        if not found or messages in after or request.adjusted != call.adjusted:
+        request = how.request(choice.key.secret)
+        before, found, after = request.body.partition(how.inside)
+        if not found or how.inside in after or request.adjusted != call.adjusted:
             return False
         shape.out_before, shape.out_after = before, after
         head = provider.transport.heads.of(request)
@@ -304,12 +308,11 @@ def _explained(call: LaneCall, choice: KeyChoice) -> tuple[bytes, bytes, bytes] 
 
 OWN = (
     "request_id", "body_id", "at_ms", "latency_ms", "gateway_us", "explain", "entry_id", "began_ms", "model_served",
-    "provider_key", "finish_reason", "native_finish_reason", "input", "output", "lines", "cost_nusd", "waited_ms",
+    "provider_key", "finish_reason", "native_finish_reason", "upstream_id", "input", "cache_read", "output", "reasoning",
+    "lines", "cost_nusd", "waited_ms",
 )  # fmt: skip
 """What is a call's own in the ledger's rows, in the order in which the lane gives it."""
-_ENTRY_NAMES = {"id": "entry_id", "at_ms": "began_ms", "upstream_id": "body_id"} | dict.fromkeys(
-    ("latency_ms", "ttft_ms"), "waited_ms"
-)
+_ENTRY_NAMES = {"id": "entry_id", "at_ms": "began_ms", "latency_ms": "waited_ms", "ttft_ms": "waited_ms"}
 
 
 def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
@@ -326,6 +329,12 @@ def _words(shape: "Shape", call: LaneCall, row: PriceRow) -> None:
     units = row.units
     shape.in_pico, shape.in_per = units["input"].pico_usd, units["input"].per
     shape.out_pico, shape.out_per = units["output"].pico_usd, units["output"].per
+    # What has no price leaves ``per`` at 0: replies that have some of it are the short lane's to price.
+    cached, thoughts = units.get("cache_read"), units.get("reasoning", units["output"])
+    if cached is not None and _countable(cached):
+        shape.cached_pico, shape.cached_per = cached.pico_usd, cached.per
+    if _countable(thoughts):
+        shape.thought_pico, shape.thought_per = thoughts.pico_usd, thoughts.per
     shape.tier_above = min((tier.above_tokens for tier in row.tiers), default=2**31)
     shape.user, shape.priority = facts.user, facts.priority
     shape.form = _form(call, row, record.call.asked_model)
@@ -373,7 +382,8 @@ def as_lane(app: ExpressHost, uncached: Rejected | None, call: "Call") -> LaneCa
         facts.trace_id = shape.trace_id
     facts.stage, facts.client_request_id = shape.stage, shape.client_request_id
     facts.meta = None if shape.meta_json is None else msgspec.json.decode(shape.meta_json)
-    outcome = Outcome(target, call.way.key, 1, True, True, call.start_s or call.received_s, True)
+    step = planned.steps[0]
+    outcome = Outcome(target, call.way.key, 1, True, step.pass_through, call.start_s or call.received_s, True)
     facts.outcomes.append(outcome)
     inbound.uncached = uncached
     if house.caching is not None and uncached is not None:
@@ -382,7 +392,7 @@ def as_lane(app: ExpressHost, uncached: Rejected | None, call: "Call") -> LaneCa
     if principal.allowance is not None:
         facts.entered, facts.estimated_tokens = True, call.tokens
     facts.user, facts.priority = shape.user, shape.priority
-    relay = provider.dialect.relay(ask, stream=False)
+    relay = relay_of(shape.caller, ask, provider, step, facts)
     adjusted = msgspec.json.decode(shape.adjusted, type=tuple[str, ...])
     lane = LaneCall(
         app, house, inbound, call.reply, facts, planned, provider, outcome, call.way.secret, relay, adjusted
@@ -405,7 +415,10 @@ def count(
             continue
         if past_the_cache:
             metrics.add(names.CACHE_CALLS, one.calls, "bypass")
-        tokens = [{"input": one.input, "output": one.output}.get(unit, 0) for unit in TOKEN_UNITS]
+        counts = {
+            "input": one.input, "cache_read": one.cached, "output": one.output, "reasoning": one.thought
+        }  # fmt: skip
+        tokens = [counts.get(unit, 0) for unit in TOKEN_UNITS]
         duration, first_token = (one.durations, one.duration_s), (one.first_tokens, one.first_token_s)
         series = (route, provider, model, 200, "delivered")
         target = ((provider, model), (tokens, one.cost_nusd, 0), duration, first_token)
@@ -418,6 +431,6 @@ def count(
             calls=one.calls,
             durations=one.durations,
             bounds_s=names.DURATION_S,
-            tokens_per_s=one.output / one.duration_s if one.duration_s > 0 else 0.0,
+            tokens_per_s=(one.output + one.thought) / one.duration_s if one.duration_s > 0 else 0.0,
         )
         one.clear()
