@@ -121,6 +121,23 @@ def test_the_tables(screen, tmp_path):
     assert "unreliable" in out
 
 
+def test_a_narrow_terminal_has_who_launched_a_kernel(screen):
+    """In 80 columns it stands below the kernel's name, and no line is longer than the terminal."""
+    code, out = screen.show(80, "profile", str(traces.path(traces.H100)), "--top", "3")
+    assert code == 0
+    assert "by aten::addmm in Linear" in out
+    assert "┃ launched by" not in out
+    assert "exposed host" in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+
+
+def test_a_file_that_is_not_there_is_told_before_torch_is_loaded(without_torch, tmp_path):
+    """Its import takes seconds."""
+    done = called(without_torch, "nowhere.py:build", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("There is no file nowhere.py")
+
+
 @pytest.mark.parametrize("columns", [160, 100, 60, 40])
 def test_money_is_never_cut(screen, columns):
     """However narrow the terminal, the total stands there whole."""
@@ -164,6 +181,12 @@ def test_mistakes_are_told(capsys, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text("{}")
     (tmp_path / "no.json").write_text("{}")
+    (tmp_path / "zero.json").write_text("")
+    (tmp_path / "cut.json").write_text('{"traceEvents": [{"ph": "X", "name": "a", "ts": 1')
+    (tmp_path / "word.json").write_text('{"traceEvents": [{"ph": "X", "na')
+    (tmp_path / "comma.json").write_text('{"traceEvents": [{} {}]}')
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/worker.1.pt.trace.json").write_text("{}")
     cases = {
         "nothing to profile at 'liner'": ["liner"],
         "Add --generate": [str(tmp_path / "model")],
@@ -175,6 +198,12 @@ def test_mistakes_are_told(capsys, tmp_path):
         "--tokens is for a generator": ["mlp", "--tokens", "4"],
         "cannot be written": [trace, "--report", str(tmp_path / "no" / "out.html")],
         "no.json": [str(tmp_path / "no.json")],
+        "zero.json is empty": [str(tmp_path / "zero.json")],
+        "cut.json is cut short": [str(tmp_path / "cut.json")],
+        "word.json is cut short": [str(tmp_path / "word.json")],
+        "comma.json is not JSON": [str(tmp_path / "comma.json")],
+        "Name one of them: penstock profile": [str(tmp_path / "log")],
+        "There is no file nowhere.py. Relative paths start in": ["nowhere.py:build"],
         "There is no ledger": ["--trace", "x", "--db", str(tmp_path / "none.db")],
         "--shapes 0 is too small": ["mlp", "--shapes", "0"],
         "is no name for a trace": ["mlp", "--capture", str(tmp_path / "out.txt")],
@@ -196,7 +225,8 @@ def test_targets_are_told_apart(tmp_path):
     assert kind_of(str(tmp_path / "pipe"), generate=False) == "pipeline"
     assert kind_of(str(tmp_path / "text"), generate=True) == "generator"
     assert kind_of(str(tmp_path / "a.json"), generate=False) == "trace"
-    assert kind_of("mine.py:build", generate=False) == "module"
+    (tmp_path / "mine.py").write_text("")
+    assert kind_of(f"{tmp_path / 'mine.py'}:build", generate=False) == "module"
     assert kind_of("package.mine:build", generate=False) == "module"
     assert sizes("64x128x768") == sizes("64,128,768") == (64, 128, 768)
     assert variants_named("compile,kernels") == ("eager", "compile", "kernels")

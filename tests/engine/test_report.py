@@ -15,7 +15,7 @@ from penstock.engine.lab.report.page import KINDS, SCRIPTS, page
 from penstock.engine.lab.report.roofline import HIGH, _label, axes, picture, roof, spots
 from penstock.engine.lab.report.treemap import FAMILIES, HEIGHT, WIDTH, family, grouped, squarified
 from penstock.engine.lab.report.waterfall import bars_of, merged, ticks
-from penstock.engine.measure.records import UNATTRIBUTED, KernelRow, RooflinePoint, StageRow
+from penstock.engine.measure.records import UNATTRIBUTED, KernelRow, RooflinePoint, StageRow, Variant
 from tests.engine.made import EVIL, profile
 from tests.house.source import SRC
 
@@ -327,3 +327,33 @@ def test_the_axis_has_few_round_figures(span_ms):
     assert 2 <= len(found) <= 6
     assert found[-1] <= span_ms * 1.001
     assert f"{found[1]:e}"[0] in "125"
+
+
+def test_a_preflight_s_page_says_what_it_is():
+    """Nothing was timed: points are hollow, the stages are at the roof, launching it is told beside; no captured run is spoken of."""
+    text = page(
+        profile(source="preflight", timing=None, timeline=(), facts={"launches": 99.0, "launch_ms": 0.495})
+    )
+    assert "hollow: not timed" in text
+    assert "filled: timed" not in text
+    assert "no program is faster on it" in text
+    assert "captured run" not in text
+    assert "99 launches of one op each" in text
+    assert "Kernels to expect" in text
+
+
+def test_a_cpu_s_page_speaks_of_no_device():
+    """There is none beside the host: ops are told, and a variant that never pays says so."""
+    made = profile()
+    slow = Variant(name="compile", prepare_s=4.0, graphs=1, gain=0.7, kernels=made.kernels)
+    text = page(
+        replace(
+            made, device=replace(made.device, name="cpu"), variants=(made.variants[0], slow, made.variants[2])
+        )
+    )
+    assert "<dt>device busy</dt>" not in text
+    assert "device time" not in text
+    assert "16.2 % of 7.560 ms" in text
+    assert '<td class="figure">never</td>' in text
+    assert "Not run: No Triton here." in text
+    assert ">Ops</h2>" in text

@@ -150,6 +150,7 @@ def test_wrong_names_are_told(write, spec, said, hint):
     [
         ("def other():\n    pass\n", "has no build", "It has: other."),
         ("", "has no build", "def build()"),
+        ("def build(:\n    pass\n", "failed at mine.py:3: SyntaxError", "Python cannot read that line"),
         ("build = 3\n", "is of type int, not a function", "return module, inputs"),
         ("def build():\n    pass\n", "returned None", "return module, inputs"),
         (

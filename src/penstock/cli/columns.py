@@ -11,7 +11,7 @@ from penstock.cli.screen import folded, printable
 from penstock.ledger.currency import DOLLARS, Rate
 
 UNKNOWN = "unknown price"
-_NAME_MIN = 24
+NAME_MIN = 24
 """A longer name in the first column is folded before a figure is given up."""
 
 
@@ -23,10 +23,11 @@ def print_columns(
     *,
     total: bool,
     elsewhere: str = "--json or --csv",
+    words: Sequence[str] = (),
 ) -> None:
     """The lines, the first column a name; with ``total`` the last is a sum. ``given_up``: columns to lose, first to last.
 
-    ``elsewhere``: the options that show what was lost.
+    ``elsewhere``: the options that show what was lost. ``words``: further columns of names, which stand on the left of theirs.
     """
     lines = [[printable(cell) for cell in line] for line in lines]
     kept, needed = fitting(titles, lines, console.width, given_up)
@@ -35,7 +36,7 @@ def print_columns(
         first = index == 0
         table.add_column(
             titles[index],
-            justify="left" if first else "right",
+            justify="left" if first or titles[index] in words else "right",
             overflow="fold",
             no_wrap=not first,
             min_width=None if first else _width(lines, titles, index),
@@ -78,7 +79,7 @@ def fitting(
     kept = list(range(len(titles)))
 
     def needed() -> int:
-        name = min(_width(lines, titles, 0), _NAME_MIN)
+        name = min(_width(lines, titles, 0), NAME_MIN)
         return name + sum(_width(lines, titles, index) for index in kept[1:]) + 3 * len(kept) + 1
 
     for title in given_up:

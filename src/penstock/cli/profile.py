@@ -150,6 +150,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
     from penstock.engine_wiring.asked import (  # noqa: PLC0415 - see tests/house/test_floors.py
         Asked,
         dtype_named,
+        gpu_named,
         kind_of,
         sizes,
         variants_named,
@@ -170,7 +171,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
         dtype="" if args.dtype is None else dtype_named(args.dtype),
         device=args.device or "",
         compare=() if args.compare is None else variants_named(args.compare),
-        gpu=(args.gpu or "").lower(),
+        gpu="" if args.gpu is None else gpu_named(args.gpu),
         prompt=args.prompt or "",
         steps=args.steps or 0,
         tokens=args.tokens or 0,

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.columns import print_columns
+from penstock.cli.columns import NAME_MIN, fitting, print_columns
 from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
@@ -95,7 +95,9 @@ def _headline(console: Console, profile: Profile) -> None:
         best = "At best one" if profile.source == "preflight" else "One"
         folded(console, f"{best} run costs {usd(profile.cost_nusd)}.")
     if profile.source == "preflight":
-        put(console, f"  {'dtype':<28} {profile.machine.get('dtype', '')}")
+        for name in ("dtype", "steps", "batch"):
+            if profile.machine.get(name, "1") != "1":
+                put(console, f"  {name:<28} {profile.machine[name]}")
         for name, value in (fact_text(*fact) for fact in profile.facts.items()):
             put(console, f"  {name:<28} {value}")
     warned = list(profile.warnings) + ([] if timing is None else list(timing.warnings))
@@ -159,10 +161,19 @@ def _stages(console: Console, profile: Profile) -> None:
 def _kernels(console: Console, profile: Profile, top: int) -> None:
     whole = sum(row.total_ms for row in profile.kernels)
     rows = folding.kernels(profile.kernels)
+    titles = [
+        "op" if on_cpu(profile) else "kernel",
+        "launched by",
+        "module",
+        "count",
+        "total",
+        folding.EACH,
+        "share",
+    ]
     lines = [
         [
             _kernel(one.row),
-            short_text(one.row.op, _OP_CELLS) or NONE,
+            NONE if one.row.op in ("", one.row.name) else short_text(one.row.op, _OP_CELLS),
             short_text(folding.labelled(module_text(one.row.module), len(one.totals_ms)), _OP_CELLS),
             count_text(one.row.count),
             ms_text(one.row.total_ms),
@@ -171,28 +182,38 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
         ]
         for one in rows[:top]
     ]
-    kernel = "op" if on_cpu(profile) else "kernel"
-    titles = [kernel, "launched by", "module", "count", "total", folding.EACH, "share"]
-    given_up = ["module", "launched by", "count", folding.EACH]
-    if all(one.median_ms is None for one in rows[:top]):
-        titles, lines = (
-            [*titles[:5], *titles[6:]],
-            [[*line[:5], *line[6:]] for line in lines],
-        )
-        given_up.pop()
+    known = [index for index in range(len(titles)) if any(line[index] != NONE for line in lines)]
+    titles, lines = [titles[index] for index in known], [[line[index] for index in known] for line in lines]
+    figures = len(titles) - titles.index("count")
+    names = min(_NAME_CELLS, max((len(line[0]) for line in lines), default=0))
+    if fitting(titles, lines, console.width, ())[1] + max(0, names - NAME_MIN) > console.width:
+        # Who launched it is half of what one looks for: it goes below the name, not out.
+        lines = [
+            ["\n".join([line[0], *_launch(dict(zip(titles, line, strict=True)))]), *line[-figures:]]
+            for line in lines
+        ]
+        titles = [titles[0], *titles[-figures:]]
     print_columns(
         console,
         titles,
         lines,
-        given_up,
+        [one for one in ("count", folding.EACH) if one in titles],
         total=False,
         elsewhere="--json or --report",
+        words=("launched by", "module"),
     )
     if len(rows) > top:
         folded(console, f"{len(rows) - top:,} more: --top N shows them.", "dim")
     if len(rows) < len(profile.kernels):
         folded(console, folding.SAID, "dim")
     put(console, "")
+
+
+def _launch(line: dict[str, str]) -> list[str]:
+    """ "by aten::mm in unet.mid_block"; nothing where neither is known."""
+    said = {"by": line.get("launched by", NONE), "in": line.get("module", NONE)}
+    parts = [f"{word} {what}" for word, what in said.items() if what != NONE]
+    return [f"  {' '.join(parts)}"] if parts else []
 
 
 def _kernel(row: KernelRow) -> str:

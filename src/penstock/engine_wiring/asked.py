@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from penstock.base.errors import BadRequest
 from penstock.base.money import Price
+from penstock.engine.measure import datasheets
 
 TOUR = ("linear", "mlp", "geglu")
 """The guided tour's three steps."""
@@ -81,6 +82,10 @@ def kind_of(target: str, *, generate: bool) -> str:
     if target in TOUR:
         return "tour"
     place, colon, function = target.rpartition(":")
+    if colon and place.endswith(".py") and not Path(place).is_file():  # before PyTorch's seconds, not after
+        raise BadRequest(
+            f"There is no file {place}.", param="TARGET", hint=f"Relative paths start in {Path.cwd()}."
+        )
     if colon and function.isidentifier() and place and not place.endswith(_TRACES):
         return "module"
     raise BadRequest(
@@ -88,7 +93,7 @@ def kind_of(target: str, *, generate: bool) -> str:
         param="TARGET",
         hint=(
             f"Name one of {', '.join(TOUR)}, my_module.py:build, a pipeline's folder, "
-            "a model's folder with --generate, or a trace.json[.gz]."
+            f"a model's folder with --generate, or a trace.json[.gz]. Relative paths start in {Path.cwd()}."
         ),
     )
 
@@ -109,6 +114,13 @@ def _folder(path: Path, target: str, *, generate: bool) -> str:
             f"{target!r} holds a single model.",
             param="TARGET",
             hint="Add --generate for a text generator, or write file.py:build for any other module.",
+        )
+    traces = sorted(one.name for one in path.iterdir() if one.name.endswith((".pt.trace.json", ".json.gz")))
+    if traces:
+        raise BadRequest(
+            f"{target!r} holds neither a pipeline nor a model, but traces.",
+            param="TARGET",
+            hint=f"Name one of them: penstock profile {path / traces[-1]}.",
         )
     raise BadRequest(
         f"{target!r} holds neither a pipeline nor a model.",
@@ -140,6 +152,12 @@ def dtype_named(text: str) -> str:
             f"There is no dtype {text!r} here.", param="--dtype", hint="Write fp32, bf16 or fp16."
         )
     return DTYPES[text.lower()]
+
+
+def gpu_named(text: str) -> str:
+    """A card whose data sheet is known, in small letters. Raises BadRequest."""
+    datasheets.sheet(text)
+    return text.strip().lower()
 
 
 def variants_named(text: str) -> tuple[str, ...]:

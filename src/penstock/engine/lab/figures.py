@@ -13,7 +13,7 @@ _SCALES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
 def ms_text(value_ms: float | None) -> str:
-    """ "0.0123 ms", "12.3 ms", "1,171.6 ms": three digits that say something, and none that do not."""
+    """ "120 ns", "0.0123 ms", "12.3 ms", "1,171.6 ms": three digits that say something, and none that do not."""
     if value_ms is None:
         return NONE
     size = abs(value_ms)
@@ -23,7 +23,9 @@ def ms_text(value_ms: float | None) -> str:
         return f"{value_ms:,.1f} ms"
     if size >= 10:
         return f"{value_ms:.2f} ms"
-    return f"{value_ms:.3f} ms" if size >= 0.01 else f"{value_ms * 1000:.2f} µs"
+    if size >= 0.01:
+        return f"{value_ms:.3f} ms"
+    return f"{value_ms * 1000:.2f} µs" if size >= 0.001 else f"{value_ms * 1e6:.3g} ns"
 
 
 def share_text(share: float | None) -> str:
@@ -48,17 +50,28 @@ def scaled_text(value: float | None, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
-_FACTS = {"threads": "host threads", "waits": "times the host waited", "steps": "profiler steps"}
+_FACTS = {
+    "threads": "host threads",
+    "waits": "times the host waited",
+    "steps": "profiler steps",
+    "weight_bytes": "weights",
+    "bytes": "traffic, op by op",
+    "least_bytes": "traffic at least, fused",
+    "roofline_ms": "at the roof, fused",
+    "eager_roofline_ms": "at the roof, op by op",
+    "launches": "kernel launches",
+    "launch_ms": "launching them",
+}
 """Facts whose name says too little where it stands alone."""
 
 
 def fact_text(name: str, value: float) -> tuple[str, str]:
     """A fact's name and figure in words: ("weight_bytes", 2.78e6) -> ("weight", "2.78 MB"), by the unit in its name."""
-    words = _FACTS.get(name) or name.replace("_", " ")
+    words = _FACTS.get(name) or name.removesuffix("_bytes").removesuffix("_ms").replace("_", " ")
     if name.endswith("_bytes") or name.startswith("bytes"):
-        return words.removesuffix(" bytes"), scaled_text(value, "B")
+        return words, scaled_text(value, "B")
     if name.endswith("_ms"):
-        return words.removesuffix(" ms"), ms_text(value)
+        return words, ms_text(value)
     if name == "flops":
         return "work", scaled_text(value, "FLOP")
     return words, f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"

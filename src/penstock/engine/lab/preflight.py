@@ -88,6 +88,7 @@ def profile(plan: Plan, peaks: Peaks, *, price_nusd_per_s: int | None = None) ->
                 bytes=float(part.least_bytes * part.calls),
                 time_ms=preflight.roofline_ms(part, peaks) * part.calls,
                 bound=preflight.bound(part, peaks),
+                dtype=max(part.flops_by_dtype, key=lambda name, of=part.flops_by_dtype: of[name], default=""),
             )
             for part in parts
         ),

@@ -240,13 +240,24 @@ _ODD = Event(ph="X", ts=math.nan)
 
 def _parse_bent(text: bytes, name: str) -> _File:
     """The standard library's reader takes NaN, and text whose broken bytes were replaced."""
+    if not text.strip():
+        raise BadRequest(f"{name} is empty.", param="trace", hint=HINT)
+    told = text.decode("utf-8", errors="replace")
     try:
-        found: object = json.loads(text.decode("utf-8", errors="replace"))
+        found: object = json.loads(told)
     except RecursionError as error:
         raise BadRequest(
             f"{name} is nested too deeply.", param="trace", hint=f"{NO_TRACE}. {HINT}"
         ) from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        if told.lstrip()[:1] in ("{", "[") and (
+            error.pos >= len(told.rstrip()) or error.msg.startswith("Unterminated")
+        ):
+            raise BadRequest(
+                f"{name} is cut short: its JSON has no end.",
+                param="trace",
+                hint="Copy it again, or let the profiler finish it.",
+            ) from error
         raise BadRequest(f"{name} is not JSON: {error}.", param="trace", hint=HINT) from error
     if isinstance(found, list):
         found = {"traceEvents": cast("object", found)}

@@ -82,7 +82,12 @@ def said(error: BaseException) -> str:
 
 
 def place(error: BaseException, near: Path | None = None) -> str:
-    """``file.py:12 in forward``: the innermost frame in the user's own folder, else the innermost of all; empty if none."""
+    """``file.py:12 in forward``: the innermost frame in the user's own folder, else the innermost of all; empty if none.
+
+    Of a file that is no Python the line that is none: its frames are the importer's.
+    """
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{Path(error.filename).name}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return ""
@@ -117,6 +122,8 @@ def run(call: Callable[[], Any], what: str, *, near: Path | None = None, hint: s
 
 def _hint(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, SyntaxError):
+        return "Python cannot read that line, or the one before it."
     if (
         type(error).__name__ == "OutOfMemoryError"
         or "out of memory" in text

@@ -3,6 +3,8 @@
 from importlib.resources import files
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock.engine.lab.figures import on_cpu, shown_name
 from penstock.engine.lab.report import roofline, sections
 from penstock.engine.lab.report.markup import Html, data, joined, tag
@@ -149,6 +151,9 @@ KINDS = {
 """A slice's kind in words. Each has its colour in report.css."""
 
 
+_KERNELS = {"preflight": "Kernels to expect"}
+
+
 def _hints(left_out: int) -> list[Html]:
     told = [
         "Ctrl and the wheel zoom, and the wheel alone once the timeline has been clicked; drag to move; double click shows one bar.",
@@ -188,15 +193,19 @@ def _kernels(profile: Profile, shown: frozenset[str]) -> Html:
         return Html("")
     drawn = treemap(profile.kernels, shown)
     return sections.section(
-        "kernels", "Ops" if on_cpu(profile) else "Kernels", joined((drawn, sections.kernels(profile, shown)))
+        "kernels",
+        _KERNELS.get(profile.source) or ("Ops" if on_cpu(profile) else "Kernels"),
+        joined((drawn, sections.kernels(profile, shown))),
     )
 
 
 def _roofline(profile: Profile) -> Html:
-    drawn = roofline.picture(profile.roofline, profile.peaks)
+    foreseen = profile.source == "preflight"  # its times are the roof's own: nothing was timed
+    points = [replace(one, time_ms=None) if foreseen else one for one in profile.roofline]
+    drawn = roofline.picture(points, profile.peaks)
     if not drawn:
         return Html("")
-    found = roofline.spots(profile.roofline, profile.peaks)
+    found = roofline.spots(points, profile.peaks)
     bare = profile.peaks is None
     return sections.section(
         "roofline",
@@ -206,5 +215,5 @@ def _roofline(profile: Profile) -> Html:
         tag("p", "The device's peaks are not known, so there is no roof.", class_="quiet")
         if bare
         else Html(""),
-        sections.points(profile.roofline, profile),
+        sections.points(points, profile),
     )

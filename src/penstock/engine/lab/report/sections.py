@@ -114,21 +114,21 @@ def head(profile: Profile) -> Html:
         if timing.first_ms is not None:
             tiles.append(("first call", ms_text(timing.first_ms), "cold"))
     if profile.wall_ms is not None and profile.source == "preflight":
-        tiles.append(("roofline", ms_text(profile.wall_ms), "no program is faster on this card"))
+        tiles.append(("at the card's roof", ms_text(profile.wall_ms), "no program is faster on it"))
+        launches = f"{count_text(profile.facts.get('launches'))} launches of one op each"
+        tiles.append(("launching it, uncompiled", ms_text(profile.facts.get("launch_ms")), launches))
     elif profile.wall_ms is not None:
         tiles.append(("captured run", ms_text(profile.wall_ms), "with the profiler" if timing else ""))
-    if device.span_ms:
+    if device.span_ms and on_cpu(profile):
+        ran = f"{count_text(device.device_events)} ops; the rest is Python, dispatch and the profiler"
+        tiles.append(("ops took", f"{share_text(device.busy_share)} of {ms_text(device.span_ms)}", ran))
+    elif device.span_ms:
         tiles.append(("device busy", share_text(device.busy_share), f"of {ms_text(device.span_ms)}"))
         if device.host_wait_ms is not None:
-            waits = f"kernel {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
+            waits = f"for kernels {ms_text(device.kernel_wait_ms)}, other {ms_text(device.other_wait_ms)}"
             tiles.append(("waits for the host", ms_text(device.host_wait_ms), waits))
-        tiles.append(
-            (
-                "kernels",
-                count_text(device.kernels),
-                f"{device.correlated:,} of {device.device_events:,} device events with a known launch",
-            )
-        )
+        known = f"{device.correlated:,} of {device.device_events:,} device events with a known launch"
+        tiles.append(("kernels", count_text(device.kernels), known))
     if profile.cost_nusd is not None:
         note = "at best" if profile.source == "preflight" else "at the configured price"
         tiles.append(("cost of a run", usd(profile.cost_nusd), note))
@@ -201,6 +201,11 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     return tag("li", tag("article", *parts))
 
 
+_SUMS = "Rows that are not indented, and the unattributed rest, sum to the captured run."
+_DEVICE = " A stage's device time is what was launched inside it. Exposed host time: the host worked and the device had nothing to do."
+_NOTES = {"preflight": "Each stage at the card's roof: no program is faster on it."}
+
+
 def stages(profile: Profile) -> Html:
     """The waterfall: a table whose first picture is the axis of time."""
     if not profile.stages:
@@ -238,10 +243,8 @@ def stages(profile: Profile) -> Html:
             count_text(row.launches),
         ]
         rows.append([*cells, usd(row.cost_nusd)] if priced else cells)
-    note = (
-        "Rows that are not indented, and the unattributed rest, sum to the captured run. A stage's device time is what was "
-        "launched inside it. Exposed host time: the host worked and the device had nothing to do."
-    ) + (f" {folding.SAID}" if len(shown) < len(profile.stages) else "")
+    note = _NOTES.get(profile.source) or _SUMS + ("" if on_cpu(profile) else _DEVICE)
+    note += f" {folding.SAID}" if len(shown) < len(profile.stages) else ""
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
     rows = [[row[index] for index in known] for row in rows]
@@ -361,7 +364,14 @@ def points(found: Sequence[RooflinePoint], profile: Profile) -> Html:
         for spot in spots(found, profile.peaks)[:MOST_KERNELS]
     ]
     titles = ["name", "dtype", "bound", "FLOP per byte", "work", "bytes", "time", "rate", "of the roof"]
-    return table("Roofline", titles, rows, words=(0, 1, 2), sorts=True)
+    known = [index for index in range(len(titles)) if any(_said(row[index]) != NONE for row in rows)]
+    words = [place for place, index in enumerate(known) if index < 3]
+    titles, rows = [titles[index] for index in known], [[row[index] for index in known] for row in rows]
+    return table("Roofline", titles, rows, words=words, sorts=True)
+
+
+def _said(cell: object) -> str:
+    return cell.text if isinstance(cell, Figure) else str(cell)
 
 
 def variants(profile: Profile) -> Html:
@@ -379,12 +389,13 @@ def variants(profile: Profile) -> Html:
         "prepared in",
         "graphs",
         "breaks even after",
+        "ops" if on_cpu(profile) else "kernels",
     ]
     seen = [
         tag(
             "article",
             tag("h3", one.name),
-            tag("p", one.refused) if one.refused else None,
+            tag("p", f"Not run: {one.refused}") if one.refused else None,
             tag("p", f"Compiled: {', '.join(one.compiled)}.") if one.compiled else None,
             tag("p", "Expected:") if one.expected else None,
             tag("ul", *(tag("li", line) for line in one.expected)) if one.expected else None,
@@ -419,6 +430,7 @@ def _variant(one: Variant) -> list[object]:
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
         break_even_text(one),
+        f"{sum(row.count for row in one.kernels):,}" if one.kernels else NONE,
     ]
 
 
