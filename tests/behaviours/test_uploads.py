@@ -3,9 +3,12 @@
 import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -45,6 +48,7 @@ providers:
 virtual_keys:
   - {name: one, key: env.CALLER_KEY}
   - {name: two, key: env.OTHER_CALLER_KEY}
+media: {allow_hosts: ["127.0.0.1"]}
 routes:
   - {id: either, primary: gemini/gemini-2.5-flash, fallbacks: [openai/gpt-4o-mini]}
 """
@@ -348,6 +352,74 @@ def test_small_ones_and_other_providers_are_left_alone(gateway: Gateway):
     assert kept(gateway, KIND, "one") == []
 
 
+def test_two_calls_at_once_bring_one_file(gateway: Gateway):
+    """The second waits for the first."""
+    slow = {"kind": "slow_head", "ms": 400, "when": {"dialects": ["gemini_files"]}}
+    gateway.faults(slow)
+    body = json.dumps(asked(MODEL["gemini"], SMALL)).encode()
+    with gateway.open(body, headers=ONE) as first, gateway.open(body, headers=ONE) as second:
+        answers = [first.rest(), second.rest()]
+    assert [answer.text().strip() for answer in answers] == ["read", "read"]
+    assert len(uploads(gateway)) == 1
+    assert sorted(told(gateway, answer)[0].split()[0] for answer in answers) == ["reused", "uploaded"]
+
+
+class Page(BaseHTTPRequestHandler):
+    """A web server of somebody's with a document."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/pdf")
+        self.send_header("content-length", str(len(SMALL)))
+        self.end_headers()
+        self.wfile.write(SMALL)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing is printed."""
+
+
+def test_what_is_fetched_by_its_address_is_brought_too(gateway: Gateway):
+    """Anthropic fetches no plain http: we do, and what came is large."""
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        file = {"file_data": f"http://127.0.0.1:{server.server_port}/a.pdf", "filename": "a.pdf"}
+        content = [{"type": "file", "file": file}, {"type": "text", "text": "ECHO read"}]
+        body = {"model": MODEL["claude"], "messages": [{"role": "user", "content": content}]}
+        answer = gateway.post(body, headers=ONE)
+        thread.join()
+    assert answer.text().strip() == "read", answer.body
+    words = answer.headers["x-penstock-adjusted"].split(",")
+    assert {"image-fetched", "document-uploaded"} <= set(words)
+    assert SMALL in uploads(gateway)[0][1]
+
+
+def test_our_own_files_are_brought_too(gateway: Gateway):
+    """What the caller has left at /v1/files, named by our id."""
+    with openai.OpenAI(
+        base_url=f"{gateway.url}/v1", api_key="vk-caller-000000000006", max_retries=0
+    ) as client:
+        file = client.files.create(file=("a.pdf", SMALL, "application/pdf"), purpose="user_data")
+        part: Any = {"type": "file", "file": {"file_id": file.id}}
+        messages: list[Any] = [{"role": "user", "content": [part, {"type": "text", "text": "ECHO read"}]}]
+        reply = client.chat.completions.with_raw_response.create(model=MODEL["gemini"], messages=messages)
+    assert {"file-inlined", "document-uploaded"} <= set(reply.headers["x-penstock-adjusted"].split(","))
+    assert SMALL in uploads(gateway)[0][1]
+
+
+def test_a_file_is_waited_for_within_the_deadline(tmp_path: Path):
+    """Gemini looks at it first. One that takes longer than the call may ends with it."""
+    config = CONFIG + "server: {total_timeout_ms: 5000}\n"
+    with running_gateway(tmp_path, config, scenario={"file_looks": 1}) as gateway:
+        answer = gateway.post(asked(MODEL["gemini"], SMALL), headers=ONE)
+        assert answer.text().strip() == "read"
+        looks = [one for one in gateway.sim.requests if one.method == "GET"]
+        assert len(looks) == 2
+        gateway.faults({"kind": "hang", "when": {"dialects": ["gemini_files"]}})
+        hung = gateway.post(asked(MODEL["gemini"], pdf(3_000_000, "other")), headers=ONE)
+        assert (hung.status, hung.error["code"]) == (504, "upstream_timeout_total")
+
+
 def test_a_file_is_deleted_there_when_its_time_is_over(gateway: Gateway):
     """And is used no more; a deletion that fails is tried again."""
     assert gateway.post(asked(MODEL["gemini"], SMALL), headers=ONE).status == 200
@@ -363,6 +435,9 @@ def test_a_file_is_deleted_there_when_its_time_is_over(gateway: Gateway):
     assert gateway.sim.files.held() == []
     assert gateway.post(asked(MODEL["gemini"], SMALL), headers=ONE).status == 200
     assert len(uploads(gateway)) == 2
+    said = gateway.get("/metrics").body.decode()
+    for result in ("uploaded", "undeleted", "deleted"):
+        assert f'penstock_uploads_total{{provider="gemini",result="{result}"}} ' in said
 
 
 def due(gateway: Gateway, name: str) -> None:

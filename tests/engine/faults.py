@@ -53,8 +53,10 @@ def look(workload: Any, *, deep: bool = False, **more: Any) -> Seen:
 
 
 def found(seen: Seen, kind: str, *, peaks: Peaks | None = None) -> list[Finding]:
-    """The findings of one id."""
-    return [one for one in live.of_seen(seen, peaks) if one.id == kind]
+    """The findings of one id. Whatever was found says what its bound rests on, or why it has none."""
+    told = live.of_seen(seen, peaks)
+    assert all(one.bound for one in told), [one.id for one in told if not one.bound]
+    return [one for one in told if one.id == kind]
 
 
 def on_gpu(seen: Seen) -> Seen:

@@ -69,7 +69,8 @@ def test_a_float16_vae_that_its_configuration_upcasts_is_a_float32_vae(tiny_sdxl
     seen = on_gpu(look(pipeline(tiny_sdxl, output_type="pt")))
     (said,) = found(seen, "fp32-vae")
     assert "rest in float16, because its configuration says force_upcast" in said.evidence
-    assert said.saves_ms is None  # no peaks, no bound
+    assert said.saves_ms is None
+    assert "peaks in both precisions" in said.bound
     assert next(tiny_sdxl.vae.parameters()).dtype is torch.float16
 
 
@@ -256,7 +257,15 @@ def test_tiling_and_slicing_without_need(tiny_sdxl: Any, batch: int):
     (said,) = found(look(workload), "tiling-without-need", peaks=CARD)
     assert said.facts["tiles"] == 9 * batch
     assert said.facts["whole_bytes"] > batch * 4 * 128 * 128 * 32  # two activations of 16 channels at least
-    assert said.saves_ms is None
+    (vae,) = [part for part in look(workload).parts if part.name == "vae"]
+    assert said.saves_ms is not None
+    assert said.saves_ms > 0
+    assert "its largest tile" in said.bound
+    assert vae.tiling is not None
+    known = structs.replace(vae, wall_ms=90.0)
+    (bounded,) = found(Seen(parts=(known,)), "tiling-without-need", peaks=CARD)
+    # one piece takes at least as long as its largest tile
+    assert bounded.saves_ms == pytest.approx(90.0 * (1 - 1 / (9 * batch)))
     assert vars(tiny_sdxl.vae)["use_tiling"] is True
     small = structs.replace(CARD, memory_bytes=2**20)
     assert found(look(workload), "tiling-without-need", peaks=small) == []  # there it is needed

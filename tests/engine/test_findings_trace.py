@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from penstock.engine.measure import datasheets, findings, gaps, ops, roofline, stage_rows
+from penstock.engine.measure import (
+    datasheets,
+    findings,
+    gaps,
+    ops,
+    roofline,
+    stage_rows,
+    timeline,
+    trace,
+)
 from penstock.engine.measure.findings import kernels, sync_fixes, waits
 from penstock.engine.measure.records import Finding
 from penstock.engine.measure.timeline import Timeline
@@ -64,8 +73,9 @@ def test_every_finding_has_numbers_a_bound_a_fix_and_a_proof(name: str):
         assert one.facts
         assert "\n" in one.fix  # a sentence, then the code
         assert one.proof
+        assert one.bound
         assert 0 <= (one.saves_ms or 0.0) <= wall_ms
-    savings = [one.saves_ms for one in told if one.saves_ms is not None]
+    savings = [one.saves_ms for one in told if one.saves_ms is not None and not one.once]
     assert savings == sorted(savings, reverse=True)
 
 
@@ -102,6 +112,12 @@ def test_mi300x_stops_ten_times_and_where():
     assert one.facts["waits"] == 10
     assert round(one.facts["blocked_ms"]) == 42
     assert one.where == "diffusers/image_processor.py(190): pt_to_numpy"
+    own = "/app/xDiT/xfuser/model_executor/pipelines/base_pipeline.py(272): check_naive_forward_fn"
+    assert one.caller == own  # the run's own code, which called the library's
+    assert (
+        f"Called from {own} (8 times); /app/xDiT/xfuser/model_executor/schedulers/base_scheduler.py(40)"
+        in one.evidence
+    )
     assert (one.saves_ms or 0) < 2
     places = {call.frame.name for call in waits.syncs(traces.real(MI300X)) if call.frame}
     assert any(
@@ -242,11 +258,21 @@ def test_geglus_gelu_and_multiply_travel_through_memory(tmp_path: Path):
     assert one.facts["travelled_bytes"] == 2 * 32 * 256 * 4
 
 
-def test_copies_alone_are_no_chain(tmp_path: Path):
-    """Nothing is computed between them; before something that is, a copy is a part of the chain."""
+def test_a_conversion_of_a_conversion_is_a_chain_and_two_conversions_are_none(tmp_path: Path):
+    """Inductor makes one kernel of the first; of two tensors cast one after the other nothing travels between."""
     line = traces.of_cpu(lambda: X_BD.to(torch.float64).to(torch.float32), tmp_path)
     assert [event.name for event in line.events] == ["aten::_to_copy"] * 2
+    (chain,) = kernels.chains(line)
+    assert (chain.name, chain.travelled_bytes) == ("_to_copy, _to_copy", 2 * 8 * X_BD.numel())
+    other = X_BD + 1
+    line = traces.of_cpu(lambda: (X_BD.to(torch.float64), other.to(torch.float64)), tmp_path)
+    assert [event.name for event in line.events] == ["aten::_to_copy"] * 2
     assert kernels.chains(line) == []
+    line = traces.of_cpu(lambda: (X_BD.clone(), other.clone()), tmp_path)
+    assert kernels.chains(line) == []
+
+
+def test_a_copy_is_a_part_of_a_chain_that_computes(tmp_path: Path):
     line = traces.of_cpu(lambda: X_BD.to(torch.float64).relu(), tmp_path)
     assert [chain.name for chain in kernels.chains(line)] == ["_to_copy, relu"]
 
@@ -278,6 +304,7 @@ def test_reads_that_would_stop_a_gpu_and_where(tmp_path: Path):
     one = next(one for one in findings.of_timeline(line) if one.id == "host-device-sync")
     assert one.facts == {"reads": 4, "aten::_local_scalar_dense": 4}
     assert re.search(r"test_findings_trace\.py\(\d+\): forward$", one.where)
+    assert one.caller == ""  # the line is the user's own
     assert "(aten::_local_scalar_dense)" in one.title
     assert one.fix.startswith("aten::_local_scalar_dense: Keep the value on the device")
     assert "torch.where" not in one.fix
@@ -341,6 +368,24 @@ def test_a_version_for_each_size_is_told(tmp_path: Path):
     line = traces.of_cpu(compiled(scaled, dynamic=False), tmp_path)
     one = next(one for one in findings.of_timeline(line) if one.id == "recompiles")
     assert one.facts == {"frames": 1, "versions": 3}
+    assert one.saves_ms is None
+    assert "before the trace began" in one.bound
+
+
+@pytest.mark.usefixtures("fresh")
+def test_compilations_in_the_trace_bound_what_recompiling_took(tmp_path: Path):
+    """Three compilations of one frame: the second and the third, by Dynamo's own ranges."""
+    target = tmp_path / "cold.json"
+    call = compiled(scaled, dynamic=False)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        call()
+    profiler.export_chrome_trace(str(target))
+    line = timeline.build(trace.load(target))
+    one = next(one for one in findings.of_timeline(line) if one.id == "recompiles")
+    spans = [span for thread in line.threads for span in thread.ops if span.name == "entire_frame_compile"]
+    assert len(spans) == 3
+    assert (one.saves_ms, one.once) == (pytest.approx(sum(span.dur_us for span in spans[1:]) / 1e3), True)
+    assert "2 of the compilations after a frame's first" in one.evidence
 
 
 @pytest.mark.usefixtures("fresh")
@@ -353,3 +398,6 @@ def test_a_graph_break_is_told(tmp_path: Path):
     line = traces.of_cpu(compiled(broken, dynamic=True), tmp_path)
     one = next(one for one in findings.of_timeline(line) if one.id == "graph-breaks")
     assert one.facts == {"breaks": len(SIZES), "frames": 1}
+    regions = [s for t in line.threads for s in t.ops if s.name.startswith("Torch-Compiled Region: 0/")]
+    # pointwise ops alone: nothing is the libraries', so that all of the broken function's time is the bound
+    assert one.saves_ms == pytest.approx(sum(span.dur_us for span in regions) / 1e3)

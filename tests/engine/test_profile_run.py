@@ -75,7 +75,7 @@ def port(workload, order, **more):
         "machine": lambda: {"torch": torch.__version__},
         "peaks": lambda: noted("peaks", PEAKS),
         "count": lambda: noted("count", counting.count(workload.call, modules=workload.modules())),
-        "faults": lambda seen, timing, counts, peaks: noted(
+        "faults": lambda seen, captured, counts: noted(
             "faults", (Finding(id="compute-bound", title="t", evidence=f"{counts.flops}", saves_ms=1.0),)
         ),
     }
@@ -133,9 +133,16 @@ def test_findings_are_ranked_and_told_once():
             Finding(id="c", title="", evidence="", saves_ms=9.0),
             Finding(id="sync", title="", evidence="of the capture", saves_ms=2.0),
             Finding(id="sync", title="", evidence="of the lint", saves_ms=3.0, where="mine.py:3"),
+            Finding(id="cold", title="", evidence="", saves_ms=90.0, once=True),
         ]
     )
-    assert [(one.id, one.saves_ms) for one in found] == [("c", 9.0), ("sync", 3.0), ("a", 1.0), ("b", None)]
+    assert [(one.id, one.saves_ms) for one in found] == [
+        ("c", 9.0),
+        ("sync", 3.0),
+        ("a", 1.0),
+        ("cold", 90.0),
+        ("b", None),
+    ]
 
 
 def test_stages_take_their_modules_work(workload):
@@ -212,7 +219,7 @@ def test_variants_with_a_machine_played():
     )
     eager, compiled, kernels = shown
     assert (eager.gain, eager.prepare_s, eager.graphs, eager.break_even_calls) == (None, 0.0, None, None)
-    assert compiled.gain == 3.0
+    assert (compiled.gain, compiled.verdict) == (3.0, "faster")
     assert compiled.prepare_s == pytest.approx(4.0)
     assert compiled.graphs == 2
     assert compiled.max_error == 0.5

@@ -13,7 +13,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiTPipeline, UNet2DModel
 
 from penstock.base.errors import BadRequest
-from penstock.engine.workloads import failures, outputs, pipeline
+from penstock.engine.workloads import failures, noise, outputs, pipeline
 from tests.engine.tiny import SDXL_SIDE
 
 
@@ -192,7 +192,7 @@ def test_a_broken_torchvision_is_told_where_it_shows(tiny_sdxl_dir, monkeypatch)
 def test_what_libraries_log_at_import_is_not_shown(caplog):
     """And what they log later is."""
     log = logging.getLogger("somebody")
-    with failures.hushed():
+    with noise.hushed():
         log.warning("an optional part is missing")
         log.error("broken")
     log.warning("weights are missing")

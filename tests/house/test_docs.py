@@ -317,8 +317,9 @@ def test_ci_runs_what_the_readme_names():
     lines = ci.read_text(encoding="utf-8").splitlines()
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert ci.stat().st_mode & 0o111
+    made = {word for line in lines if line.startswith("make ") for word in line.split()}
     for name in ("demo", "check", "test"):
-        assert f"make {name}" in lines
+        assert name in made
         assert name in targets
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "```bash\nmake demo\nmake test\n```" in readme

@@ -383,6 +383,32 @@ def test_embeddings_and_moderations_are_lines_too(gateway: Gateway, client: open
             assert entry.service_tier == ("batch" if wish == "native" else "") or entry.service_tier is None
 
 
+def test_a_batch_that_is_deleted_here_is_removed_there_first(gateway: Gateway):
+    """Also where removing had failed before."""
+    with anthropic.Anthropic(base_url=gateway.url, api_key=SECRETS["CALLER_KEY"], max_retries=0) as client:
+        requests: Any = [
+            {
+                "custom_id": "m",
+                "params": {"model": MODELS["anthropic"], "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
+            }
+        ]  # fmt: skip
+        batch = client.messages.batches.create(requests=requests)
+        until_s = time.monotonic() + 10
+        while not [one for one in gateway.sim.requests if one.path.endswith("/results")]:
+            assert time.monotonic() < until_s
+            time.sleep(0.002)
+        gateway.faults(at("anthropic", "status", status=500))
+        while "500" not in left_of(client.messages.batches.retrieve(batch.id)):
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        gateway.faults()
+        client.messages.batches.delete(batch.id)
+        deleted = [one for one in gateway.sim.requests if one.method == "DELETE" and one.status == 200]
+        assert len(deleted) == 1
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.batches.retrieve(batch.id)
+
+
 def test_vertex_batches_need_a_bucket_and_are_run_here(tmp_path: Path):
     """With the reason; also where they are wished for."""
     with running_gateway(tmp_path, CONFIG) as gateway, client_of(gateway) as client:

@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--speedscope", metavar="JSON", help="write the timeline for https://www.speedscope.app")
     out.add_argument("--capture", metavar="JSON.GZ", help="keep the capture, as a Kineto trace")
     out.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show what libraries say on stderr (warnings, bars), which else only a run that fails does",
+    )
+    out.add_argument(
         "--top", type=int, default=15, metavar="N", help="kernels in the terminal's table (default: 15)"
     )
 
@@ -130,12 +135,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _profiled(args: argparse.Namespace) -> "Profile":
     # torch, or what stands in for it in a test, is loaded by what is run, if it is.
+    from penstock.cli.profile_noise import kept_back  # noqa: PLC0415 - see tests/house/test_floors.py
     from penstock.cli.profile_progress import progress  # noqa: PLC0415 - see tests/house/test_floors.py
     from penstock.engine_wiring.profiling import profile_of  # noqa: PLC0415 - see tests/house/test_floors.py
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells of its own probes on stderr
     asked = asked_of(args)
-    with progress() as tell, own_stdout():
+    with progress() as tell, kept_back(verbose=args.verbose), own_stdout():
         return profile_of(asked, tell)
 
 

@@ -10,22 +10,27 @@ from penstock.cli.screen import folded, printable, put, screen
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    bound_text,
+    break_even_text,
     count_text,
     depths,
     fact_text,
     fix_parts,
+    gain_text,
     hop_depths,
     module_text,
     ms_text,
     nothing_found,
     on_cpu,
+    saves_text,
     scaled_text,
     share_text,
     short_text,
     start_text,
     usd,
+    where_text,
 )
-from penstock.engine.measure.records import UNATTRIBUTED, Finding, KernelRow, Profile, Variant
+from penstock.engine.measure.records import REST, Finding, KernelRow, Profile, Variant
 
 _NAME_CELLS = 48
 _OP_CELLS = 30
@@ -102,26 +107,29 @@ def _headline(console: Console, profile: Profile) -> None:
 
 
 def _stages(console: Console, profile: Profile) -> None:
-    titles = ["stage", "wall", "share", "exposed host", "GPU busy", "calls", "launches", "work", "cost"]
-    shown = [one.row for one in folding.stages(profile.stages, profile.kernels)]
+    titles = ["stage", "wall", folding.EACH, "share", "exposed host", "GPU busy", "calls", "launches", "work"]
+    titles.append("cost")
+    rows = folding.stages(profile.stages, profile.kernels)
+    shown = [one.row for one in rows]
     lines = [
         [
-            "  " * depth + row.name,
+            "  " * depth + one.label,
             ms_text(row.wall_ms),
+            ms_text(one.median_ms),
             share_text(row.share),
             ms_text(row.exposed_host_ms),
             ms_text(row.gpu_busy_ms),
-            NONE if row.name == UNATTRIBUTED else count_text(row.calls),
+            NONE if row.name in REST else count_text(row.calls),
             count_text(row.launches),
             scaled_text(row.flops, "FLOP"),
             usd(row.cost_nusd),
         ]
-        for row, depth in zip(shown, depths(shown), strict=True)
+        for one, row, depth in zip(rows, shown, depths(shown), strict=True)
     ]
     if profile.cost_nusd is None:
         titles, lines = titles[:-1], [line[:-1] for line in lines]
     top = [row for row in profile.stages if not row.parent]
-    total = ["total", ms_text(sum(row.wall_ms for row in top)), share_text(sum(row.share for row in top))]
+    total = ["total", ms_text(sum(row.wall_ms for row in top)), "", share_text(sum(row.share for row in top))]
     total += ["", "", "", "", ""] + ([usd(profile.cost_nusd)] if profile.cost_nusd is not None else [])
     known = [index for index in range(len(titles)) if any(line[index] != NONE for line in lines)]
     titles = [titles[index] for index in known]  # on a CPU there is no device to be busy
@@ -129,7 +137,11 @@ def _stages(console: Console, profile: Profile) -> None:
         console,
         titles,
         [[line[index] for index in known] for line in [*lines, total]],
-        [one for one in ("work", "launches", "calls", "exposed host", "GPU busy") if one in titles],
+        [
+            one
+            for one in ("work", "launches", "calls", "exposed host", "GPU busy", folding.EACH)
+            if one in titles
+        ],
         total=True,
         elsewhere="--json or --report",
     )
@@ -149,22 +161,30 @@ def _kernels(console: Console, profile: Profile, top: int) -> None:
     rows = folding.kernels(profile.kernels)
     lines = [
         [
-            _kernel(row),
-            short_text(row.op, _OP_CELLS) or NONE,
-            short_text(module_text(row.module), _OP_CELLS),
-            count_text(row.count),
-            ms_text(row.total_ms),
-            share_text(row.total_ms / whole if whole else None),
+            _kernel(one.row),
+            short_text(one.row.op, _OP_CELLS) or NONE,
+            short_text(folding.labelled(module_text(one.row.module), len(one.totals_ms)), _OP_CELLS),
+            count_text(one.row.count),
+            ms_text(one.row.total_ms),
+            ms_text(one.median_ms),
+            share_text(one.row.total_ms / whole if whole else None),
         ]
-        for row in rows[:top]
+        for one in rows[:top]
     ]
     kernel = "op" if on_cpu(profile) else "kernel"
-    titles = [kernel, "launched by", "module", "count", "total", "share"]
+    titles = [kernel, "launched by", "module", "count", "total", folding.EACH, "share"]
+    given_up = ["module", "launched by", "count", folding.EACH]
+    if all(one.median_ms is None for one in rows[:top]):
+        titles, lines = (
+            [*titles[:5], *titles[6:]],
+            [[*line[:5], *line[6:]] for line in lines],
+        )
+        given_up.pop()
     print_columns(
         console,
         titles,
         lines,
-        ("module", "launched by", "count"),
+        given_up,
         total=False,
         elsewhere="--json or --report",
     )
@@ -189,7 +209,7 @@ def _findings(console: Console, profile: Profile) -> None:
     table.add_column("saves at most", justify="right", no_wrap=True, vertical="top")
     table.add_column("finding", overflow="fold")
     for one in profile.findings:
-        table.add_row(Text(ms_text(one.saves_ms)), _told(one))
+        table.add_row(Text(saves_text(one)), _told(one))
     console.print(table)
 
 
@@ -198,6 +218,7 @@ def _told(finding: Finding) -> Text:
         finding,
         title=printable(finding.title),
         where=printable(finding.where),
+        caller=printable(finding.caller),
         evidence=printable(finding.evidence),
         fix=printable(finding.fix),
         proof=printable(finding.proof),
@@ -207,8 +228,10 @@ def _told(finding: Finding) -> Text:
     said.append(finding.title, "bold")
     said.append(f"  {finding.id}", "cyan")
     if finding.where:
-        said.append(f"  {finding.where}", "dim")
+        said.append(f"  {where_text(finding)}", "dim")
     said.append(f"\n{finding.evidence}")
+    if finding.bound:
+        said.append(f"\n{bound_text(finding)}", "dim")
     if sentence:
         said.append(f"\nFix: {sentence}")
     if code:
@@ -239,8 +262,10 @@ def _variants(console: Console, profile: Profile) -> None:
     )
     for one in profile.variants:
         if one.refused:
-            folded(console, f"{one.name}: not run: {one.refused}", "yellow", hang="  ")
+            folded(console, f"{one.name}: not compared: {one.refused}", "yellow", hang="  ")
             continue
+        if one.verdict == "same":
+            folded(console, f"{one.name}: {gain_text(one)}", hang="  ")
         if not one.expected and not one.kernels:
             continue
         put(console, f"{one.name}", "bold")
@@ -276,20 +301,14 @@ def _notes(console: Console, profile: Profile) -> None:
 def _variant(one: Variant) -> list[str]:
     return [
         one.name,
-        "not run" if one.refused else ms_text(None if one.timing is None else one.timing.median_ms),
-        NONE if one.gain is None else f"{one.gain:.2f}x",
+        "refused" if one.refused else ms_text(None if one.timing is None else one.timing.median_ms),
+        "noise" if one.verdict == "same" else gain_text(one),
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        _break_even(one),
+        break_even_text(one),
         f"{sum(row.count for row in one.kernels)}" if one.kernels else NONE,
     ]
-
-
-def _break_even(one: Variant) -> str:
-    if one.break_even_calls is not None:
-        return f"{one.break_even_calls:,.0f} calls"
-    return "never" if one.gain is not None and one.gain <= 1 and one.prepare_s else NONE
 
 
 def _hops(console: Console, profile: Profile) -> None:

@@ -14,8 +14,8 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
-from penstock.config.catalogue import Catalogue
 from penstock.base.ready import ready
+from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.hooks import webhook_notices
 from penstock.config.meaning import meaning_faults, secret_faults

@@ -85,6 +85,10 @@ def _ledger_faults(url: str, *, plain: bool) -> Iterator[Fault]:
         )
 
 
+WITH_FILES = frozenset({"openai", "responses", "anthropic", "gemini"})
+"""Dialects whose providers have a store for files (penstock.dialects.UPLOADS)."""
+
+
 def _provider_faults(name: str, provider: ProviderConfig, catalogue: Catalogue) -> Iterator[Fault]:
     path = f"$.providers.{name}"
     if not name or "/" in name or name != name.strip():
@@ -102,6 +106,12 @@ def _provider_faults(name: str, provider: ProviderConfig, catalogue: Catalogue) 
             f"{path}.dialect",
             f"No dialect of this version speaks to {name}.",
             "Where it has an OpenAI-compatible address, add dialect: openai and network.base_url.",
+        )
+    elif provider.uploads.when in ("needed", "large") and dialect not in WITH_FILES:
+        yield Fault(
+            f"{path}.uploads.when",
+            f"{name} has no store for files that a request could name.",
+            f"Take the field out: {', '.join(sorted(WITH_FILES))} have one.",
         )
     yield from _address_faults(path, provider, facts, dialect)
     if dialect == "vertex":

@@ -13,12 +13,13 @@ from penstock.engine.lab import tour as guided
 from penstock.engine.lab.probes import probe
 from penstock.engine.lab.probes.sequence import homes, told_by
 from penstock.engine.lab.run import Ports, run
+from penstock.engine.lab.spent import with_spent
 from penstock.engine.measure import attribution, counting, hardware, peaks, timeline, timing, trace
 from penstock.engine.measure.capture import capture
 from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.findings.live import of_seen
 from penstock.engine.measure.ports import Watch, watch
-from penstock.engine.measure.records import Finding, KernelRow, Peaks, Profile, Timing, Variant
+from penstock.engine.measure.records import Finding, KernelRow, Profile, Timing, Variant
 from penstock.engine.measure.seen import Seen
 from penstock.engine.workloads import generator, module, noise, pipeline, tour
 from penstock.engine.workloads.tour import TourWorkload
@@ -165,12 +166,11 @@ def _counted(workload: Workload) -> Counts:
     )
 
 
-def _faults(
-    workload: Workload, seen: Seen, timed: Timing, counts: Counts | None, limits: Peaks | None
-) -> Iterable[Finding]:
-    """What the rules say of what the probes saw, with the run's own time and counts."""
-    told: dict[str, Any] = told_by(counts, workload.name, timed.median_ms) if counts is not None else {}
-    return of_seen(replace(seen, wall_ms=timed.median_ms, **told), limits)
+def _faults(workload: Workload, seen: Seen, captured: Profile, counts: Counts | None) -> Iterable[Finding]:
+    """What the rules say of what the probes saw, with the run's own time, its capture and its counts."""
+    wall_ms = seen.wall_ms if captured.timing is None else captured.timing.median_ms
+    told: dict[str, Any] = told_by(counts, workload.name, wall_ms) if counts is not None else {}
+    return of_seen(with_spent(replace(seen, wall_ms=wall_ms, **told), captured), captured.peaks)
 
 
 def _compared(

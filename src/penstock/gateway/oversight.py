@@ -8,6 +8,7 @@ Rules
 """
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from penstock.base.errors import PenstockError, UpstreamError
@@ -16,7 +17,8 @@ from penstock.base.usage import Usage
 from penstock.gateway.structured import Judge
 from penstock.wire.ports import Relay, ReplyReader
 
-_EVENTS = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
+_ENDS = (b"\n\n", b"\r\n\r\n")
+_END = re.compile(rb"\n\r?\n")
 
 
 class Overseen:
@@ -80,7 +82,10 @@ class Overseen:
             out = self._relay.feed(data)
             self._see(data)
             return out
-        return b"".join(self._event(piece) for piece in _EVENTS.split(data) if piece)
+        if data.endswith(_ENDS) and data.count(b"\n\n") + data.count(b"\n\r\n") == 1:  # as it mostly comes
+            return self._event(data)
+        ends = [0, *(found.end() for found in _END.finditer(data)), len(data)]
+        return b"".join(self._event(data[start:end]) for start, end in pairwise(ends) if start < end)
 
     def close(self) -> bytes:
         """The end. Raises the verdict."""

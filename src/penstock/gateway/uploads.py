@@ -32,6 +32,7 @@ from penstock.gateway.house import House, Provider
 from penstock.gateway.settle import CallFacts
 from penstock.gateway.upload_desk import UploadDesk, service_of
 from penstock.gateway.upload_shelf import Known, Shelf, content_key
+from penstock.observe.names import UPLOADS
 from penstock.wire.http import WireRequest
 from penstock.wire.large import LARGE_BYTES, take_apart
 from penstock.wire.poured import Decoded
@@ -208,6 +209,7 @@ class Placing:
                 self._note(f"a file stays in the request: {error}")
             except PenstockError as error:
                 failure = failure or error
+                self._count("failed")
                 self._note(
                     f"a file could not be brought to {self._provider.name}: {error.message}", error.code
                 )
@@ -248,6 +250,7 @@ class Placing:
             known = await self._shelf.find(place.key)
             if known is None:
                 return await self._brought(place, until_s)
+            self._count("reused")
             self._note(f"reused file {known.file.id} of {self._provider.name}")
             return known
         finally:
@@ -279,10 +282,14 @@ class Placing:
             await self._shelf.give_up(custody)
             raise
         known = await self._shelf.keep(place.key, custody, file)
+        self._count("uploaded")
         self._note(
             f"uploaded {_megabytes(body.size)} to {provider.name} in {time.monotonic() - begun_s:.1f} s as {file.id}"
         )
         return known
+
+    def _count(self, result: str) -> None:
+        self._house.metrics.add(UPLOADS, 1, self._provider.name, result)
 
     def _note(self, reason: str, code: str = "") -> None:
         outcomes = self._facts.outcomes

@@ -94,6 +94,12 @@ CACHE_SAVED_NUSD = Metric(
     (),
     "Nano-dollars that answers from the cache had cost when they were made.",
 )
+UPLOADS = Metric(
+    "penstock_uploads_total",
+    "counter",
+    ("provider", "result"),
+    "Large files of calls at a provider's own store: uploaded, reused, failed, deleted, undeleted (tried again later).",
+)
 COST_NUSD = Metric(
     "penstock_cost_nusd_total",
     "counter",
@@ -254,6 +260,7 @@ METRICS: tuple[Metric, ...] = (
     CACHE_CALLS,
     CACHE_UNREAD,
     CACHE_SAVED_NUSD,
+    UPLOADS,
     OWN_COST_NUSD,
     OWN_COST_USD,
     DURATION,

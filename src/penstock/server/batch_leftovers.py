@@ -11,6 +11,7 @@ Rules
 - Best effort: after ``MOST_TRIES`` it is left to the provider's own expiry, and who looks at the batch sees what and why.
 """
 
+import contextlib
 from typing import Any
 
 from msgspec import Struct, convert, structs, to_builtins
@@ -82,6 +83,15 @@ async def sweep(app: App, held: Held) -> None:
     await held.change(
         lambda meta: {**meta, "left": to_builtins(kept)}, due_ms=unix_ms() + wait_ms if again else None
     )
+
+
+async def remove_now(app: App, meta: dict[str, Any]) -> None:
+    """Once, without a second try: the batch's own row is about to go, and with it what is known of them."""
+    left = still_there(meta)
+    for name in () if left is None else left.names:
+        with contextlib.suppress(PenstockError):
+            assert left is not None
+            await _removed(desk_of(app.house, left.provider, left.key), name)
 
 
 async def _removed(desk: NativeDesk, name: str) -> None:

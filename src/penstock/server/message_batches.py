@@ -20,7 +20,7 @@ from penstock.objects.store import Stored
 from penstock.objects.times import unix_ms
 from penstock.server.app import App
 from penstock.server.batch_choice import road_view, seen_counts
-from penstock.server.batch_leftovers import leftovers_view
+from penstock.server.batch_leftovers import leftovers_view, remove_now
 from penstock.server.batch_lines import MAX_ID_CHARS, Line, packed
 from penstock.server.batch_work import KIND
 from penstock.server.batches_pages import cancel, of_shape, wish_of
@@ -165,6 +165,7 @@ class _Pages:
         stored = await self._batch(name, owner)
         if stored.meta["status"] in (*_RUNNING, "cancelling"):
             raise BadRequest("A batch is deleted once it has ended.", hint="Cancel it first.")
+        await remove_now(self._app, stored.meta)
         await self._app.house.keeper.delete(KIND, name, owner)
         return json({"id": name, "type": "message_batch_deleted"})
 

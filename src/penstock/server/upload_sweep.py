@@ -15,6 +15,7 @@ from penstock.gateway.house import House
 from penstock.gateway.upload_desk import UploadDesk, desk_of
 from penstock.gateway.upload_shelf import KIND
 from penstock.objects.times import unix_ms
+from penstock.observe.names import UPLOADS
 from penstock.server.later import Held
 from penstock.wire.uploads import Ask, Uploaded, says_gone
 
@@ -65,8 +66,10 @@ class UploadSweeper:
         except UpstreamError as error:
             if says_gone(error.upstream_status, error.message, Uploaded(file)):
                 return True
+            house.metrics.add(UPLOADS, 1, provider, "undeleted")
             house.log_once(
                 f"upload {provider}", f"A file at {provider} could not be deleted: {error.message}"
             )
             return False
+        house.metrics.add(UPLOADS, 1, provider, "deleted")
         return True

@@ -265,14 +265,9 @@ class GeminiReader:
         try:
             replies = _REPLIES.decode(body) if body.lstrip()[:1] == b"[" else [_REPLY.decode(body)]
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
+            raise _unreadable(self._label, error) from error
         for reply in replies:
             self._reply(reply, out)
-
-    def _unreadable(self, error: Exception) -> UpstreamTruncated | UpstreamMalformed:
-        if "truncated" in str(error):
-            return UpstreamTruncated(f"{self._label} closed in the middle of its reply.")
-        return UpstreamMalformed(f"{self._label}'s reply is not what was promised: {clean(str(error))}")
 
     def _frame(self, frame: bytes, out: list[Event]) -> None:
         try:
@@ -432,3 +427,9 @@ def _naked_json(raw: bytes) -> bytes | None:
     """A block without ``data:`` that is JSON all the same: an error put into the stream by a front end."""
     text = raw.strip()
     return text if text[:1] in (b"{", b"[") else None
+
+
+def _unreadable(label: str, error: Exception) -> UpstreamTruncated | UpstreamMalformed:
+    if "truncated" in str(error):
+        return UpstreamTruncated(f"{label} closed in the middle of its reply.")
+    return UpstreamMalformed(f"{label}'s reply is not what was promised: {clean(str(error))}")

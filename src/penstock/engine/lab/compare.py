@@ -5,7 +5,8 @@ the medians with every call. It has paid for itself after
 
     prepare seconds x shapes / (first variant's median - its own)
 
-calls; never, where it is not faster. What is expected is written before anything is run: a difference from what is observed
+calls; never, where it is not faster. It is faster, or slower, where the quartiles of the two lie apart; else there is no
+difference within the noise, whatever the medians say. What is expected is written before anything is run: a difference from what is observed
 is the finding.
 
 Rules
@@ -57,6 +58,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Of one call of the variant of that name."""
     graphs: Callable[[], int | None]
     """How many graphs this process has compiled."""
+    compiled: Callable[[Callable[[], Any]], bool] = lambda call: False
+    """Whether a call runs anything compiled: asked where no graph was made for it, for it may have been made before."""
     recompiles: Callable[[], Callable[[], tuple[str, ...]]] = lambda: tuple
     """Begins to watch; what it gives tells what has been compiled again since, a sentence each."""
     scale: Callable[[Any], float] = lambda _: math.inf
@@ -75,7 +78,13 @@ def compare(sides: Sequence[Side], ports: Ports, *, shapes: int = 1, tell: Tell)
     shown = {side.name: bench.tried(side, partial(bench.look, side, shapes)) for side in bench.running()}
     return tuple(
         shown.get(side.name)
-        or Variant(name=side.name, expected=side.expected, refused=bench.refused[side.name])
+        or Variant(
+            name=side.name,
+            expected=side.expected,
+            compiled=side.compiled,
+            graphs=bench.graphs(side.name),
+            refused=bench.refused[side.name],
+        )
         for side in sides
     )
 
@@ -94,6 +103,10 @@ class _Bench:
         self._base = ""
         self._wanted: Any = None
         self._own_error: float | None = None
+
+    def graphs(self, name: str) -> int | None:
+        """How many were made for it; None where it came to none."""
+        return self._prepared.get(name, (0.0, None))[1]
 
     def running(self) -> list[Side]:
         """Those that nothing has gone wrong with."""
@@ -116,6 +129,8 @@ class _Bench:
             took_s, made = self._ports.seconds() - began_s, self._ports.graphs()
             count = None if graphs is None or made is None or not side.prepared else made - graphs
             self._prepared[side.name] = (took_s if side.prepared else 0.0, count)
+            if count == 0 and side.name not in self.refused and not self._ports.compiled(side.call):
+                self.refused[side.name] = _graphless(side)
 
     def time(self) -> None:
         """All in turn; anew without a side that raises meanwhile."""
@@ -164,6 +179,9 @@ class _Bench:
         prepare_s = max(0.0, took_s - timing.median_ms / 1000) if side.prepared else 0.0
         kernels = self._ports.kernels(side.name, side.call)
         error, told = (None, ()) if first else self._compared(side)
+        base_timing = self._timings[base]
+        said = "" if first else verdict(base_timing, timing)
+        low, high = (None, None) if first else gain_range(base_timing, timing)
         return Variant(
             name=side.name,
             timing=timing,
@@ -172,11 +190,14 @@ class _Bench:
             graphs=count,
             kernels=kernels,
             expected=side.expected,
-            differences=(*told, *_graphless(side, count), *differences(side, kernels)),
-            gain=None if first else gain(self._timings[base], timing),
-            break_even_calls=None
-            if first
-            else break_even(prepare_s, self._timings[base].median_ms, timing.median_ms, shapes),
+            differences=(*told, *_made_before(count), *differences(side, kernels)),
+            gain=None if first else gain(base_timing, timing),
+            gain_low=low,
+            gain_high=high,
+            verdict=said,
+            break_even_calls=break_even(prepare_s, base_timing.median_ms, timing.median_ms, shapes)
+            if said == FASTER
+            else None,
             max_error=error,
             recompiles=self._again if side.prepared else (),
         )
@@ -222,12 +243,35 @@ def differences(side: Side, kernels: Sequence[KernelRow]) -> tuple[str, ...]:
     return (f"{seen} kernels were observed where {wanted} were expected: {more}",)
 
 
-def _graphless(side: Side, graphs: int | None) -> tuple[str, ...]:
-    """That nothing was compiled for a side whose point that is: what it gains is then not the compiler's doing here."""
-    if not side.prepared or graphs != 0:
-        return ()
+def _graphless(side: Side) -> str:
+    """Why a side whose point is being compiled is none: whatever it gains is not the compiler's doing."""
     named = f" ({', '.join(side.compiled)})" if side.compiled else ""
-    return (f"no graph was made for it{named}: what ran is eager, or was compiled before",)
+    return f"no graph was made for it{named}, and nothing compiled runs in it: it is the first side once more"
+
+
+def _made_before(graphs: int | None) -> tuple[str, ...]:
+    """That the graphs which ran were there already."""
+    if graphs != 0:
+        return ()
+    return ("its graphs were made before, in this process: what compiling takes was not seen",)
+
+
+FASTER, SLOWER, SAME = "faster", "slower", "same"
+
+
+def verdict(base: Timing, own: Timing) -> str:
+    """Against the first side: apart are two whose quartiles do not touch."""
+    if own.high_ms < base.low_ms:
+        return FASTER
+    return SLOWER if own.low_ms > base.high_ms else SAME
+
+
+def gain_range(base: Timing, own: Timing) -> tuple[float | None, float | None]:
+    """The least and the most that the quartiles allow the gain to be."""
+    return (
+        base.low_ms / own.high_ms if own.high_ms > 0 else None,
+        base.high_ms / own.low_ms if own.low_ms > 0 else None,
+    )
 
 
 def gain(base: Timing, own: Timing) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from penstock.base.money import usd_text
 from penstock.engine.measure import marks
 from penstock.engine.measure.attribution import plain
-from penstock.engine.measure.records import Hop, Profile, StageRow, Variant
+from penstock.engine.measure.records import Finding, Hop, Profile, StageRow, Variant
 
 NONE = "-"
 """What is not known; never shown as 0."""
@@ -128,23 +128,58 @@ def fix_parts(fix: str) -> tuple[str, str]:
     return sentence, code
 
 
+def saves_text(finding: Finding) -> str:
+    """ "6.32 ms", "2,310.0 ms once"; "-" without a bound."""
+    return f"{ms_text(finding.saves_ms)} once" if finding.once else ms_text(finding.saves_ms)
+
+
+def bound_text(finding: Finding) -> str:
+    """What the figure rests on, or why there is none."""
+    if not finding.bound:
+        return ""
+    return f"{'No bound' if finding.saves_ms is None else 'Bound'}: {finding.bound}"
+
+
+def where_text(finding: Finding) -> str:
+    """Its place; of a line in a library also the user's own line."""
+    return f"{finding.where}, called from {finding.caller}" if finding.caller else finding.where
+
+
 _REAL_GAIN = 1.05
-"""From this on a variant's gain is worth a sentence, where the quartiles do not overlap. Our choice."""
+"""From this on a variant's gain is worth a sentence. Our choice."""
 
 
-def _gain(base: Variant, own: Variant) -> float | None:
-    """A gain that can be named: above the noise of both sides, and of a compiled side one that a graph can have made."""
-    if own.gain is None or own.gain < _REAL_GAIN or own.graphs == 0:
-        return None
-    if base.timing is None or own.timing is None or base.timing.low_ms <= own.timing.high_ms:
-        return None
-    return own.gain
+def gain_text(one: Variant) -> str:
+    """ "1.25x"; "no difference within the noise (+2.0 % ± 5.3 %)" where the quartiles of the two sides touch."""
+    if one.gain is None:
+        return NONE
+    if one.verdict != "same":
+        return f"{one.gain:.2f}x"
+    return f"no difference within the noise ({noise_text(one)})"
+
+
+def noise_text(one: Variant) -> str:
+    """ "+2.0 % ± 5.3 %": by how much a side's speed is another, and half of what the quartiles allow."""
+    gain, low, high = one.gain or 1.0, one.gain_low or 1.0, one.gain_high or 1.0
+    return f"{(gain - 1) * 100:+.1f} % ± {(high - low) * 50:.1f} %"
+
+
+def break_even_text(one: Variant) -> str:
+    """ "2,500 calls"; "never" where it is not faster beyond the noise; "-" of what was not compared."""
+    if one.gain is None:
+        return NONE
+    return "never" if one.break_even_calls is None else f"{one.break_even_calls:,.0f} calls"
+
+
+def _gain(own: Variant) -> float | None:
+    """A gain that is worth a sentence: above the noise of both sides."""
+    return own.gain if own.verdict == "faster" and own.gain is not None and own.gain >= _REAL_GAIN else None
 
 
 def nothing_found(profile: Profile) -> str:
     """What stands where findings would: that there are none, or that the comparison is what was found."""
     base = next((one for one in profile.variants if one.timing is not None), None)
-    found = ((_gain(base, one), one) for one in profile.variants) if base is not None else ()
+    found = ((_gain(one), one) for one in profile.variants)
     gained = sorted(((gain, one) for gain, one in found if gain is not None), key=lambda pair: -pair[0])
     if base is None or not gained:
         return "Nothing was found that is worth a change."

@@ -1,4 +1,5 @@
-"""Equal layers as one row, for tables that are read: sixty rows ``layers.0`` to ``layers.59`` are ``layers.0-59``, with their sums.
+"""Equal layers as one row, for tables that are read: sixty rows ``layers.0`` to ``layers.59`` are ``layers.0-59 x 60``, with their
+sum and the median of one.
 
 Theory: neighbours are equal that are called as often, do the same work, launched the same kernels, and hold parts that are equal
 in turn. A name alone does not tell: the members of a ``Sequential`` are numbered, and differ.
@@ -9,6 +10,7 @@ Rules
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +19,11 @@ from penstock.engine.measure.records import KernelRow, StageRow
 
 LEAST = 3
 """So many equal neighbours are one row. Our choice."""
-SAID = "Equal layers are one row (layers.0-59), with their sums; --json has each of them."
+EACH = "median of one"
+"""The title of the column that only folded rows have."""
+SAID = (
+    f"Equal layers are one row (layers.0-59 x 60), with their sums and the {EACH}; --json has each of them."
+)
 
 
 Launched = tuple[tuple[str, str, int], ...]
@@ -29,15 +35,54 @@ class Folded(NamedTuple):
 
     row: StageRow
     of: tuple[str, ...]
+    walls_ms: tuple[float, ...]
+    """Of each of them."""
+
+    @property
+    def label(self) -> str:
+        """ "layers.0-59 x 60"."""
+        return labelled(self.row.name, len(self.of))
+
+    @property
+    def median_ms(self) -> float | None:
+        """Of one; None where nothing was folded."""
+        return median(self.walls_ms) if len(self.of) > 1 else None
+
+
+class FoldedKernel(NamedTuple):
+    """A kernel's row, and the time that each of the layers had of it."""
+
+    row: KernelRow
+    totals_ms: tuple[float, ...]
+
+    @property
+    def module(self) -> str:
+        """ "layers.0-59.mlp x 60"."""
+        return labelled(self.row.module, len(self.totals_ms))
+
+    @property
+    def median_ms(self) -> float | None:
+        """Of one layer; None where nothing was folded."""
+        return median(self.totals_ms) if len(self.totals_ms) > 1 else None
+
+
+def labelled(name: str, count: int) -> str:
+    """The name, with how many it stands for."""
+    return f"{name} x {count}" if count > 1 else name
 
 
 class _Node:
     """A stage with what is nested in it."""
 
     def __init__(
-        self, row: StageRow, of: tuple[str, ...], children: "list[_Node]", launched: Launched
+        self,
+        row: StageRow,
+        of: tuple[str, ...],
+        walls_ms: tuple[float, ...],
+        children: "list[_Node]",
+        launched: Launched,
     ) -> None:
-        self.row, self.of, self.children, self.launched = row, of, children, launched
+        self.row, self.of, self.walls_ms, self.children, self.launched = row, of, walls_ms, children, launched
 
 
 def stages(rows: Sequence[StageRow], kernels: Iterable[KernelRow] = ()) -> list[Folded]:
@@ -49,25 +94,25 @@ def stages(rows: Sequence[StageRow], kernels: Iterable[KernelRow] = ()) -> list[
     tops: list[_Node] = []
     last: dict[str, _Node] = {}
     for row in rows:
-        node = _Node(row, (row.name,), [], told.get(row.name, ()))
+        node = _Node(row, (row.name,), (row.wall_ms,), [], told.get(row.name, ()))
         above = last.get(row.parent) if row.parent else None
         (tops if above is None else above.children).append(node)
         last[row.name] = node
     return list(_flat(_folded(tops)))
 
 
-def kernels(rows: Iterable[KernelRow]) -> list[KernelRow]:
+def kernels(rows: Iterable[KernelRow]) -> list[FoldedKernel]:
     """The longest first, those of equal layers as one: the same kernel by the same op, as often, in modules that differ in a number."""
-    found = list(rows)
-    deepest = max((row.module.count(".") + 1 for row in found), default=0)
+    found = [FoldedKernel(row, (row.total_ms,)) for row in rows]
+    deepest = max((one.row.module.count(".") + 1 for one in found), default=0)
     for place in range(deepest):
         found = _folded_at(found, place)
-    return sorted(found, key=lambda row: -row.total_ms)
+    return sorted(found, key=lambda one: -one.row.total_ms)
 
 
 def _flat(nodes: Iterable[_Node]) -> Iterable[Folded]:
     for node in nodes:
-        yield Folded(node.row, node.of)
+        yield Folded(node.row, node.of, node.walls_ms)
         yield from _flat(node.children)
 
 
@@ -137,34 +182,36 @@ def _merged(nodes: Sequence[_Node], name: str, parent: str) -> _Node:
         cost_nusd=_sum(one.cost_nusd for one in rows),
         pieces=tuple(sorted(piece for one in rows for piece in one.pieces)),
     )
-    return _Node(row, tuple(name for node in nodes for name in node.of), children, nodes[0].launched)
+    names = tuple(name for node in nodes for name in node.of)
+    walls_ms = tuple(wall_ms for node in nodes for wall_ms in node.walls_ms)
+    return _Node(row, names, walls_ms, children, nodes[0].launched)
 
 
-def _folded_at(rows: list[KernelRow], place: int) -> list[KernelRow]:
+def _folded_at(rows: list[FoldedKernel], place: int) -> list[FoldedKernel]:
     """Rows whose modules differ in the number at one place of their dotted names alone."""
-    alike: defaultdict[Any, list[tuple[int, KernelRow]]] = defaultdict(list)
-    for row in rows:
+    alike: defaultdict[Any, list[tuple[int, FoldedKernel]]] = defaultdict(list)
+    for one in rows:
+        row = one.row
         parts = row.module.split(".")
         if place < len(parts) and parts[place].isdecimal():
             same = (row.name, row.op, row.means, row.count, row.flops, row.bytes, row.attributed)
-            alike[same, tuple(parts[:place]), tuple(parts[place + 1 :])].append((int(parts[place]), row))
+            alike[same, tuple(parts[:place]), tuple(parts[place + 1 :])].append((int(parts[place]), one))
     gone: set[int] = set()
-    made: list[KernelRow] = []
+    made: list[FoldedKernel] = []
     for (_, before, after), members in alike.items():
         for run in _runs(members):
-            found = [row for _, row in run]
-            gone |= {id(row) for row in found}
-            made.append(
-                replace(
-                    found[0],
-                    module=".".join((*before, f"{run[0][0]}-{run[-1][0]}", *after)),
-                    count=sum(row.count for row in found),
-                    total_ms=sum(row.total_ms for row in found),
-                    flops=_sum(row.flops for row in found),
-                    bytes=_sum(row.bytes for row in found),
-                )
+            found = [one.row for _, one in run]
+            gone |= {id(one) for _, one in run}
+            row = replace(
+                found[0],
+                module=".".join((*before, f"{run[0][0]}-{run[-1][0]}", *after)),
+                count=sum(row.count for row in found),
+                total_ms=sum(row.total_ms for row in found),
+                flops=_sum(row.flops for row in found),
+                bytes=_sum(row.bytes for row in found),
             )
-    return [*(row for row in rows if id(row) not in gone), *made]
+            made.append(FoldedKernel(row, tuple(ms for _, one in run for ms in one.totals_ms)))
+    return [*(one for one in rows if id(one) not in gone), *made]
 
 
 def _sum(values: Iterable[Any]) -> Any:

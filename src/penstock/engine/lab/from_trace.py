@@ -12,7 +12,7 @@ from penstock.engine.measure import (
     timeline,
     trace,
 )
-from penstock.engine.measure.records import Peaks, Profile
+from penstock.engine.measure.records import DEVICE_ALONE, SILENT, Peaks, Profile
 from penstock.engine.measure.timeline import Timeline
 
 
@@ -57,6 +57,27 @@ def of_timeline(
     )
 
 
+def _behind_the_host(line: Timeline) -> list[str]:
+    """What lies behind the host's last event, and why it is no stage's."""
+    pieces = dict(stage_rows.after_the_host(line))
+    told: list[str] = []
+    if SILENT in pieces:
+        start_us, end_us = pieces[SILENT]
+        given = sum(1 for event in line.events if event.call and event.call.span.start_us < start_us)
+        told.append(
+            f"from {start_us / 1e3:.1f} to {end_us / 1e3:.1f} ms the trace has nothing of the host nor of the device ({SILENT}), though "
+            f"{given} of its events were launched before: what the device did meanwhile, most likely work from before the recording "
+            "began, was not recorded"
+        )
+    if DEVICE_ALONE in pieces:
+        start_us, end_us = pieces[DEVICE_ALONE]
+        told.append(
+            f"for {(end_us - start_us) / 1e3:.1f} ms the device works off what it was given, after the host's last event in the trace "
+            f"({DEVICE_ALONE}): the stages that gave it have it in their device time, not in their wall time"
+        )
+    return told
+
+
 def no_sheet(line: Timeline) -> tuple[str, ...]:
     """That the card has no figures to be measured against, where a reader would expect them."""
     why = datasheets.why_none(line.device)
@@ -90,6 +111,7 @@ def warnings(line: Timeline) -> tuple[str, ...]:
         told.append(
             f"{count} devices are in the trace; the figures are of {line.device} (index {line.device_index}), the busiest"
         )
+    told += _behind_the_host(line)
     if line.overheads:
         lost_ms = sum(span.dur_us for span in line.overheads) / 1e3
         told.append(f"the profiler itself took {lost_ms:.1f} ms on the host ({len(line.overheads)} times)")

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from penstock.base.errors import BadRequest
 from penstock.base.money import div_half_even
-from penstock.engine.measure.records import UNATTRIBUTED, DeviceSummary, Hop, Profile, StageRow
+from penstock.engine.measure.records import REST, UNATTRIBUTED, DeviceSummary, Hop, Profile, StageRow
 
 OWN = "own/"
 """How the target of compute of one's own begins."""
@@ -72,7 +72,7 @@ def joined(profile: Profile, trace_id: str, hops: Sequence[Hop]) -> Profile:
         )
     inside: dict[str, list[StageRow]] = {}
     for row in profile.stages:
-        if row.parent or row.name == UNATTRIBUTED:
+        if row.parent or row.name in REST:
             continue
         host = _by_name(row.name, hops) or _longest(hops)
         if host is not None:

@@ -214,7 +214,7 @@ def _findings(plan: Plan, peaks: Peaks, peak: int, weights: int) -> tuple[Findin
     found: list[Finding] = []
     if plan.kind == "module":  # a pipeline's own code reads what its tokenizer and scheduler keep on the host
         points = [point for part in parts for point in sync_points(part.syncs, times=part.calls)]
-        found += syncs.find(Seen(syncs=tuple(points)))
+        found += syncs.find(Seen(device="meta", syncs=tuple(points)))
     card = peaks.memory_bytes
     if card is not None and peak > card:
         found.append(
@@ -224,6 +224,7 @@ def _findings(plan: Plan, peaks: Peaks, peak: int, weights: int) -> tuple[Findin
                 evidence=(
                     f"{peak / GIB:.1f} GiB at the peak ({weights / GIB:.1f} GiB of weights) on a card of {card / GIB:.1f} GiB."
                 ),
+                bound="It decides what fits, not how long it takes.",
                 fix=_smaller(plan),
                 proof="The pre-flight's peak is below the card's memory.",
                 facts={"peak_memory_bytes": float(peak), "card_memory_bytes": float(card)},
@@ -275,6 +276,7 @@ def _launch_bound(plan: Plan, part: Part, launch: float, eager: float) -> Findin
             f"{part.ops * part.calls} ops, at {LAUNCH_US:g} us a launch {launch:.2f} ms; their work at the card's peak is {eager:.2f} ms."
         ),
         saves_ms=launch - eager,
+        bound=f"{LAUNCH_US:g} us a launch, less the work at the card's peak that would hide it.",
         fix="Launch less: a larger batch, or graphs.\n"
         + _compiled(plan, part, 'mode="reduce-overhead"', "dynamic=False"),
         proof="Fewer launches in the stage; one graph launch instead of many.",
@@ -293,6 +295,7 @@ def _at_the_roof(plan: Plan, part: Part, kind: str, roof: float, eager: float, p
             f"{intensity:.0f} FLOP per byte: {roof:.2f} ms at best on {peaks.device}; as separate ops {eager:.2f} ms."
         ),
         saves_ms=eager - roof,
+        bound="Each op's own roof summed up, less the roof of the whole with every byte moved once.",
         fix=f"Fuse what is pointwise.\n{_compiled(plan, part)}",
         proof="Fewer kernels, and fewer bytes moved.",
         facts={"roofline_ms": roof, "eager_roofline_ms": eager, "flops_per_byte": intensity},

@@ -12,11 +12,12 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.engine.lab import from_trace, shaped
+from penstock.engine.lab import exact, from_trace, shaped
 from penstock.engine.lab.points import bound
 from penstock.engine.measure import timeline, trace
 from penstock.engine.measure.counting import Counts, OpCount
 from penstock.engine.measure.findings.compile import of_variants
+from penstock.engine.measure.findings.traced import rank
 from penstock.engine.measure.records import (
     UNATTRIBUTED,
     Finding,
@@ -47,8 +48,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     probe: Callable[[], Any] | None = None
     """Looks at the thing, which nothing has called before; what it saw is for ``faults``."""
     count: Callable[[], Counts] | None = None
-    faults: Callable[[Any, Timing, Counts | None, Peaks | None], Iterable[Finding]] | None = None
-    """What is wrong with it: of what the probe saw (None without one), the timing, the counts, the device's peaks."""
+    faults: Callable[[Any, Profile, Counts | None], Iterable[Finding]] | None = None
+    """What is wrong with it: of what the probe saw (None without one), the capture with the timing and the peaks, the counts."""
     compare: Callable[[Counts | None], tuple[Variant, ...]] | None = None
 
 
@@ -74,10 +75,10 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
     if ports.count is not None:
         tell("counting ops, FLOPs and bytes")
         counts = ports.count()
-    found: list[Finding] = list(seen.findings)
+    found = exact.named(seen.findings, workload)
     if ports.faults is not None:
         tell("looking for faults")
-        found += ports.faults(seen_live, timing, counts, peaks)
+        found += ports.faults(seen_live, replace(seen, timing=timing, peaks=peaks), counts)
     variants = ports.compare(counts) if ports.compare is not None else ()
     found += of_variants(variants)
     stages = seen.stages if counts is None else counted(seen.stages, counts)
@@ -103,7 +104,7 @@ def run(workload: Workload, ports: Ports, *, path: Path, tell: Tell) -> Profile:
 
 
 def ranked(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Each once, those that save most first, those without a bound last; else in the order in which they were found.
+    """Each once, those that save most of every run first, then what is paid once, those without a bound last; else as they were found.
 
     A fault that both the capture and a probe have seen is told once: as the one that knows where.
     """
@@ -112,7 +113,7 @@ def ranked(found: Iterable[Finding]) -> tuple[Finding, ...]:
         kept.setdefault((one.id, one.where), one)
     located = {identity for identity, where in kept if where}
     shown = [one for (identity, where), one in kept.items() if where or identity not in located]
-    return tuple(sorted(shown, key=lambda one: (one.saves_ms is None, -(one.saves_ms or 0.0))))
+    return tuple(sorted(shown, key=rank))
 
 
 def counted(rows: Iterable[StageRow], counts: Counts) -> tuple[StageRow, ...]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from penstock.engine.kernels import geglu
 from penstock.engine.lab.compare import Ports, Side
 from penstock.engine.lab.probes import compiling, cures, parts
+from penstock.engine.measure import inside
 from penstock.engine.measure.counting import Counts
 from penstock.engine.measure.records import KernelRow, Timing
 from penstock.engine.workloads import outputs
@@ -198,9 +199,15 @@ def ports(
         max_error=outputs.max_error,
         graphs=graphs,
         recompiles=recompiles,
+        compiled=runs_compiled,
         scale=outputs.scale,
         random=lambda output: isinstance(output, outputs.Kept) and output.random,
     )
+
+
+def runs_compiled(call: Callable[[], Any]) -> bool:
+    """Whether a call runs compiled code: by Dynamo's own ranges in a profile of it."""
+    return any(name.startswith("Torch-Compiled Region") for name in inside.event_names(call))
 
 
 def recompiles() -> Callable[[], tuple[str, ...]]:

@@ -87,6 +87,22 @@ def class_of(frame: str) -> str:
     return stem if stem and number.isdecimal() else name
 
 
+LIBRARY = ("gemm", "conv", "attention", "moe")
+"""Kinds of kernels that a compiler leaves to the libraries, or replaces by one of the same work."""
+
+
+def of_library(name: str, op: str) -> bool:
+    """Whether a kernel of that name, launched by that op, is a matmul, a convolution or attention."""
+    return kernel_names.decode(name).kind in LIBRARY or (bool(op) and kernel_names.decode(op).kind == "conv")
+
+
+def convolves(name: str, op: str) -> bool:
+    """Whether it is a convolution's, the conversions of its layout included."""
+    return kernel_names.decode(name).kind in ("conv", "layout") or (
+        bool(op) and kernel_names.decode(op).kind == "conv"
+    )
+
+
 @once
 def op_costs(timeline: Timeline) -> dict[int, shapes.Cost]:
     """id(device event) -> FLOPs and bytes of the op that launched it, at the longest event of each call of the op.

@@ -6,7 +6,7 @@ Everything else here uses these, so that a new PyTorch that renames one breaks o
 
 import contextlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -85,6 +85,14 @@ def original_module(module: Any) -> Any:
 def profiler_runs() -> bool:
     """Whether any PyTorch profiler is recording in this process."""
     return bool(_torch.autograd.profiler._is_profiler_enabled)
+
+
+def event_names(call: Callable[[], Any]) -> set[str]:
+    """What the profiler recorded of one call on the host, by name; without building its tables, which takes seconds."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
+        call()
+    known: Any = recorded
+    return {event.name() for event in known.profiler.kineto_results.events()}
 
 
 def all_threads() -> Any:

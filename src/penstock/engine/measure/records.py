@@ -65,6 +65,12 @@ class StageRow(Struct, frozen=True, kw_only=True):
 
 UNATTRIBUTED = "unattributed"
 """The name of the residual row."""
+DEVICE_ALONE = "device alone"
+"""The row in which the device works off what it was given, after the last thing that the trace has of the host."""
+SILENT = "nothing recorded"
+"""The row between the two, where the trace has nothing of either."""
+REST = frozenset((UNATTRIBUTED, DEVICE_ALONE, SILENT))
+"""Rows that are no stage of anybody's, and have no calls."""
 
 
 class KernelRow(Struct, frozen=True, kw_only=True):
@@ -94,7 +100,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     evidence: str
     """A sentence with the numbers it rests on."""
     saves_ms: float | None = None
-    """At most this much of the run's wall time; None where no bound is known."""
+    """At most this much of the run's wall time; None where no bound can be given, which ``bound`` says why."""
+    bound: str = ""
+    """What ``saves_ms`` rests on; without a figure, why there is none. Every finding of ours has it."""
+    once: bool = False
+    """``saves_ms`` is of a first call or of a new shape, and not of every run."""
     fix: str = ""
     """What to write: a sentence, then the code."""
     proof: str = ""
@@ -103,6 +113,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """The numbers of ``evidence``, for programs."""
     where: str = ""
     """Source line, module or stage, where one is known."""
+    caller: str = ""
+    """Where that line is a library's: the line of the user's own code that led to it."""
 
 
 class Timing(Struct, frozen=True, kw_only=True):
@@ -139,11 +151,17 @@ class Variant(Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()
     """Expected against observed, kernels and output, a sentence each; empty where they agree, or nobody has looked."""
     refused: str = ""
-    """Why it was not run; empty where it was."""
+    """Why it was not compared; empty where it was."""
     gain: float | None = None
-    """Eager's median ÷ its own."""
+    """Eager's median ÷ its own: a gain only where ``verdict`` says so."""
+    gain_low: float | None = None
+    gain_high: float | None = None
+    """By the quartiles: eager's lower ÷ its own upper, and eager's upper ÷ its own lower."""
+    verdict: str = ""
+    """``faster`` or ``slower`` where the quartiles lie apart, else ``same``: no difference within the noise. Empty of the first side,
+    and of one that was not compared."""
     break_even_calls: float | None = None
-    """prepare ÷ (eager - own), times the shapes; None where it never pays."""
+    """prepare ÷ (eager - own), times the shapes; None where it never pays, as where it is no faster beyond the noise."""
     max_error: float | None = None
     """Largest absolute difference from eager's output; None also where it cannot be told, which ``differences`` then says."""
     recompiles: tuple[str, ...] = ()

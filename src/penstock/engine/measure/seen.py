@@ -24,6 +24,25 @@ class Tried(Struct, frozen=True, kw_only=True):
         return (self.before.median_ms - self.after.median_ms) * self.times
 
 
+class Spent(Struct, frozen=True, kw_only=True):
+    """Where a part's time goes in one run: by the capture, and no longer than the run takes without the profiler."""
+
+    wall_ms: float
+    library_ms: float = 0.0
+    """Of it in matmuls, convolutions and attention, which a compiler leaves to the libraries."""
+    others_ms: float = 0.0
+    """In all other kernels, as captured."""
+    convs_ms: float = 0.0
+    """In convolutions and in conversions of their layout."""
+
+    @property
+    def between_ms(self) -> float:
+        """What a compiler can fuse, or need not launch: pointwise ops, norms, dispatch, Python. No less than what was seen of it: a
+        capture that was disturbed in a library's kernel must not make it small.
+        """
+        return min(self.wall_ms, max(self.wall_ms - self.library_ms, self.others_ms))
+
+
 class CompiledPlace(Struct, frozen=True, kw_only=True):
     """Something that ``torch.compile`` has wrapped: a module, or one method of it."""
 
@@ -274,6 +293,8 @@ class SyncPoint(Struct, frozen=True, kw_only=True):
     """Of these, after the run's last launch: reads of its result, which hold nothing up."""
     line: str = ""
     """The source there, where it can be read."""
+    caller: str = ""
+    """Where ``where`` is a library's: the innermost line of the user's own code around it."""
 
 
 class Package(Struct, frozen=True, kw_only=True):
@@ -316,6 +337,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     warm_ups: dict[str, str] = field(default_factory=dict)
     """By stage: the code that calls it once."""
     work: tuple[Work, ...] = ()
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """By the path of a part or of something compiled in it (``pipe.vae``), ``""`` for the whole run; empty where nothing was captured."""
     syncs: tuple[SyncPoint, ...] = ()
     packages: tuple[Package, ...] = ()
     skipped: tuple[Skipped, ...] = ()

@@ -7,13 +7,17 @@ themselves as long as something is inside them.
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from penstock.engine.measure import marks
 from penstock.engine.measure.attribution import class_of, op_costs, plain
 from penstock.engine.measure.intervals import Interval, length, overlap, union
-from penstock.engine.measure.records import UNATTRIBUTED, StageRow
+from penstock.engine.measure.records import DEVICE_ALONE, SILENT, UNATTRIBUTED, StageRow
 from penstock.engine.measure.timeline import NN_MODULE, DeviceEvent, Span, Timeline
 
 STEP = "ProfilerStep#"
+LEAST_ALONE = 0.01
+"""Of the trace: what follows the host's last event is told from this share on. Our choice."""
 _TOUCH = 0.001
 """Pieces nearer than this share of the run are drawn as one: a pixel of a thousand."""
 ELSEWHERE = "another thread"
@@ -195,20 +199,28 @@ class _Table:
                 told.add(id(part))
                 ordered.append(self.row(part))
                 left += reversed(inside.get(part.name, []))
-        return (*ordered, self.residual(kept))
+        return (*ordered, *self.rest(kept))
 
     def row(self, part: _Part) -> StageRow:
         pieces = union(part.pieces)
         events = list({id(e): e for at in part.spans for e in self.launched.get(at, ())}.values())
         return self.made(part.name, part.parent, part.calls, pieces, events)
 
-    def residual(self, kept: list[_Part]) -> StageRow:
-        """What no stage covers, so that the sum is the wall time."""
+    def rest(self, kept: list[_Part]) -> list[StageRow]:
+        """What no stage covers, so that the sum is the wall time: the residual last, before it what the host has no part in."""
         covered = union(piece for part in kept if not part.parent for piece in part.pieces)
         free = _complement(self.wall, covered)
         told = {id(e) for part in kept for at in part.spans for e in self.launched.get(at, ())}
         events = [event for event in self.timeline.events if id(event) not in told]
-        return self.made(UNATTRIBUTED, "", 1, free, events)
+        rows: list[StageRow] = []
+        for name, piece in after_the_host(self.timeline):
+            inside = _common(free, [piece])
+            row = self.made(name, "", 1, inside, [])
+            rows.append(
+                replace(row, exposed_host_ms=None)
+            )  # of a host that the trace has nothing of, nothing is known
+            free = _complement(free, inside)
+        return [*rows, self.made(UNATTRIBUTED, "", 1, free, events)]
 
     def made(
         self, name: str, parent: str, calls: int, pieces: list[Interval], events: list[DeviceEvent]
@@ -249,6 +261,37 @@ class _Table:
 def _known(values: list[int | None]) -> int | None:
     told = [value for value in values if value is not None]
     return sum(told) if told else None
+
+
+def after_the_host(timeline: Timeline) -> list[tuple[str, Interval]]:
+    """What the trace shows behind its last host event: first nothing, then the device alone. Empty where that is next to nothing.
+
+    A device runs behind its host. Where nothing waits for it, the host's recording ends before the device does; and what it was
+    still working off when the recording began is not in the trace.
+    """
+    ends = [
+        max(span.end_us for span in row)
+        for thread in timeline.threads
+        for row in (thread.ops, thread.annotations, thread.calls, thread.frames)
+        if row
+    ]
+    if timeline.on_cpu or not timeline.events or not ends:
+        return []
+    host_us = max(ends)
+    left = [event for event in timeline.events if event.end_us > host_us]
+    end_us = max((event.end_us for event in left), default=host_us)
+    whole_us = max(timeline.end_us, end_us) - timeline.start_us
+    if end_us - host_us < LEAST_ALONE * whole_us:
+        return []
+    begins_us = max(host_us, min(event.start_us for event in left))
+    found = [(DEVICE_ALONE, (begins_us, end_us))]
+    return (
+        [(SILENT, (host_us, begins_us)), *found] if begins_us - host_us >= LEAST_ALONE * whole_us else found
+    )
+
+
+def _common(ones: list[Interval], others: list[Interval]) -> list[Interval]:
+    return [(max(a, c), min(b, d)) for a, b in ones for c, d in others if min(b, d) > max(a, c)]
 
 
 def _complement(wall: list[Interval], covered: list[Interval]) -> list[Interval]:

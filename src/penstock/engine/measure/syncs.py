@@ -15,6 +15,7 @@ from msgspec import Struct
 from torch.utils._pytree import tree_leaves
 
 from penstock.engine.measure import inside, traffic
+from penstock.engine.measure.places import in_library
 
 STOPS = {
     "aten::_local_scalar_dense": "item",
@@ -39,8 +40,15 @@ COPIES = {"aten::_to_copy", "aten::copy_"}
 """From the device to the host, and back unless the host's memory is pinned: only where both are present."""
 READS = {"item", "tolist", "equal", "is_nonzero", "copy to host"}
 """What only reads: the others go on to launch what they have asked the size for."""
-OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), str(warnings.__file__))
+_PACKAGE = Path(__file__).parents[2]
+OWN = (
+    str(Path(torch.__file__).parent),
+    str(_PACKAGE / "engine"),  # and engine_wiring
+    str(warnings.__file__),
+)
 """Files that are never the user's line: PyTorch's, and the engine's own."""
+COMMAND = str(_PACKAGE / "cli")
+"""Who runs the user's code from the command line."""
 
 
 SYNCHRONISING = "called a synchronizing"
@@ -76,6 +84,8 @@ class Sync(Struct, frozen=True, kw_only=True):
     count: int
     final: int = 0
     """Of these, after the run's last op: reads of its result, behind which nothing waits to be launched."""
+    caller: str = ""
+    """Where ``where`` is a library's: the innermost line of the user's own code around it; empty where there is none."""
 
 
 def verdict(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], device: torch.device) -> str:
@@ -117,8 +127,8 @@ class Lint:
         self._device = device
         self._homes = tuple(homes)
         self._at_home: dict[int, inside.Held] = {}
-        self._found: Counter[tuple[str, str]] = Counter()
-        self._final: Counter[tuple[str, str]] = Counter()
+        self._found: Counter[tuple[str, str, str]] = Counter()
+        self._final: Counter[tuple[str, str, str]] = Counter()
         """Of those found, since the last op that is more than a view or a read."""
 
     def before(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -135,7 +145,7 @@ class Lint:
             self._add(METHODS[name])
 
     def _add(self, op: str) -> None:
-        key = op, user_line()
+        key = op, *user_lines()
         self._found[key] += 1
         if op in READS:
             self._final[key] += 1
@@ -158,8 +168,8 @@ class Lint:
     def found(self) -> tuple[Sync, ...]:
         """Most frequent first."""
         return tuple(
-            Sync(op=op, where=where, count=count, final=self._final[op, where])
-            for (op, where), count in self._found.most_common()
+            Sync(op=op, where=where, count=count, final=self._final[op, where, caller], caller=caller)
+            for (op, where, caller), count in self._found.most_common()
         )
 
     def _all_at_home(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -188,12 +198,12 @@ def warned(call: Callable[[], Any], *, port: SyncDebug | None = None) -> tuple[S
         port: how the device's reports are switched; by default PyTorch's ``set_sync_debug_mode``.
     """
     switch: SyncDebug = port or torch.cuda
-    found: Counter[str] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     before = switch.get_sync_debug_mode()
 
     def heard(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if SYNCHRONISING in str(message):
-            found[user_line()] += 1
+            found[user_lines()] += 1
         else:
             passed_on(message, category, *rest, **named)
 
@@ -206,15 +216,33 @@ def warned(call: Callable[[], Any], *, port: SyncDebug | None = None) -> tuple[S
             call()
         finally:
             switch.set_sync_debug_mode(before)
-    return tuple(Sync(op="sync", where=where, count=count) for where, count in found.most_common())
+    return tuple(
+        Sync(op="sync", where=where, caller=caller, count=count)
+        for (where, caller), count in found.most_common()
+    )
 
 
 def user_line() -> str:
     """The innermost caller that is neither PyTorch nor ours: ``file.py:12 in step``; empty where there is none."""
+    return user_lines()[0]
+
+
+def user_lines() -> tuple[str, str]:
+    """That line; and where it is a library's, the innermost line of the user's own code around it, else an empty one.
+
+    A command of ours runs the user's code, and is run by nobody's: what is outside of it is not looked at.
+    """
     frame = inside.caller()
+    line = ""
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith((*OWN, "<")):
-            return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+        path = code.co_filename
+        if path.startswith(COMMAND):
+            break
+        if not path.startswith((*OWN, "<")):
+            told = f"{path}:{frame.f_lineno} in {code.co_name}"
+            if not in_library(path):
+                return (line, told) if line else (told, "")
+            line = line or told
         frame = frame.f_back
-    return ""
+    return line, ""

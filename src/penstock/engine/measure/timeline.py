@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
-from penstock.engine.measure import marks, ops
+from penstock.engine.measure import device_names, marks, ops, places
 from penstock.engine.measure.intervals import Interval, innermost, length, order, parents, union
 from penstock.engine.measure.records import Slice
 from penstock.engine.measure.trace import Args, Event, Trace
@@ -82,6 +82,8 @@ class Call(Struct, eq=False, gc=False):
     """The innermost Python function of the user's (or of a library that is not torch)."""
     replays: bool = False
     """A graph replay: one call, many kernels."""
+    caller: Span | None = None
+    """The innermost function of the user's own, where ``frame`` is a library's; else ``frame``."""
 
 
 class DeviceEvent(Struct, eq=False, gc=False):
@@ -211,7 +213,7 @@ def build(trace: Trace, *, between: tuple[float, float] | None = None) -> Timeli
     starts = [span.start_us for t in threads for row in (t.ops, t.annotations, t.calls) for span in row]
     starts += [event.start_us for event in events]
     return Timeline(
-        device=_name(trace.devices, index),
+        device=device_names.told(trace, index, [event.name for event in events]),
         device_index=index,
         events=events,
         others=devices,
@@ -236,14 +238,6 @@ def _launched_in(event: DeviceEvent, between: tuple[float, float]) -> bool:
     """By its launch; by its own start where that is not known."""
     start = event.call.span.start_us if event.call else event.start_us
     return between[0] <= start < between[1]
-
-
-def _name(devices: dict[int, str], index: int) -> str:
-    """Its own, else that of all the devices that the trace names (a process may see one of eight, numbered otherwise)."""
-    if index < 0:
-        return "cpu"
-    alike = set(devices.values())
-    return devices.get(index) or (alike.pop() if len(alike) == 1 else f"GPU {index}")
 
 
 def waits(name: str) -> bool:
@@ -377,6 +371,11 @@ def _lead(thread: Thread, threads: Sequence[Thread]) -> tuple[Span, ...]:
     return next(other.annotations for other in threads if other.pid == thread.pid)
 
 
+def _own_frames(thread: Thread) -> list[Span]:
+    """The user's own functions, without those of libraries."""
+    return [frame for frame in thread.frames if not places.frame_in_library(frame.name)]
+
+
 def _calls(threads: Sequence[Thread], wanted: set[int | None]) -> _Calls:
     """Calls with an id that is wanted, and waits."""
     found = _Calls()
@@ -384,9 +383,13 @@ def _calls(threads: Sequence[Thread], wanted: set[int | None]) -> _Calls:
         spans = [s for s in thread.calls if waits(s.name) or (correlation(s.args) or 0) in wanted]
         points = [span.start_us for span in spans]
         lead = _lead(thread, threads)
-        rows = (innermost(row, points) for row in (thread.ops, lead, thread.modules, thread.frames))
-        for span, op, annotation, module, frame in zip(spans, *rows, strict=True):
-            call = Call(span, op, annotation, module, frame, replays="GraphLaunch" in span.name)
+        rows = (
+            innermost(row, points)
+            for row in (thread.ops, lead, thread.modules, thread.frames, _own_frames(thread))
+        )
+        for span, op, annotation, module, frame, own in zip(spans, *rows, strict=True):
+            replays = "GraphLaunch" in span.name
+            call = Call(span, op, annotation, module, frame, replays=replays, caller=own)
             found.take(call, thread.pid)
     return found
 
@@ -433,9 +436,9 @@ def _cpu_events(threads: Sequence[Thread]) -> tuple[DeviceEvent, ...]:
         chosen = [thread.ops[i] for i in ops.kernel_ops([op.name for op in thread.ops], above)]
         points = [op.start_us for op in chosen]
         lead = _lead(thread, threads)
-        rows = (innermost(row, points) for row in (lead, thread.modules, thread.frames))
-        for op, annotation, module, frame in zip(chosen, *rows, strict=True):
-            call = Call(op, op, annotation, module, frame)
+        rows = (innermost(row, points) for row in (lead, thread.modules, thread.frames, _own_frames(thread)))
+        for op, annotation, module, frame, own in zip(chosen, *rows, strict=True):
+            call = Call(op, op, annotation, module, frame, caller=own)
             made.append(DeviceEvent(op.name, "kernel", -1, str(index), op.start_us, op.end_us, None, call))
     return tuple(sorted(made, key=order))
 

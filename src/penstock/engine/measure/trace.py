@@ -69,6 +69,8 @@ class Trace(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...]
     devices: dict[int, str] = field(default_factory=dict)
     """Device index -> the name its driver gave it."""
+    capabilities: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Device index -> its compute capability, major and minor, where the trace tells: (9, 0)."""
     with_stack: bool = False
     with_shapes: bool = False
     peak_host_bytes: int | None = None
@@ -94,6 +96,8 @@ class _Looser(Struct):
 class _Property(Struct):
     id: int = -1
     name: str = ""
+    major: int = field(default=0, name="computeMajor")
+    minor: int = field(default=0, name="computeMinor")
 
 
 _STRICT = msgspec.json.Decoder(_File)
@@ -126,6 +130,7 @@ def load(source: Path | bytes) -> Trace:
     return Trace(
         events=good,
         devices=_devices(file.properties, file.metadata),
+        capabilities={one.id: (one.major, one.minor) for one in _properties(file.properties) if one.major},
         with_stack=any(event.cat == "python_function" for event in good),
         with_shapes=any(event.args is not None and bytes(event.args.dims) for event in good),
         peak_host_bytes=peaks.get(True),
@@ -296,15 +301,20 @@ def _sound(event: Event) -> bool:
     return bool(event.name) and math.isfinite(event.ts) and abs(event.ts) < 1e18 and 0.0 <= dur < 1e15
 
 
+def _properties(properties: Raw) -> list[_Property]:
+    """Kineto's ``deviceProperties``; none where they are not what they should be."""
+    try:
+        return msgspec.json.decode(properties, type=list[_Property]) if bytes(properties) else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
 def _devices(properties: Raw, metadata: Raw) -> dict[int, str]:
     """From Kineto's ``deviceProperties``, else from what a recorder put into ``metadata.system.gpu``."""
-    named: dict[int, str] = {}
+    named = {found.id: found.name for found in _properties(properties) if found.name}
+    if named or not bytes(metadata):
+        return named
     try:
-        for found in msgspec.json.decode(properties, type=list[_Property]) if bytes(properties) else ():
-            if found.name:
-                named[found.id] = found.name
-        if named or not bytes(metadata):
-            return named
         said: object = msgspec.json.decode(metadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return named

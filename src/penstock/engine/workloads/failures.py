@@ -1,15 +1,14 @@
 """What goes wrong in code that is not ours, told as the user's mistake: the error's own words, and the line it came from."""
 
-import logging
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from penstock.base.errors import BadRequest
+from penstock.engine.workloads import noise
 
 EXTRAS = {
     "diffusers": "diffusion",
@@ -29,21 +28,10 @@ OWN_CODE = (
 """What to do with a directory whose configuration names classes of its own (transformers' ``auto_map``)."""
 
 
-@contextmanager
-def hushed() -> Generator[None]:
-    """What libraries log while they are imported (optional parts that are not there) is not the user's to read; errors are."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def named(package: ModuleType, name: str) -> Any:
     """An attribute of a package that imports its parts when they are first named; None where it has none."""
     try:
-        with hushed():
+        with noise.hushed():
             return getattr(package, name, None)
     except (ImportError, RuntimeError, OSError) as error:
         raise BadRequest(
@@ -56,7 +44,7 @@ def named(package: ModuleType, name: str) -> Any:
 def needed(package: str, what: str) -> ModuleType:
     """Import an optional package, loaded only when its kind of target is chosen; BadRequest says how to install it."""
     try:
-        with hushed():
+        with noise.hushed():
             return import_module(package)
     except ModuleNotFoundError as error:
         missing = (error.name or package).split(".")[0]

@@ -7,6 +7,7 @@ Rules
 import logging
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +21,8 @@ KNOWN: tuple[tuple[str, str], ...] = (
 )
 """Logger, and how the message begins (before its arguments are put in)."""
 BARS = ("diffusers", "transformers")
+KEPT: ContextVar[bool] = ContextVar("penstock_noise_kept", default=False)
+"""Whoever runs us keeps what libraries say, to tell it where the run fails: then nothing of it is silenced here."""
 
 
 class _Known(logging.Filter):
@@ -39,6 +42,9 @@ class _Known(logging.Filter):
 @contextmanager
 def without_noise() -> Generator[None]:
     """What is known to be said of nothing is not said."""
+    if KEPT.get():
+        yield
+        return
     filters = [(logging.getLogger(name), _Known(words)) for name, words in KNOWN]
     for logger, known in filters:
         logger.addFilter(known)
@@ -50,10 +56,24 @@ def without_noise() -> Generator[None]:
 
 
 @contextmanager
+def hushed() -> Generator[None]:
+    """What libraries log while they are imported (optional parts that are not there) is not the user's to read; errors are."""
+    if KEPT.get():
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
 def without_bars() -> Generator[None]:
     """Loading shows no bars: each library's own would be drawn over the profile's progress."""
     with ExitStack() as shown_again:
-        for name in BARS:
+        for name in () if KEPT.get() else BARS:
             told = _logging_of(name)
             if told is not None and told.is_progress_bar_enabled():
                 told.disable_progress_bar()

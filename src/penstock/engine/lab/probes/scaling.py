@@ -1,9 +1,10 @@
 """One call's time by batch size, from the run's own upward, and eager against compiled. Callers decide whether the time for it is there."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
+from penstock.engine.lab.probes.parts import Place, inside_of
+from penstock.engine.lab.probes.patches import Patches
 from penstock.engine.lab.probes.stopwatch import Stopwatch
 from penstock.engine.measure.records import Timing
 from penstock.engine.measure.seen import Scaling
@@ -37,12 +38,28 @@ def _written(workload: Workload) -> str:
     return written(TIMES) if written is not None else f"model(torch.cat([x] * {TIMES}))"
 
 
-def eager_and_compiled(workload: Workload, watch: Stopwatch) -> tuple[Timing, Timing]:
-    """The workload as it is, and with everything compiled in it made to run eagerly. Nothing is compiled or undone."""
+def eager_and_compiled(
+    workload: Workload, watch: Stopwatch, places: Sequence[Place]
+) -> tuple[Timing, Timing]:
+    """The workload with what was compiled in it called as it was before, and as it is. Nothing is compiled or undone.
+
+    Not by Dynamo's stance: what it wraps is then still called through the wrapper, which costs a tiny model more than its own work.
+    """
 
     def eager() -> None:
-        with torch.compiler.set_stance("force_eager"):
+        with Patches() as patches:
+            for place in places:
+                patches.put(place.owner, *_uncompiled(place))
             workload.call()
 
     timed = watch.turns({"compiled": workload.call, "eager": eager})
     return timed["eager"], timed["compiled"]
+
+
+def _uncompiled(place: Place) -> tuple[str, Any]:
+    """The attribute in which a place is compiled, and what it holds where it is not."""
+    if place.kind == "in-place":
+        return "_compiled_call_impl", None
+    if place.kind == "module":
+        return "forward", inside_of(place.owner)._call_impl  # noqa: SLF001 - what torch.compile(module) wraps
+    return place.method, getattr(place.owner, place.method)._torchdynamo_orig_callable  # noqa: SLF001 - what it wraps

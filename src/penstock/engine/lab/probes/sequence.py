@@ -105,6 +105,7 @@ def sync_points(found: Iterable[Sync], *, times: int = 1) -> tuple[SyncPoint, ..
             count=one.count * times,
             final=one.final * times,
             line=_source(one.where),
+            caller=one.caller,
         )
         for one in found
     )
@@ -347,7 +348,12 @@ class _Probing:
             return compilation
         if any(self._compiled.values()):
             timed = self._attempt(
-                "eager against compiled", lambda: scaling.eager_and_compiled(self._workload, self._watch)
+                "eager against compiled",
+                lambda: scaling.eager_and_compiled(
+                    self._workload,
+                    self._watch,
+                    [place for found in self._compiled.values() for place in found],
+                ),
             )
             return (
                 compilation

@@ -7,25 +7,30 @@ from typing import NamedTuple
 from penstock.engine.lab import folding
 from penstock.engine.lab.figures import (
     NONE,
+    bound_text,
+    break_even_text,
     count_text,
     depths,
     fact_text,
     fix_parts,
+    gain_text,
     hop_depths,
     module_text,
     ms_text,
     nothing_found,
     on_cpu,
+    saves_text,
     scaled_text,
     share_text,
     short_text,
     start_text,
     usd,
+    where_text,
 )
 from penstock.engine.lab.report.markup import Html, joined, tag, text
 from penstock.engine.lab.report.roofline import intensity_text, spots
 from penstock.engine.lab.report.waterfall import axis, hop_bar, span_of, stage_bar
-from penstock.engine.measure.records import UNATTRIBUTED, Finding, Profile, RooflinePoint, Variant
+from penstock.engine.measure.records import REST, Finding, Profile, RooflinePoint, Variant
 
 MOST_KERNELS = 100
 _TALL = 24
@@ -154,7 +159,7 @@ def findings(profile: Profile) -> Html:
     """Each with its proof and its fix, as they are ranked."""
     if not profile.findings:
         return section("findings", "Findings", tag("p", nothing_found(profile)))
-    most = max((one.saves_ms or 0.0 for one in profile.findings), default=0.0)
+    most = max((one.saves_ms or 0.0 for one in profile.findings if not one.once), default=0.0)
     cards = [_card(index, one, most) for index, one in enumerate(profile.findings, 1)]
     return section("findings", "Findings", tag("ol", *cards, class_="findings"))
 
@@ -163,11 +168,11 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
     sentence, code = fix_parts(finding.fix)
     saves = None
     if finding.saves_ms is not None:
-        share = finding.saves_ms / most_ms * 100 if most_ms else 0
+        share = finding.saves_ms / most_ms * 100 if most_ms and not finding.once else 0
         saves = tag(
             "p",
             tag("span", style=f"width:{share:.1f}%", class_="meter", aria_hidden="true"),
-            f"saves at most {ms_text(finding.saves_ms)}",
+            f"saves at most {saves_text(finding)}",
             class_="saves",
         )
     parts = [
@@ -175,11 +180,12 @@ def _card(index: int, finding: Finding, most_ms: float) -> Html:
         tag(
             "p",
             tag("code", finding.id),
-            f" · {finding.where}" if finding.where else None,
+            f" · {where_text(finding)}" if finding.where else None,
             class_="quiet",
         ),
         saves,
         tag("p", finding.evidence),
+        tag("p", bound_text(finding), class_="quiet") if finding.bound else None,
     ]
     if sentence:
         parts.append(tag("p", tag("strong", "Fix: "), sentence))
@@ -205,6 +211,7 @@ def stages(profile: Profile) -> Html:
         "stage",
         axis(span_ms),
         "wall",
+        folding.EACH,
         "share",
         "calls",
         "exposed host",
@@ -215,15 +222,17 @@ def stages(profile: Profile) -> Html:
         titles.append("cost")
     rows: list[list[object]] = []
     shown = folding.stages(profile.stages, profile.kernels)
-    for (row, _), depth in zip(shown, depths([one.row for one in shown]), strict=True):
+    for one, depth in zip(shown, depths([one.row for one in shown]), strict=True):
+        row = one.row
         style = f"padding-left:{depth * 16}px" if depth else None
-        name = tag("span", breakable(row.name), class_="nested" if depth else None, style=style)
+        name = tag("span", breakable(one.label), class_="nested" if depth else None, style=style)
         cells: list[object] = [
             name,
             stage_bar(row, span_ms),
             ms_text(row.wall_ms),
+            ms_text(one.median_ms),
             share_text(row.share),
-            NONE if row.name == UNATTRIBUTED else count_text(row.calls),
+            NONE if row.name in REST else count_text(row.calls),
             ms_text(row.exposed_host_ms),
             ms_text(row.gpu_busy_ms),
             count_text(row.launches),
@@ -295,25 +304,27 @@ def kernels(profile: Profile, shown: frozenset[str]) -> Html:
             share_text(row.total_ms / total if total else None),
             Figure(count_text(row.count), row.count),
             Figure(ms_text(row.total_ms / max(1, row.count)), row.total_ms / max(1, row.count)),
+            NONE if one.median_ms is None else Figure(ms_text(one.median_ms), one.median_ms),
             row.means or NONE,
             breakable(row.op if row.op and row.op != row.name else NONE)
             if row.attributed
             else "replayed: not known",
-            breakable(module_text(row.module)),
+            breakable(folding.labelled(module_text(row.module), len(one.totals_ms))),
         ]
-        for row in found[:MOST_KERNELS]
+        for one in found[:MOST_KERNELS]
+        for row in [one.row]
     ]
     what = "op" if on_cpu(profile) else "kernel"
-    titles = [what, "total", "share", "count", "each", "means", "launched by", "module"]
+    titles = [what, "total", "share", "count", "each", folding.EACH, "means", "launched by", "module"]
     known = [index for index in range(len(titles)) if any(row[index] != NONE for row in rows)]
     titles = [titles[index] for index in known]
     rows = [[row[index] for index in known] for row in rows]
     more = len(found) - MOST_KERNELS
-    rest = sum(row.total_ms for row in found[MOST_KERNELS:]) / total if total else None
+    rest = sum(one.row.total_ms for one in found[MOST_KERNELS:]) / total if total else None
     said = [f"{more:,} more rows, {share_text(rest)} of the time: --json has them all."] if more > 0 else []
     said += [folding.SAID] if len(found) < len(profile.kernels) else []
     notes = (tag("p", one, class_="quiet") for one in said)
-    words = [place for place, index in enumerate(known) if index in (0, 5, 6, 7)]
+    words = [place for place, index in enumerate(known) if index in (0, 6, 7, 8)]
     return joined((table("Kernels", titles, rows, words=words, sorts=True), *notes))
 
 
@@ -401,13 +412,13 @@ def _variant(one: Variant) -> list[object]:
     timing = one.timing
     return [
         one.name,
-        "not run" if one.refused else ms_text(None if timing is None else timing.median_ms),
+        "refused" if one.refused else ms_text(None if timing is None else timing.median_ms),
         NONE if timing is None else f"{ms_text(timing.low_ms)} to {ms_text(timing.high_ms)}",
-        NONE if one.gain is None else f"{one.gain:.2f}x",
+        gain_text(one),
         NONE if one.max_error is None else f"{one.max_error:.2g}",
         f"{one.prepare_s:.2f} s" if one.prepare_s else NONE,
         count_text(one.graphs),
-        NONE if one.break_even_calls is None else f"{one.break_even_calls:,.0f} calls",
+        break_even_text(one),
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from penstock.engine.measure.findings.tried import saving
+from penstock.engine.measure.findings.tried import FUSED, fused, saving
 from penstock.engine.measure.records import Finding, Timing, Variant
 from penstock.engine.measure.seen import Compilation, CompiledPlace, GraphBreak, Recompile, Seen
 
@@ -24,15 +24,15 @@ _VALUE = re.compile(r"^(?P<name>[\w.\[\]'\"()]+) == (?P<value>[^#\s]+)")
 def find(seen: Seen) -> list[Finding]:
     """All of this family."""
     places = [place for part in seen.parts for place in part.compiled]
-    found = [nothing(place, seen.wall_ms) for place in places if _idle(place)]
-    found += [_stepped(place, seen.wall_ms) for place in places if _stepped_over(place)]
+    found = [nothing(place, seen) for place in places if _idle(place)]
+    found += [_stepped(place, seen) for place in places if _stepped_over(place)]
     done = seen.compilation
     if done is not None:
         found += _most(
             [recompiled(again, seen.wall_ms) for again in sorted(done.recompiles, key=lambda r: -r.count)]
         )
         found += _most(
-            [broken(gap, tried=done.tried) for gap in sorted(done.breaks, key=lambda gap: -gap.count)]
+            [broken(gap, seen, tried=done.tried) for gap in sorted(done.breaks, key=lambda gap: -gap.count)]
         )
         found += _slower(seen, done)
     return found
@@ -48,19 +48,20 @@ def to_no_effect(place: CompiledPlace) -> bool:
     return _idle(place) or _stepped_over(place)
 
 
-def nothing(place: CompiledPlace, wall_ms: float | None = None) -> Finding:
+def nothing(place: CompiledPlace, seen: Seen) -> Finding:
     """``compiled-nothing``: the wrapped ``forward`` is never called; the object is used through other methods."""
     used = sorted(place.others, key=lambda name: -place.others[name])
     calls = ", ".join(f"{name} ({times(place.others[name])})" for name in used)
-    saves_ms, timed = saving(place.tried, f"with {', '.join(used)} compiled", wall_ms)
+    told = saving(place.tried, f"with {', '.join(used)} compiled", seen.wall_ms, most=fused(seen, place.path))
     return Finding(
         id="compiled-nothing",
         title=f"{place.path} is compiled, but what is called is not",
         evidence=(
             f"torch.compile wraps the forward of {place.path} ({place.class_name}); one run calls it 0 times, and "
-            f"instead {calls}: 0 graphs run. {timed}"
+            f"instead {calls}: 0 graphs run. {told.told}"
         ),
-        saves_ms=saves_ms,
+        saves_ms=told.saves_ms,
+        bound=told.bound,
         fix="Compile the method that is called.\n"
         + "\n".join(f"{place.path}.{name} = torch.compile({place.path}.{name})" for name in used),
         proof=(
@@ -76,17 +77,18 @@ def _stepped_over(place: CompiledPlace) -> bool:
     return place.stepped_over and bool(place.forward_calls)
 
 
-def _stepped(place: CompiledPlace, wall_ms: float | None) -> Finding:
+def _stepped(place: CompiledPlace, seen: Seen) -> Finding:
     """``compiled-nothing``: called, but its code is not the user's, and Dynamo steps over it."""
-    saves_ms, timed = saving(place.tried, "compiled", wall_ms)
+    told = saving(place.tried, "compiled", seen.wall_ms, most=fused(seen, place.path))
     return Finding(
         id="compiled-nothing",
         title=f"{place.path}.compile() has compiled nothing",
         evidence=(
             f"One run calls {place.path} {times(place.forward_calls or 0)}, and 0 graphs run: it is made of torch.nn's own classes, whose code "
-            f"Dynamo steps over when they are compiled in place. torch.compile(module) wraps them. {timed}"
+            f"Dynamo steps over when they are compiled in place. torch.compile(module) wraps them. {told.told}"
         ),
-        saves_ms=saves_ms,
+        saves_ms=told.saves_ms,
+        bound=told.bound,
         fix=f"Wrap it instead.\n{place.path}._compiled_call_impl = None\n{place.path} = torch.compile({place.path})",
         proof="torch._dynamo.utils.counters['stats']['unique_graphs'] rises with the first call; this finding is gone.",
         facts={"forward_calls": float(place.forward_calls or 0), "graphs": 0.0},
@@ -98,11 +100,11 @@ def recompiled(again: Recompile, wall_ms: float | None = None) -> Finding:
     """``recompiles``: a function compiled once more for each shape or value, with the guard that failed."""
     size, value = _SIZE.search(again.guard), _VALUE.search(again.guard)
     facts = {"recompiles": float(again.count), "compile_s": again.compile_s, "run_compile_s": again.run_s}
-    saves_ms = None if again.run_s <= 0 else min(again.run_s * 1e3, wall_ms or math.inf)
+    every_run = again.run_s > 0
     paid = (
         f"{again.run_s:.2f} s of it in one run that was not the first: every run pays that, until Dynamo gives up"
-        if saves_ms is not None
-        else "it is paid once for each new shape or value and not in a run like the last, so that no figure is given for a run"
+        if every_run
+        else "it is paid once for each new shape or value and not in a run like the last"
     )
     if size:
         why = f"the {size['what']} of {size['name']} in dimension {size['dim']} was {size['expected']}, now {size['actual']}"
@@ -127,7 +129,16 @@ def recompiled(again: Recompile, wall_ms: float | None = None) -> Finding:
             f"{again.function} ({again.where}) was compiled {again.count + 1} times; the guard that failed: {again.guard}; "
             f"{again.compile_s:.2f} s went into compiling it again; {paid}."
         ),
-        saves_ms=saves_ms,
+        saves_ms=min(again.run_s * 1e3, wall_ms or math.inf) if every_run else again.compile_s * 1e3,
+        once=not every_run,
+        bound=(
+            "The seconds that Dynamo measured of the second and later compilations"
+            + (
+                " in one run."
+                if every_run
+                else ", once for each new shape or value: not of a run of known ones."
+            )
+        ),
         fix=fix,
         proof='torch.compiler.set_stance("fail_on_recompile") raises nothing; this finding is gone.',
         facts=facts,
@@ -153,9 +164,14 @@ def _last(name: str) -> str:
     return quoted[-1] if quoted else name
 
 
-def broken(gap: GraphBreak, *, tried: bool) -> Finding:
+def broken(gap: GraphBreak, seen: Seen, *, tried: bool) -> Finding:
     """``graph-breaks``: a line at which a compiled function goes back to Python."""
     told = f"{gap.where}: {gap.line}" if gap.line else gap.where
+    most = None if tried else fused(seen, gap.path)
+    if tried:
+        bound = "Nothing is compiled yet, so that nothing of this run is lost by it."
+    else:
+        bound = FUSED if most is not None else "Where the time goes was not captured: nothing bounds it."
     return Finding(
         id="graph-breaks",
         title=f"The graph {'would break' if tried else 'breaks'} at {told}",
@@ -167,6 +183,8 @@ def broken(gap: GraphBreak, *, tried: bool) -> Finding:
                 else ". Each break is two graphs, a return to Python, and nothing fused across it."
             )
         ),
+        saves_ms=None if most is None else most.saves_ms,
+        bound=bound,
         fix=_mended(gap),
         proof="torch.compile(..., fullgraph=True) raises nothing; this finding is gone.",
         facts={"breaks": float(gap.count)},
@@ -253,6 +271,7 @@ def slowed(
                 "cost more than what it fuses."
             ),
             saves_ms=lost,
+            bound="Eager against compiled, timed in turn.",
             fix="Leave it eager." + "".join(f"\n{line}" for line in code),
             proof="Timed in turn, eager against compiled (--compare eager,compile): the ratio is below 1.",
             facts={
@@ -280,9 +299,11 @@ def of_variants(variants: Iterable[Variant]) -> list[Finding]:
     eager = timed.get("eager")
     if eager is None or eager.timing is None:
         return []
-    return [
-        replace(one, saves_ms=None) for one in slowed(eager.timing, compiled.timing, named=compiled.compiled)
-    ]
+    told = slowed(eager.timing, compiled.timing, named=compiled.compiled)
+    return [replace(one, saves_ms=None, bound=_EAGER_RUN) for one in told]
+
+
+_EAGER_RUN = "The run itself is the eager one: nothing of it is lost."
 
 
 def _again(sentences: tuple[str, ...], named: tuple[str, ...]) -> Finding:
@@ -293,6 +314,7 @@ def _again(sentences: tuple[str, ...], named: tuple[str, ...]) -> Finding:
         evidence=(f"Compiled: {', '.join(named)}. " if named else "")
         + f"While it was timed: {'; '.join(sentences)}. The compiled side's time holds the compiler's; the run itself "
         "is the eager one, so that nothing of it is saved.",
+        bound=_EAGER_RUN,
         fix=(
             "Make what the guard names the same in every call (a counter is no part of a forward); a call that would compile "
             'again is then an error.\ntorch.compiler.set_stance("fail_on_recompile")'

@@ -28,6 +28,7 @@ def broken(package: Package) -> list[Finding]:
                 f"{package.name} {package.version}: {'; '.join(why)}. Its operators do not register (operator torchvision::nms does "
                 "not exist), and transformers and diffusers, which import it when they find it, fail with it."
             ),
+            bound="It decides whether the run works, not how long it takes.",
             fix=(
                 "Remove it (text-to-image needs none), or install the build that belongs to this torch, from where torch came.\n"
                 f"pip uninstall -y {package.name}"

@@ -28,6 +28,7 @@ def find(timeline: Timeline) -> list[Finding]:
                 "graphs and match the kernels by their order.\n"
                 "with torch.cuda.graph(graph, enable_annotations=True): ..."
             ),
+            bound="It is what the trace cannot tell, and costs the run nothing.",
             proof="Kernel rows with an op, or no *GraphLaunch in the trace.",
             facts={
                 "kernels": float(told.kernels),

@@ -10,16 +10,17 @@ def find(seen: Seen) -> list[Finding]:
 
 
 def _sequential(pair: GuidedPair, steps: int) -> Finding:
-    saves = None
+    saves, how = None, ""
+    bound = "The time of its calls is not known."
     if pair.twice_ms is not None and pair.once_ms is not None:
         saves, how = max(0.0, (pair.twice_ms - pair.once_ms) * pair.pairs), "measured"
+        bound = "Two calls against one with both conditions, timed in turn, for each pair."
     elif pair.wall_ms is not None and pair.calls:
         saves, how = (
             pair.wall_ms * pair.pairs / pair.calls,
             "at most, where the second half of a batch is free",
         )
-    else:
-        how = ""
+        bound = "The time of one call of each pair: all of it, were the second half of a batch free."
     return Finding(
         id="sequential-guidance",
         title=f"{pair.path} runs twice a step for guidance",
@@ -29,6 +30,7 @@ def _sequential(pair: GuidedPair, steps: int) -> Finding:
             + (f"; {saves:.1f} ms, {how}." if saves is not None else ".")
         ),
         saves_ms=saves,
+        bound=bound,
         fix=f"Call it once with both conditions, batch {2 * pair.batch}.\n{code(pair)}",
         proof=f"{pair.calls - pair.pairs} calls of {pair.path} a run, batch {2 * pair.batch}; the output is equal to rounding.",
         facts={

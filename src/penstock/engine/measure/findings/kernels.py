@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -18,6 +19,8 @@ LAYOUT_SHARE = 0.01
 COPY_SHARE = 0.05
 COLLECTIVE_SHARE = 0.1
 """Shares of kernels, or of the busy time, from which something is worth a finding. Our choices."""
+COMPILE = "module.compile(fullgraph=True)"
+"""Of a module that only its trace is known of; ``lab.exact`` writes it for one that is there."""
 REACH = 40
 """Kernels at most between a softmax and its matmuls: scaling, masks, a position bias that the first layer computes."""
 
@@ -64,6 +67,7 @@ def _short(timeline: Timeline) -> list[Finding]:
                 f"{gaps.SHORT_US:.0f} µs ({most}): {ran_us / 1e3:.3g} ms of work, with {before_us / 1e3:.3g} ms of gaps before them."
             ),
             saves_ms=saves_us / 1e3,
+            bound="The time of those kernels and of the gaps before them.",
             fix=(
                 "Fuse them into their neighbours, or give them more to do with a larger batch.\n"
                 "model = torch.compile(model, fullgraph=True)"
@@ -148,12 +152,26 @@ class _Run:
         return size.numel == self.parts[-1][1].numel and (not self.between or alike > 1)
 
     def close(self) -> None:
-        """The chain ends here; one kernel alone is none, and copies alone leave nothing to compute on the way."""
+        """The chain ends here; one kernel alone is none.
+
+        Copies alone are one where each reads what the one before wrote: Inductor makes a single kernel of ``x.to(a).to(b)`` (measured
+        with 2.13), and what lay between no longer travels. Order and sizes do not show it, for copies of several tensors follow each
+        other as well (two weights cast, two caches filled). Types do: what is converted is of another type than what was before.
+        """
         computes = any(ops.short(_op(event).name) not in ops.COPYING for event, _ in self.parts)
-        if len(self.parts) > 1 and computes:
-            travelled = sum(2 * size.nbytes for _, size in self.parts[:-1])
+        read = [_copied(event) for event, _ in self.parts]
+        onward = "" not in read and all(one != other for one, other in pairwise(read))
+        if len(self.parts) > 1 and (computes or onward):
+            travelled = sum(2 * size.nbytes for _, size in self.parts[1:])
             self.found.append(Chain(tuple(event for event, _ in self.parts), travelled))
         self.parts.clear()
+
+
+def _copied(event: DeviceEvent) -> str:
+    """The type of what a copy reads; empty where it is not recorded."""
+    given = shapes.tensors(_op(event))
+    source = given[1:2] if ops.short(_op(event).name) == "copy_" else given[:1]
+    return source[0].dtype if source and source[0] is not None else ""
 
 
 def _op(event: DeviceEvent) -> Span:
@@ -193,7 +211,8 @@ def _chains(timeline: Timeline, busy_us: float) -> list[Finding]:
                 "kernel keeps in registers."
             ),
             saves_ms=min(sum(chain.saves_us for chain in found), during_us) / 1e3,
-            fix="Compile the part, so that Inductor fuses them.\nmodule.compile(fullgraph=True)",
+            bound="The chains' time without the longest kernel of each, which a fused one takes at least.",
+            fix=f"Compile the part, so that Inductor fuses them.\n{COMPILE}",
             proof="One triton_poi_fused_* (CPU: one fused C++ kernel) where these ops were.",
             facts={
                 "chains": float(len(found)),
@@ -314,6 +333,7 @@ def _attention(timeline: Timeline) -> list[Finding]:
                 "written to memory and read again."
             ),
             saves_ms=spent_us([event for event in every if id(event) not in matmuls]) / 1e3,
+            bound="The attentions' time without their matmuls.",
             fix=(
                 "Use scaled_dot_product_attention and let it choose; a mask, dropout, a head size that no fused kernel takes or a "
                 "dtype of 32 bit make it fall back, and sdpa_kernel says why.\n"
@@ -353,6 +373,7 @@ def _layouts(timeline: Timeline, busy_us: float) -> list[Finding]:
                 + ": the convolution's kernel computes channels last, the tensors are channels first."
             ),
             saves_ms=spent_us(found) / 1e3,
+            bound="The time of the conversions.",
             fix="Keep weights and activations channels last.\nmodel = model.to(memory_format=torch.channels_last)",
             proof="No nchwToNhwc, nhwcToNchw or batched_transpose kernel in the trace.",
             facts={"conversions": float(len(found)), "time_ms": total_us / 1e3, "busy_ms": busy_us / 1e3},
@@ -384,6 +405,7 @@ def _copies(timeline: Timeline, busy_us: float) -> list[Finding]:
                 f"{len(found)} copies within the device took {total_us / 1e3:.3g} ms, {total_us / busy_us:.1%} of the busy time: {most}."
             ),
             saves_ms=spent_us(found) / 1e3,
+            bound="The time of the copies.",
             fix=(
                 "Look for contiguous(), clone(), cat and out-of-place ops there; write into the target with out= instead, or "
                 "compile the part.\n"
@@ -417,6 +439,7 @@ def _collectives(timeline: Timeline, busy_us: float) -> list[Finding]:
                 f"{alone_us / 1e3:.3g} ms of it this device computed nothing. A collective that waits for a late peer is long too."
             ),
             saves_ms=alone_us / 1e3,
+            bound="The time of the collectives in which the device computed nothing.",
             fix=(
                 "Use fewer devices for one request where the model fits, or overlap: start the collective, compute what does not "
                 "need it, wait then.\n"

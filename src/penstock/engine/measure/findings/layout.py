@@ -1,6 +1,6 @@
 """Memory layout of convolutions, and decoding in tiles that memory did not ask for."""
 
-from penstock.engine.measure.findings.tried import saving
+from penstock.engine.measure.findings.tried import Saving, saving, spent_in
 from penstock.engine.measure.records import Finding, Peaks
 from penstock.engine.measure.seen import Part, Seen
 
@@ -13,7 +13,7 @@ ROOM = 0.8
 
 def find(seen: Seen, peaks: Peaks | None = None) -> list[Finding]:
     """All of this family."""
-    found = [_channels(part, seen.wall_ms) for part in seen.parts if suspect(part) and not _no_gain(part)]
+    found = [_channels(part, seen) for part in seen.parts if suspect(part) and not _no_gain(part)]
     memory = seen.memory.total_bytes if seen.memory is not None else None
     total = (peaks.memory_bytes if peaks is not None else None) or memory
     for part in seen.parts:
@@ -38,9 +38,9 @@ def suspect(part: Part) -> bool:
     )
 
 
-def _channels(part: Part, wall_ms: float | None) -> Finding:
+def _channels(part: Part, seen: Seen) -> Finding:
     convs = part.convs
-    saves_ms, timed = saving(part.channels_last, "channels-last", wall_ms)
+    told = saving(part.channels_last, "channels-last", seen.wall_ms, most=_convolved(part, seen))
     layout = "channels_last_3d" if convs.dims == 3 else "channels_last"
     return Finding(
         id="missing-channels-last",
@@ -48,9 +48,10 @@ def _channels(part: Part, wall_ms: float | None) -> Finding:
         evidence=(
             f"{convs.contiguous} of {convs.count} convolutions of {part.path}, {convs.parameter_share:.0%} of its parameters between "
             "them all, are laid out channels-first and not compiled; where cuDNN or oneDNN computes channels-last, it may transpose on the way "
-            f"in and out. {timed}"
+            f"in and out. {told.told}"
         ),
-        saves_ms=saves_ms,
+        saves_ms=told.saves_ms,
+        bound=told.bound,
         fix=f"Lay the weights out as they are computed; the activations follow.\n{part.path}.to(memory_format=torch.{layout})",
         proof="No nchwToNhwc kernels in a trace, and a shorter run; every such weight.is_contiguous(memory_format=torch."
         + layout
@@ -64,6 +65,19 @@ def _channels(part: Part, wall_ms: float | None) -> Finding:
     )
 
 
+def _convolved(part: Part, seen: Seen) -> Saving | None:
+    """The time of its convolutions and of the conversions of their layout, by the capture; None where there is none."""
+    spent = spent_in(seen, part.path)
+    if spent is None:
+        return None
+    return Saving(
+        spent.convs_ms,
+        "The time of its convolutions and of the conversions around them.",
+        f"They and the conversions of their layout take {spent.convs_ms:.3g} of its {spent.wall_ms:.3g} ms: at most that "
+        "(--deep times it both ways).",
+    )
+
+
 def _tiled(seen: Seen, part: Part, total: int | None) -> list[Finding]:
     seen_here = part.tiling
     if seen_here is None or total is None or seen_here.whole_bytes is None or not seen_here.decodes:
@@ -74,9 +88,13 @@ def _tiled(seen: Seen, part: Part, total: int | None) -> list[Finding]:
     weights = sum(other.weight_bytes for other in seen.parts)
     if seen_here.whole_bytes > ROOM * (total - weights):
         return []
-    saves = None
+    saves, bound = None, "The time of its decoding is not known."
     if seen_here.cut_ms is not None and seen_here.whole_ms is not None:
         saves = max(0.0, (seen_here.cut_ms - seen_here.whole_ms) * seen_here.decodes)
+        bound = "One decode as it is set against one in one piece, timed in turn."
+    elif part.wall_ms is not None:
+        saves = part.wall_ms * (1 - seen_here.decodes / tiles)
+        bound = "The decoding's time but for one piece of each decode: in one piece it takes at least as long as its largest tile."
     ways = [way for way, on in (("tiling", seen_here.tiling), ("slicing", seen_here.slicing)) if on]
     return [
         Finding(
@@ -88,6 +106,7 @@ def _tiled(seen: Seen, part: Part, total: int | None) -> list[Finding]:
                 "Tiles overlap, and leave seams."
             ),
             saves_ms=saves,
+            bound=bound,
             fix="Decode in one piece.\n" + "\n".join(f"{part.path}.disable_{way}()" for way in ways),
             proof=f"One call of {part.path}.decoder a decode.",
             facts={

@@ -49,6 +49,7 @@ def _bound(bound: str, rows: list[Known], time_us: float, busy_us: float, peaks:
             f"work save at most the difference.{note}"
         ),
         saves_ms=max(0.0, time_us - least_us) / 1e3,
+        bound=f"The time of those ops beyond the device's {'arithmetic' if compute else 'memory'} roof.",
         fix=(
             "Do less or cheaper arithmetic: a lower precision, fewer steps, cached blocks.\n"
             "from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_\n"

@@ -12,6 +12,7 @@ from penstock.engine.measure.findings import (
     steps,
     syncs,
 )
+from penstock.engine.measure.findings.traced import rank
 from penstock.engine.measure.records import Finding, Peaks
 from penstock.engine.measure.seen import Seen
 
@@ -48,13 +49,12 @@ def of_seen(seen: Seen, peaks: Peaks | None = None) -> tuple[Finding, ...]:
 
 
 def ranked(found: list[Finding]) -> tuple[Finding, ...]:
-    """By what they would save, most first; then those without a bound, gravest first."""
+    """By what they would save, most first; then what is paid once; then those without a bound, gravest first."""
     return tuple(
         sorted(
             found,
             key=lambda one: (
-                one.saves_ms is None,
-                -(one.saves_ms or 0.0),
+                *rank(one),
                 GRAVITY.index(one.id) if one.id in GRAVITY else len(GRAVITY),
             ),
         )

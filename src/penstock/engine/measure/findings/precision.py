@@ -30,11 +30,17 @@ def _fp32(seen: Seen, part: Part, out: Output, peaks: Peaks | None) -> Finding:
         else ""
     )
     spent = f"; {part.wall_ms:.1f} ms of a run" if part.wall_ms is not None else ""
+    saves_ms = _bound(part.wall_ms, peaks)
     return Finding(
         id="fp32-vae",
         title=f"{part.path} decodes in float32 on a GPU",
         evidence=f"{part.path} decodes in float32{rests}: twice the bytes of bfloat16, and not the tensor cores' best{spent}.",
-        saves_ms=_bound(part.wall_ms, peaks),
+        saves_ms=saves_ms,
+        bound=(
+            "By the card's peaks: bfloat16's arithmetic against float32's, or half the bytes."
+            if saves_ms is not None
+            else "The card's peaks in both precisions, or the decoding's time, are not known."
+        ),
         fix=f"Decode in bfloat16, whose range is float32's.\n{_to_bf16(seen, part)}",
         proof=f"next({part.path}.parameters()).dtype is torch.bfloat16 while it decodes; kernels named bf16; PSNR above 40 dB.",
         facts={"vae_ms": part.wall_ms} if part.wall_ms is not None else {},
@@ -72,6 +78,7 @@ def _unsafe(seen: Seen, part: Part, out: Output) -> list[Finding]:
             id="fp16-unsafe-vae",
             title=f"{part.path} {'overflows' if spoilt else 'is close to overflowing'} in float16",
             evidence=told + ".",
+            bound="It decides whether the picture is right, not how long it takes.",
             fix=f"Decode in bfloat16, whose range is float32's.\n{_to_bf16(seen, part)}",
             proof="torch.isfinite(image).all() over what it decodes.",
             facts={
@@ -105,6 +112,12 @@ def _fp16_on_cpu(seen: Seen, part: Part) -> Finding:
         evidence=(
             f"{part.convs.count} convolutions of {part.path} are float16 on a CPU, which has no fast path for them: an SDXL VAE took "
             "12.3 s so, 0.055 s in bfloat16 (measured, AVX-512)."
+        ),
+        saves_ms=part.wall_ms,
+        bound=(
+            "All of its time in the run: nearly all of it goes, where it is convolutions."
+            if part.wall_ms is not None
+            else "Its time in the run is not known."
         ),
         fix=f"On a CPU take bfloat16, and give it bfloat16 inputs.\n{code}",
         proof=f"next({part.path}.parameters()).dtype is torch.bfloat16.",

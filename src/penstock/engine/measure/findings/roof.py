@@ -48,6 +48,7 @@ def over(work: Work, peaks: Peaks) -> list[Finding]:
                 f"{work.flops / 1e12:.4g} TFLOP in {work.wall_ms:.4g} ms are {reached / 1e12:.4g} TFLOP/s; {peaks.device} has "
                 f"{peak / 1e12:.4g} ({peaks.source or 'peak'}). It cannot take less than {least_ms:.4g} ms."
             ),
+            bound="A figure is wrong, and the run is as long as it is.",
             fix=(
                 "Look at the figure's unit (seconds taken for milliseconds), at whether a batch, several devices or another size "
                 "was counted as one call, and at whether the device was waited for before the clock was read.\n"

@@ -43,6 +43,7 @@ def batched(scaling: Scaling) -> list[Finding]:
                 f"of {most}, {saved:.3f} ms less."
             ),
             saves_ms=saved,
+            bound="Both sizes timed in turn: what this batch costs alone, less what it costs as a part of the larger one.",
             fix="Take requests together; where it is launches, a graph replay takes them off a single one on a GPU "
             f'(torch.compile(..., mode="reduce-overhead")).\n{scaling.call}',
             proof=f"Calls of batch {most} in place of {own}; time a sample.",
@@ -75,6 +76,9 @@ def _cold(seen: Seen) -> list[Finding]:
                     f"{stage}: first call {first:.3f} ms, then {timing.median_ms:.3f} ms; {lost:.3f} ms once a process, paid by "
                     "the first request."
                 ),
+                saves_ms=lost,
+                once=True,
+                bound="The first call less the next ones' time, in the process's first run alone.",
                 fix=f"Call it before the process says that it is ready.\n{seen.warm_ups.get(stage) or _warm(seen)}",
                 proof=f"The first request's {stage} takes what the second's does.",
                 facts={"first_ms": first, "median_ms": timing.median_ms, "saves_first_ms": lost},

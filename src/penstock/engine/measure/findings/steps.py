@@ -45,6 +45,7 @@ def _grows(seen: Seen, memory: Memory) -> list[Finding]:
                 f"Live tensors rose from {size(ways[0])} to {size(ways[-1])} over {len(ways) - 1} measurements, "
                 f"without a fall: {each} bytes a {unit}" + (f"; {held}." if held else ".")
             ),
+            bound="It costs memory, not time.",
             fix=(
                 "Do not keep what a step made; empty it after each call.\n" + "\n".join(code)
                 if code
@@ -92,6 +93,7 @@ def _full(seen: Seen, memory: Memory, peaks: Peaks | None) -> list[Finding]:
                 f"{size(memory.peak_bytes)} at the peak, of {size(total)}; weights are {size(weights)}. "
                 + ("It does not fit." if share > 1 else "A larger image or batch will not fit.")
             ),
+            bound="It decides what fits, not how long it takes.",
             fix=_smaller(seen, weights, memory.peak_bytes),
             proof="torch.cuda.max_memory_allocated() after one run.",
             facts={

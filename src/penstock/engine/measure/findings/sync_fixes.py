@@ -3,7 +3,8 @@
 import ast
 import textwrap
 
-LIBRARIES = ("site-packages", "dist-packages")
+from penstock.engine.measure.places import in_library
+
 NUMBERS = ("int", "float", "bool")
 
 SHAPED = "A result whose size the values decide must be counted by the host. Keep the size fixed."
@@ -39,11 +40,6 @@ OF_OPS = {
     "unique_consecutive": "unique",
 }
 """Ops as a trace names them (``ops.SYNCING``) -> what they are called here."""
-
-
-def in_library(where: str) -> bool:
-    """The line is an installed package's."""
-    return any(f"/{name}/" in where.replace("\\", "/") for name in LIBRARIES)
 
 
 def remedy(op: str, where: str, line: str) -> tuple[str, str]:

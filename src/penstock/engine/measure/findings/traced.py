@@ -26,5 +26,9 @@ def of_timeline(timeline: Timeline, peaks: Peaks | None = None) -> tuple[Finding
         replace(one, saves_ms=min(one.saves_ms, wall_ms)) if one.saves_ms is not None else one
         for one in found
     ]
-    bounded = sorted(found, key=lambda finding: (finding.saves_ms is None, -(finding.saves_ms or 0.0)))
-    return (*graphs.find(timeline), *bounded)
+    return (*graphs.find(timeline), *sorted(found, key=rank))
+
+
+def rank(finding: Finding) -> tuple[bool, bool, float]:
+    """What saves most of every run first; then what is paid once; then those without a bound."""
+    return finding.saves_ms is None, finding.once, -(finding.saves_ms or 0.0)

@@ -8,8 +8,9 @@ from penstock.engine.measure import gaps, ops
 from penstock.engine.measure.findings import sync_fixes
 from penstock.engine.measure.gaps import Gap
 from penstock.engine.measure.intervals import innermost, length, overlap, union
+from penstock.engine.measure.places import frame_in_library
 from penstock.engine.measure.records import DeviceSummary, Finding
-from penstock.engine.measure.timeline import Call, Timeline
+from penstock.engine.measure.timeline import Call, Span, Thread, Timeline
 
 BOUND = 0.5
 """Share of the span in which the device waits for the host from which the host decides how long the run takes. Our choice."""
@@ -75,6 +76,7 @@ def _host(timeline: Timeline, told: DeviceSummary, found: Sequence[Gap]) -> list
                 f"an op's dispatch.{note}"
             ),
             saves_ms=host_ms,
+            bound="The time in which the device waited for the next launch.",
             fix=(
                 "Launch the whole call at once (a CUDA graph), or give each launch more work (a larger batch, fused kernels).\n"
                 'model = torch.compile(model, mode="reduce-overhead", fullgraph=True, dynamic=False)'
@@ -98,6 +100,7 @@ def _host_bound(waits: list[Gap], start: str, facts: dict[str, float]) -> Findin
         title="The device waits for the host's code between launches",
         evidence=start.format(middle),
         saves_ms=facts["host_wait_ms"],
+        bound="The time in which the device waited for the next launch.",
         fix=(
             "Take the Python between the launches away: capture the step as a CUDA graph, or compile it whole; prepare the next "
             "step's inputs while this one runs.\n"
@@ -106,6 +109,7 @@ def _host_bound(waits: list[Gap], start: str, facts: dict[str, float]) -> Findin
         proof=f"No gaps above {DISPATCH_US:.0f} µs, and a busy share near 100 %.",
         facts=facts,
         where=_where(longest.next.call),
+        caller=_caller(longest.next.call),
     )
 
 
@@ -130,6 +134,7 @@ def _idle(timeline: Timeline, told: DeviceSummary, found: Sequence[Gap]) -> Find
             + note
         ),
         saves_ms=idle_ms,
+        bound="All of the device's idle time.",
         fix=(
             "Look at what the host does in the longest gaps first; compile or capture the part they are in, and move work that needs "
             "no device out of it.\n"
@@ -145,6 +150,7 @@ def _idle(timeline: Timeline, told: DeviceSummary, found: Sequence[Gap]) -> Find
             "longest_us": longest.dur_us,
         },
         where=_where(longest.next.call),
+        caller=_caller(longest.next.call),
     )
 
 
@@ -186,6 +192,8 @@ def _syncs(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
         places[_place(call)] += call.span.dur_us / 1e3
     told = "; ".join(f"{place} {ms:.3g} ms" for place, ms in most_of(places, 4) if place)
     worst = max(waits, key=lambda call: call.span.dur_us)
+    lines = collections.Counter(_caller(call) for call in waits if _caller(call))
+    own = "; ".join(f"{line} ({count} times)" for line, count in lines.most_common(3))
     return [
         Finding(
             id="host-device-sync",
@@ -194,9 +202,11 @@ def _syncs(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
                 f"{calls}: while the host is blocked nothing new is launched, and afterwards the device was idle for "
                 f"{exposed_us / 1e3:.3g} ms until the next launch."
                 + (f" Where: {told}." if told else "")
+                + (f" Called from {own}." if own else "")
                 + " Part of a wait is the device's own work; only the idle time is lost."
             ),
             saves_ms=exposed_us / 1e3,
+            bound="The device's idle time after the waits; the waits themselves are partly its own work.",
             fix=(
                 "Read results back once, at the end; keep conditions on the device, and send inputs from pinned memory.\n"
                 'x = x.pin_memory().to("cuda", non_blocking=True)\n'
@@ -210,6 +220,7 @@ def _syncs(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
                 **{f"{name}_ms": ms for name, ms in by_name.items()},
             },
             where=_where(worst),
+            caller=_caller(worst),
         )
     ]
 
@@ -219,19 +230,14 @@ def _lint(timeline: Timeline) -> list[Finding]:
 
     A result may be read once or twice; a tensor that stays on the CPU by design is read for nothing. Hence the least count.
     """
-    reads = [
-        (op, frame.name if frame else "")
-        for thread in timeline.threads
-        for op, frame in zip(
-            thread.ops, innermost(thread.frames, [op.start_us for op in thread.ops]), strict=True
-        )
-        if ops.short(op.name) in ops.SYNCING
-    ]
+    reads = [read for thread in timeline.threads for read in _reads(thread)]
     if len(reads) < LEAST_READS:
         return []
-    names = collections.Counter(op.name for op, _ in reads)
-    places = collections.Counter(place for _, place in reads if place)
+    names = collections.Counter(op.name for op, *_ in reads)
+    places = collections.Counter(place for _, place, _ in reads if place)
     worst = places.most_common(1)[0][0] if places else ""
+    lines = collections.Counter(own for _, place, own in reads if place == worst and own)
+    caller = lines.most_common(1)[0][0] if lines else ""
     sentence, code = _kept([name for name, _ in names.most_common()])
     return [
         Finding(
@@ -240,13 +246,27 @@ def _lint(timeline: Timeline) -> list[Finding]:
             evidence=(
                 f"{len(reads)} reads ({', '.join(f'{count} x {name}' for name, count in names.most_common())}): free on a CPU, each "
                 "would stop a GPU until all it was given is done."
-                + (f" Most in {worst} ({places[worst]})." if worst else " Record with_stack to see where.")
+                + (f" Most in {worst} ({places[worst]})" if worst else " Record with_stack to see where")
+                + (f", called from {caller}." if caller else ".")
             ),
+            bound="On a CPU the values are there already: nothing of this run is lost. A GPU would idle after each read.",
             fix=f"{sentence}\n{code}".strip(),
             proof=f"No {' or '.join(name for name, _ in names.most_common())} in the trace.",
             facts={"reads": float(len(reads)), **{name: float(count) for name, count in names.items()}},
             where=worst,
+            caller=caller,
         )
+    ]
+
+
+def _reads(thread: Thread) -> list[tuple[Span, str, str]]:
+    """Ops that read a value to the host, each with its function, and the user's own where that is a library's."""
+    found = [op for op in thread.ops if ops.short(op.name) in ops.SYNCING]
+    points = [op.start_us for op in found]
+    own = innermost([frame for frame in thread.frames if not frame_in_library(frame.name)], points)
+    return [
+        (op, frame.name if frame else "", line.name if line and line is not frame else "")
+        for op, frame, line in zip(found, innermost(thread.frames, points), own, strict=True)
     ]
 
 
@@ -289,6 +309,7 @@ def _queries(timeline: Timeline, found: Sequence[Gap]) -> list[Finding]:
                 f"{length(spent) / 1e3:.2f} ms of host time, {exposed_ms:.2f} ms of it while the device was idle."
             ),
             saves_ms=exposed_ms,
+            bound="The time of those calls in which the device was idle.",
             fix=(
                 "Ask once and keep the answer: device properties and pointer attributes do not change between launches. Triton's "
                 "launcher asks at each call; a graph replay does not.\n"
@@ -316,6 +337,11 @@ def _short(name: str) -> str:
 
 def _where(call: Call | None) -> str:
     return call.frame.name if call and call.frame else ""
+
+
+def _caller(call: Call | None) -> str:
+    """The user's own line, where the call is in a library's."""
+    return call.caller.name if call and call.caller and call.caller is not call.frame else ""
 
 
 def _at(call: Call | None) -> str:
