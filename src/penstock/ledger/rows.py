@@ -1,6 +1,8 @@
 """The nouns of the ledger -> values of its rows, and back."""
 
+from collections.abc import Callable
 from math import isnan
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -66,6 +68,7 @@ def entry_values(entry: Entry) -> list[Any]:
 
 Place = tuple[int, int]
 """A column, and which of a row's own values stands there."""
+Pick = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
 class Form(Struct, eq=False):
@@ -81,10 +84,26 @@ class Form(Struct, eq=False):
     entry_places: tuple[Place, ...]
     own: int
     """How many values a row brings."""
+    _pick_call: Pick | None = None
+    _pick_entry: Pick | None = None
 
     def __repr__(self) -> str:
         """Without the values."""
         return f"Form({self.own} values)"
+
+    def whole(self, alike: "Alike") -> tuple[list[Any], list[Any]]:
+        """All values of a row: of the call's and of the entry's. Picked in C out of its own and the common ones."""
+        if self._pick_call is None or self._pick_entry is None:
+            self._pick_call = _pick(self.call_places, self.own, len(self.call))
+            self._pick_entry = _pick(self.entry_places, self.own, len(self.entry))
+        return [*self._pick_call((*alike, *self.call))], [*self._pick_entry((*alike, *self.entry))]
+
+
+def _pick(places: tuple[Place, ...], own: int, width: int) -> Pick:
+    at = [*range(own + 1, own + 1 + width)]
+    for column, value in places:
+        at[column] = value + 1
+    return itemgetter(*at)
 
 
 Alike = tuple[Any, ...]
@@ -94,12 +113,7 @@ Alike = tuple[Any, ...]
 def rows_of(alike: Alike) -> tuple[list[Any], list[Any]]:
     """The values of the call's row and of the entry's."""
     form: Form = alike[0]
-    call, entry = form.call.copy(), form.entry.copy()
-    for column, value in form.call_places:
-        call[column] = alike[value + 1]
-    for column, value in form.entry_places:
-        entry[column] = alike[value + 1]
-    return call, entry
+    return form.whole(alike)
 
 
 def record_of(alike: Alike) -> Record:

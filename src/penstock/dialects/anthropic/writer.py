@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.base.chat import Ask
 from penstock.base.errors import PenstockError, UpstreamFault
-from penstock.base.events import Event, Finished, Started, Stopped, TextDelta, UsageSeen
+from penstock.base.events import Aside, Event, Finished, Started, Stopped, TextDelta, UsageSeen
 from penstock.base.usage import Usage
 from penstock.dialects.anthropic.blocks import Blocks, Frames, Gathered
 from penstock.dialects.anthropic.failures import write_error
@@ -70,7 +70,7 @@ class MessagesWriter:
                 return self._blocks.end()
             case Finished():
                 return self._finished()
-            case Started():
+            case Started() | Aside():  # its callers ask for one answer
                 return b""
             case _:
                 return self._blocks.take(event)
@@ -107,7 +107,7 @@ class MessagesWriter:
                     usage = seen
                 case Stopped():
                     stopped = event
-                case Started() | Finished():
+                case Started() | Aside() | Finished():
                     continue
                 case _:
                     blocks.take(event)
