@@ -99,6 +99,7 @@ const PenstockModel = (() => {
 
   function time(us) {
     const size = Math.abs(us);
+    if (size === 0) return "0 \u00b5s";
     if (size >= 1e6) return (us / 1e6).toFixed(3) + " s";
     if (size >= 1e3) return (us / 1e3).toFixed(3) + " ms";
     return us.toFixed(size < 10 ? 3 : 1) + " \u00b5s";
