@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.base.usage import Usage
 from penstock.ledger.entry import Call, Entry, Line, Record
 from penstock.ledger.journal import Journal
 from penstock.ledger.native_rows import missing
@@ -232,6 +233,22 @@ def storable(value):
     if isinstance(value, Record | Call | Entry | Line):
         return all(storable(getattr(value, name)) for name in value.__struct_fields__)
     return True
+
+
+@pytest.mark.parametrize("tokens", [2**63 - 1, 2**63, 2**80])
+def test_a_count_that_nobody_can_store_is_read_again(path, tokens):
+    """As the most that can be stored, at no known cost; the call is there, and so is its neighbour line."""
+    journal = Journal(path, flush_ms=1)
+    journal.add(record("r", entry("r", usage=Usage(input=tokens, output=200))))
+    assert journal.flush(20)
+    journal.close()
+    with closing(open_reader(path)) as connection:
+        (found,) = read_record(connection, "r").entries
+    lines = {line.unit: line for line in found.lines}
+    assert lines["input"].quantity == 2**63 - 1
+    assert lines["input"].cost_nusd is None or tokens < 2**63
+    assert (lines["output"].quantity, lines["output"].cost_nusd) == (200, 120_000)
+    assert found.cost_nusd is None or found.cost_nusd < 2**63
 
 
 def test_one_broken_row_among_many_costs_its_neighbours_nothing(path):

@@ -56,6 +56,8 @@ _GIVE_WAY_S = 0.00005
 """As long as a thread takes to wake: a loop that never rests takes the GIL back before a waiting writer has."""
 _FADING = 0.9
 """For each batch: a checkpoint's stall is forgotten after some twenty."""
+_MOST = 2**63 - 1
+"""SQLite's and PostgreSQL's largest integer."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
@@ -352,11 +354,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else None
+        return value if -_MOST - 1 <= value <= _MOST else None
     if isinstance(value, dict):
         return {str(_plain(str(key))): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, Line):
-        return Line(*(_plain(getattr(value, name)) for name in Line.__struct_fields__))
+        line = Line(*(_plain(getattr(value, name)) for name in Line.__struct_fields__))
+        # A line has a quantity: of an impossible one the most that can be stored, at no known cost.
+        known = line.quantity == value.quantity
+        return line if known else msgspec.structs.replace(line, quantity=_MOST, cost_nusd=None)
     if isinstance(value, tuple | list):
         return tuple(_plain(item) for item in cast("list[Any]", value))
     return value if isinstance(value, float) else unknown_type(value)
