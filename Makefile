@@ -55,7 +55,6 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(BIN)/python scripts/build_reference.py --check
 
 fix: $(VENV)/.test
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ _NO_ERRORS = ("simulate", "cli")
 """Rooms whose words no caller of the gateway sees."""
 
 
+_SHARED = {"preferences.py": ("every chat caller's",), "turns.py": ("anthropic", "bedrock")}
+"""Files of ``wire`` that say words for dialects."""
 _REFUSING = ("Rejected", "_no", "_fault")
 
 
@@ -55,6 +58,12 @@ def raised_codes() -> list[Raised]:
     return sorted(found.values())
 
 
+@cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's syntax tree: read once, asked often."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def _own_codes() -> list[Raised]:
     """Of error classes outside ``base.errors`` that give their class a code: ``super().__init__(..., code="...")``."""
     found: list[Raised] = []
@@ -62,11 +71,7 @@ def _own_codes() -> list[Raised]:
         parts = path.relative_to(SRC).with_suffix("").parts
         if parts[0] in _NO_ERRORS:
             continue
-        classes = [
-            node
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ClassDef)
-        ]
+        classes = [node for node in _nodes(path) if isinstance(node, ast.ClassDef)]
         for kind in classes:
             for node in ast.walk(kind):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -95,20 +100,18 @@ def refusals() -> list[Refusal]:
 def adjustments() -> dict[str, list[str]]:
     """Words of ``x-penstock-adjusted`` -> dialects that say them; … stands for a field's or a part's name."""
     found: dict[str, set[str]] = {}
-    shared = SRC / "wire" / "preferences.py"
-    for path in (*sorted((SRC / "dialects").rglob("*.py")), shared):
-        speaker = "every chat caller's" if path == shared else _dialect(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        inside = {
-            id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
-        }
-        for node in ast.walk(tree):
+    shared = {SRC / "wire" / file: speakers for file, speakers in _SHARED.items()}
+    for path in (*sorted((SRC / "dialects").rglob("*.py")), *shared):
+        speakers = shared.get(path) or (_dialect(path),)
+        nodes = _nodes(path)
+        docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        inside = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in nodes:
             if id(node) in docs or id(node) in inside:
                 continue
             word = _text(node) if isinstance(node, ast.Constant | ast.JoinedStr) else ""
             if _WORD.fullmatch(word):
-                found.setdefault(word, set()).add(speaker)
+                found.setdefault(word, set()).update(speakers)
     return {word: sorted(found[word]) for word in sorted(found)}
 
 
@@ -126,7 +129,7 @@ def header_names(*files: str) -> set[str]:
     """Names of HTTP headers that stand in these files' byte strings, alone or as the beginning of a line."""
     names: set[str] = set()
     for file in files:
-        for node in ast.walk(ast.parse((SRC / file).read_text(encoding="utf-8"))):
+        for node in _nodes(SRC / file):
             if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
                 names.update(_HEADER.findall(node.value.decode("latin-1")))
     return names
@@ -138,8 +141,7 @@ def _calls() -> list[tuple[str, ast.Call]]:
         parts = path.relative_to(SRC).with_suffix("").parts
         if parts[0] in _NO_ERRORS:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found += [(".".join(parts), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        found += [(".".join(parts), node) for node in _nodes(path) if isinstance(node, ast.Call)]
     return found
 
 

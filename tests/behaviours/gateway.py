@@ -384,7 +384,12 @@ class Gateway:
     def last_record(self) -> Record:
         """The newest call that reached the ledger: for callers that never saw a head."""
         self.inside(self.house.books.flush)
-        rows = self.inside(lambda: list(self.house.journal.pending.values()))
+        journal = self.house.journal
+        rows = self.inside(
+            lambda: [
+                row for lot in (*(lot for _, lot in journal._put_by), journal.pending) for row in lot.values()
+            ]
+        )
         if rows:
             return record_of(rows[-1]) if isinstance(rows[-1], tuple) else rows[-1]
         with self.house.journal._store._reading:

@@ -108,7 +108,7 @@ def test_keys_hold_no_names(redis_server):
     store = redis(redis_server.url, prefix="names")
     store.put(blob(Place("kindword", "tenantword", "spaceword"), tags=("tagword",), about=b"a"))
     with client.Redis.from_url(redis_server.url) as line:
-        names = [name.decode() for name in line.keys("*names*")]
+        names = [name.decode() for name in line.keys("{names}*")]
         lives = {name: line.pttl(name) for name in names if ":blob:" in name or ":tag:" in name}
     assert len(names) == 5
     assert not [name for name in names if "word" in name]

@@ -123,20 +123,20 @@ class Behind:
         if len(self._queue) < self._max_blobs:
             self._add(Used(place, key, times))
 
-    def drop(self, op: Drop | Purge) -> tuple[int, Future[int]]:
-        """Take it out of what waits, and out of the far stores: how many, and then how many more. What is being written just
-        now is taken from there."""
+    def drop(self, op: Drop | Purge) -> tuple[int, list[Key], Future[int]]:
+        """Take it out of what waits, and out of the far stores: how many, which they were, and then how many more. What is
+        being written just now is taken from there."""
         with self._bell:
             if isinstance(op, Drop):
                 keys = [(op.place, op.key)]
             else:
                 keys = [key for key, (blob, _) in self._waiting.items() if op.which.blob(blob)]
             flying = sum(key in self._waiting and self._waiting[key][1].flying for key in keys)
-            taken = sum(self._take(key) for key in keys) - flying
+            taken = [key for key in keys if self._take(key)]
             ticket = _Ticket(None, (), op)
             self._pending[id(ticket)] = op
             self._line_up(ticket)
-        return taken, ticket.done
+        return len(taken) - flying, taken, ticket.done
 
     def hides(self, blob: Blob) -> bool:
         """Whether it was dropped, though a far store may not know that yet."""

@@ -133,7 +133,7 @@ class Blobs:
             return here
         if not here:
             self._gone(place, key)
-        waited, far = self._behind.drop(op)
+        waited, _, far = self._behind.drop(op)
         return bool(await asyncio.wrap_future(far) or here or waited)
 
     async def purge(
@@ -151,7 +151,9 @@ class Blobs:
         here = self._memory.purge_all(op.which)
         if not self._far:
             return here
-        waited, far = self._behind.drop(op)
+        waited, unwritten, far = self._behind.drop(op)
+        for place, key in unwritten:  # no store has had it, and so none will tell
+            self._gone(place, key)
         return max(here, await asyncio.wrap_future(far) + waited)
 
     async def scan(self, kind: str, after_seq: int, limit: int) -> list[Blob]:

@@ -136,8 +136,8 @@ def _native() -> Check:
         if module is None:
             missing.setdefault(why, []).append(f"{name} ({what})")
         else:
-            used.append(f"{name} ({what})")
-    parts = [", ".join(used)] if used else []
+            used.append(name)
+    parts = [" ".join(used)] if used else []
     parts += [f"in Python instead: {', '.join(names)}: {why}" for why, names in missing.items()]
     return Check("native modules", True, "; ".join(parts))
 

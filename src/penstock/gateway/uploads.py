@@ -213,6 +213,8 @@ class Placing:
                 self._note(
                     f"a file could not be brought to {self._provider.name}: {error.message}", error.code
                 )
+                if isinstance(error, UpstreamTimeout) and error.phase == "total":
+                    raise  # the call's own time is over
         there = [place for place in self._places if place.known is not None]
         left = self._written.size - sum(place.size for place in there)
         if failure is not None and _is_over(self._service, left):
