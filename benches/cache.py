@@ -215,7 +215,6 @@ def hits(folder: Path, rounds: int) -> dict[str, Any]:
         texts = [request(text.format(product)) for product in PRODUCTS for text in SAME]
         for text in texts:
             meaning.ask(text)
-        turns = cycle([text for text in texts if said(meaning.ask(text)[1]) == "hit-semantic"])
         products = [f"{adjective} {noun}" for noun in NOUNS for adjective in ADJECTIVES]
         for product in products:
             meaning.ask(request(SAME[0].format(product)))
@@ -225,6 +224,7 @@ def hits(folder: Path, rounds: int) -> dict[str, Any]:
             took_s, head, _ = meaning.ask(request(SAME[1 + number % 3].format(product)))
             if said(head) == "hit-semantic":
                 fresh.append(took_s)
+        turns = cycle([text for text in texts if said(meaning.ask(text)[1]) == "hit-semantic"])
         ways = {
             "health": lambda: line.ask(HEALTH)[0],
             "exact_whole": lambda: wanted(line, whole, "hit-exact"),
