@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Processes that share the tests, a file each at a time.
 WORKERS := 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start some hundred processes, which would compile the whole package each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: all demo ready test check fix docs bench clean
 
