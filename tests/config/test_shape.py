@@ -183,6 +183,14 @@ def test_nearest_names_only_what_is_near():
     assert nearest("", []) is None
 
 
+def test_names_of_which_all_are_known_are_checked():
+    """With the nearest: a tensor's purpose is one of a few words."""
+    document = {"providers": {"triton": {"keys": [], "tensors": {"inptu": "x"}}}}
+    (fault,) = [one for one in shape_faults(document, Config) if "tensors" in one.path]
+    assert fault.path == "$.providers.triton.tensors.inptu"
+    assert "input" in fault.remedy
+
+
 _VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(-2, 2), st.text(max_size=3)),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),

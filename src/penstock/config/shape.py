@@ -82,12 +82,19 @@ def _check_dict(value: Any, info: inspect.DictType, path: str) -> list[Fault]:
     if not isinstance(value, dict):
         return [Fault(path, f"Expected names with values, got {_kind(value)}.", "Write it as name: value.")]
     entries = cast("dict[Any, Any]", value)
+    known = (
+        [str(one) for one in info.key_type.values] if isinstance(info.key_type, inspect.LiteralType) else None
+    )
     faults: list[Fault] = []
     for name, item in entries.items():
         if not isinstance(name, str):
             faults.append(
                 Fault(_below(path, name), f"The name {shown(name)} is not text.", "Put it in quotes.")
             )
+        elif known is not None and name not in known:
+            close = nearest(name, known)
+            hint = f"Did you mean {close!r}?" if close else f"Known names: {', '.join(known)}."
+            faults.append(Fault(_below(path, name), f"There is no name {shown(name)} here.", hint))
         faults += _check(item, info.value_type, _below(path, name))
     return faults
 

@@ -388,7 +388,10 @@ class GeminiReader:
 
     def _call(self, call: _Call, signature: str | None, out: list[Event]) -> None:
         raw = bytes(call.args)
-        args = "{}" if raw in (b"", b"null") else msgspec.json.format(raw, indent=-1).decode()
+        try:
+            args = "{}" if raw in (b"", b"null") else msgspec.json.format(raw, indent=-1).decode()
+        except UnicodeDecodeError as error:  # what is kept raw nobody has looked at yet
+            raise _unreadable(self._label, error) from error
         call_id = call.id or self._call_id(call.name or "", args)
         if signature:
             out.append(ThinkingDelta("", signature, FORMAT, "", call_id))
