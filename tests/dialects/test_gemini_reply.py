@@ -187,6 +187,13 @@ def test_broken_json_in_the_middle_is_malformed():
         streamed(frame(**candidate([{"text": "Hi"}])), b'data: {"candidates": [}\n\n')
 
 
+def test_arguments_that_are_no_utf8_are_malformed():
+    """They are kept raw: the frame's own reading does not look at them."""
+    good = frame(**candidate([{"functionCall": {"name": "f", "args": {"a": "xy"}}}]))
+    with pytest.raises(UpstreamMalformed):
+        streamed(good.replace(b"xy", b"\x90y"))
+
+
 @pytest.mark.parametrize("value", [b"7", b'"x"', b'{"candidates":7}', b'{"candidates":[{"content":[]}]}'])
 def test_wrong_shapes_are_malformed_not_a_crash(value):
     with pytest.raises((UpstreamMalformed, UpstreamTruncated)):
