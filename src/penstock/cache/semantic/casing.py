@@ -22,21 +22,29 @@ from penstock.cache.semantic.language_words import ENGLISH
 from penstock.cache.semantic.lists import FUNCTION
 
 KEPT = 4096
+
+
+def _listed(words: str) -> list[str]:
+    return words.split()
+
+
 _EDGE = ".,;:!?()[]{}<>\"'*~|`"
 _ENDS = ".?!:"
 _OPTION = re.compile(r"--[A-Za-z][\w-]*|-[A-Za-z]{1,3}")
-_CODE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|\w+(?:_\w+|::\w+|\.\w+(?=\())+|\w*_\w+|\w+(?:::\w+)+|\w+\(\)")
-_UNITS = frozenset("mw mwh mpa mj mv ma mb gb kb tb mbps gbps kbps".split())
-_ACRONYMS = frozenset("us it who aids ram sim pin sat act pet cat add".split())
+_CODE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|\w*_\w+|\w+(?:::\w+)+|[\w.]+\(\)")
+_UNITS = frozenset(_listed("mw mwh mpa mj mv ma mb gb kb tb mbps gbps kbps"))
+_ACRONYMS = frozenset(_listed("us it who aids ram sim pin sat act pet cat add"))
 _NAMES = frozenset(
-    "polish turkey china march august chile jordan reading nice cork bath mobile rust swift python java ruby shell windows word excel "
-    "access outlook teams slack signal meta target gap visa stripe square oracle apple amazon mercury bush bill mark rose frank grant "
-    "jack rob sue drew cook".split()
+    _listed(
+        "polish turkey china march august chile jordan reading nice cork bath mobile rust swift python java ruby shell windows word excel "
+        "access outlook teams slack signal meta target gap visa stripe square oracle apple amazon mercury bush bill mark rose frank grant "
+        "jack rob sue drew cook"
+    )
 )
 _WATCHED = _UNITS | _ACRONYMS | _NAMES
 _COMMON = FUNCTION | ENGLISH
 """Behind a bullet, without a blank, they are no option."""
-_TITLES = frozenset("mr ms dr st jr sr no vs pm am".split())
+_TITLES = frozenset(_listed("mr ms dr st jr sr no vs pm am"))
 _COUNTRY_AFTER = frozenset({"the", "in"})
 """Behind these "us" is a country, however it is written."""
 

@@ -12,6 +12,7 @@ from penstock.gateway.ports import MISSPELT
 from penstock.gateway.settle import CallFacts
 
 ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
+_HINT = "Send it without x-penstock-cache: only to have it answered."
 _SAYS = frozenset(
     f"x-penstock-cache{end}".encode()
     for end in ("", "-ttl", "-min-score", "-namespace", "-tags", "-no-store")
@@ -46,12 +47,16 @@ def controls_in(told: Mapping[bytes, bytes], ask: Ask) -> Controls:
 
 def cache_miss(no: Rejected | None = None) -> NotFound:
     """404 for a call that asked for a kept answer or none. ``no``: why answers to such calls are not kept."""
+    if no is not None:
+        return NotFound(
+            f"No answer to such a call is kept, and it asked for a kept one only. {no.reason}",
+            code="cache_miss",
+            hint=_HINT,
+        )
     return NotFound(
-        "No kept answer fits this call, and it asked for one only."
-        if no is None
-        else f"No answer to such a call is kept, and it asked for a kept one only. {no.reason}",
+        "No kept answer fits this call, and it asked for one only.",
         code="cache_miss",
-        hint="Send it without x-penstock-cache: only to have it answered.",
+        hint=_HINT,
     )
 
 
