@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Struct, field
 
 from penstock.base.chat import Ask
-from penstock.base.errors import UpstreamError, UpstreamMalformed
+from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.base.usage import Usage, UsageSource
 from penstock.dialects.openai_chat.completions_reply import (
