@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODULES = tuple(
     Path("src/penstock", name)
     for name in (
+        "cache/embed/_bert",
         "gateway/_shortcut",
         "ledger/_rows",
         "ledger/_till",
@@ -71,6 +72,7 @@ def build(root: Path, module: Path) -> Path:
             "-fPIC",
             "-O2",
             "-fno-strict-aliasing",
+            "-ffp-contract=off",
             "-DNDEBUG",
             f'-DPENSTOCK_SOURCES="{digest}"',
         ]

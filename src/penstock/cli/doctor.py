@@ -42,6 +42,7 @@ NATIVE = {
     ("ledger", "_rows"): "the ledger's rows",
     ("ledger.postgres", "_copy"): "rows to PostgreSQL",
     ("wire", "_large"): "large bodies",
+    ("cache.embed", "_bert"): "the embedder",
 }
 """Package and module, and what it does; what is missing is done by Python, slower."""
 LIBRARIES = (
