@@ -10,7 +10,8 @@ structure in it.
 Rules
 - Only an event with one choice that says one text and nothing else is learned: no finish reason, usage, error or tool.
 - Of the rest only OpenAI's ``obfuscation`` may change: letters and digits that make all chunks equally long.
-- A lesson costs one more reading. Where no event came of the last one, the next waits, each time twice as long.
+- A lesson costs one more reading. Where no event came of the last one, the next waits, each time twice as long. Nothing is
+  learned from a stream's first event, for which a caller waits most.
 """
 
 from msgspec import Raw
@@ -35,7 +36,7 @@ class Repeats:
         self.past_bytes = 0
         """What passed in earlier moulds."""
         self._passed_bytes = 0
-        self._wait = 0
+        self._wait = 1
         self._next_wait = 0
 
     def see(self, event: SseEvent, chunk: Chunk) -> None:
