@@ -84,6 +84,7 @@ LATE: dict[str, str] = {
     "penstock.wiring.serve": "the cache is loaded only where it is configured",
     "penstock.wiring.meaning": "numpy, onnxruntime and usearch are imported only where the semantic tier is on",
     "penstock.gateway.pictures": "Pillow is an extra, imported only where a picture is given another form",
+    "penstock.gateway.structured": "jsonschema is loaded behind the start, or with the first answer in a schema",
     "penstock.ledger.opening": "psycopg is imported only where a PostgreSQL ledger is named",
     "penstock.ledger.postgres.schema": "Alembic and SQLAlchemy are imported only where something is to be migrated",
     "penstock.net.aws_sign": "botocore is an optional extra, imported only where AWS keys are configured",

@@ -17,7 +17,7 @@ SHIELDS: dict[str, str] = {
     "penstock.gateway.caching.finding:exact": "logs: what fails in the cache is a miss (issue 6)",
     "penstock.gateway.caching.flights:_tell": "hands it to the follower, whose call raises it: the leader's goes on",
     "penstock.gateway.lane:over": "hands it to the long way, which settles, logs and answers 500: no task could raise it here",
-    "penstock.gateway.lane:take": "hands it to the long way, as over does: the call is charged by then, and must be settled",
+    "penstock.gateway.lane:begin": "hands it to the long way, as over does: the call is charged by then, and must be settled",
     "penstock.meter.block:__enter__": "logs once: what is metered must not fail by being metered",
     "penstock.meter.block:__exit__": "logs once: what is metered must not fail by being metered",
     "penstock.meter.energy:open": "logs: whatever a GPU's driver does, joules are then not known",

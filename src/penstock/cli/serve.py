@@ -1,6 +1,7 @@
 """``penstock serve``: run the gateway."""
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,8 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
+    gc.disable()  # what a start makes stays; wiring.serve.settle_memory lets the collector begin with what comes after
     import uvloop  # noqa: PLC0415 - see tests/house/test_floors.py: --help must not wait for the house
 
+    from penstock.net.dial import read_trust_beside  # noqa: PLC0415
+
+    read_trust_beside()
     from penstock.observe.log import OperatorLog  # noqa: PLC0415
     from penstock.wiring.serve import SeatOptions, ServeOptions, serve  # noqa: PLC0415
     from penstock.wiring.supervise import supervise, workers_of  # noqa: PLC0415

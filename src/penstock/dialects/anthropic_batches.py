@@ -5,20 +5,17 @@ request's custom_id is ours: once a batch has ended, its results tell whose it i
 """
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from penstock.base.errors import UpstreamMalformed
-from penstock.wire.batches import BatchItem, BatchState, ItemResult, Sought
+from penstock.wire.batches import IDENTITY, BatchItem, BatchState, ItemResult, Sought, decoded, get
 from penstock.wire.http import Headers, WireRequest
 
 _PATH = b"/v1/messages/batches"
 _VERSION = (b"anthropic-version", b"2023-06-01")
-_IDENTITY = (b"accept-encoding", b"identity")
 _encode = msgspec.json.Encoder().encode
-_Kept = TypeVar("_Kept")
 _STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -96,18 +93,18 @@ class AnthropicBatches:
         said = [
             pair for pair in items[0].request.headers if pair[0] in (b"anthropic-version", b"anthropic-beta")
         ]
-        headers: Headers = [(b"content-type", b"application/json"), *(said or [_VERSION]), _IDENTITY]
+        headers: Headers = [(b"content-type", b"application/json"), *(said or [_VERSION]), IDENTITY]
         return WireRequest(b"POST", _PATH, headers, b'{"requests":[' + b",".join(rows) + b"]}")
 
     def search(self, after: str = "") -> WireRequest:
         """A hundred, newest first."""
-        return _get(_PATH + b"?limit=100" + (b"&after_id=" + after.encode() if after else b""))
+        return get(_PATH + b"?limit=100" + (b"&after_id=" + after.encode() if after else b""), _VERSION)
 
     def found(self, body: bytes, sought: Sought) -> list[BatchState]:
         """Those of as many requests, made since then."""
         return [
             _state(one)
-            for one in _read(body, _Page).data
+            for one in decoded(body, _Page, "Anthropic").data
             if one.request_counts is not None
             and sum(msgspec.structs.astuple(one.request_counts)) == sought.total
             and _unix_s(one.created_at) >= sought.since_s
@@ -115,29 +112,29 @@ class AnthropicBatches:
 
     def more(self, body: bytes, since_s: int) -> str:
         """Behind the last one, unless that is older already."""
-        page = _read(body, _Page)
+        page = decoded(body, _Page, "Anthropic")
         over = not page.has_more or not page.data or _unix_s(page.data[-1].created_at) < since_s
         return "" if over else page.data[-1].id
 
     def ask(self, batch: str) -> WireRequest:
         """One batch."""
-        return _get(_PATH + b"/" + batch.encode())
+        return get(_PATH + b"/" + batch.encode(), _VERSION)
 
     def read(self, body: bytes) -> BatchState:
         """A batch."""
-        return _state(_read(body, _Batch))
+        return _state(decoded(body, _Batch, "Anthropic"))
 
     def cancel(self, batch: str) -> WireRequest:
         """Requests that run are ended."""
-        return WireRequest(b"POST", _PATH + b"/" + batch.encode() + b"/cancel", [_VERSION, _IDENTITY], b"")
+        return WireRequest(b"POST", _PATH + b"/" + batch.encode() + b"/cancel", [_VERSION, IDENTITY], b"")
 
     def fetch(self, path: str) -> WireRequest:
         """The results; at our own address for them, whatever ``results_url`` says."""
-        return _get(path.encode())
+        return get(path.encode(), _VERSION)
 
     def read_line(self, line: bytes) -> ItemResult:
         """One result."""
-        read = _read(line, _Line)
+        read = decoded(line, _Line, "Anthropic")
         result = read.result
         if result.type == "succeeded":
             return ItemResult(read.custom_id, "answered", 200, bytes(result.message))
@@ -146,13 +143,13 @@ class AnthropicBatches:
         if result.type == "canceled":
             return ItemResult(read.custom_id, "cancelled")
         body = bytes(result.error)
-        kind = _read(body, _Kind)
+        kind = decoded(body, _Kind, "Anthropic")
         inner = kind.error.get("type") if isinstance(kind.error, dict) else kind.type  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return ItemResult(read.custom_id, "answered", _STATUS.get(str(inner), 500), body)  # pyright: ignore[reportUnknownArgumentType]
 
     def remove(self, name: str) -> WireRequest:
         """A batch, with its requests and results."""
-        return WireRequest(b"DELETE", _PATH + b"/" + name.encode(), [_VERSION, _IDENTITY], b"")
+        return WireRequest(b"DELETE", _PATH + b"/" + name.encode(), [_VERSION, IDENTITY], b"")
 
 
 def _state(batch: _Batch) -> BatchState:
@@ -174,19 +171,6 @@ def _unix_s(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return float("inf")  # a time that is not read excludes nothing
-
-
-def _get(path: bytes) -> WireRequest:
-    return WireRequest(b"GET", path, [_VERSION, _IDENTITY], b"")
-
-
-def _read(body: bytes, kind: type[_Kept]) -> _Kept:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamMalformed(
-            f"This is no {kind.__name__.strip('_').lower()} of Anthropic's: {error}."
-        ) from error
 
 
 ANTHROPIC_BATCHES = AnthropicBatches()

@@ -17,19 +17,27 @@ Rules
 
 import re
 import secrets
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from penstock.base.errors import UpstreamMalformed
-from penstock.wire.batches import BatchItem, BatchState, ItemResult, Missing, Sought
-from penstock.wire.http import Headers, WireRequest
+from penstock.wire.batches import (
+    IDENTITY,
+    BatchItem,
+    BatchState,
+    ItemResult,
+    Missing,
+    Sought,
+    decoded,
+    get,
+    one_line,
+)
+from penstock.wire.http import WireRequest
 
 _encode = msgspec.json.Encoder().encode
-_Kept = TypeVar("_Kept")
 _JSON = (b"content-type", b"application/json")
-_IDENTITY = (b"accept-encoding", b"identity")
 _MISSING: dict[str, Missing] = {"EXPIRED": "expired", "CANCELLED": "cancelled"}
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 _EMBEDDING = b":batchEmbedContents"
@@ -133,7 +141,7 @@ class GeminiBatches:
         for n, item in enumerate(items, start=1):
             if (
                 item.request.path.endswith(_EMBEDDING)
-                and len(_read(item.request.body, _Inputs).requests) != 1
+                and len(decoded(item.request.body, _Inputs, "Gemini").requests) != 1
             ):
                 return f"line {n}: Gemini's batches embed one input a line"
         return None
@@ -141,8 +149,7 @@ class GeminiBatches:
     def upload(self, name: str, items: list[BatchItem]) -> WireRequest | None:
         """The items as a file of lines, in one request of two parts."""
         lines = [
-            b'{"key":%b,"request":%b}\n' % (_encode(item.name), _one_line(_request_of(item)))
-            for item in items
+            b'{"key":%b,"request":%b}\n' % (_encode(item.name), one_line(_request_of(item))) for item in items
         ]
         mark = b"penstock-" + secrets.token_hex(16).encode()
         described = _encode({"file": {"displayName": f"{name}.jsonl", "mimeType": "application/jsonl"}})
@@ -155,51 +162,55 @@ class GeminiBatches:
             ]
         )
         kind = (b"content-type", b"multipart/related; boundary=" + mark)
-        return WireRequest(b"POST", b"/upload/v1beta/files?uploadType=multipart", [kind, _IDENTITY], body)
+        return WireRequest(b"POST", b"/upload/v1beta/files?uploadType=multipart", [kind, IDENTITY], body)
 
     def read_upload(self, body: bytes) -> str:
         """The file's name."""
-        return _named(_read(body, _Uploaded).file.name, _FILE)
+        return _named(decoded(body, _Uploaded, "Gemini").file.name, _FILE)
 
     def create(self, name: str, items: list[BatchItem], file: str) -> WireRequest:
         """A batch of the file."""
         model, _, verb = items[0].request.path.rpartition(b":")
         verb = b"asyncBatchEmbedContent" if b":" + verb == _EMBEDDING else b"batchGenerateContent"
         asked = {"batch": {"displayName": name, "inputConfig": {"fileName": file}}}
-        return WireRequest(b"POST", model + b":" + verb, [_JSON, _IDENTITY], _encode(asked))
+        return WireRequest(b"POST", model + b":" + verb, [_JSON, IDENTITY], _encode(asked))
 
     def search(self, after: str = "") -> WireRequest:
         """A page of batches; nothing says in which order they come."""
-        return _get(b"/v1beta/batches?pageSize=100" + (b"&pageToken=" + after.encode() if after else b""))
+        return get(b"/v1beta/batches?pageSize=100" + (b"&pageToken=" + after.encode() if after else b""))
 
     def found(self, body: bytes, sought: Sought) -> list[BatchState]:
         """Those that carry the name, or are of the file."""
-        return [_state(one) for one in _read(body, _Page).operations if _is(one.metadata or _Meta(), sought)]
+        return [
+            _state(one)
+            for one in decoded(body, _Page, "Gemini").operations
+            if _is(one.metadata or _Meta(), sought)
+        ]
 
     def more(self, body: bytes, since_s: int) -> str:
         """The next page."""
-        token = _read(body, _Page).next_page_token
+        token = decoded(body, _Page, "Gemini").next_page_token
         return token if re.fullmatch(r"[A-Za-z0-9._~=-]{1,2000}", token) else ""
 
     def ask(self, batch: str) -> WireRequest:
         """One batch."""
-        return _get(b"/v1beta/" + batch.encode())
+        return get(b"/v1beta/" + batch.encode())
 
     def read(self, body: bytes) -> BatchState:
         """A batch."""
-        return _state(_read(body, _Operation))
+        return _state(decoded(body, _Operation, "Gemini"))
 
     def cancel(self, batch: str) -> WireRequest:
         """Ends it at once; what it had answered is not given out."""
-        return WireRequest(b"POST", b"/v1beta/" + batch.encode() + b":cancel", [_JSON, _IDENTITY], b"{}")
+        return WireRequest(b"POST", b"/v1beta/" + batch.encode() + b":cancel", [_JSON, IDENTITY], b"{}")
 
     def fetch(self, path: str) -> WireRequest:
         """A file's content."""
-        return _get(path.encode())
+        return get(path.encode())
 
     def read_line(self, line: bytes) -> ItemResult:
         """One result."""
-        read = _read(line, _Line)
+        read = decoded(line, _Line, "Gemini")
         if read.error is not None or not read.response:
             error = read.error or _Error(13, "The line has neither a response nor an error.")
             status = _STATUS.get(error.code, error.code if 400 <= error.code < 600 else 500)
@@ -209,18 +220,18 @@ class GeminiBatches:
 
     def remove(self, name: str) -> WireRequest:
         """A file, or a batch."""
-        return WireRequest(b"DELETE", b"/v1beta/" + name.encode(), [_IDENTITY], b"")
+        return WireRequest(b"DELETE", b"/v1beta/" + name.encode(), [IDENTITY], b"")
 
 
 def _request_of(item: BatchItem) -> bytes:
     if item.request.path.endswith(_EMBEDDING):
-        return bytes(_read(item.request.body, _Inputs).requests[0])
+        return bytes(decoded(item.request.body, _Inputs, "Gemini").requests[0])
     return item.request.body
 
 
 def _whole(body: bytes) -> bytes:
     """A result as a single call's answer: that of one embedding as ``batchEmbedContents`` would give it."""
-    read = _read(body, _Embedded)
+    read = decoded(body, _Embedded, "Gemini")
     if not read.embedding:
         return body
     answer: dict[str, Any] = {"embeddings": [read.embedding]}
@@ -268,24 +279,6 @@ def _named(name: str, pattern: re.Pattern[str]) -> str:
     if pattern.fullmatch(name) is None:
         raise UpstreamMalformed(f"This is no name of Gemini's: {name[:80]!r}.")
     return name
-
-
-def _one_line(body: bytes) -> bytes:
-    return body if b"\n" not in body else msgspec.json.format(body, indent=-1)
-
-
-def _get(path: bytes) -> WireRequest:
-    headers: Headers = [_IDENTITY]
-    return WireRequest(b"GET", path, headers, b"")
-
-
-def _read(body: bytes, kind: type[_Kept]) -> _Kept:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamMalformed(
-            f"This is no {kind.__name__.strip('_').lower()} of Gemini's: {error}."
-        ) from error
 
 
 GEMINI_BATCHES = GeminiBatches()

@@ -3,22 +3,29 @@
 Every creation carries our name for the batch in its metadata, and is of a file of its own: by either it is found again.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from penstock.base.errors import UpstreamMalformed
-from penstock.wire.batches import BatchItem, BatchState, ItemResult, Missing, Sought
-from penstock.wire.http import Headers, WireRequest
+from penstock.wire.batches import (
+    IDENTITY,
+    BatchItem,
+    BatchState,
+    ItemResult,
+    Missing,
+    Sought,
+    decoded,
+    get,
+    one_line,
+)
+from penstock.wire.http import WireRequest
 from penstock.wire.multipart import FormPart, write_form
 
 MARK = "penstock_batch"
 """The key of our name in a batch's metadata."""
 _encode = msgspec.json.Encoder().encode
-_Kept = TypeVar("_Kept")
 _JSON = (b"content-type", b"application/json")
-_IDENTITY = (b"accept-encoding", b"identity")
 _MISSING: dict[str, Missing] = {"expired": "expired", "cancelled": "cancelled"}
 
 
@@ -81,7 +88,7 @@ class OpenAIBatches:
         """The items as a file of lines."""
         lines = [
             b'{"custom_id":%b,"method":"POST","url":%b,"body":%b}'
-            % (_encode(item.name), _encode(_url(item)), _one_line(item.request.body))
+            % (_encode(item.name), _encode(_url(item)), one_line(item.request.body))
             for item in items
         ]
         kind, body = write_form(
@@ -90,11 +97,11 @@ class OpenAIBatches:
                 FormPart("file", b"\n".join(lines) + b"\n", f"{name}.jsonl", "application/jsonl"),
             ]
         )
-        return WireRequest(b"POST", b"/files", [(b"content-type", kind), _IDENTITY], body)
+        return WireRequest(b"POST", b"/files", [(b"content-type", kind), IDENTITY], body)
 
     def read_upload(self, body: bytes) -> str:
         """The file's id."""
-        return _read(body, _File).id
+        return decoded(body, _File, "OpenAI").id
 
     def create(self, name: str, items: list[BatchItem], file: str) -> WireRequest:
         """A batch of the file, done within a day: the only window that there is."""
@@ -104,46 +111,46 @@ class OpenAIBatches:
             "completion_window": "24h",
             "metadata": {MARK: name},
         }
-        return WireRequest(b"POST", b"/batches", [_JSON, _IDENTITY], _encode(asked))
+        return WireRequest(b"POST", b"/batches", [_JSON, IDENTITY], _encode(asked))
 
     def search(self, after: str = "") -> WireRequest:
         """A hundred, newest first."""
-        return _get(b"/batches?limit=100" + (b"&after=" + after.encode() if after else b""))
+        return get(b"/batches?limit=100" + (b"&after=" + after.encode() if after else b""))
 
     def found(self, body: bytes, sought: Sought) -> list[BatchState]:
         """Those that carry the name, or are of the file: a server that drops metadata still says the file."""
         return [
             _state(one)
-            for one in _read(body, _Page).data
+            for one in decoded(body, _Page, "OpenAI").data
             if (one.metadata or {}).get(MARK) == sought.name
             or (sought.file and one.input_file_id == sought.file)
         ]
 
     def more(self, body: bytes, since_s: int) -> str:
         """Behind the last one, unless that is older already."""
-        page = _read(body, _Page)
+        page = decoded(body, _Page, "OpenAI")
         over = not page.has_more or not page.data or page.data[-1].created_at < since_s
         return "" if over else page.data[-1].id
 
     def ask(self, batch: str) -> WireRequest:
         """One batch."""
-        return _get(b"/batches/" + batch.encode())
+        return get(b"/batches/" + batch.encode())
 
     def read(self, body: bytes) -> BatchState:
         """A batch."""
-        return _state(_read(body, _Batch))
+        return _state(decoded(body, _Batch, "OpenAI"))
 
     def cancel(self, batch: str) -> WireRequest:
         """Takes up to ten minutes."""
-        return WireRequest(b"POST", b"/batches/" + batch.encode() + b"/cancel", [_JSON, _IDENTITY], b"")
+        return WireRequest(b"POST", b"/batches/" + batch.encode() + b"/cancel", [_JSON, IDENTITY], b"")
 
     def fetch(self, path: str) -> WireRequest:
         """A file's content."""
-        return _get(path.encode())
+        return get(path.encode())
 
     def read_line(self, line: bytes) -> ItemResult:
         """Of the output file, or of the error file."""
-        read = _read(line, _Line)
+        read = decoded(line, _Line, "OpenAI")
         if read.response is not None:
             return ItemResult(
                 read.custom_id, "answered", read.response.status_code, bytes(read.response.body)
@@ -158,7 +165,7 @@ class OpenAIBatches:
 
     def remove(self, name: str) -> WireRequest:
         """A file; batches themselves stay."""
-        return WireRequest(b"DELETE", b"/files/" + name.encode(), [_IDENTITY], b"")
+        return WireRequest(b"DELETE", b"/files/" + name.encode(), [IDENTITY], b"")
 
 
 def _state(batch: _Batch) -> BatchState:
@@ -179,24 +186,6 @@ def _state(batch: _Batch) -> BatchState:
 
 def _url(item: BatchItem) -> str:
     return "/v1" + item.request.path.decode("latin-1")
-
-
-def _one_line(body: bytes) -> bytes:
-    return body if b"\n" not in body else msgspec.json.format(body, indent=-1)
-
-
-def _get(path: bytes) -> WireRequest:
-    headers: Headers = [_IDENTITY]
-    return WireRequest(b"GET", path, headers, b"")
-
-
-def _read(body: bytes, kind: type[_Kept]) -> _Kept:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamMalformed(
-            f"This is no {kind.__name__.strip('_').lower()} of OpenAI's: {error}."
-        ) from error
 
 
 OPENAI_BATCHES = OpenAIBatches()

@@ -33,6 +33,7 @@ from penstock.gateway.principal import user_of
 from penstock.gateway.remote import ASIDE_BYTES, MAX_REPLY_BYTES, Attempted, Translator
 from penstock.gateway.settle import CallFacts, Outcome, begin_facts, end_attempt, settle
 from penstock.gateway.translate import Translation
+from penstock.net.connection import Connection
 from penstock.net.transport import Exchange
 from penstock.routing.plan import Step
 from penstock.wire.http import WireRequest
@@ -96,6 +97,18 @@ class LaneCall(Struct, eq=False):
     def __repr__(self) -> str:
         """Without the secret."""
         return f"LaneCall({self.facts.request_id})"
+
+    def begin(self, connection: Connection, request: WireRequest) -> None:
+        """The request leaves, over an idle connection."""
+        self.host.inflight += 1
+        provider = self.provider
+        deadlines = provider.deadlines(self.house.config.server.total_timeout_ms / 1000, stream=False)
+        try:
+            self.exchange = provider.transport.begin(
+                connection, request, deadlines, self.over, MAX_REPLY_BYTES
+            )
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.carry_on(error)
 
     def cancel(self) -> None:
         """The caller hung up: the provider's connection closes at once, and what was consumed is billed."""
@@ -249,9 +262,8 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
-        if not _enter(
-            provider, facts, outcome, tokens, unix_s
-        ):  # last of all: the call is charged from here on
+        # last of all: the call is charged from here on
+        if not _enter(provider, facts, outcome, tokens, unix_s):
             transport.released(connection, used=False)
             return None
         if house.caching is not None and inbound.uncached is not None:
@@ -262,12 +274,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     except BaseException:
         transport.released(connection, used=False)
         raise
-    host.inflight += 1
-    deadlines = provider.deadlines(house.config.server.total_timeout_ms / 1000, stream=False)
-    try:
-        call.exchange = transport.begin(connection, request, deadlines, call.over, MAX_REPLY_BYTES)
-    except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-        call.carry_on(error)
+    call.begin(connection, request)
     return call
 
 

@@ -7,9 +7,9 @@ the provider's (4xx, but no time-out) is a "no".
 from penstock.base.decisions import Rejected
 from penstock.base.errors import OurFault, UpstreamError
 from penstock.dialects import NATIVE_BATCHES
+from penstock.gateway.asking import ask_provider
 from penstock.gateway.house import House, Provider
-from penstock.gateway.raw_rules import credential
-from penstock.gateway.remote import MAX_REPLY_BYTES, hide_secrets, refusal
+from penstock.gateway.remote import MAX_REPLY_BYTES
 from penstock.wire.batches import BatchState, NativeBatches
 from penstock.wire.http import WireRequest
 
@@ -61,21 +61,7 @@ class NativeDesk:
     async def ask(self, request: WireRequest) -> bytes:
         """The body of a 2xx. Raises UpstreamError."""
         provider = self._provider
-        ours = credential(provider.dialect.name, self._secret)
-        assert not isinstance(ours, Rejected), "a service of a dialect that takes keys"
-        sent = WireRequest(request.method, request.path, [*request.headers, *ours], request.body)
-        try:
-            exchange = await provider.transport.send(sent, provider.whole)
-            try:
-                if not 200 <= exchange.status < 300:
-                    raise await refusal(provider, exchange, next(iter(provider.spoken)))
-                return await exchange.read(MAX_REPLY_BYTES)
-            finally:
-                exchange.abort()
-        except UpstreamError as error:
-            hide_secrets(error, provider, self._secret)
-            error.provider = provider.name
-            raise
+        return (await ask_provider(provider, self._secret, request, provider.whole, MAX_REPLY_BYTES)).body
 
     async def state(self, request: WireRequest) -> BatchState:
         """The batch that a request answers with."""

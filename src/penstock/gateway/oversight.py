@@ -13,7 +13,7 @@ from typing import Any
 
 from penstock.base.errors import PenstockError, UpstreamError
 from penstock.base.events import Event, Finished, Stopped
-from penstock.base.usage import Usage
+from penstock.gateway.onlooker import Onlooker
 from penstock.gateway.structured import Judge
 from penstock.wire.ports import Relay, ReplyReader
 
@@ -21,13 +21,13 @@ _ENDS = (b"\n\n", b"\r\n\r\n")
 _END = re.compile(rb"\n\r?\n")
 
 
-class Overseen:
+class Overseen(Onlooker):
     """A pass-through relay (wire.ports.Relay) with somebody who may say no at the end."""
 
-    __slots__ = ("_ending", "_failure", "_held", "_judge", "_over", "_reader", "_relay", "_stream", "mould")
+    __slots__ = ("_ending", "_failure", "_held", "_judge", "_over", "_reader", "_stream")
 
     def __init__(self, relay: Relay, reader: ReplyReader, judge: Judge, *, stream: bool) -> None:
-        self._relay = relay
+        super().__init__(relay)
         self._reader: ReplyReader | None = reader
         self._judge = judge
         self._stream = stream
@@ -35,7 +35,6 @@ class Overseen:
         self._ending = False
         self._over = False
         self._failure: UpstreamError | None = None
-        self.mould = None  # every event comes by here
 
     @property
     def content_seen(self) -> bool:
@@ -47,31 +46,8 @@ class Overseen:
         """As the relay says, unless the verdict is no."""
         return self._relay.finished and self._failure is None
 
-    @property
-    def usage(self) -> Usage | None:
-        """As the relay says."""
-        return self._relay.usage
-
-    @property
-    def stopped(self) -> str | None:
-        """As the relay says."""
-        return self._relay.stopped
-
-    @stopped.setter
-    def stopped(self, why: str | None) -> None:
-        self._relay.stopped = why
-
-    @property
-    def native_stop(self) -> str:
-        """As the relay says."""
-        return self._relay.native_stop
-
-    @native_stop.setter
-    def native_stop(self, why: str) -> None:
-        self._relay.native_stop = why
-
     def __getattr__(self, name: str) -> Any:
-        """The rest, too, is the relay's: its model, its sizes, and what only some have."""
+        """What only some relays have."""
         return getattr(self._relay, name)
 
     def feed(self, data: bytes) -> bytes:

@@ -73,14 +73,7 @@ def plan_call(
 
     ``losses`` refuses a target that would not get all that the caller sent, where he asked for that.
     """
-    most = house.config.rerank.max_documents
-    if ask.items > most:
-        raise BadRequest(
-            f"The field documents has {ask.items} documents; at most {most} are ranked in a call (rerank.max_documents).",
-            code="too_many_documents",
-            param="documents",
-            hint="Rank them in several calls, or leave out those that an index finds unlikely.",
-        )
+    _check_items(house, ask)
     patterns = facts.principal.patterns
     kept = remembered(house, ask, patterns, family)
     if kept is not None:
@@ -122,6 +115,18 @@ def plan_call(
             house.plans.clear()
         house.plans[ask.model, patterns, _spoken(ask, family), ask.operation] = made
     return made, tokens
+
+
+def _check_items(house: House, ask: Ask) -> None:
+    """Raises BadRequest for more documents than are ranked in a call."""
+    most = house.config.rerank.max_documents
+    if ask.items > most:
+        raise BadRequest(
+            f"The field documents has {ask.items} documents; at most {most} are ranked in a call (rerank.max_documents).",
+            code="too_many_documents",
+            param="documents",
+            hint="Rank them in several calls, or leave out those that an index finds unlikely.",
+        )
 
 
 def _named(house: House, ask: Ask, facts: CallFacts) -> tuple[Chain, ProviderPreferences | None]:

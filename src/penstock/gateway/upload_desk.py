@@ -3,20 +3,17 @@
 import asyncio
 import time
 
-from penstock.base.decisions import Rejected
-from penstock.base.errors import UpstreamError, UpstreamTimeout
+from penstock.base.errors import UpstreamTimeout
 from penstock.config.schema import UploadsConfig
 from penstock.dialects import UPLOADS
+from penstock.gateway.asking import ask_provider
 from penstock.gateway.house import House, Provider
-from penstock.gateway.raw_rules import credential
-from penstock.gateway.remote import hide_secrets, refusal
 from penstock.net.transport import Deadlines
 from penstock.wire.http import WireRequest
 from penstock.wire.uploads import Answer, Ask, Pause, Upload, Uploaded, UploadService
 
 _NAMES = frozenset({"openai", "anthropic", "gemini"})
 """Providers that have such a service; of others the configuration says so."""
-_SCHEMES = {"responses": "openai"}
 _MAX_ANSWER_BYTES = 1024 * 1024
 
 
@@ -59,37 +56,17 @@ class UploadDesk:
             answer = None
             if isinstance(wanted, Pause):
                 if self._left_s < wanted.wait_s:
-                    raise UpstreamTimeout(
-                        "The call's deadline passed before the provider had read the file.", phase="total"
-                    )
+                    raise self._late("before the provider had read the file")
                 await asyncio.sleep(wanted.wait_s)
             else:
                 answer = await self.ask(wanted)
 
     async def ask(self, wanted: Ask) -> Answer:
         """A 2xx. Raises UpstreamError."""
-        provider, asked = self._provider, wanted.request
-        ours = credential(_SCHEMES.get(provider.dialect.name, provider.dialect.name), self._secret)
-        assert not isinstance(ours, Rejected), "a service of a dialect that takes keys"
-        request = WireRequest(
-            asked.method,
-            self._below(asked.path) if wanted.absolute else asked.path,
-            [*asked.headers, *ours],
-            asked.body,
-            poured=asked.poured,
-        )
-        try:
-            exchange = await provider.transport.send(request, self._deadlines())
-            try:
-                if not 200 <= exchange.status < 300:
-                    raise await refusal(provider, exchange, next(iter(provider.spoken)))
-                return Answer(exchange.headers, await exchange.read(_MAX_ANSWER_BYTES))
-            finally:
-                exchange.abort()
-        except UpstreamError as error:
-            hide_secrets(error, provider, self._secret)
-            error.provider = provider.name
-            raise
+        asked = wanted.request
+        path = self._below(asked.path) if wanted.absolute else asked.path
+        request = WireRequest(asked.method, path, asked.headers, asked.body, poured=asked.poured)
+        return await ask_provider(self._provider, self._secret, request, self._deadlines(), _MAX_ANSWER_BYTES)
 
     def _below(self, path: bytes) -> bytes:
         """The path below the provider's base path."""
@@ -103,5 +80,10 @@ class UploadDesk:
     def _deadlines(self) -> Deadlines:
         left_s = self._left_s
         if left_s <= 0:
-            raise UpstreamTimeout("The call's deadline passed before the file was brought.", phase="total")
+            raise self._late("before the file was brought")
         return self._provider.deadlines(left_s, stream=False)
+
+    def _late(self, when: str) -> UpstreamTimeout:
+        error = UpstreamTimeout(f"The call's deadline passed {when}.", phase="total")
+        error.provider = self._provider.name
+        return error

@@ -7,9 +7,11 @@ host and port and never the proxy's credentials. Addresses are tried one after a
 
 import asyncio
 import ssl
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Final
 
 from penstock.base.endpoint import Endpoint, Proxy
@@ -21,6 +23,7 @@ _MAX_PROXY_HEAD: Final = 64 * 1024
 _NO_BUNDLE: Final = "ca_file cannot be read as a PEM bundle of certificates."
 _LOST: Final = 0
 _NOT_HTTP: Final = -1
+_READING: Final = Lock()
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
@@ -29,9 +32,20 @@ def trust(ca_file: str | None) -> ssl.SSLContext:
     Loading the system's store takes some 20 ms, so contexts are shared; a file with another content is read again.
     """
     try:
-        return _context(ca_file, ca_version(ca_file))
+        with _READING:  # who comes while another reads waits for that, and does not read it as well
+            return _context(ca_file, ca_version(ca_file))
     except OSError:  # ssl.SSLError is one
         raise ValueError(_NO_BUNDLE) from None
+
+
+def read_trust_beside() -> None:
+    """Reads the system's trust in a thread: OpenSSL does that without the GIL, while a start loads all the rest."""
+
+    def read() -> None:
+        with suppress(ValueError):  # who needs it reads it again, and says it
+            trust(None)
+
+    Thread(target=read, name="trust", daemon=True).start()
 
 
 def ca_version(ca_file: str | None) -> str:

@@ -11,12 +11,17 @@ Rules
   their Python clients send none): who does not know whether a creation arrived must ``search`` first.
 """
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from penstock.wire.http import WireRequest
+from penstock.base.errors import UpstreamMalformed
+from penstock.wire.http import Headers, WireRequest
 
+IDENTITY: Final = (b"accept-encoding", b"identity")
+"""Results are read line by line as they come."""
+_Kept = TypeVar("_Kept")
 Missing = Literal["", "expired", "cancelled"]
 
 
@@ -125,3 +130,24 @@ class NativeBatches(Protocol):
     def remove(self, name: str) -> WireRequest:
         """Removes an uploaded file, or one of ``BatchState.files``."""
         ...
+
+
+def get(path: bytes, *headers: tuple[bytes, bytes]) -> WireRequest:
+    """Asks for what is there."""
+    said: Headers = [*headers, IDENTITY]
+    return WireRequest(b"GET", path, said, b"")
+
+
+def one_line(body: bytes) -> bytes:
+    """A request as a line of a file of requests."""
+    return body if b"\n" not in body else msgspec.json.format(body, indent=-1)
+
+
+def decoded(body: bytes, kind: type[_Kept], vendor: str) -> _Kept:
+    """What a service has answered. Raises UpstreamMalformed."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamMalformed(
+            f"This is no {kind.__name__.strip('_').lower()} of {vendor}'s: {error}."
+        ) from error

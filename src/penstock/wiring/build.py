@@ -204,6 +204,8 @@ def read_ahead(loaded: Loaded) -> None:
     """Read what a house of this configuration will want from files (trust in certificates, some 20 ms each), so that
     ``build`` finds it in memory. Touches nothing that runs: made for another thread."""
     for settings in () if loaded.config is None else loaded.config.providers.values():
+        if (settings.network.base_url or "").startswith("http://"):
+            continue
         with suppress(ValueError):  # build says it, with its path
             trust(_ca_file(settings, loaded))
 

@@ -20,6 +20,7 @@ from penstock.config.hooks import signing_key
 from penstock.config.load import Loaded, load
 from penstock.config.schema import Config
 from penstock.gateway.house import House
+from penstock.gateway.structured import load_judge
 from penstock.ledger.opening import is_postgres, open_journal
 from penstock.observe.log import OperatorLog
 from penstock.observe.names import RELOADS
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 4096
+BEHIND_S = 0.05
+"""After it listens: whoever waits for /ready comes first."""
 CUT = 3
 """A worker's exit status after a stop that cut calls."""
 
@@ -143,8 +146,7 @@ class Running:
         self._desk.start()
         administration.begin(joined, self._govern, self._figures, self._reloading)
         await administration.taken(joined, self.app.house.version, "start")
-        # The index of near names takes a tenth of a second to build; the first misspelt model must not wait for it.
-        asyncio.get_running_loop().run_in_executor(None, self._catalogue.warm)
+        asyncio.get_running_loop().call_later(BEHIND_S, self._read_behind)
         self._warn(loaded)
         self._warm()
         return []
@@ -302,6 +304,18 @@ class Running:
         fault = f"$.server.host: {self._host} is open to others and no virtual_keys are configured."
         return f"{fault} Add virtual_keys, make one with `penstock keys new`, or start with --open."
 
+    def _read_behind(self) -> None:
+        """In a thread, while calls are served already, what the first of some calls shall not wait for.
+
+        What judges answers in a schema takes fifty milliseconds to load, the index of near names more to build.
+        """
+
+        def read() -> None:
+            load_judge()
+            self._catalogue.warm()
+
+        asyncio.get_running_loop().run_in_executor(None, read)
+
     def _refused(self, faults: list[str]) -> list[str]:
         if self.shared is not None:
             self.shared.metrics.add(RELOADS, 1, "refused")
@@ -396,11 +410,12 @@ def cannot_listen(host: str, port: int, error: OSError) -> str:
 def settle_memory() -> None:
     """What was built at start stays: keep the collector from walking it again and again.
 
-    A full collection over the catalogue and the configuration takes milliseconds, which a call would have to wait for.
+    A full collection over modules, catalogue and configuration takes tens of milliseconds, which a call would have to wait
+    for. None is made here either: what a start leaves behind in cycles is a few thousand small objects.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 50)
+    gc.enable()
 
 
 async def serve(options: ServeOptions, environ: Mapping[str, str], log: OperatorLog) -> int:

@@ -32,7 +32,7 @@ from penstock.observe.log import OperatorLog
 from penstock.state.embedded import EmbeddedStore
 from penstock.state.workers import Hub
 from penstock.wiring.build import ledger_place
-from penstock.wiring.serve import BACKLOG, ServeOptions, cannot_listen, url_of
+from penstock.wiring.serve import BACKLOG, ServeOptions, cannot_listen, settle_memory, url_of
 
 START_S = 60.0
 STEADY_S = 5.0
@@ -183,6 +183,7 @@ async def supervise(
     options: ServeOptions, words: list[str], count: int, environ: Mapping[str, str], log: OperatorLog
 ) -> int:
     """Run until SIGTERM or SIGINT. 0 after a clean end, 1 for faults, said on the log."""
+    settle_memory()
     loaded = _load(options, environ)
     config = loaded.config
     if config is None:

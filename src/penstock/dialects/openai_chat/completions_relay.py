@@ -6,19 +6,20 @@ import msgspec
 from msgspec import Struct, field
 
 from penstock.base.chat import Ask
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamError, UpstreamMalformed
 from penstock.base.models import Target
 from penstock.base.usage import Usage, UsageSource
-from penstock.dialects.openai_chat.ends import Page, is_done, is_page, is_piece_of_done
+from penstock.dialects.openai_chat.ends import Page, is_done, is_piece_of_done
 from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
 from penstock.dialects.openai_chat.forward import provider_losses
 from penstock.dialects.openai_chat.rules import headers, known_fields
 from penstock.dialects.openai_chat.shapes import stop_reason
+from penstock.dialects.openai_chat.stream_relaying import StreamRelaying
 from penstock.dialects.openai_chat.usage import UsageField, read_usage
 from penstock.wire.http import WireRequest
 from penstock.wire.ports import Relay
 from penstock.wire.splice import edit, spans
-from penstock.wire.sse import Mould, SseEvent, SseReader, completed
+from penstock.wire.sse import Mould, SseEvent, SseReader
 
 PATH = b"/completions"
 _NOT_OVERRIDDEN = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
@@ -135,59 +136,22 @@ class _WholeRelay(_Reading):
         return body
 
 
-class _StreamRelay(_Reading):
+class _StreamRelay(_Reading, StreamRelaying):
     keep_usage: bool = True
-    _sse: SseReader = field(default_factory=SseReader)
-    _begun: bool = False
-    _page: Page | None = None
-    _failed: UpstreamError | None = None
+    sse: SseReader = field(default_factory=SseReader)
+    begun: bool = False
+    page: Page | None = None
+    failed: UpstreamError | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        """Whole events for the caller, as they came."""
-        if self._failed is not None:
-            raise self._failed
-        if not self._begun:
-            start = data.lstrip()
-            self._begun = bool(start)
-            if is_page(start):
-                self._page = Page()
-        if self._page is not None:
-            self._page.keep(data)
-            return b""
-        out: list[bytes] = []
-        for event in self._sse.feed(data):
-            try:
-                if self._see(event):
-                    out.append(event.raw)
-            except UpstreamError as error:
-                self._failed = error
-                if not out or not self.content_seen:
-                    raise
-                break
-        return b"".join(out)
+    def lost(self, event: SseEvent) -> bool:
+        """A piece of the end marker."""
+        return is_piece_of_done(event)
 
-    def close(self) -> bytes:
-        """EOF: the last event even without its blank line, or UpstreamTruncated."""
-        if self._failed is not None:
-            raise self._failed
-        if self._page is not None:
-            raise self._page.error()
-        out: list[bytes] = []
-        for event in self._sse.close():
-            if is_piece_of_done(event):
-                continue
-            try:
-                if self._see(event):
-                    out.append(completed(event.raw))
-            except UpstreamMalformed:
-                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
-        if not self.finished:
-            if not self._open or any(self._open.values()):
-                raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
-            self.finished = True
-        return b"".join(out)
+    def whole(self) -> bool:
+        """Every choice has had its reason to stop."""
+        return bool(self._open) and not any(self._open.values())
 
-    def _see(self, event: SseEvent) -> bool:
+    def see(self, event: SseEvent) -> bool:
         """Read one event; False if it is not for the caller."""
         data = (event.data or b"").strip()
         if event.data is None or self.finished:

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
-from penstock.base.errors import UpstreamError, UpstreamMalformed, UpstreamTruncated
+from penstock.base.errors import UpstreamError
 from penstock.base.events import Event, UsageSeen
 from penstock.base.usage import Usage, UsageSource
-from penstock.dialects.openai_chat.ends import Page, is_page
+from penstock.dialects.openai_chat.ends import Page
+from penstock.dialects.openai_chat.stream_relaying import StreamRelaying
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
 from penstock.dialects.openai_responses.reading import (
     TERMINAL,
@@ -30,7 +31,7 @@ from penstock.dialects.openai_responses.reading import (
 from penstock.dialects.openai_responses.reply import read_whole
 from penstock.dialects.openai_responses.shapes import Item, kind_of
 from penstock.dialects.openai_responses.writer import write_usage
-from penstock.wire.sse import Mould, SseEvent, SseReader, completed, sse
+from penstock.wire.sse import Mould, SseEvent, SseReader, sse
 
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 
@@ -100,13 +101,13 @@ class WholeRelay(_Reading):
         return body
 
 
-class StreamRelay(_Reading):
+class StreamRelay(_Reading, StreamRelaying):
     """A stream, event by event."""
 
-    _sse: SseReader = field(default_factory=SseReader)
-    _begun: bool = False
-    _page: Page | None = None
-    _failed: UpstreamError | None = None
+    sse: SseReader = field(default_factory=SseReader)
+    begun: bool = False
+    page: Page | None = None
+    failed: UpstreamError | None = None
     _spoken: set[int] = field(default_factory=set[int])
     """Items of which deltas have come."""
     _snapshot: bytes = b""
@@ -158,46 +159,10 @@ class StreamRelay(_Reading):
             case _:
                 return item
 
-    def feed(self, data: bytes) -> bytes:
-        """Whole events for the caller, as they came."""
-        if self._failed is not None:
-            raise self._failed
-        if not self._begun:
-            start = data.lstrip()
-            self._begun = bool(start)
-            if is_page(start):
-                self._page = Page()
-        if self._page is not None:
-            self._page.keep(data)
-            return b""
-        out: list[bytes] = []
-        for event in self._sse.feed(data):
-            try:
-                self._see(event)
-            except UpstreamError as error:
-                self._failed = error
-                if not out or not self.content_seen:
-                    raise
-                break
-            out.append(event.raw)
-        return b"".join(out)
-
-    def close(self) -> bytes:
-        """EOF: the last event even without its blank line, or UpstreamTruncated."""
-        if self._failed is not None:
-            raise self._failed
-        if self._page is not None:
-            raise self._page.error()
-        out: list[bytes] = []
-        for event in self._sse.close():
-            try:
-                self._see(event)
-            except UpstreamMalformed:
-                raise UpstreamTruncated("The upstream closed its stream inside an event.") from None
-            out.append(completed(event.raw))
-        if not self.finished:
-            raise UpstreamTruncated("The upstream closed its stream before the reply was complete.")
-        return b"".join(out)
+    def see(self, event: SseEvent) -> bool:
+        """Read one event; all of them are for the caller."""
+        self._see(event)
+        return True
 
     def _see(self, event: SseEvent) -> None:
         data = event.data

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from penstock.base.errors import PenstockError
 from penstock.base.events import Event, Finished
 from penstock.base.models import Target
-from penstock.base.usage import Usage
+from penstock.gateway.onlooker import Onlooker
 from penstock.wire.ports import Relay, ReplyReader
 
 _MORE = re.compile(
@@ -25,7 +25,7 @@ _LONGEST = 64
 Tell = Callable[[list[Event]], None]
 
 
-class Recorded:
+class Recorded(Onlooker):
     """A relay (wire.ports.Relay) that keeps what passes through it. ``events`` reads it; ``follow`` reads on as it comes."""
 
     __slots__ = (
@@ -35,11 +35,9 @@ class Recorded:
         "_over",
         "_pieces",
         "_reader",
-        "_relay",
         "_size",
         "broken",
         "closed",
-        "mould",
         "sources",
         "target",
     )
@@ -48,7 +46,7 @@ class Recorded:
         self, relay: Relay, make: Callable[[], ReplyReader], target: Target, most_bytes: int
     ) -> None:
         """``make``: a fresh reader of the provider's bytes."""
-        self._relay = relay
+        super().__init__(relay)
         self._make = make
         self._most = most_bytes
         self._pieces: list[tuple[float, bytes]] = []
@@ -57,7 +55,6 @@ class Recorded:
         self._follow: Tell | None = None
         self._over = False
         self.target = target
-        self.mould = None  # every event comes by here
         self.closed = False
         self.broken = False
         """It cannot be read, or is too large to be kept."""
@@ -68,51 +65,6 @@ class Recorded:
     def size(self) -> int:
         """Bytes that have passed."""
         return self._size
-
-    @property
-    def content_seen(self) -> bool:
-        """As the relay says."""
-        return self._relay.content_seen
-
-    @property
-    def usage(self) -> Usage | None:
-        """As the relay says."""
-        return self._relay.usage
-
-    @property
-    def stopped(self) -> str | None:
-        """As the relay says."""
-        return self._relay.stopped
-
-    @property
-    def native_stop(self) -> str:
-        """As the relay says."""
-        return self._relay.native_stop
-
-    @property
-    def model(self) -> str:
-        """As the relay says."""
-        return self._relay.model
-
-    @property
-    def upstream_id(self) -> str:
-        """As the relay says."""
-        return self._relay.upstream_id
-
-    @property
-    def finished(self) -> bool:
-        """As the relay says."""
-        return self._relay.finished
-
-    @property
-    def content_type(self) -> bytes:
-        """As the relay says."""
-        return self._relay.content_type
-
-    @property
-    def content_bytes(self) -> int:
-        """As the relay says."""
-        return self._relay.content_bytes
 
     @property
     def unframed(self) -> bool:
