@@ -37,6 +37,7 @@ MOST_DRIFTS = 5
 NATIVE = {
     ("server", "_express"): "the express lane",
     ("gateway", "_shortcut"): "the stream shortcut",
+    ("net", "_line"): "bytes of streams",
     ("routing", "_gcra"): "rate limits",
     ("ledger", "_till"): "budgets",
     ("ledger", "_rows"): "the ledger's rows",
