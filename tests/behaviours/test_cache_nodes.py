@@ -1,7 +1,7 @@
 """Two gateways that share a Redis: one's answers, purges and verdicts are the other's; a server that forgets harms nobody."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ Start = Callable[[str], Gateway]
 
 
 @pytest.fixture
-def nodes(tmp_path: Path, redis_server: Any, request: pytest.FixtureRequest) -> Iterator[Start]:
+def nodes(tmp_path: Path, redis_server: Any, request: pytest.FixtureRequest) -> Start:
     """Starts a node by its name; each has a file and a simulator of its own."""
     url = f"{redis_server.url.rsplit('/', 1)[0]}/7"
     flush(url)
@@ -49,7 +49,7 @@ def nodes(tmp_path: Path, redis_server: Any, request: pytest.FixtureRequest) -> 
         request.addfinalizer(lambda: running.__exit__(None, None, None))
         return gateway
 
-    yield start
+    return start
 
 
 def flush(url: str) -> None:
@@ -149,3 +149,25 @@ def test_after_a_flush_the_index_is_there_again__bifrost_3190(nodes: Start):
 def keys(url: str) -> list[bytes]:
     with Redis.from_url(url) as line:
         return line.keys("*")
+
+
+@needs_weights
+def test_a_node_that_starts_takes_up_what_others_kept(nodes: Start):
+    """Also beside a file of its own, which knows nothing of them; each answer once."""
+    first = nodes("first")
+    for text in (
+        ONE,
+        "Describe a red leather handbag on a table",
+        "Explain how a water mill grinds its grain",
+    ):
+        assert ask(first, text) == "miss"
+    second = nodes("second")
+    until(lambda: stats(second)["semantic"]["state"] == "on")
+    until(lambda: stats(second)["semantic"]["entries"] == 3)
+    assert only(second, OTHER)
+    assert only(second, "Describe a red leather handbag on the table")
+    assert stats(first)["semantic"]["entries"] == 3
+
+
+def stats(node: Gateway) -> dict[str, Any]:
+    return node.get("/admin/cache/stats", ADMIN).json()

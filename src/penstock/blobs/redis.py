@@ -143,7 +143,9 @@ class RedisBlobs(RedisLog, Writing):
             if epoch != self._epoch:
                 self._epoch = b""
                 self.greet()
-            if self._agreed:  # a server that was flushed has forgotten it: who opens next must not make another
+            if (
+                self._agreed
+            ):  # a server that was flushed has forgotten it: who opens next must not make another
                 self._redis.set(self._names.secret, self._agreed, nx=True)
             cursor, entries, size = self._counting
             cursor, names = self._redis.scan(cursor, match=self._names.every, count=_COUNT_AT_ONCE)

@@ -156,11 +156,18 @@ class Blobs:
             self._gone(place, key)
         return max(here, await asyncio.wrap_future(far) + waited)
 
-    async def scan(self, kind: str, after_seq: int, limit: int) -> list[Blob]:
-        """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that keeps things."""
+    @property
+    def stores(self) -> int:
+        """How many there are to ``scan``: what other nodes wrote before this one began lies in the furthest alone."""
+        return max(1, len(self._far))
+
+    async def scan(self, kind: str, after_seq: int, limit: int, *, store: int | None = None) -> list[Blob]:
+        """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that answers, or of
+        ``store``."""
         if not self._far:
             return self._memory.scan(kind, after_seq, limit, self._now_ms())
-        found = await self._finder.do(lambda: scanned(self._far, kind, after_seq, limit, self._now_ms()))
+        far = self._far if store is None else self._far[store : store + 1]
+        found = await self._finder.do(lambda: scanned(far, kind, after_seq, limit, self._now_ms()))
         return [blob for blob in found if not self._behind.hides(blob)]
 
     async def flush(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.base.errors import BadRequest, ConfigFault
 from penstock.base.events import Event
@@ -54,6 +54,8 @@ class CacheDesk:
         self.blobs: Blobs | None = None
         self.keys: Keys | None = None
         self.meaning: MeaningDesk | None = None
+        self._off = ""
+        """Why the semantic tier is not there, where it is wanted."""
 
     async def join(self, house: House, loaded: Loaded, shared: Shared) -> None:
         """The cache that its configuration wants. Raises ConfigFault where a store cannot be opened."""
@@ -99,6 +101,7 @@ class CacheDesk:
             purge=self._purge,
             evict=self._evict,
             auditor=None if self.meaning is None else self.meaning.auditor,
+            semantic=self._semantic_view,
             fill=partial(self._fill, app),
             lower=lower,
             upper=upper,
@@ -127,6 +130,7 @@ class CacheDesk:
         old, self.meaning, self._wanted = self.meaning, None, wanted
         if old is not None:
             await old.aclose()
+        self._off = ""
         if wanted is None or self.blobs is None or self.keys is None or self._settings is None:
             return
         path = self._settings.path
@@ -148,6 +152,7 @@ class CacheDesk:
             ConfigFault
         ) as error:  # the audits' file cannot be written: the gateway serves without this tier
             why = error.public()
+        self._off = why or ""
         if why is not None:
             await made.aclose()
             shared.log.once("semantic cache off", f"The semantic cache is off: {why}")
@@ -159,6 +164,11 @@ class CacheDesk:
         if self._app is None:
             raise ConfigFault("The gateway does not listen yet.", path="$.semantic_cache")
         return await ask_inside(self._app, asked)
+
+    def _semantic_view(self) -> dict[str, Any]:
+        if self.meaning is not None:
+            return self.meaning.view()
+        return {"state": "off", "why": self._off or "It is not configured (semantic_cache)."}
 
     def _figures(self) -> Figures:
         assert self.blobs is not None

@@ -5,6 +5,7 @@ it is not installed the tier is off, and says so: the gateway serves.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +34,10 @@ from penstock.wiring.build import Shared
 
 FIND_S = 1.0
 """An audit has time."""
-_SCANNED = 500
+_SCANNED = 100
+"""At a time: some milliseconds of the embedder's thread, between which calls are looked up."""
+_SAID = 1_000
+"""So many answers take long enough to be taken up that the log says so."""
 Says = Callable[[str], Rejected | None]
 
 
@@ -140,16 +144,39 @@ class MeaningDesk:
         semantic.read = self._read
         self._blobs.subscribe(self._gone)
         self._blobs.news(self._came)
-        self._refilling = asyncio.get_running_loop().create_task(self._refill())
+        self._refilling = asyncio.get_running_loop().create_task(self._refill(semantic))
         return None
 
-    async def _refill(self) -> None:
-        """What was kept before this process began."""
-        after = 0
-        while found := await self._blobs.scan(KIND, after, _SCANNED):
-            for blob in found:
-                self._came(blob)
-            after = found[-1].seq
+    async def _refill(self, semantic: Semantic) -> None:
+        """What was kept before this process began, by it or by other nodes. Calls are served meanwhile."""
+        log, began_s, count = self._shared.log, time.monotonic(), 0
+        semantic.filling = True
+        for store in range(self._blobs.stores):
+            after = 0
+            while found := await self._blobs.scan(KIND, after, _SCANNED, store=store):
+                if count < _SAID <= count + len(found):
+                    log.event("cache.taking_up", so_far=count + len(found))
+                for blob in found:
+                    self._came(blob)
+                after, count = found[-1].seq, count + len(found)
+                await semantic.caught_up()
+        semantic.filling = False
+        if count >= _SAID:
+            log.event("cache.taken_up", answers=len(self._ids), seconds=round(time.monotonic() - began_s, 1))
+
+    def view(self) -> dict[str, Any]:
+        """As an operator sees it. ``graphs``: large partitions, of which a graph of neighbours has been built since the start."""
+        semantic = self.semantic
+        if semantic is None:
+            return {"state": "off", "why": "It is being closed."}
+        stats: Any = getattr(semantic.tier, "stats", lambda: None)()
+        return {
+            "state": "taking up" if semantic.filling else "on",
+            "embedder": semantic.build_id,
+            "entries": 0 if stats is None else stats.entries,
+            "partitions": 0 if stats is None else stats.partitions,
+            "graphs": 0 if stats is None else stats.graphs,
+        }
 
     def _came(self, blob: Blob) -> None:
         semantic = self.semantic
@@ -159,6 +186,8 @@ class MeaningDesk:
             entry_id = read_about(blob.about).id
         except MsgspecError:
             return  # of another version
+        if self._ids.get((blob.place, blob.key)) == entry_id:
+            return  # a nearer store had it, too
         self._ids[blob.place, blob.key] = entry_id
         semantic.learn(blob)
 

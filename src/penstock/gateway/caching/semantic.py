@@ -47,6 +47,10 @@ _BUSY = Found(
     )
 )
 _FAR = Found(Rejected("no-neighbour", "nothing that is kept in this partition comes near (static vectors)"))
+_FILLING = Rejected(
+    "taking-up",
+    "What was kept before the start is still being taken up, and nothing of it so far could be compared.",
+)
 _FORBIDDEN = Rejected("negative-pair", "somebody has judged that these two do not mean the same")
 _LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
 
@@ -144,6 +148,8 @@ class Semantic:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
         self._waiting = 0
         self._known = KnownVectors()
+        self.filling = False
+        """What was kept before is still being taken up."""
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
         if hasattr(embedder, "embed"):
@@ -191,6 +197,8 @@ class Semantic:
         found, audits = looked.found, self.audits
         if found is None:
             return
+        if self.filling and found.refused is not None and found.refused.code == "no-neighbour":
+            found = msgspec.structs.replace(found, refused=_FILLING)
         book = None if audits is None else audits.book
         if (
             found.refused is None
@@ -320,6 +328,10 @@ class Semantic:
         if about.embedder == self.build_id:
             self._do(partial(self._insert, about, blob.place.namespace, blob.key))
 
+    async def caught_up(self) -> None:
+        """Until the thread has done all that it was told so far."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+
     def forget(self, entry_id: str) -> None:
         """It is gone."""
         self._do(partial(self._remove, entry_id))
@@ -385,6 +397,10 @@ class Semantic:
     def close(self) -> None:
         """No more of it."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _nothing() -> None:
+    """It has come to the end of its queue."""
 
 
 def _told(call: Call, vectored: Vectored, found: Found) -> dict[str, Any]:
