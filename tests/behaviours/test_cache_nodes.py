@@ -171,3 +171,45 @@ def test_a_node_that_starts_takes_up_what_others_kept(nodes: Start):
 
 def stats(node: Gateway) -> dict[str, Any]:
     return node.get("/admin/cache/stats", ADMIN).json()
+
+
+@needs_weights
+def test_a_verdict_at_one_node_keeps_the_two_apart_at_the_other(nodes: Start):
+    """And at one that starts later; "right" takes it back. A purge of all answers does not."""
+    first, second = nodes("first"), nodes("second")
+    assert (ask(first, ONE), ask(first, OTHER)) == ("miss", "hit-semantic")
+    assert ask(second, "Which bird is it that sings at night?") == "miss"  # its tier is there
+    (name,) = audited(first)
+    judge(first, name, "wrong")
+    purge(first, all=True)
+    until(lambda: not only(second, ONE))
+    until(lambda: ask(second, ONE) != "")
+    until(lambda: "negative-pair" in codes(second, OTHER))
+    third = nodes("third")
+    until(lambda: "negative-pair" in codes(third, OTHER))
+    judge(first, name, "right")
+    until(lambda: only(second, OTHER) and only(third, OTHER))
+
+
+def audited(node: Gateway) -> list[str]:
+    """Ids of audits of served hits, as soon as there are some."""
+    found: list[str] = []
+
+    def there() -> bool:
+        rows = node.get("/admin/cache/audits?state=right", ADMIN).json()["data"]
+        found[:] = [row["id"] for row in rows if row["served"]]
+        return bool(found)
+
+    until(there)
+    return found
+
+
+def judge(node: Gateway, name: str, verdict: str) -> None:
+    told = node.post({"verdict": verdict}, f"/admin/cache/audits/{name}", ADMIN)
+    assert told.status == 200, told.body
+
+
+def codes(node: Gateway, text: str) -> set[str]:
+    """Why a kept answer, and nothing else, was not served."""
+    answer = node.post(chat(MODEL, text), headers={**ALICE, "x-penstock-cache": "only"})
+    return {note.get("code", "") for note in node.story(answer.request_id).get("happenings", ())}

@@ -10,6 +10,7 @@ from penstock.base.errors import BadRequest, ConfigFault
 from penstock.base.events import Event
 from penstock.blobs.opening import BlobSettings, open_blobs
 from penstock.blobs.tiers import Blobs
+from penstock.cache.answer import KIND
 from penstock.cache.keys import Keys
 from penstock.cache.semantic.binomial import lower, upper
 from penstock.config.cache_meaning import coalesces, wants_cache, wants_meaning
@@ -185,12 +186,12 @@ class CacheDesk:
                 raise BadRequest("A purge names a tag or a model, not both.", param="model", hint="Send two.")
             tag = MODEL + model
         if tenant is None or ":" in tenant or not tenant:
-            return await self.blobs.purge(tenant=tenant, namespace=namespace, tag=tag)
+            return await self.blobs.purge(kind=KIND, tenant=tenant, namespace=namespace, tag=tag)
         count = 0
         for one in self._tenants(tenant):
-            count += await self.blobs.purge(tenant=one, namespace=namespace, tag=tag)
+            count += await self.blobs.purge(kind=KIND, tenant=one, namespace=namespace, tag=tag)
         if tag is None:
-            count += await self.blobs.purge(namespace=namespace, tag=ASKER + tenant)
+            count += await self.blobs.purge(kind=KIND, namespace=namespace, tag=ASKER + tenant)
         return count
 
     def _tenants(self, name: str) -> list[str]:

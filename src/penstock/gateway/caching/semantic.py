@@ -148,6 +148,8 @@ class Semantic:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
         self._waiting = 0
         self._known = KnownVectors()
+        self.apart: set[bytes] = set()
+        """Pairs that were judged wrong at any node (``Keys.pair_key``), beside those that the book knows."""
         self.filling = False
         """What was kept before is still being taken up."""
         self._usual_s = 0.002
@@ -200,10 +202,9 @@ class Semantic:
         if self.filling and found.refused is not None and found.refused.code == "no-neighbour":
             found = msgspec.structs.replace(found, refused=_FILLING)
         book = None if audits is None else audits.book
-        if (
-            found.refused is None
-            and book is not None
-            and book.forbids(looked.partition, looked.text, found.text)
+        if found.refused is None and (
+            (book is not None and book.forbids(looked.partition, looked.text, found.text))
+            or (self.apart and self._keys.pair_key(looked.partition, looked.text, found.text) in self.apart)
         ):
             found = msgspec.structs.replace(found, refused=_FORBIDDEN)
         comparable = found.refused is None or found.refused.code in COMPARABLE
