@@ -284,7 +284,10 @@ class VirtualKeyConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, 
     ]
     team: Annotated[str | None, _doc("The team that it belongs to.")] = None
     provider_keys: Annotated[
-        tuple[str, ...], _doc("provider.key names this virtual key spends on; default: all.")
+        tuple[str, ...],
+        _doc(
+            "provider.key names it spends on; of other providers none but those that models names. Default: all."
+        ),
     ] = ()
     expires: Annotated[
         str | None,
