@@ -18,10 +18,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODULES = tuple(
     Path("src/penstock", name)
     for name in (
+        "cache/embed/_bert",
         "gateway/_shortcut",
         "ledger/_rows",
         "ledger/_till",
         "ledger/postgres/_copy",
+        "net/_line",
         "routing/_gcra",
         "server/_express",
         "wire/_large",
@@ -71,6 +73,7 @@ def build(root: Path, module: Path) -> Path:
             "-fPIC",
             "-O2",
             "-fno-strict-aliasing",
+            "-ffp-contract=off",
             "-DNDEBUG",
             f'-DPENSTOCK_SOURCES="{digest}"',
         ]

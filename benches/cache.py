@@ -3,20 +3,32 @@
 ``python -m benches.cache [--rounds 400]`` One connection, one call at a time, ways alternating; loopback only. Bars of the issue:
 an exact hit at most 60 us over ``/health`` (p50), a semantic hit at most 4 ms (p50, one thread), a call that the cache has no
 part in at most 10 us, hits' p95 beside a simulated caption model of 340 ms.
+
+Rules
+- What is a difference is the median of differences within a round, the ways of a round in an order that turns; beside it
+  stands the interval in which the true median lies with 95 % (by the sign test, which supposes nothing of the noise).
+- A semantic hit of words that were never seen is each time another text; of its time the embedding alone (in this process, of
+  the same text, in the same round) and ``/health`` on the same connection are told.
+- Beside times stands what the gateway ran (its processor clock): waiting disturbs it less.
 """
 
 import argparse
 import json
+import os
+import random
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 from benches import houses, machine
+from penstock.base.decisions import Rejected
+from penstock.cache.embed.opening import open_embedder
+from penstock.config.schema_cache import SemanticCacheConfig
 from penstock.simulate import simulator_process
 
 CHAT = "/v1/chat/completions"
@@ -36,19 +48,21 @@ semantic_cache: {{enabled: true, similarity_threshold: 0.9, max_queue_ms: 1000, 
 """
 )
 SCENARIO = {"profiles": {"*": {"ttft_ms": 340, "tokens_per_s": 1000000, "output_tokens": 40}}}
-PRODUCTS = (
-    "red leather handbag",
-    "blue ceramic mug",
-    "oak writing desk",
-    "silver wrist watch",
-    "green wool scarf",
+FRAMES = (
+    ("how should a {} be cleaned without leaving any marks on it", "{}?"),
+    ("write a short caption for a {} on a white table", "please {}"),
+    ("which gift would go well together with a {}", "{}, please?"),
+    ("describe in two sentences who would buy a {} and why", "{}."),
+    ("is a {} a sensible present for somebody who lives alone", "{}?"),
+    ("name three rooms of a house in which a {} looks good", "please {}."),
+    ("what does it usually cost to have a {} repaired", "{}?"),
+    ("tell me where a {} of good quality is made", "{}, please"),
+    ("explain how to pack a {} so that it survives the post", "{}, please."),
+    ("suggest a name for a shop that sells one {}", "please {}"),
+    ("can a {} be left outside over the winter in the rain", "{}?"),
+    ("list the materials that a {} is made of", "please {}."),
 )
-SAME = (
-    "Write a short caption for a {} on a white table",
-    "Write a short caption for a {} on a white table.",
-    "write a short caption for the {} on a white table",
-    "Please write a short caption for a {} on a white table",
-)
+"""Texts, and the same in words that were never asked. So many that none becomes a template (cache.templates)."""
 ADJECTIVES = (
     "amber",
     "beige",
@@ -178,15 +192,43 @@ def told(times_s: list[float]) -> dict[str, float]:
     }
 
 
-def alternating(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Each way once a round, after a tenth of the rounds that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+Ways = dict[str, Callable[[], float]]
+Times = dict[str, list[float]]
+
+
+def alternating(ways: Ways, rounds: int) -> Times:
+    """Each way once a round, another one first each time, after a tenth of the rounds that does not count."""
+    times: Times = {name: [] for name in ways}
+    order = list(ways.items())
     for number in range(rounds + rounds // 10):
-        for name, way in ways.items():
+        for name, way in order:
             took_s = way()
             if number >= rounds // 10:
                 times[name].append(took_s)
+        order.append(order.pop(0))
     return times
+
+
+def difference(one: list[float], other: list[float]) -> dict[str, Any]:
+    """By how much ``one`` takes longer than ``other``, round by round."""
+    each = sorted(a - b for a, b in zip(one, other, strict=True))
+    half = len(each) / 2
+    reach = 0.98 * len(each) ** 0.5  # 1.96 deviations of a binomial with 1/2
+    ends = each[max(int(half - reach), 0)], each[min(int(half + reach) + 1, len(each) - 1)]
+    return {
+        "median_us": round(median(each) * 1e6, 1),
+        "within_95_us": [round(end * 1e6, 1) for end in ends],
+        "rounds": len(each),
+    }
+
+
+def median_and_interval(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}_us": found["median_us"], f"{name}_within_95_us": found["within_95_us"]}
+
+
+def ran_s(pid: int) -> float:
+    """What a process has run so far, all its threads and to the nanosecond (clock_getcpuclockid)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def wanted(line: Line, request_: bytes, how: str) -> float:
@@ -197,80 +239,147 @@ def wanted(line: Line, request_: bytes, how: str) -> float:
     return took_s
 
 
-def hits(folder: Path, rounds: int) -> dict[str, Any]:
-    """Exact hits, whole and streamed, beside /health; semantic hits of texts that were asked before, and of such as never were."""
+def exact_hits(folder: Path, rounds: int) -> dict[str, Any]:
+    """Exact hits, whole and streamed, beside /health."""
     prose = "the keeper of the lock writes every litre down " * 16
     with (
         houses.nginx(folder, "static") as (upstream, _),
         houses.penstock(folder, upstream, "exact", CACHED) as (port, _, _),
-        houses.penstock(folder, upstream, "semantic", SEMANTIC) as (other, _, _),
     ):
-        line, meaning = Line(port), Line(other)
+        line = Line(port)
         whole, stream = request(f"exact {prose}"), request(f"exact {prose}", stream=True)
         wanted(line, whole, "miss")
         time.sleep(0.2)
         for _ in range(3):
             wanted(line, whole, "hit-exact")
             wanted(line, stream, "hit-exact")
-        texts = [request(text.format(product)) for product in PRODUCTS for text in SAME]
-        for text in texts:
-            meaning.ask(text)
-        products = [f"{adjective} {noun}" for noun in NOUNS for adjective in ADJECTIVES]
-        for product in products:
-            meaning.ask(request(SAME[0].format(product)))
-        time.sleep(1)
-        fresh: list[float] = []
-        for number, product in enumerate(products):  # each in words that were never embedded before
-            took_s, head, _ = meaning.ask(request(SAME[1 + number % 3].format(product)))
-            if said(head) == "hit-semantic":
-                fresh.append(took_s)
-        turns = cycle([text for text in texts if said(meaning.ask(text)[1]) == "hit-semantic"])
-        ways = {
+        ways: Ways = {
             "health": lambda: line.ask(HEALTH)[0],
             "exact_whole": lambda: wanted(line, whole, "hit-exact"),
             "exact_stream": lambda: wanted(line, stream, "hit-exact"),
-            "health_other": lambda: meaning.ask(HEALTH)[0],
-            "semantic_again": lambda: wanted(meaning, next(turns), "hit-semantic"),
         }
         times = alternating(ways, rounds)
         line.close()
-        meaning.close()
-    asked = {"semantic_fresh_asked": {"texts": len(products), "hits": len(fresh)}}
-    return {name: told(found) for name, found in (times | {"semantic": fresh}).items()} | asked
+    over = {
+        f"{name}_over_health": difference(times[name], times["health"])
+        for name in ("exact_whole", "exact_stream")
+    }
+    return {name: told(found) for name, found in times.items()} | over
+
+
+def paraphrased() -> tuple[list[str], list[str]]:
+    """Texts, and of each another wording."""
+    products = [f"{adjective} {noun}" for noun in NOUNS for adjective in ADJECTIVES]
+    random.Random(5).shuffle(products)
+    frames = [FRAMES[number % len(FRAMES)] for number in range(len(products))]
+    texts = [frame.format(product) for (frame, _), product in zip(frames, products, strict=True)]
+    return texts, [other.format(text) for (_, other), text in zip(frames, texts, strict=True)]
+
+
+def ask_fresh(line: Line, texts: Iterator[str], embed: Callable[[str], float]) -> tuple[float, float, bool]:
+    """The next text by its meaning, and its embedding alone; whether it was a hit."""
+    text = next(texts)
+    took_s, head, _ = line.ask(request(text))
+    return took_s, embed(text), said(head) == "hit-semantic"
+
+
+def semantic_hits(folder: Path) -> dict[str, Any]:
+    """Hits by meaning, of words never seen and of words seen before; /health and the embedding alone in the same rounds."""
+    embedder = open_embedder(SemanticCacheConfig(enabled=True), environ=os.environ)
+    if isinstance(embedder, Rejected):
+        raise SystemExit(embedder.reason)
+
+    def embedded(text: str) -> float:
+        began_s = time.perf_counter()
+        embedder.tokens(text)
+        embedder.embed(text)
+        return time.perf_counter() - began_s
+
+    texts, others = paraphrased()
+    times: Times = {name: [] for name in ("health", "semantic", "embedding", "semantic_again")}
+    with (
+        houses.nginx(folder, "static") as (upstream, _),
+        houses.penstock(folder, upstream, "semantic", SEMANTIC) as (port, pid, _),
+    ):
+        line = Line(port)
+        for text in texts:
+            line.ask(request(text))
+        time.sleep(1)
+        fresh, ran = iter(others), 0.0
+        for number in range(len(others)):
+            health_s = line.ask(HEALTH)[0]
+            before_s = ran_s(pid)
+            took_s, alone_s, hit = ask_fresh(line, fresh, embedded)
+            ran_now_s = ran_s(pid) - before_s
+            again_s = line.ask(request(others[number - 1]))[0] if number else 0.0
+            if hit and number > len(others) // 10:
+                ran += ran_now_s
+                for name, found_s in zip(times, (health_s, took_s, alone_s, again_s), strict=True):
+                    times[name].append(found_s)
+        line.close()
+    counted = len(others) - len(others) // 10 - 1
+    tokens = median(embedder.tokens(text) for text in others)
+    found: dict[str, Any] = {name: told(each) for name, each in times.items()}
+    found["asked"] = {"texts": counted, "hits": len(times["semantic"]), "tokens_p50": tokens}
+    found["gateway_ran_us_per_hit"] = round(ran / len(times["semantic"]) * 1e6, 1)
+    rest = [whole - alone for whole, alone in zip(times["semantic"], times["embedding"], strict=True)]
+    found["neither_embedding_nor_health"] = difference(rest, times["health"])
+    return found
 
 
 def ineligible(folder: Path, rounds: int) -> dict[str, Any]:
-    """The same calls through a gateway without a cache, and through one whose cache has no part in them."""
+    """The same calls through a gateway without a cache, and through one whose cache has no part in them; and through a second
+    one without, which shows how much two alike differ."""
+    with (
+        houses.nginx(folder, "beneath") as (upstream, _),
+        houses.penstock(folder, upstream, "without", PLAIN) as (plain, plain_pid, _),
+        houses.penstock(folder, upstream, "alike", PLAIN) as (alike, alike_pid, _),
+        houses.penstock(folder, upstream, "beside", CACHED) as (cached, cached_pid, _),
+    ):
+        lines = {"without_cache": Line(plain), "alike": Line(alike), "asked_off": Line(cached)}
+        pids = {"without_cache": plain_pid, "alike": alike_pid, "asked_off": cached_pid}
+        # A field that keeps a call off the express lane, which knows neither the header nor the cache, on both sides.
+        off = request("not for the cache", "x-penstock-cache: off", "x-penstock-meta: bench=1")
+        ways: Ways = {
+            "without_cache": lambda: lines["without_cache"].ask(off)[0],
+            "alike": lambda: lines["alike"].ask(off)[0],
+            "asked_off": lambda: wanted(lines["asked_off"], off, "bypass"),
+        }
+        alternating(ways, rounds // 10)
+        before = {name: ran_s(pid) for name, pid in pids.items()}
+        times = alternating(ways, rounds)
+        calls = rounds + rounds // 10
+        ran = {name: round((ran_s(pid) - before[name]) / calls * 1e6, 1) for name, pid in pids.items()}
+        for line in lines.values():
+            line.close()
+    found: dict[str, Any] = {name: told(each) for name, each in times.items()}
+    found["asked_off_over_without"] = difference(times["asked_off"], times["without_cache"])
+    found["alike_over_without"] = difference(times["alike"], times["without_cache"])
+    found["gateway_ran_us_per_call"] = ran
+    return found
+
+
+def miss(folder: Path, rounds: int) -> dict[str, Any]:
+    """A text that is looked for in both tiers, fetched and kept. Apart: what is kept of a miss is worked on behind its reply."""
+    number = count()
     with (
         houses.nginx(folder, "beneath") as (upstream, _),
         houses.penstock(folder, upstream, "without", PLAIN) as (plain, _, _),
-        houses.penstock(folder, upstream, "beside", CACHED) as (cached, _, _),
+        houses.penstock(folder, upstream, "missed", CACHED) as (cached, _, _),
     ):
-        lines = {"without_cache": Line(plain), "asked_off": Line(cached)}
-        # A field that keeps a call off the express lane, which knows neither the header nor the cache, on both sides.
-        off = request("not for the cache", "x-penstock-cache: off", "x-penstock-meta: bench=1")
+        before, line = Line(plain), Line(cached)
+
+        def asked() -> bytes:
+            return request(f"asked for the first time, number {next(number)} of them")
+
         times = alternating(
-            {
-                "without_cache": lambda: lines["without_cache"].ask(off)[0],
-                "asked_off": lambda: wanted(lines["asked_off"], off, "bypass"),
-            },
-            rounds * 4,
-        )
-        # Apart from the others: what is kept of a miss is worked on behind its reply.
-        number = count()
-        times |= alternating(
-            {
-                "miss": lambda: wanted(
-                    lines["asked_off"],
-                    request(f"asked for the first time, number {next(number)} of them"),
-                    "miss",
-                )
-            },
+            {"without_cache": lambda: before.ask(asked())[0], "miss": lambda: wanted(line, asked(), "miss")},
             rounds,
         )
-        for line in lines.values():
-            line.close()
-    return {name: told(found) for name, found in times.items()}
+        before.close()
+        line.close()
+    found: dict[str, Any] = {name: told(each) for name, each in times.items()}
+    return found | {"miss_over_without": difference(times["miss"], times["without_cache"])}
 
 
 def captions(folder: Path, rounds: int) -> dict[str, Any]:
@@ -285,11 +394,14 @@ def captions(folder: Path, rounds: int) -> dict[str, Any]:
             houses.penstock(folder, 1, "quick", cached) as (after, _, _),
         ):
             slow, quick = Line(before), Line(after)
-            texts = [request(text.format(product)) for product in PRODUCTS for text in SAME]
+            texts, others = (each[:24] for each in paraphrased())
             for text in texts:
-                quick.ask(text)
-            near = cycle([text for text in texts if said(quick.ask(text)[1]) == "hit-semantic"])
-            every = cycle(texts)
+                quick.ask(request(text))
+            time.sleep(1)
+            near = cycle(
+                [each for each in map(request, others) if said(quick.ask(each)[1]) == "hit-semantic"]
+            )
+            every = cycle(request(text) for text in texts)
             times = alternating(
                 {
                     "without_cache": lambda: slow.ask(next(every))[0],
@@ -310,22 +422,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = {
-            "hits": hits(folder, args.rounds),
-            "ineligible": ineligible(folder, args.rounds),
+            "exact": exact_hits(folder, args.rounds * 5),
+            "semantic": semantic_hits(folder),
+            "ineligible": ineligible(folder, args.rounds * 10),
+            "miss": miss(folder, args.rounds),
             "captions": captions(folder, args.rounds),
         }
-    one = found["hits"]
+    exact, meaning, beside = found["exact"], found["semantic"], found["ineligible"]
     summary = {
-        "exact_over_health_us": round(one["exact_whole"]["p50_us"] - one["health"]["p50_us"], 1),
-        "exact_stream_over_health_us": round(one["exact_stream"]["p50_us"] - one["health"]["p50_us"], 1),
-        "semantic_hit_ms": round(one["semantic"]["p50_us"] / 1000, 3),
-        "semantic_hit_again_ms": round(one["semantic_again"]["p50_us"] / 1000, 3),
-        "ineligible_us": round(
-            found["ineligible"]["asked_off"]["p50_us"] - found["ineligible"]["without_cache"]["p50_us"], 1
-        ),
-        "miss_us": round(
-            found["ineligible"]["miss"]["p50_us"] - found["ineligible"]["without_cache"]["p50_us"], 1
-        ),
+        **median_and_interval("exact_over_health", exact["exact_whole_over_health"]),
+        **median_and_interval("exact_stream_over_health", exact["exact_stream_over_health"]),
+        "semantic_hit_ms": round(meaning["semantic"]["p50_us"] / 1000, 3),
+        "of_it_embedding_ms": round(meaning["embedding"]["p50_us"] / 1000, 3),
+        "of_it_health_ms": round(meaning["health"]["p50_us"] / 1000, 3),
+        "semantic_hit_again_ms": round(meaning["semantic_again"]["p50_us"] / 1000, 3),
+        **median_and_interval("ineligible", beside["asked_off_over_without"]),
+        **median_and_interval("two_alike", beside["alike_over_without"]),
+        "gateway_ran_us_per_call": beside["gateway_ran_us_per_call"],
+        **median_and_interval("miss", found["miss"]["miss_over_without"]),
         "caption_p95_ms": {name: round(way["p95_us"] / 1000, 2) for name, way in found["captions"].items()},
         "goal": GOAL,
     }

@@ -185,11 +185,18 @@ def _cache(said: dict[str, Any]) -> list[tuple[str, str]]:
     known = (
         [] if again is None else [("a hit by meaning, the same words as before, median", f"{again:.2f} ms")]
     )
+    parts = said.get("of_it_embedding_ms"), said.get("of_it_health_ms")
+    of_it = "" if None in parts else f" (its embedding alone {parts[0]:.2f}, `/health` {parts[1]:.2f})"
+    within = said.get("ineligible_within_95_us")
+    between = "" if within is None else f" ({within[0]:,.1f} to {within[1]:,.1f} with 95 %)"
     return [
         ("a hit by the exact key, median, over `/health`", f"{exact:,.1f} µs"),
-        ("a hit by meaning, words never seen before, median", f"{meaning:.2f} ms"),
+        ("a hit by meaning, words never seen before, median", f"{meaning:.2f} ms{of_it}"),
         *known,
-        ("a call that the cache has no part in, median, more than without a cache", f"{past:,.1f} µs"),
+        (
+            "a call that the cache has no part in, median, more than without a cache",
+            f"{past:,.1f} µs{between}",
+        ),
         (
             "p95 of a caption call of 340 ms, and of a hit by meaning",
             f"{captions['without_cache']:,.1f} ms, {captions['hit']:,.1f} ms",

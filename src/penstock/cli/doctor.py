@@ -37,11 +37,13 @@ MOST_DRIFTS = 5
 NATIVE = {
     ("server", "_express"): "the express lane",
     ("gateway", "_shortcut"): "the stream shortcut",
+    ("net", "_line"): "bytes of streams",
     ("routing", "_gcra"): "rate limits",
     ("ledger", "_till"): "budgets",
     ("ledger", "_rows"): "the ledger's rows",
     ("ledger.postgres", "_copy"): "rows to PostgreSQL",
     ("wire", "_large"): "large bodies",
+    ("cache.embed", "_bert"): "the embedder",
 }
 """Package and module, and what it does; what is missing is done by Python, slower."""
 LIBRARIES = (

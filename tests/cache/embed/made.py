@@ -11,34 +11,34 @@ PIECES = [*MARKS, *"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "
 HIDDEN, WIDE, LAYERS, HEADS, PLACES = 32, 64, 2, 4, 24
 
 
-def random_weights(seed=0):
+def random_weights(seed=0, hidden=HIDDEN, wide=WIDE):
     rng = np.random.default_rng(seed)
 
     def some(*shape):
         return rng.normal(0, 0.3, shape).astype("<f4")
 
     weights = {
-        "embeddings.word_embeddings.weight": some(len(PIECES), HIDDEN),
-        "embeddings.position_embeddings.weight": some(PLACES, HIDDEN),
-        "embeddings.token_type_embeddings.weight": some(2, HIDDEN),
-        "embeddings.LayerNorm.weight": 1 + some(HIDDEN),
-        "embeddings.LayerNorm.bias": some(HIDDEN),
+        "embeddings.word_embeddings.weight": some(len(PIECES), hidden),
+        "embeddings.position_embeddings.weight": some(PLACES, hidden),
+        "embeddings.token_type_embeddings.weight": some(2, hidden),
+        "embeddings.LayerNorm.weight": 1 + some(hidden),
+        "embeddings.LayerNorm.bias": some(hidden),
     }
     for layer in range(LAYERS):
         name = f"encoder.layer.{layer}"
         for part, out, into in (
-            ("attention.self.query", HIDDEN, HIDDEN),
-            ("attention.self.key", HIDDEN, HIDDEN),
-            ("attention.self.value", HIDDEN, HIDDEN),
-            ("attention.output.dense", HIDDEN, HIDDEN),
-            ("intermediate.dense", WIDE, HIDDEN),
-            ("output.dense", HIDDEN, WIDE),
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", wide, hidden),
+            ("output.dense", hidden, wide),
         ):
             weights[f"{name}.{part}.weight"] = some(out, into)
             weights[f"{name}.{part}.bias"] = some(out)
         for part in ("attention.output.LayerNorm", "output.LayerNorm"):
-            weights[f"{name}.{part}.weight"] = 1 + some(HIDDEN)
-            weights[f"{name}.{part}.bias"] = some(HIDDEN)
+            weights[f"{name}.{part}.weight"] = 1 + some(hidden)
+            weights[f"{name}.{part}.bias"] = some(hidden)
     return weights
 
 

@@ -66,7 +66,7 @@ def test_a_graph_is_built_once(tmp_path, monkeypatch):
     first = open_embedder(SemanticCacheConfig(), environ=environ)
     assert not isinstance(first, Rejected)
     (kept,) = (tmp_path / "penstock").iterdir()
-    assert kept.name == f"{first.build_id}.{weights.GRAPH_SHA256}.onnx"
+    assert kept.name == f"{source().build_id}.{weights.GRAPH_SHA256}.onnx"
     written = kept.stat().st_mtime_ns
     again = open_embedder(SemanticCacheConfig(), environ=environ)
     assert not isinstance(again, Rejected)

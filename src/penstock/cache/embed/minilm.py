@@ -1,4 +1,6 @@
-"""The embedder on this machine: MiniLM, or a model of its form, in int8 through onnxruntime. One thread, one text at a time.
+"""The embedder on this machine: MiniLM, or a model of its form, in int8. One thread, one text at a time.
+
+It is computed by our own code where that can (``native``), else by onnxruntime: two builds, whose vectors are not compared.
 
 Theory
 int8 scales are those of a whole batch: two texts together get other vectors than each alone. Whoever compares vectors must
@@ -11,6 +13,7 @@ Rules
 - The built-in model proves itself before it is used: its card's three sentences, whose similarities are known.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from tokenizers import Tokenizer
 from penstock.base.decisions import Rejected
 from penstock.base.errors import ConfigFault, OurFault
 from penstock.cache.embed import graph, kept
+from penstock.cache.embed.native import NATIVE, open_native
 from penstock.cache.embed.tensors import read_weights
 from penstock.cache.embed.weights import GRAPH_SHA256, WHERE, Source
 
@@ -41,13 +45,16 @@ class MiniLM:
     def __init__(self, source: Source, model: Path | bytes) -> None:
         """``model``: the graph's file. Raises ConfigFault for what onnxruntime or the tokenizer does not take."""
         self.source = source
-        self.build_id = source.build_id
         self.dimensions = source.form.hidden
         self.english_only = source.english_only
         self.window = source.form.window
+        self._model = model
         try:
             self._tokenizer: Any = Tokenizer.from_file(str(source.folder / "tokenizer.json"))
-            self._session: Any = _session(model)
+            self._native = open_native(model, source.form)
+            self.build_id = source.build_id if self._native is None else f"{source.build_id}-{NATIVE}"
+            if self._native is None:
+                self._session.get_inputs()  # it is loaded now, or refused
         except Exception as error:
             # Both libraries raise bare Exceptions of their own.
             raise ConfigFault(f"{source.folder} cannot be loaded: {error}", path=WHERE) from error
@@ -64,16 +71,22 @@ class MiniLM:
         pieces = self.pieces(text)
         if len(pieces) > self.window:
             pieces = [*pieces[: self.window - 1], pieces[-1]]
+        if self._native is not None:
+            return self._native.embed(pieces)
         return self.vectors(np.array([pieces], np.int64))[0].astype("<f4", copy=False).tobytes()
 
     def vectors(self, texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Of texts of one length, as the tokenizer gave them. More than one is for who compares nothing (``distil``)."""
+        """By onnxruntime, of texts of one length, as the tokenizer gave them. More than one is for who compares nothing (``distil``)."""
         try:
             (found,) = self._session.run([graph.OUTPUT], {graph.INPUT: texts})
         except Exception as error:
             # onnxruntime's exceptions have no common ancestor but Exception.
             raise OurFault(f"The embedder failed: {error}") from error
         return found
+
+    @cached_property
+    def _session(self) -> Any:
+        return _session(self._model)
 
     def pieces(self, text: str) -> list[int]:
         """Word pieces by number, both marks among them."""

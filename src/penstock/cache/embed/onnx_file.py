@@ -8,7 +8,7 @@ Messages are bytes: a field is its key (number and wire type), then a varint, fo
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import starmap
 
 import numpy as np
@@ -101,3 +101,60 @@ def model(
         for domain, version in opsets.items()
     )
     return _number(1, IR_VERSION) + _data(2, "penstock") + _data(7, graph) + known
+
+
+def constants(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """The constants of a file that ``model`` has written, by name: views of ``data``. Raises ValueError for what is none."""
+    whole = memoryview(data)
+    found: dict[str, NDArray[np.generic]] = {}
+    for field, graph in _fields(whole):
+        if field != 7 or isinstance(graph, int):
+            continue
+        for inner, each in _fields(graph):
+            if inner == 5 and not isinstance(each, int):
+                name, values = _constant(each)
+                found[name] = values
+    return found
+
+
+def _constant(message: memoryview) -> tuple[str, NDArray[np.generic]]:
+    shape: list[int] = []
+    kind, name, raw = 0, "", memoryview(b"")
+    for field, value in _fields(message):
+        if isinstance(value, int):
+            shape += [value] if field == 1 else []
+            kind = value if field == 2 else kind
+        elif field == 8:
+            name = str(value, "utf-8")
+        elif field == 9:
+            raw = value
+    word = next((word for word, number in _TYPES.items() if number == kind), None)
+    if word is None:
+        raise ValueError(f"The constant {name} is of kind {kind}, which is not read.")
+    return name, np.frombuffer(raw, np.dtype(word).newbyteorder("<")).reshape(shape)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each: varints and bytes, which is all that is written here outside of nodes."""
+    at = 0
+    while at < len(message):
+        key, at = _read_varint(message, at)
+        size, at = _read_varint(message, at)
+        if key & 7 == _VARINT:
+            yield key >> 3, size
+        elif key & 7 == _BYTES and at + size <= len(message):
+            yield key >> 3, message[at : at + size]
+            at += size
+        else:
+            raise ValueError("This is no file of ours.")
+
+
+def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while at < len(message) and shift < 64:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+    raise ValueError("This is no file of ours.")
