@@ -72,6 +72,8 @@ class Blobs:
             )
             for at, (name, opened) in enumerate(far)
         ]
+        self.stores = max(1, len(self._far))
+        """How many there are to ``scan``: what other nodes wrote before this one began lies in the furthest alone."""
         self._behind = Behind(
             self._far,
             max_blobs=max_waiting,
@@ -155,11 +157,6 @@ class Blobs:
         for place, key in unwritten:  # no store has had it, and so none will tell
             self._gone(place, key)
         return max(here, await asyncio.wrap_future(far) + waited)
-
-    @property
-    def stores(self) -> int:
-        """How many there are to ``scan``: what other nodes wrote before this one began lies in the furthest alone."""
-        return max(1, len(self._far))
 
     async def scan(self, kind: str, after_seq: int, limit: int, *, store: int | None = None) -> list[Blob]:
         """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that answers, or of

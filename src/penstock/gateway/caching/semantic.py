@@ -141,6 +141,7 @@ class Semantic:
         self._ids: dict[tuple[Place, bytes], str] = {}
         self._keys = keys
         self._embedder = embedder
+        self.build_id = embedder.build_id
         self._templates = templates
         self._cues = cues
         self._english = english
@@ -156,11 +157,6 @@ class Semantic:
         """How long one embedding takes, lately."""
         if hasattr(embedder, "embed"):
             self._do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
-
-    @property
-    def build_id(self) -> str:
-        """Of the embedder."""
-        return self._embedder.build_id
 
     async def look(self, wanted: Wanted, *, virtual_key: str, route: str) -> Vectored | Rejected:
         """What was made of the call's text, and what was found."""
