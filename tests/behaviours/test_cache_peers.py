@@ -162,10 +162,12 @@ def test_repeats_are_hits_and_right_under_load__litellm_31610_6954(cached: Gatew
 def test_every_call_is_counted_and_nothing_is_left_of_what_is_gone__bifrost_3424(tmp_path: Path):
     """Each call is one result of the counter, whatever became of it; after a purge no row, tag or vector is left."""
     with running_gateway(tmp_path, CONFIG) as gateway:
-        calls = [{}, {}, {"x-penstock-cache": "off"}, {"x-penstock-cache-tags": "a,b"}]
+        only = {"x-penstock-cache": "only"}
+        calls = [only, {}, {}, {"x-penstock-cache": "off"}, {"x-penstock-cache-tags": "a,b"}]
         for text in QUESTIONS:
             for more in calls:
-                assert gateway.post(chat(MODEL, text), headers={**ALICE, **more}).status == 200
+                status = gateway.post(chat(MODEL, text), headers={**ALICE, **more}).status
+                assert status == (404 if more is only else 200)
         gateway.kept()
         counted = re.findall(
             r'penstock_cache_calls_total\{result="\S+"\} (\d+)', gateway.get("/metrics").body.decode()

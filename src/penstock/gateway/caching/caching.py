@@ -76,6 +76,7 @@ class Caching:
                 return
             if wanted.controls.mode == "only":
                 call.facts.cache = cache_lines("miss")
+                self.means.count("miss")
                 raise cache_miss()
             await self._fetching.fetch(call, planned, tokens, wanted, flight)
         finally:
