@@ -138,7 +138,7 @@ def _native() -> Check:
         if module is None:
             missing.setdefault(why, []).append(f"{name} ({what})")
         else:
-            used.append(name)
+            used.append(name.lstrip("_"))
     parts = [" ".join(used)] if used else []
     parts += [f"in Python instead: {', '.join(names)}: {why}" for why, names in missing.items()]
     return Check("native modules", True, "; ".join(parts))

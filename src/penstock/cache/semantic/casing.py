@@ -50,10 +50,10 @@ _COUNTRY_AFTER = frozenset({"the", "in"})
 
 
 class Written(Struct, frozen=True):
-    """What of a text hangs on its case. ``spelt``: by lower-case form."""
+    """What of a text hangs on its case. ``spelt``: every time it stands there, by lower-case form."""
 
     options: frozenset[str]
-    spelt: dict[str, frozenset[str]]
+    spelt: dict[str, tuple[str, ...]]
 
 
 def case_differs(one: str, other: str) -> bool:
@@ -64,17 +64,21 @@ def case_differs(one: str, other: str) -> bool:
     if left.options != right.options:
         return True
     return any(
-        mine.isdisjoint(theirs) and (low not in _UNITS or not (low in mine or low in theirs))
+        _unlike(mine, theirs) and (low not in _UNITS or not (low in mine or low in theirs))
         for low, mine in left.spelt.items()
         if (theirs := right.spelt.get(low)) is not None
     )
+
+
+def _unlike(mine: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    return set(mine).isdisjoint(theirs) or (len(mine) == len(theirs) and mine != theirs)
 
 
 @lru_cache(maxsize=KEPT)
 def written(text: str) -> Written:
     """What of ``text`` hangs on its case."""
     options: set[str] = set()
-    spelt: dict[str, set[str]] = {}
+    spelt: dict[str, list[str]] = {}
     words: list[tuple[str, str, bool]] = []
     begins, before = True, ""
     for raw in text.split():
@@ -82,7 +86,7 @@ def written(text: str) -> Written:
         if _OPTION.fullmatch(core) is not None and (len(core) == 2 or core[1:].lower() not in _COMMON):
             options.add(core)
         elif raw[0] == "`" or _CODE.fullmatch(raw.strip(".,;:!?\"'")) is not None:
-            spelt.setdefault(core.lower(), set()).add(core)
+            spelt.setdefault(core.lower(), []).append(core)
         elif core.isalpha():
             words.append((core, before, begins))
             before = core.lower()
@@ -93,8 +97,8 @@ def written(text: str) -> Written:
         careful = text != text.lower()
         for word, after, starts in words:
             if _tells(word, after, starts=starts, careful=careful):
-                spelt.setdefault(word.lower(), set()).add(word)
-    return Written(frozenset(options), {name: frozenset(forms) for name, forms in spelt.items()})
+                spelt.setdefault(word.lower(), []).append(word)
+    return Written(frozenset(options), {name: tuple(sorted(forms)) for name, forms in spelt.items()})
 
 
 def _tells(word: str, before: str, *, starts: bool, careful: bool) -> bool:

@@ -47,6 +47,10 @@ _BUSY = Found(
     )
 )
 _FAR = Found(Rejected("no-neighbour", "nothing that is kept in this partition comes near (static vectors)"))
+_FILLING = Rejected(
+    "taking-up",
+    "What was kept before the start is still being taken up, and nothing of it so far could be compared.",
+)
 _FORBIDDEN = Rejected("negative-pair", "somebody has judged that these two do not mean the same")
 _LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
 
@@ -137,6 +141,7 @@ class Semantic:
         self._ids: dict[tuple[Place, bytes], str] = {}
         self._keys = keys
         self._embedder = embedder
+        self.build_id = embedder.build_id
         self._templates = templates
         self._cues = cues
         self._english = english
@@ -144,15 +149,14 @@ class Semantic:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
         self._waiting = 0
         self._known = KnownVectors()
+        self.apart: set[bytes] = set()
+        """Pairs that were judged wrong at any node (``Keys.pair_key``), beside those that the book knows."""
+        self.filling = False
+        """What was kept before is still being taken up."""
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
         if hasattr(embedder, "embed"):
             self._do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
-
-    @property
-    def build_id(self) -> str:
-        """Of the embedder."""
-        return self._embedder.build_id
 
     async def look(self, wanted: Wanted, *, virtual_key: str, route: str) -> Vectored | Rejected:
         """What was made of the call's text, and what was found."""
@@ -191,11 +195,12 @@ class Semantic:
         found, audits = looked.found, self.audits
         if found is None:
             return
+        if self.filling and found.refused is not None and found.refused.code == "no-neighbour":
+            found = msgspec.structs.replace(found, refused=_FILLING)
         book = None if audits is None else audits.book
-        if (
-            found.refused is None
-            and book is not None
-            and book.forbids(looked.partition, looked.text, found.text)
+        if found.refused is None and (
+            (book is not None and book.forbids(looked.partition, looked.text, found.text))
+            or (self.apart and self._keys.pair_key(looked.partition, looked.text, found.text) in self.apart)
         ):
             found = msgspec.structs.replace(found, refused=_FORBIDDEN)
         comparable = found.refused is None or found.refused.code in COMPARABLE
@@ -320,6 +325,10 @@ class Semantic:
         if about.embedder == self.build_id:
             self._do(partial(self._insert, about, blob.place.namespace, blob.key))
 
+    async def caught_up(self) -> None:
+        """Until the thread has done all that it was told so far."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+
     def forget(self, entry_id: str) -> None:
         """It is gone."""
         self._do(partial(self._remove, entry_id))
@@ -385,6 +394,10 @@ class Semantic:
     def close(self) -> None:
         """No more of it."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _nothing() -> None:
+    """It has come to the end of its queue."""
 
 
 def _told(call: Call, vectored: Vectored, found: Found) -> dict[str, Any]:
