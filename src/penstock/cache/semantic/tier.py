@@ -24,6 +24,7 @@ from penstock.cache.ports import Decider, Found, Threshold
 from penstock.cache.semantic.guards import flags, vetoes
 from penstock.cache.semantic.index import EXACT_BELOW, unit
 from penstock.cache.semantic.partition import Entry, Partition
+from penstock.cache.semantic.reading import read
 
 NEIGHBOURS = 8
 PARTIAL = "partial-search"
@@ -89,6 +90,10 @@ class SemanticTier:
         self._expire(partition, here, now_ms)
         self._found += found.refused is None
         return found
+
+    def ahead(self, text: str) -> None:
+        """What the guards will want of a text: read while it is embedded."""
+        read(text)
 
     def brief(self, partition: bytes) -> bool:
         """A look there takes at most some tenths of a millisecond."""

@@ -43,6 +43,8 @@ MOST_TOKENS = 200
 COMPARABLE = frozenset({"not-certified", "below-threshold"})
 """Refusals of what might have been served at another threshold; what a guard refused would not."""
 MOST_ENTRIES = 100_000
+SIEVED_ANYWAY = 8
+"""Where nearly every text has something near it, static vectors cost more than they spare."""
 MOST_BEHIND = 50
 """Of answers that wait for their vectors: further ones are not kept."""
 _BUSY = Found(
@@ -62,6 +64,10 @@ class Tier(Protocol):
         self, partition: bytes, klass: str, text: str, vector: bytes, now_ms: int, *, min_score: float | None
     ) -> Found:
         """The nearest, and whether it may be served."""
+        ...
+
+    def ahead(self, text: str) -> None:
+        """It is being embedded: what else takes time of a look."""
         ...
 
     def brief(self, partition: bytes) -> bool:
@@ -154,6 +160,8 @@ class Semantic:
         self._known = KnownVectors()
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
+        self._sieving_s, self._spared, self._unsieved = 0.0, 0.5, 0
+        """How long static vectors take, lately; how many embeddings of those asked for they have spared; looks without them."""
         if hasattr(embedder, "embed"):
             self._thread.do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
 
@@ -237,9 +245,11 @@ class Semantic:
         if vectored.vector and self._thread.idle and self.tier.brief(vectored.partition):
             return self._compare(vectored, wanted)
         self._waiting += 1
-        job = self._thread.ask(partial(self._look, vectored, wanted, time.monotonic()))
+        loop = asyncio.get_running_loop()
+        ahead = partial(self._read_ahead, loop, vectored.text)
+        job = self._thread.ask(partial(self._look, vectored, wanted, time.monotonic(), ahead))
         within_s = self.settings.max_queue_ms / 1000
-        late = asyncio.get_running_loop().call_later(within_s, _give_up, job)
+        late = loop.call_later(within_s, _give_up, job)
         try:
             looked = await job.future
         finally:
@@ -252,17 +262,19 @@ class Semantic:
             return looked
         return vectored if vectored.found is not None else self._compare(vectored, wanted)
 
-    def _look(self, vectored: Vectored, wanted: Wanted, asked_s: float) -> Rejected | Found | None:
-        """In the thread: the vector; and what is near, where that takes long."""
+    def _look(
+        self, vectored: Vectored, wanted: Wanted, asked_s: float, ahead: Callable[[], object]
+    ) -> Rejected | Found | None:
+        """In the thread: the vector; and what is near, where that takes long. ``ahead``: for the loop, meanwhile."""
         if not vectored.vector:
             began_s = time.monotonic()
             if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
                 return _BUSY
-            sieve = self.sieve
-            ready = sieve is not None and self.sieve_ready()
-            if sieve is not None and ready and not sieve.passes(vectored.partition, vectored.text):
+            if not self._near(vectored):
                 vectored.found = _FAR
                 return None
+            began_s = time.monotonic()
+            ahead()
             no = self._embed(vectored)
             if no is not None:
                 return no
@@ -270,6 +282,25 @@ class Semantic:
         if not self.tier.brief(vectored.partition):
             self._compare(vectored, wanted)
         return None
+
+    def _read_ahead(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
+        """In the thread: while it embeds, without Python's lock, the loop has something to do."""
+        loop.call_soon_threadsafe(self.tier.ahead, text)
+
+    def _near(self, vectored: Vectored) -> bool:
+        """In the thread: what static vectors say, where asking them pays. One look in ``SIEVED_ANYWAY`` asks in any case."""
+        sieve = self.sieve
+        if sieve is None or not self.sieve_ready():
+            return True
+        self._unsieved += 1
+        if self._spared * self._usual_s < self._sieving_s and self._unsieved < SIEVED_ANYWAY:
+            return True
+        self._unsieved = 0
+        began_s = time.monotonic()
+        near = sieve.passes(vectored.partition, vectored.text)
+        self._sieving_s += 0.1 * (time.monotonic() - began_s - self._sieving_s)
+        self._spared += 0.1 * ((not near) - self._spared)
+        return near
 
     def _compare(self, vectored: Vectored, wanted: Wanted) -> Vectored:
         """What is near, and whether it may be served."""
