@@ -23,6 +23,7 @@ MODULES = tuple(
         "ledger/_rows",
         "ledger/_till",
         "ledger/postgres/_copy",
+        "net/_line",
         "routing/_gcra",
         "server/_express",
         "wire/_large",

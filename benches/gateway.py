@@ -5,7 +5,6 @@ Needs wrk and nginx (Debian packages). Loopback only.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -13,13 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import uvloop
 
 from benches import houses, streams
 from benches.large import large
@@ -41,6 +39,8 @@ request = function()
 end
 """
 CONVERSATIONS = 64
+ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "key": houses.KEY}
+"""What every stream asks for."""
 
 
 def body(number: int, **more: Any) -> str:
@@ -181,7 +181,7 @@ def whole(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def streaming(folder: Path, rounds: int) -> dict[str, Any]:
-    """Pass-through streams at 50 events/s: CPU an event, first event, lateness; direct and nginx beside."""
+    """Pass-through streams at 50 events/s: CPU an event, lateness, first events; direct and nginx beside."""
     record: dict[str, Any] = {}
     with (
         houses.stream_upstream(folder) as (upstream, _),
@@ -189,15 +189,13 @@ def streaming(folder: Path, rounds: int) -> dict[str, Any]:
         houses.penstock(folder, upstream) as (gateway, pid, _),
     ):
         ways = {"direct": (upstream, None), "nginx": (proxy, proxy_pid), "penstock": (gateway, pid)}
-        for count, events, times in ((64, 250, rounds), (512, 500, max(1, rounds // 2))):
+        for count, events, every_us in ((64, 250, 5000), (512, 500, 8000)):
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
-            for _ in range(times):
+            for _ in range(rounds):
                 for name, (port, watched) in ways.items():
                     before = houses.cpu_s(watched) if watched else 0.0
-                    run = uvloop.run(
-                        streams.run(
-                            port, model="gpt-4o-mini", streams=count, events=events, rate=50, key=houses.KEY
-                        )
+                    run = streams.run(
+                        folder, port, streams=count, events=events, rate=50, every_us=every_us, **ASKED
                     )
                     if watched:
                         run["cpu_us_per_event"] = round(
@@ -205,37 +203,56 @@ def streaming(folder: Path, rounds: int) -> dict[str, Any]:
                         )
                     runs[name].append(run)
             record[f"streams_{count}"] = runs
-        record["first_events"] = first_events(ways)
+        record["first_events"] = first_events(folder, ways)
+        record["first_events_at_once"] = first_events_at_once(folder, ways)
+    late = {
+        name: {
+            q: median(r["sustained_late_us"][q] for r in record["streams_512"][name]) for q in ("p50", "p99")
+        }
+        for name in ways
+    }
     record["summary"] = {
-        "cpu_us_per_event_64": {
-            name: median(r["cpu_us_per_event"] for r in record["streams_64"][name])
-            for name in ("nginx", "penstock")
-        },
-        "first_event_added_us_64": {
-            name: {
-                q: round(record["first_events"][name][q] - record["first_events"]["direct"][q], 1)
-                for q in ("p50", "p99")
+        **{
+            f"cpu_us_per_event_{count}": {
+                name: median(r["cpu_us_per_event"] for r in record[f"streams_{count}"][name])
+                for name in ("nginx", "penstock")
             }
-            for name in ("nginx", "penstock")
+            for count in (64, 512)
         },
-        "late_p99_us_512": {
-            name: median(r["late_us"]["p99"] for r in record["streams_512"][name])
-            for name in record["streams_512"]
-        },
+        "first_event_added_us": added(record["first_events"]),
+        "first_event_added_us_64_at_once": added(record["first_events_at_once"]),
+        "late_us_512": late,
         "whole_512": [r["whole"] for r in record["streams_512"]["penstock"]],
     }
     return record
 
 
-def first_events(ways: dict[str, tuple[int, int | None]], rounds: int = 10) -> dict[str, Any]:
-    """How late the first events of 64 streams at once are, over all rounds together: of one round, p99 is the worst."""
+def added(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {q: round(found[name][q] - found["direct"][q], 1) for q in ("p50", "p99")}
+        for name in ("nginx", "penstock")
+    }
+
+
+def first_events(folder: Path, ways: dict[str, tuple[int, int | None]], rounds: int = 2) -> dict[str, Any]:
+    """How late the first events are of streams that come and go while 64 are open: of all rounds together."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (port, _watched) in ways.items():
-            _, first, _ = uvloop.run(
-                streams.lateness(port, model="gpt-4o-mini", streams=64, events=10, rate=50, key=houses.KEY)
-            )
-            found[name] += first
+            seen, _ = streams.call(folder, port, streams=640, events=100, rate=50, every_us=31_250, **ASKED)
+            found[name] += streams.firsts(seen)
+    return {name: {**streams.spread(late), "streams": len(late)} for name, late in found.items()}
+
+
+def first_events_at_once(
+    folder: Path, ways: dict[str, tuple[int, int | None]], rounds: int = 10
+) -> dict[str, Any]:
+    """The same for 64 streams that begin in the same moment."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (port, _watched) in ways.items():
+            seen, _ = streams.call(folder, port, streams=64, events=10, rate=50, every_us=0, **ASKED)
+            found[name] += streams.firsts(seen)
     return {name: {**streams.spread(late), "streams": len(late)} for name, late in found.items()}
 
 
@@ -245,18 +262,20 @@ def memory(folder: Path) -> dict[str, Any]:
         houses.stream_upstream(folder) as (upstream, _),
         houses.penstock(folder, upstream) as (gateway, pid, _),
     ):
-        idle = houses.rss_mib(pid)
+        idle, peaks, over = houses.rss_mib(pid), [0.0], threading.Event()
 
-        async def hold() -> tuple[float, dict[str, Any]]:
-            running = asyncio.ensure_future(
-                streams.run(gateway, model="gpt-4o-mini", streams=1000, events=60, rate=5, key=houses.KEY)
-            )
-            await asyncio.sleep(6)
-            peak = houses.rss_mib(pid)
-            return peak, await running
+        def watch() -> None:
+            while not over.wait(0.25):
+                peaks.append(houses.rss_mib(pid))
 
-        peak, run = uvloop.run(hold())
-        return {"rss_idle_mib": round(idle, 1), "rss_1000_streams_mib": round(peak, 1), "run": run}
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            run = streams.run(folder, gateway, streams=1000, events=60, rate=5, every_us=2000, **ASKED)
+        finally:
+            over.set()
+            watcher.join()
+        return {"rss_idle_mib": round(idle, 1), "rss_1000_streams_mib": round(max(peaks), 1), "run": run}
 
 
 def start(folder: Path, rounds: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from benches import streams
 from benches.upstream import WHOLE
 
 KEY = "psk-bench"
@@ -127,11 +128,10 @@ def bare(folder: Path, upstream: int):
 
 @contextmanager
 def stream_upstream(folder: Path):
-    """The streaming upstream of benches.upstream."""
+    """The streaming upstream of streamload.c."""
     port = free_port()
-    with process(
-        sys.executable, "-m", "benches.upstream", str(port), output=folder / "upstream.log"
-    ) as started:
+    words = [str(streams.build(folder)), "upstream", str(port)]
+    with process(*words, output=folder / "upstream.log") as started:
         wait_for(port)
         yield port, started.pid
 

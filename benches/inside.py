@@ -1,7 +1,7 @@
 """The gateway without sockets: what one call costs in our own code, from the caller's bytes to the reply's.
 
 Real connections, parser, house, ledger and metrics on both sides of two transports that only hand bytes over, ``--calls`` calls
-with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger] [--budgets] [--translated]``
+with ``--open`` of them in flight. ``python -m benches.inside [--calls 20000] [--open 32] [--profile] [--no-ledger] [--budgets] [--translated|--stream]``
 """
 
 import argparse
@@ -18,7 +18,7 @@ import uvloop
 
 from benches.gateway import BODY
 from benches.houses import CONFIG, KEY
-from benches.upstream import WHOLE
+from benches.upstream import FIRST, HEAD, LAST, WHOLE, event
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import load_text
 from penstock.ledger.journal import Journal
@@ -34,22 +34,30 @@ REPLY = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nCont
 )  # fmt: skip
 
 
-def request(*, translated: bool) -> bytes:
+STREAMED = json.dumps({**json.loads(BODY), "stream": True})
+PIECES = (HEAD + FIRST, event(), event(), event() + LAST)
+"""A stream of three events, as the provider's socket gives it."""
+
+
+def request(*, translated: bool, streamed: bool) -> bytes:
     """The request that every caller sends."""
     path, body = (b"/v1/messages", TRANSLATED) if translated else (b"/v1/chat/completions", BODY)
+    body = STREAMED if streamed else body
     return REQUEST % (path, KEY.encode(), len(body), body.encode())
 
 
 class Up(asyncio.Transport):
     """A provider that answers in the loop's next turn."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pieces: tuple[bytes, ...]) -> None:
         super().__init__()
         self.loop = loop
+        self.pieces = pieces
         self.protocol: Any = None
 
     def write(self, data: Any) -> None:
-        self.loop.call_soon(self.protocol.data_received, REPLY)
+        for piece in self.pieces:
+            self.loop.call_soon(self.protocol.data_received, piece)
 
     def is_closing(self) -> bool:
         return False
@@ -62,15 +70,17 @@ class Up(asyncio.Transport):
 class Down(asyncio.Transport):
     """A caller that asks again once it is answered."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, again: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, again: Any, ending: bytes) -> None:
         super().__init__()
         self.loop = loop
         self.again = again
+        self.ending = ending
 
     def write(self, data: Any) -> None:
-        if not data.startswith(b"HTTP/1.1 200"):
+        if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(data)
-        self.again(self)
+        if data.endswith(self.ending):
+            self.again(self)
 
     def abort(self) -> None: ...
 
@@ -86,10 +96,17 @@ organisations: [{name: o, budgets: [{limit_usd: 900000, period: month}]}]
 
 
 async def run(
-    calls: int, at_once: int, *, ledger: bool, profile: bool, budgets: bool = False, translated: bool = False
+    calls: int,
+    at_once: int,
+    *,
+    ledger: bool,
+    profile: bool,
+    budgets: bool = False,
+    translated: bool = False,
+    streamed: bool = False,
 ) -> float:
     loop = asyncio.get_running_loop()
-    asking = request(translated=translated)
+    asking = request(translated=translated, streamed=streamed)
     with tempfile.TemporaryDirectory() as folder:
         known = {"BENCH_KEY": "sk", "BENCH_VIRTUAL_KEY": KEY}
         config = CONFIG.format(upstream=9) + (BUDGETED if budgets else "")
@@ -101,7 +118,7 @@ async def run(
         transport = house.providers["openai"].transport
         transport._loop = loop  # noqa: SLF001 - instead of dialling
         for _ in range(at_once):
-            socket = Up(loop)
+            socket = Up(loop, PIECES if streamed else (REPLY,))
             connection = socket.protocol = Connection(transport, loop)
             connection.connection_made(socket)
             connection.pooled = True
@@ -124,7 +141,7 @@ async def run(
                 done.set_result(None)
 
         for _ in range(at_once):
-            down = Down(loop, again)
+            down = Down(loop, again, b"\r\n0\r\n\r\n" if streamed else b"")
             down.protocol = app.connection()
             down.protocol.connection_made(down)
             ask(down)
@@ -149,6 +166,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--budgets", action="store_true", help="three budgets on the path")
     parser.add_argument("--translated", action="store_true", help="Anthropic's dialect in, OpenAI's out")
+    parser.add_argument("--stream", action="store_true", help="streams of three events")
     args = parser.parse_args()
     loop_us = uvloop.run(
         run(
@@ -158,6 +176,7 @@ def main() -> None:
             profile=args.profile,
             budgets=args.budgets,
             translated=args.translated,
+            streamed=args.stream,
         )
     )
     print(json.dumps({"calls": args.calls, "open": args.open, "loop_us_per_call": round(loop_us, 1)}))

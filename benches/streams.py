@@ -1,45 +1,32 @@
-"""Open streams and measure each event's lateness: now minus the nanosecond that the upstream wrote into it."""
+"""Open streams and measure each event's lateness: its arrival minus the nanosecond that the upstream wrote into it."""
 
-import asyncio
-import re
-import time
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-STAMP = re.compile(rb'"t=(\d+) ')
+SOURCE = Path(__file__).with_name("streamload.c")
+SEEN = struct.Struct("=qqii")
 
 
-class Stream(asyncio.Protocol):
-    def __init__(
-        self, request: bytes, late_us: list[float], first_us: list[float], done: asyncio.Future
-    ) -> None:
-        self.request = request
-        self.late_us = late_us
-        self.first_us = first_us
-        self.done = done
-        self.seen = 0
-        self.tail = b""
+@dataclass(slots=True)
+class Seen:
+    """One event: when it was read, how late that was, and its place in its stream."""
 
-    def connection_made(self, transport) -> None:
-        self.transport = transport
-        transport.write(self.request)
+    at_ns: int
+    late_us: float
+    stream: int
+    event: int
 
-    def data_received(self, data: bytes) -> None:
-        now = time.monotonic_ns()
-        for stamp in STAMP.findall(data):
-            late = (now - int(stamp)) / 1000
-            if not self.seen:
-                self.first_us.append(late)
-            self.seen += 1
-            self.late_us.append(late)
-        self.tail = (self.tail + data)[-64:]
-        if self.tail.endswith(b"0\r\n\r\n") and not self.done.done():
-            self.done.set_result(self.seen)
-            self.transport.close()
 
-    def connection_lost(self, exc) -> None:
-        if not self.done.done():
-            self.done.set_result(-self.seen)
+def build(folder: Path) -> Path:
+    """The load program (streamload.c), compiled into ``folder``."""
+    program = folder / "streamload"
+    if not program.exists():
+        subprocess.run(["cc", "-O2", "-Wall", "-Werror", "-o", str(program), str(SOURCE)], check=True)
+    return program
 
 
 def request(host: str, model: str, events: int, rate: float, key: str) -> bytes:
@@ -54,32 +41,43 @@ def request(host: str, model: str, events: int, rate: float, key: str) -> bytes:
     )
 
 
-async def run(port: int, **what: Any) -> dict[str, Any]:
-    """Many streams at once. Lateness in microseconds, every event's and the first ones'."""
-    late, first, whole = await lateness(port, **what)
+def call(
+    folder: Path, port: int, *, model: str, streams: int, events: int, rate: float, key: str, every_us: int
+) -> tuple[list[Seen], int]:
+    """``streams``, one begun every ``every_us``, each of ``events`` events at ``rate`` per second: all events, and how many
+    streams came whole."""
+    found = folder / "seen"
+    words = [str(build(folder)), "caller", str(port), str(streams), str(every_us), str(found)]
+    wire = request(f"127.0.0.1:{port}", model, events, rate, key)
+    out = subprocess.run(words, input=wire, capture_output=True, check=True).stdout
+    seen = [
+        Seen(at, late / 1000, stream, event)
+        for at, late, stream, event in SEEN.iter_unpack(found.read_bytes())
+    ]
+    return seen, int(out)
+
+
+def run(folder: Path, port: int, **what: Any) -> dict[str, Any]:
+    """Lateness in microseconds: of all events; of the first ones; and of those that came while all streams were open."""
+    seen, whole = call(folder, port, **what)
     return {
-        "streams": what["streams"], "whole": whole, "events": len(late),
-        "late_us": spread(late), "first_event_late_us": spread(first),
+        "streams": what["streams"], "whole": whole, "events": len(seen),
+        "late_us": spread([one.late_us for one in seen]),
+        "sustained_late_us": spread(sustained(seen, what["events"])),
+        "first_event_late_us": spread(firsts(seen)),
     }  # fmt: skip
 
 
-async def lateness(
-    port: int, *, model: str, streams: int, events: int, rate: float, key: str
-) -> tuple[list[float], list[float], int]:
-    """``streams`` at once, each of ``events`` events at ``rate`` per second: how late each was, and how many came whole."""
-    loop = asyncio.get_running_loop()
-    late: list[float] = []
-    first: list[float] = []
-    wire = request(f"127.0.0.1:{port}", model, events, rate, key)
-    waiting = []
-    for number in range(streams):
-        done = loop.create_future()
-        await loop.create_connection(lambda d=done: Stream(wire, late, first, d), "127.0.0.1", port)
-        waiting.append(done)
-        if number % 16 == 15:
-            await asyncio.sleep(0.005)
-    counts = await asyncio.gather(*waiting)
-    return late, first, sum(count == events for count in counts)
+def firsts(seen: list[Seen]) -> list[float]:
+    """How late the first events were."""
+    return [one.late_us for one in seen if not one.event]
+
+
+def sustained(seen: list[Seen], events: int) -> list[float]:
+    """How late those were that came after the last stream's first event and before the first stream's last."""
+    begun = max((one.at_ns for one in seen if not one.event), default=0)
+    ended = min((one.at_ns for one in seen if one.event == events - 1), default=0)
+    return [one.late_us for one in seen if begun <= one.at_ns <= ended]
 
 
 def spread(values: list[float]) -> dict[str, float]:

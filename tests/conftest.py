@@ -1,5 +1,6 @@
 """For every test: nobody reaches another machine."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ from penstock.cache.ports import Embedder
 from penstock.testing import no_network
 from tests.cache.embed.opened import opened
 from tests.servers import PostgresServer, RedisServer
+
+os.environ.pop("PENSTOCK_URL", None)  # of the person who runs them: commands of the tests would ask that gateway
 
 # How long an example takes says how busy the machine is: no test may depend on it.
 settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

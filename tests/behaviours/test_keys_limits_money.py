@@ -25,6 +25,7 @@ KEYS = {
     "MINUTE_KEY": "vk-minute-000000000000000007",
     "TOKENS_KEY": "vk-tokens-000000000000000008",
     "RESEARCH_KEY": "vk-research-0000000000000009",
+    "SPLIT_KEY": "vk-split-0000000000000010",
 }
 CONFIG = """
 providers:
@@ -58,6 +59,7 @@ virtual_keys:
   - {name: minute, key: env.MINUTE_KEY, rate_limit: {requests_per_minute: 600}}
   - {name: tokens, key: env.TOKENS_KEY, rate_limit: {tokens_per_minute: 1000}}
   - {name: research, key: env.RESEARCH_KEY, provider_keys: [openai.research]}
+  - {name: split, key: env.SPLIT_KEY, models: ["openai/*", gemini/gemini-2.5-flash, house-blend], provider_keys: [openai.research]}
 """
 CATALOGUE = Catalogue.load()
 
@@ -220,6 +222,21 @@ def test_provider_keys_bind_a_virtual_key_to_its_accounts(gateway):
     answer = call(gateway, "RESEARCH_KEY", "openai/gpt-4o")
     assert (answer.status, answer.error["code"]) == (502, "upstream_credentials_exhausted")
     assert {one.key for one in gateway.sim.requests} == {KEYS["SECOND_KEY"]}
+
+
+def test_provider_keys_leave_open_the_providers_that_models_name(gateway):
+    """As the issue's example has it: one account at OpenAI, any at Gemini, whose model is named; and no other's."""
+    for _ in range(6):
+        answer = call(gateway, "SPLIT_KEY", "openai/gpt-4o")
+        assert gateway.entry(answer.request_id).provider_key == "research"
+    assert call(gateway, "SPLIT_KEY", "gemini/gemini-2.5-flash").status == 200
+    gateway.faults({"kind": "status", "status": 400, "when": {"providers": ["gemini"]}})
+    assert call(gateway, "SPLIT_KEY", "gemini/gemini-2.5-flash").status == 400
+    gateway.faults({"kind": "status", "status": 500, "when": {"providers": ["openai"]}})
+    assert call(gateway, "SPLIT_KEY", "house-blend").status != 200, (
+        "its second target is Anthropic's, of whom it has no key"
+    )
+    assert "anthropic" not in {one.provider for one in gateway.sim.requests}
 
 
 def test_without_virtual_keys_any_credential_is_accepted_ignored_and_never_forwarded(tmp_path):

@@ -125,3 +125,35 @@ def test_a_rerank_says_what_it_was_translated_from(gateway: Gateway) -> None:
     answer = gateway.post(body, "/v2/rerank")
     assert answer.status == 200, answer.body
     assert "translated from rerank to cohere" in str(gateway.story(answer.request_id))
+
+
+ON_VERTEX = """
+providers:
+  vertex:
+    project: p
+    location: us-east5
+    keys: [{value: env.GEMINI_KEY}]
+    network: {base_url: "{sim}/p/vertex"}
+  backup:
+    dialect: openai
+    keys: [{value: env.BACKUP_KEY}]
+    network: {base_url: "{sim}/p/backup/v1", retry: {max_retries: 0}}
+"""
+
+
+def test_other_makers_models_on_vertex_are_neither_listed_nor_asked_for(tmp_path):
+    """Vertex's dialect here is Gemini's: what Anthropic, Meta or Mistral sell there has other endpoints and other formats."""
+    with running_gateway(tmp_path, ON_VERTEX) as gateway:
+        listed = [
+            row["id"] for row in gateway.get("/v1/models").json()["data"] if row["id"].startswith("vertex/")
+        ]
+        assert "vertex/gemini-2.5-flash" in listed
+        assert not [one for one in listed if "claude" in one or "llama" in one or one.endswith("-maas")]
+        for model in ("vertex/claude-haiku-4-5", "vertex/meta/llama-3.3-70b-instruct-maas"):
+            refused = gateway.post({"model": model, "messages": HELLO})
+            assert (refused.status, refused.error["param"]) == (400, "model")
+            assert "none of Google's own models" in refused.error["message"]
+            answer = gateway.post({"model": model, "fallbacks": ["backup/m"], "messages": HELLO})
+            assert answer.headers["x-penstock-provider"] == "backup"
+        assert gateway.post({"model": "claude-haiku-4-5", "messages": HELLO}).status == 404
+        assert {one.provider for one in gateway.sim.requests} == {"backup"}

@@ -255,3 +255,25 @@ def test_two_gateways_on_one_postgres_have_one_set_of_keys(folder, postgres_url)
     with node("one") as again:
         assert status(again, second) == 200
         assert status(again, key) == 401
+
+
+def test_a_gateway_may_be_named_once_for_all_commands(folder):
+    """PENSTOCK_URL, as for the meter and the cache's commands; --url, and a store that is named, come before it."""
+    with started(folder) as gateway:
+        env = {**KEYS, "PENSTOCK_URL": gateway.url}
+        made = command("keys", "new", "once", env=env)
+        assert (made.returncode, f"In force at {gateway.url}" in made.stderr) == (0, True), made.stderr
+        for words in (["keys"], ["teams"], ["organisations"], ["budgets"], ["audit"]):
+            listed = command(*words, "--json", env=env)
+            assert listed.returncode == 0, listed.stderr
+        assert "once" in command("keys", env=env).stdout
+        key = {**env, "VIRTUAL_KEY": made.stdout.strip()}
+        assert "There are no batches" in command("batches", "--key", "env.VIRTUAL_KEY", env=key).stdout
+        nobody = {**KEYS, "PENSTOCK_URL": "http://127.0.0.1:1"}
+        assert command("keys", "--url", gateway.url, env=nobody).returncode == 0
+        assert "once" in command("keys", *at(folder), env=nobody).stdout
+        for words in (["keys"], ["batches"], ["cache", "stats"]):
+            assert "127.0.0.1:1" in refused(*words, env=nobody)
+        assert "name --config or --db" in refused("keys", env=nobody)
+        for words in (["keys"], ["batches"], ["cache", "stats"]):
+            assert "$PENSTOCK_URL: " in refused(*words, env={**KEYS, "PENSTOCK_URL": "nowhere:80"})

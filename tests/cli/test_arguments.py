@@ -47,6 +47,23 @@ def test_a_key_stands_for_somebody(name, capsys):
         assert "needs a name" in said.err or "--config" in said.err
 
 
+@pytest.mark.parametrize("more", [[], ["--print"]], ids=["alone", "print"])
+def test_a_key_asked_for_without_a_word_is_printed(more, capsys, tmp_path, monkeypatch):
+    """A fresh one, with lines that ``check`` takes; nothing is stored, and a place to store it at wants a name."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["keys", "new", *more]) == 0
+    key, _, lines = capsys.readouterr().out.partition("\n")
+    assert key.startswith("psk-")
+    config = tmp_path / "penstock.yaml"
+    config.write_text(
+        "providers: {ollama: {}}\n" + lines[lines.index("  virtual_keys:") :].replace("\n  ", "\n").lstrip()
+    )
+    assert run(["check", str(config)]) == 0, config.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["penstock.yaml"]
+    assert run(["keys", "new", "--db", "penstock.db"]) == 1
+    assert "needs a name" in capsys.readouterr().err
+
+
 def test_a_terminal_that_knows_ascii_only_gets_escapes():
     """A name with an umlaut is no reason for a traceback."""
     done = subprocess.run(

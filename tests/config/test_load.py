@@ -135,7 +135,7 @@ fallbacks:
   - {primary: own/x, tertiary: own/y}
   - {primary: {model: own/x}}
 routes: [{id: r, primary: own/x}, {id: "", primary: own/x}]
-mcp: [{id: r, primary: nobody/x}]
+mcp: [{id: r, primary: nobody/x}, {id: s, primary: mistral/x}]
 virtual_keys:
   - {name: one, key: env.V, provider_keys: [own.B], expires: soon}
   - {name: one, key: env.V, models: []}
@@ -163,6 +163,7 @@ virtual_keys:
         "$.routes[1].id": "The id is empty",
         "$.mcp[0].id": "The route 'r' stands twice",
         "$.mcp[0].primary": "The provider 'nobody' is not configured",
+        "$.mcp[1].primary": "The provider 'mistral' is not configured",
         "$.virtual_keys[0].provider_keys[0]": "There is no key 'own",
         "$.virtual_keys[0].expires": "'soon' is no date",
         "$.virtual_keys[1].name": "Two virtual keys are named 'one'",
@@ -172,6 +173,7 @@ virtual_keys:
     }
     assert "Did you mean 'openai'?" in found["$.providers.opnai"]
     assert "Did you mean opnai/gpt-4o?" in found["$.fallbacks[0].secondary"]
+    assert "Add mistral under providers." in found["$.mcp[1].primary"]
 
 
 # Values.

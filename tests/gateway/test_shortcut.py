@@ -113,8 +113,8 @@ class Wired:
                 connection.data_received(data)
                 if exchange.shortcut is not None and exchange.shortcut != self.shortened:
                     self._take, exchange.shortcut = exchange.shortcut, self.shortened
-                if connection._shortcut is not None:
-                    connection._shortcut = self.shortened
+                if connection.shortcut is not None:
+                    connection.shortcut = self.shortened
         reusable = connection.exchange is None and connection.alive
         if connection.alive:
             connection.connection_lost(None)
@@ -124,7 +124,7 @@ class Wired:
         except UpstreamError as failure:
             error = f"{type(failure).__name__}: {failure}"
         assert exchange.shortcut is None
-        assert connection._shortcut is None
+        assert connection.shortcut is None
         wire = b"".join(socket.written)
         head, _, body = wire.partition(b"\r\n\r\n")
         return Seen(

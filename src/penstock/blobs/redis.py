@@ -74,6 +74,8 @@ class RedisBlobs(RedisLog, Writing):
         self._put = self._redis.register_script(PUT)
         self._drop = self._redis.register_script(DROP)
         self._take = self._redis.register_script(TAKE)
+        self._agreed = b""
+        """The root secret of all who share this server."""
         self._counting = (0, 0, 0)
         self._counted = (0, 0)
         self.listen()
@@ -141,6 +143,10 @@ class RedisBlobs(RedisLog, Writing):
             if epoch != self._epoch:
                 self._epoch = b""
                 self.greet()
+            if (
+                self._agreed
+            ):  # a server that was flushed has forgotten it: who opens next must not make another
+                self._redis.set(self._names.secret, self._agreed, nx=True)
             cursor, entries, size = self._counting
             cursor, names = self._redis.scan(cursor, match=self._names.every, count=_COUNT_AT_ONCE)
             with self._redis.pipeline(transaction=False) as line:
@@ -156,7 +162,8 @@ class RedisBlobs(RedisLog, Writing):
         """The one that is kept there, which is ``offer`` where there was none."""
         with self.asked():
             self._redis.set(self._names.secret, offer, nx=not instead)
-            return bytes(self._redis.get(self._names.secret) or offer)
+            self._agreed = bytes(self._redis.get(self._names.secret) or offer)
+            return self._agreed
 
     def close(self) -> None:
         """Hang up."""

@@ -72,6 +72,8 @@ class Blobs:
             )
             for at, (name, opened) in enumerate(far)
         ]
+        self.stores = max(1, len(self._far))
+        """How many there are to ``scan``: what other nodes wrote before this one began lies in the furthest alone."""
         self._behind = Behind(
             self._far,
             max_blobs=max_waiting,
@@ -156,11 +158,13 @@ class Blobs:
             self._gone(place, key)
         return max(here, await asyncio.wrap_future(far) + waited)
 
-    async def scan(self, kind: str, after_seq: int, limit: int) -> list[Blob]:
-        """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that keeps things."""
+    async def scan(self, kind: str, after_seq: int, limit: int, *, store: int | None = None) -> list[Blob]:
+        """Living blobs that have an ``about``, in order of ``seq``, without their values: of the nearest store that answers, or of
+        ``store``."""
         if not self._far:
             return self._memory.scan(kind, after_seq, limit, self._now_ms())
-        found = await self._finder.do(lambda: scanned(self._far, kind, after_seq, limit, self._now_ms()))
+        far = self._far if store is None else self._far[store : store + 1]
+        found = await self._finder.do(lambda: scanned(far, kind, after_seq, limit, self._now_ms()))
         return [blob for blob in found if not self._behind.hides(blob)]
 
     async def flush(self) -> None:

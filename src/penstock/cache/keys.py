@@ -155,6 +155,10 @@ class Keys:
         """The same, with the ``surroundings`` at hand."""
         return self._hash(b"penstock-parted", tenant, (namespace, embedder_build, template), around)
 
+    def pair_key(self, partition: bytes, one: str, other: str) -> bytes:
+        """16 bytes: two texts of a partition, in either order, for all nodes that share the root secret."""
+        return self._hash(b"penstock-pairs", "", tuple(sorted((one, other))), partition)
+
     def template_class(self, tenant: str, namespace: str, request: ChatRequest, group: str) -> str:
         """The class in which ``templates.Templates`` learns: it depends on no user's words."""
         return self._hash(b"penstock-classes", tenant, (namespace,), setting(request, group=group)).hex()

@@ -79,6 +79,10 @@ class Decider(Protocol):
         ...
 
 
+PARTIAL = "partial-search"
+"""A flag: the partition's graph was still being built, and only its newest entries were compared."""
+
+
 class Found(Struct, frozen=True):
     """What a look-up in the semantic tier came to. ``refused`` None: ``entry_key`` may be served.
 

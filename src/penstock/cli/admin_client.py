@@ -27,8 +27,16 @@ class AdminClient:
     """One gateway. Raises BadRequest for a URL that is none."""
 
     def __init__(
-        self, url: str, key: Secret, who: str, ca_file: str | None = None, *, store: bool = True
+        self,
+        url: str,
+        key: Secret,
+        who: str,
+        ca_file: str | None = None,
+        *,
+        store: bool = True,
+        said: str = "--url",
     ) -> None:
+        """``store``: the command can do without a gateway. ``said``: what named it."""
         try:
             endpoint = parse_base_url(url)
             self._settings = TransportSettings(
@@ -36,14 +44,15 @@ class AdminClient:
             )
         except (ValueError, OSError) as error:
             raise BadRequest(
-                f"--url: {error}",
-                param="--url",
+                f"{said}: {error}",
+                param=said,
                 hint="Write http://127.0.0.1:8080, as the gateway says at its start.",
             ) from error
         self.where = f"{endpoint.scheme}://{endpoint.authority.decode()}"
         self._key = key
         self._who = who
         self._store = store
+        self._said = said
 
     def ask(self, ask: Ask) -> dict[str, Any]:
         """Make a change."""
@@ -123,11 +132,16 @@ class AdminClient:
     def _no_gateway(self, why: str) -> ConfigFault:
         return ConfigFault(
             f"No gateway answers at {self.where}: {why}.",
-            path="--url",
-            hint="Start it, or leave --url away to change its store directly."
+            path=self._said,
+            hint=self._without("to change its store directly")
             if self._store
             else "Start it, or name another with --url.",
         )
+
+    def _without(self, what_for: str) -> str:
+        if self._said == "--url":
+            return f"Start it, or leave --url away {what_for}."
+        return f"Start it, or name --config or --db {what_for}."
 
     def _refusal(self, status: int, answer: dict[str, Any]) -> PenstockError:
         """The gateway's own words, and what they do not say."""
@@ -138,7 +152,8 @@ class AdminClient:
         hint = None
         if status == 404 and code not in _OF_THE_API:
             message = f"{self.where} has no admin API."
-            other = ", or leave --url away" if self._store else ""
+            away = "leave --url away" if self._said == "--url" else "name --config or --db"
+            other = f", or {away}" if self._store else ""
             hint = f"Set server.admin_key in its configuration and restart it{other}."
         elif code == "key_expired":
             hint = "Name another with --key."

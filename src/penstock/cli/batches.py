@@ -15,13 +15,13 @@ from penstock.base.decisions import Rejected
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import BadRequest, ConfigFault, PenstockError
 from penstock.cli.office import put_json, say
+from penstock.cli.place import DEFAULT_URL, URL_HELP, gateway_named
 from penstock.cli.screen import screen
 from penstock.config.secrets import resolve
 from penstock.net.exchange import Deadlines
 from penstock.net.transport import Transport, TransportSettings
 from penstock.wire.http import Headers, WireRequest
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 _DEADLINES = Deadlines(connect_s=5.0, first_byte_s=30.0, idle_s=30.0, total_s=60.0)
 _MAX_REPLY = 64 * 1024 * 1024
 _SHAPES = {"openai": "/v1/batches", "anthropic": "/v1/messages/batches"}
@@ -30,7 +30,7 @@ _SHAPES = {"openai": "/v1/batches", "anthropic": "/v1/messages/batches"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("id", nargs="?", help="one batch, with its counts")
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"the gateway ({DEFAULT_URL})")
+    parser.add_argument("--url", help=URL_HELP)
     parser.add_argument(
         "--key",
         metavar="REFERENCE",
@@ -82,10 +82,11 @@ def _cells(row: dict[str, Any]) -> list[object]:
 
 
 async def _fetched(args: argparse.Namespace) -> list[dict[str, Any]]:
+    url, said = gateway_named(args.url)
     try:
-        endpoint = parse_base_url(args.url)
+        endpoint = parse_base_url(url or DEFAULT_URL)
     except ValueError as error:
-        raise BadRequest(f"--url: {error}", param="--url", hint=f"Write {DEFAULT_URL}.") from error
+        raise BadRequest(f"{said}: {error}", param=said, hint=f"Write {DEFAULT_URL}.") from error
     transport = Transport(TransportSettings(endpoint=endpoint, max_connections=1))
     headers: Headers = [(b"accept-encoding", b"identity")]
     if args.key:

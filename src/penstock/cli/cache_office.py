@@ -9,14 +9,13 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import ConfigFault
 from penstock.cli.admin_client import AdminClient
 from penstock.cli.office_arguments import DEFAULT_ADMIN_KEY
+from penstock.cli.place import DEFAULT_URL, URL_HELP, gateway_named
 from penstock.config.secrets import resolve
-
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """Which gateway, for each of the commands."""
-    parser.add_argument("--url", help=f"the running gateway (PENSTOCK_URL, or {DEFAULT_URL})")
+    parser.add_argument("--url", help=URL_HELP)
     parser.add_argument(
         "--admin-key",
         metavar="REFERENCE",
@@ -37,8 +36,10 @@ def gateway_of(args: argparse.Namespace) -> AdminClient:
         if key.code == "secret-in-plain":
             hint = "Write env.NAME or file:PATH: a key on the command line is there for all to read."
         raise ConfigFault(key.reason, path="--admin-key", hint=hint)
-    url = args.url or os.environ.get("PENSTOCK_URL") or DEFAULT_URL
-    return AdminClient(str(url), key, getpass.getuser(), args.ca_file, store=False)
+    url, said = gateway_named(args.url)
+    return AdminClient(
+        url or DEFAULT_URL, key, getpass.getuser(), args.ca_file, store=False, said=said if url else "--url"
+    )
 
 
 def percent(share: float | None) -> str:

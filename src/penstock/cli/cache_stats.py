@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     console = screen()
     _stores(console, stats)
     _answers(console, stats)
+    _semantic(console, stats.get("semantic"))
     _classes(console, stats)
     audits = stats.get("audits")
     if audits is not None:
@@ -58,6 +59,20 @@ def _answers(console: Console, stats: dict[str, Any]) -> None:
     for word, count in sorted(answers.items(), key=lambda pair: -pair[1]):
         put(console, f"{word}: {count:,} ({percent(count / total if total else None)})")
     put(console, f"saved: {dollars(stats['saved_usd'])}; faults, each of them a miss: {stats['faults']}")
+
+
+def _semantic(console: Console, tier: dict[str, Any] | None) -> None:
+    """How the tier is, or why it is not there."""
+    if tier is None:
+        return
+    if tier["state"] == "off":
+        folded(console, f"semantic tier: off. {printable(str(tier['why']))}")
+        return
+    more = "; what was kept before the start is being taken up" if tier["state"] == "taking up" else ""
+    folded(
+        console,
+        f"semantic tier: {tier['entries']:,} entries in {tier['partitions']:,} partitions, {tier['graphs']:,} of them with a graph{more}",
+    )
 
 
 def _classes(console: Console, stats: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ MOST_DRIFTS = 5
 NATIVE = {
     ("server", "_express"): "the express lane",
     ("gateway", "_shortcut"): "the stream shortcut",
+    ("net", "_line"): "bytes of streams",
     ("routing", "_gcra"): "rate limits",
     ("ledger", "_till"): "budgets",
     ("ledger", "_rows"): "the ledger's rows",
@@ -137,7 +138,7 @@ def _native() -> Check:
         if module is None:
             missing.setdefault(why, []).append(f"{name} ({what})")
         else:
-            used.append(name)
+            used.append(name.lstrip("_"))
     parts = [" ".join(used)] if used else []
     parts += [f"in Python instead: {', '.join(names)}: {why}" for why, names in missing.items()]
     return Check("native modules", True, "; ".join(parts))

@@ -11,6 +11,8 @@ from penstock.cli.office_arguments import add_field_arguments, add_office_argume
 from penstock.registry.secret import fresh_key, hash_of
 
 _PLAIN = re.compile(r"[A-Za-z][\w -]*[A-Za-z0-9]", re.ASCII)
+_SOMEBODY = "caller"
+"""Whose a key is that was asked for without a word."""
 _NO_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
 _SPAN = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print",
         action="store_true",
-        help="new: store nothing; print a key, and the lines that configure it by its hash",
+        help="new: store nothing; print a key, and the lines that configure it by its hash; `penstock keys new` alone does so, too",
     )
     add_field_arguments(parser)
     add_office_arguments(parser)
@@ -50,11 +52,18 @@ def run(args: argparse.Namespace) -> int:
     """0, or 1 with what is wrong."""
     if args.named is not None:
         args.name = args.named
-    if args.action == "new" and args.print:
+    if args.action == "new" and (args.print or _alone(args)):
         return _print(args)
     from penstock.cli.governed import run_governed  # noqa: PLC0415 - see tests/house/test_floors.py
 
     return run_governed(args, "key", {"team": args.team, "expires": args.expires}, grace_s)
+
+
+def _alone(args: argparse.Namespace) -> bool:
+    """Nothing is said but that there shall be one: neither whose it is nor where it shall be stored."""
+    where = (args.url, args.db, args.config)
+    what = (args.name, args.team, args.expires, *args.set, *args.unset)
+    return all(one is None for one in (*where, *what))
 
 
 def grace_s(args: argparse.Namespace) -> int:
@@ -69,7 +78,7 @@ def grace_s(args: argparse.Namespace) -> int:
 
 def _print(args: argparse.Namespace) -> int:
     """A key for a configuration; nothing keeps it."""
-    name = str(args.name or "")
+    name = _SOMEBODY if args.name is None else str(args.name)
     if not name.strip():
         print("Whose? new needs a name: penstock keys new NAME --print", file=sys.stderr)
         return 1

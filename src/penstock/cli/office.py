@@ -1,7 +1,7 @@
 """Whom ``penstock keys``, ``teams``, ``organisations``, ``budgets`` and ``audit`` ask: a gateway, or the store itself.
 
-With ``--url`` a running gateway does it, by its admin API: the change is in force when the command ends. Without, the
-command changes the store that belongs to the ledger of ``--config`` or ``--db``, gateway or not; one that runs on it takes
+With ``--url``, or PENSTOCK_URL, a running gateway does it, by its admin API: the change is in force when the command ends.
+Without, and where ``--config`` or ``--db`` is named, the command changes the store that belongs to the ledger of ``--config`` or ``--db``, gateway or not; one that runs on it takes
 the change up within a second.
 """
 
@@ -19,7 +19,7 @@ import msgspec
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, ConfigFault, PenstockError
 from penstock.cli.admin_client import AdminClient
-from penstock.cli.place import DEFAULT_CONFIG, ledger_at
+from penstock.cli.place import DEFAULT_CONFIG, gateway_named, ledger_at
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import load, value_of
 from penstock.config.meaning import meaning_faults
@@ -92,12 +92,13 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def office_of(args: argparse.Namespace) -> Office:
-    """The gateway of ``--url``, or the store. Raises ConfigFault or BadRequest with what to do."""
+    """The gateway of ``--url`` or PENSTOCK_URL, or the store. Raises ConfigFault or BadRequest with what to do."""
+    stored = [name for name in ("config", "db") if getattr(args, name) is not None]
+    if stored and args.url is not None:
+        raise BadRequest(f"--{stored[0]} does not go with --url.", hint="Leave one of them away.")
+    args.url, said = (None, "") if stored else gateway_named(args.url)
     if args.url is None:
         return _local(args)
-    for name in ("config", "db"):
-        if getattr(args, name) is not None:
-            raise BadRequest(f"--{name} does not go with --url.", hint="Leave one of them away.")
     reference = str(args.admin_key)
     key = resolve(reference, os.environ, Path())
     if isinstance(key, Rejected):
@@ -105,7 +106,7 @@ def office_of(args: argparse.Namespace) -> Office:
         if key.code == "secret-in-plain":
             hint = "Write env.NAME or file:PATH: a key on the command line is there for all to read."
         raise ConfigFault(key.reason, path="--admin-key", hint=hint)
-    return AdminClient(str(args.url), key, getpass.getuser(), args.ca_file)
+    return AdminClient(str(args.url), key, getpass.getuser(), args.ca_file, said=said)
 
 
 def _local(args: argparse.Namespace) -> Office:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from penstock.cli.place import LEDGER_HELP
+from penstock.cli.place import DEFAULT_URL, LEDGER_HELP
 
 DEFAULT_ADMIN_KEY = "env.PENSTOCK_ADMIN_KEY"
 
@@ -11,7 +11,8 @@ DEFAULT_ADMIN_KEY = "env.PENSTOCK_ADMIN_KEY"
 def add_office_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to, for each of the commands."""
     parser.add_argument(
-        "--url", help="a running gateway, http://127.0.0.1:8080; without it the store is changed itself"
+        "--url",
+        help=f"a running gateway, {DEFAULT_URL} (PENSTOCK_URL); without one the store is changed itself",
     )
     parser.add_argument(
         "--admin-key",

@@ -48,7 +48,7 @@ def meaning_faults(config: Config, catalogue: Catalogue, base: Path) -> list[Fau
         faults += _provider_faults(name, provider, catalogue)
         faults += _network_faults(name, provider, base)
         faults += _key_faults(name, provider)
-    faults += _target_faults(config)
+    faults += _target_faults(config, catalogue)
     faults += _route_faults(config)
     faults += _chain_faults(config)
     faults += _virtual_key_faults(config)
@@ -233,13 +233,14 @@ def targets_of(config: Config) -> list[tuple[str, TargetRef]]:
     return found
 
 
-def _target_faults(config: Config) -> Iterator[Fault]:
+def _target_faults(config: Config, catalogue: Catalogue) -> Iterator[Fault]:
     for path, ref in targets_of(config):
         provider, slash, model = model_of(ref).partition("/")
         if not slash or not model:
             yield Fault(path, f"{model_of(ref)!r} names no provider.", "Write provider/model.")
         elif provider not in config.providers:
-            close = nearest(provider, list(config.providers))
+            known = catalogue.provider(provider) is not None  # then it is no misspelt one
+            close = None if known else nearest(provider, list(config.providers))
             meant = f"Did you mean {close}/{model}?" if close else f"Add {provider} under providers."
             yield Fault(path, f"The provider {provider!r} is not configured.", meant)
         if isinstance(ref, TargetConfig):

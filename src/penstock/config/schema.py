@@ -284,7 +284,7 @@ class VirtualKeyConfig(GovernedConfig, frozen=True, forbid_unknown_fields=True, 
     ]
     team: Annotated[str | None, _doc("The team that it belongs to.")] = None
     provider_keys: Annotated[
-        tuple[str, ...], _doc("provider.key names this virtual key spends on; default: all.")
+        tuple[str, ...], _doc("provider.key names to spend on; none at others that models does not name.")
     ] = ()
     expires: Annotated[
         str | None,

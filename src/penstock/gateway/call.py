@@ -11,6 +11,7 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest, CallerGone, OurFault, PenstockError, UpstreamError
 from penstock.gateway.attempt import begin_either, enter, schedule_of
 from penstock.gateway.books import ledger_full
+from penstock.gateway.caching.entering import check_uncached
 from penstock.gateway.cutting import Watch, cut_short
 from penstock.gateway.heads import reply_head, told_by_caller, told_user, wants_story
 from penstock.gateway.house import House, Provider
@@ -59,11 +60,10 @@ class ChatCall:
             if made is None:
                 await inline_files(self.house, self.inbound, self.facts)
                 planned, tokens = self._plan()
-                caching = self.house.caching
-                if caching is None:
+                if self.house.caching is None:
                     await self.fetch(planned, tokens)
                 else:
-                    await caching.serve(self, planned, tokens)
+                    await self.house.caching.serve(self, planned, tokens)
             else:
                 await self._serve(made.planned, made.outcome.start_s, made)
         except asyncio.CancelledError:
@@ -94,6 +94,7 @@ class ChatCall:
         if facts.principal.users is not None:
             facts.principal = user_of(facts.principal, told_user(inbound.told, ask))
         told_by_caller(facts, inbound.told, ask)
+        check_uncached(house.caching, inbound.told, ask)
         wishes = ask.provider
         losses = losses_of(house, inbound.caller, ask) if wishes and wishes.require_parameters else None
         return plan_call(house, ask, facts, inbound.caller.family, time.monotonic(), losses=losses)

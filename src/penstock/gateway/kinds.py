@@ -4,6 +4,8 @@ Rules
 - What is not known of a model refuses nothing: no row, another mode, no capabilities.
 - Gemini's models for pictures and sound answer chats, and its chat models draw, speak and listen as its dialect knows.
   What speaks OpenAI's dialect has a path for each, and answers another one's call with an error.
+- What other makers sell on Vertex AI has endpoints of its own (``publishers/anthropic``, ``endpoints/openapi``), in other
+  formats than Gemini's; so have models there that end in ``-maas`` (cloud.google.com, partner models; read 2026-11).
 """
 
 from typing import Any, cast
@@ -40,6 +42,9 @@ _FOR: dict[str, tuple[str, str]] = {
     "audio_transcription": ("transcription", "/v1/audio/transcriptions"),
 }
 
+_OTHERS = ("claude", "codestral", "jamba", "ministral", "mistral")
+"""How other makers' models on Vertex AI begin whose names do not say who made them."""
+
 _PARTS: dict[str, frozenset[str]] = {
     "image": frozenset({"image_url", "image"}),
     "audio": frozenset({"input_audio"}),
@@ -72,7 +77,16 @@ def _get(value: Any, name: str) -> Any:
 
 def unfit(operation: Operation, target: Target) -> Rejected | None:
     """Why this model is not one for ``operation``, or None."""
-    if not target.facts.known or _fits(operation, target):
+    if not target.facts.known:
+        return None
+    if not spoken_there(target.dialect, target.model):
+        return Rejected(
+            "operation-unsupported",
+            f"{target.name} is none of Google's own models, and the others on Vertex AI are not spoken to.",
+            param="model",
+            caller_fault=True,
+        )
+    if _fits(operation, target):
         return None
     kind, path = _FOR.get(target.facts.mode, (f"{target.facts.mode}, not for {operation}", ""))
     return Rejected(
@@ -81,6 +95,14 @@ def unfit(operation: Operation, target: Target) -> Rejected | None:
         param="model",
         caller_fault=True,
     )
+
+
+def spoken_there(dialect: str, model: str) -> bool:
+    """Whether a model that is sold where this dialect is spoken can be asked in it."""
+    if dialect != "vertex":
+        return True
+    own = model.removeprefix("google/")
+    return not ("/" in own or own.startswith(_OTHERS) or own.endswith("-maas"))
 
 
 def _fits(operation: Operation, target: Target) -> bool:

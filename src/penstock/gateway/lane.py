@@ -230,7 +230,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
     unix_s = house.clock.unix_s()
     principal = house.doors.admit(inbound.told, inbound.known, unix_s)
     ask = inbound.ask = inbound.ask or inbound.caller.read_request(inbound.body)
-    if ask.stream or house.books.full:
+    if ask.stream or house.books.full or "penstock" in ask.gateway_fields:
         return None
     if principal.users is not None:
         principal = user_of(principal, told_user(inbound.told, ask))

@@ -34,14 +34,14 @@ MAX_USERS = 50_000
 class Principal(Struct, frozen=True):
     """One virtual key's holder, or one of its users.
 
-    ``provider_keys`` maps a provider to the key names this holder spends on; None: all of every provider.
+    ``provider_keys`` maps a provider to the key names this holder spends on (None: all); None: all of every provider.
     ``allowance`` None: nothing limits it. ``limits`` are the rates in it. ``until_unix_s``: when this secret's grace
     period ends, where it was rotated.
     """
 
     name: str
     patterns: Patterns = ALL
-    provider_keys: dict[str, frozenset[str]] | None = None
+    provider_keys: dict[str, frozenset[str] | None] | None = None
     limits: Limits | None = None
     expires_unix_s: float | None = None
     allowance: Allowance | None = None

@@ -19,7 +19,7 @@ Rules
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -29,6 +29,7 @@ import httptools
 from penstock.base.errors import PenstockError, UpstreamMalformed
 from penstock.net.exchange import Exchange, read_head, tell
 from penstock.net.faults import PARSER_FAULTS, malformed, truncated, unreachable
+from penstock.net.line import Line
 from penstock.wire.http import header
 
 _SPACE: Final = 0x20
@@ -59,7 +60,7 @@ class Pool(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(Line, asyncio.Protocol):
     """See the module. ``exchange`` is None while idle; ``alive`` until closed by either side."""
 
     __slots__ = (
@@ -79,10 +80,8 @@ class Connection(asyncio.Protocol):
         "_pieces",
         "_pool",
         "_seam",
-        "_shortcut",
         "_write_paused",
         "alive",
-        "exchange",
         "expires_s",
         "keep_s",
         "lost",
@@ -94,10 +93,10 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self._pool = pool
         self._loop = loop
         self.transport: asyncio.Transport | None = None
-        self.exchange: Exchange | None = None
         self.alive = False
         self.pooled = False  # set by the Transport when it counts this connection as open
         self.keep_s = KEEP_IDLE_S
@@ -122,8 +121,6 @@ class Connection(asyncio.Protocol):
         self._seam = False
         self.on_chunk_header = partial(setattr, self, "_seam", False)
         self.on_chunk_complete = partial(setattr, self, "_seam", True)
-        # The exchange's, while the parser stands between two chunks.
-        self._shortcut: Callable[[bytes], bool] | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         del self.on_chunk_header, self.on_chunk_complete  # the parser has them; here they would be a cycle
 
@@ -174,22 +171,9 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.alive = True
 
-    def data_received(self, data: bytes) -> None:
-        """asyncio: bytes. The hot path."""
-        exchange, shortcut = self.exchange, self._shortcut
-        if shortcut is not None and exchange is not None:
-            try:
-                taken = shortcut(data)
-            except BaseException as error:
-                exchange.fail(error)
-                if not isinstance(error, Exception):
-                    raise
-                return
-            if taken:
-                if not exchange.touched:
-                    exchange.touched = True
-                return
-        parser = self._parser
+    def received(self, data: bytes) -> None:
+        """Bytes that no shortcut took (net.line)."""
+        exchange, parser = self.exchange, self._parser
         if exchange is None or parser is None:
             self.close()
             return
@@ -217,9 +201,9 @@ class Connection(asyncio.Protocol):
                 return
         if self._complete:
             self._finish(exchange)
-        elif exchange.shortcut is not None or self._shortcut is not None:
+        elif exchange.shortcut is not None or self.shortcut is not None:
             between = self._seam and exchange.plain and data.endswith(b"\r\n")
-            self._shortcut = exchange.shortcut if between else None
+            self.shortcut = exchange.shortcut if between else None
 
     def _deliver(self, exchange: Exchange, pieces: list[bytes]) -> None:
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -249,7 +233,7 @@ class Connection(asyncio.Protocol):
         exchange.fail(cause if isinstance(cause, PenstockError) else malformed(error, self._pool.where))
 
     def _finish(self, exchange: Exchange) -> None:
-        self.exchange = self._shortcut = None
+        self.exchange = self.shortcut = None
         if exchange.brakes and self.transport is not None:
             self.transport.resume_reading()
         exchange.completed()
@@ -292,7 +276,7 @@ class Connection(asyncio.Protocol):
         self.transport = None
         self._outbox = None
         self._behind = iter(())
-        self._parser = self._shortcut = None  # they hold our bound methods, and the exchange's user: cycles
+        self._parser = self.shortcut = None  # they hold our bound methods, and the exchange's user: cycles
         if self.alive:
             self.alive = False
             self._pool.dropped(self)

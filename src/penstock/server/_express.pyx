@@ -307,14 +307,14 @@ cdef class Call:
         up._began_s = now_s
         up._barren = 0
         up._in_body = up._framed = up._complete = up._keep = up._seam = False
-        up._shortcut = self.answer
+        up.shortcut = self.answer
         sock.write(head)
 
     def answer(self, bytes data):
         """The provider's first bytes (net.connection: a shortcut). True: they are the whole reply, and it is dealt with."""
         cdef object up = self.up, chunk, body, now
         cdef Reading reading
-        up._shortcut = None  # from here on the parser reads
+        up.shortcut = None  # from here on the parser reads
         if self.gone or up._heads:
             return False
         body = body_of(data)

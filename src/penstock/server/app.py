@@ -14,14 +14,14 @@ from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, MethodNotAllowed, NotFound, OurFault, PenstockError
 from penstock.dialects import CALLERS
 from penstock.dialects.openai_responses.envelope import ResponsesAsk
-from penstock.gateway.caching.entering import check_without_cache
+from penstock.gateway.caching.entering import asks
 from penstock.gateway.caching.office import CacheOffice
 from penstock.gateway.call import ChatCall
 from penstock.gateway.conversation import call_of, in_background
 from penstock.gateway.heads import refusal_lines
 from penstock.gateway.house import House
 from penstock.gateway.lane import Cancels, LaneCall, take
-from penstock.gateway.ports import MISSPELT, Inbound, Reply
+from penstock.gateway.ports import Inbound, Reply
 from penstock.gateway.remote import Attempted
 from penstock.gateway.settle import CallFacts, begin_facts, settle
 from penstock.observe.log import OperatorLog
@@ -170,7 +170,7 @@ class App:
                 if not isinstance(kept, Rejected):
                     return kept
                 inbound.uncached = kept
-            elif request.told.get(b"x-penstock-cache", b"off") != b"off" or MISSPELT in request.told:
+            elif asks(request.told):
                 return None  # what it says is looked at all the same
             call = take(self, self.house, inbound, reply)
         except PenstockError:
@@ -267,8 +267,6 @@ class App:
                 if behind is not None and self.jobs is not None:
                     await self.jobs.accept_background(behind, request, reply, request_id)
                     return
-                if self.house.caching is None:
-                    check_without_cache(request.told)
                 call = call_of(self.house, inbound, reply, facts, self.log.failure)
                 await call.run()
         except PenstockError as error:

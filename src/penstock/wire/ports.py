@@ -108,10 +108,13 @@ class Relay(Protocol):
     """The model that the provider says it used."""
     upstream_id: str
     finished: bool
-    mould: Mould | None
-    """What is around the text of the event that this stream repeats, while ``feed`` holds nothing back. Such an event,
-    its text without escapes, may go to the caller past ``feed`` once content was seen: nothing but ``content_bytes``
-    would come of it, which counts it all the same."""
+
+    @property
+    def mould(self) -> Mould | None:
+        """What is around the text of the event that this stream repeats, while ``feed`` holds nothing back. Such an event,
+        its text without escapes, may go to the caller past ``feed`` once content was seen: nothing but ``content_bytes``
+        would come of it, which counts it all the same."""
+        ...
 
     @property
     def content_type(self) -> bytes:

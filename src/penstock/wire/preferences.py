@@ -130,12 +130,15 @@ class ChainFields(Struct, gc=False):
     models: Raw = _NOTHING
     fallbacks: Raw = _NOTHING
     provider: Raw = _NOTHING
+    penstock: Raw = _NOTHING
 
     def read_into(self, ask: Ask) -> None:
         """As ``read_chain``; most bodies say nothing of it."""
         said = {name: raw for name in CHAIN if len(raw := getattr(self, name))}
         if said:
             read_chain(ask, said)
+        if len(self.penstock):
+            ask.gateway_fields = ("penstock",)
 
 
 def provider_losses(value: bytes) -> list[str]:

@@ -28,6 +28,7 @@ from penstock.dialects.gemini import vertex_base_url
 from penstock.gateway.books import Books
 from penstock.gateway.dialogue import fetcher_of
 from penstock.gateway.house import House, Provider
+from penstock.gateway.kinds import spoken_there
 from penstock.gateway.listing import Listing
 from penstock.gateway.principal import Doors
 from penstock.gateway.queue import ProviderQueue
@@ -107,7 +108,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     names = Names(
         config=config,
         make_target=maker.make,
-        bare=catalogue.bare,
+        bare=partial(_sellers_of, catalogue),
         nearest=catalogue.nearest,
         endpoints=sellers.of,
     )
@@ -378,6 +379,11 @@ def completes(dialect: str, settings: ProviderConfig, known: ProviderFacts | Non
     return known is not None and known.name == "openai" and _COMPLETES.fullmatch(model) is not None
 
 
+def _sellers_of(catalogue: Catalogue, model: str) -> list[tuple[str, str]]:
+    """Who sells a model of that bare name, where it can be asked."""
+    return [pair for pair in catalogue.bare(model) if spoken_there(*pair)]  # Vertex's name is its dialect's
+
+
 def _models(
     config: Config, providers: dict[str, Provider], catalogue: Catalogue
 ) -> tuple[dict[str, Any], ...]:
@@ -386,7 +392,11 @@ def _models(
     for name, settings in config.providers.items():
         if name in providers:
             ids |= {f"{name}/{alias}": name for alias in settings.models}
-            ids |= {f"{name}/{model}": name for model in catalogue.chat_models(name)}
+            ids |= {
+                f"{name}/{model}": name
+                for model in catalogue.chat_models(name)
+                if spoken_there(providers[name].dialect.name, model)
+            }
     return tuple(
         {"id": id_, "object": "model", "created": 0, "owned_by": owner} for id_, owner in ids.items()
     )

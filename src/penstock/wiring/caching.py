@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.base.errors import BadRequest, ConfigFault
 from penstock.base.events import Event
 from penstock.blobs.opening import BlobSettings, open_blobs
 from penstock.blobs.tiers import Blobs
+from penstock.cache.answer import KIND
 from penstock.cache.keys import Keys
 from penstock.cache.semantic.binomial import lower, upper
 from penstock.config.cache_meaning import coalesces, wants_cache, wants_meaning
@@ -54,6 +55,8 @@ class CacheDesk:
         self.blobs: Blobs | None = None
         self.keys: Keys | None = None
         self.meaning: MeaningDesk | None = None
+        self._off = ""
+        """Why the semantic tier is not there, where it is wanted."""
 
     async def join(self, house: House, loaded: Loaded, shared: Shared) -> None:
         """The cache that its configuration wants. Raises ConfigFault where a store cannot be opened."""
@@ -99,6 +102,7 @@ class CacheDesk:
             purge=self._purge,
             evict=self._evict,
             auditor=None if self.meaning is None else self.meaning.auditor,
+            semantic=self._semantic_view,
             fill=partial(self._fill, app),
             lower=lower,
             upper=upper,
@@ -127,6 +131,7 @@ class CacheDesk:
         old, self.meaning, self._wanted = self.meaning, None, wanted
         if old is not None:
             await old.aclose()
+        self._off = ""
         if wanted is None or self.blobs is None or self.keys is None or self._settings is None:
             return
         path = self._settings.path
@@ -148,6 +153,7 @@ class CacheDesk:
             ConfigFault
         ) as error:  # the audits' file cannot be written: the gateway serves without this tier
             why = error.public()
+        self._off = why or ""
         if why is not None:
             await made.aclose()
             shared.log.once("semantic cache off", f"The semantic cache is off: {why}")
@@ -159,6 +165,11 @@ class CacheDesk:
         if self._app is None:
             raise ConfigFault("The gateway does not listen yet.", path="$.semantic_cache")
         return await ask_inside(self._app, asked)
+
+    def _semantic_view(self) -> dict[str, Any]:
+        if self.meaning is not None:
+            return self.meaning.view()
+        return {"state": "off", "why": self._off or "It is not configured (semantic_cache)."}
 
     def _figures(self) -> Figures:
         assert self.blobs is not None
@@ -175,12 +186,12 @@ class CacheDesk:
                 raise BadRequest("A purge names a tag or a model, not both.", param="model", hint="Send two.")
             tag = MODEL + model
         if tenant is None or ":" in tenant or not tenant:
-            return await self.blobs.purge(tenant=tenant, namespace=namespace, tag=tag)
+            return await self.blobs.purge(kind=KIND, tenant=tenant, namespace=namespace, tag=tag)
         count = 0
         for one in self._tenants(tenant):
-            count += await self.blobs.purge(tenant=one, namespace=namespace, tag=tag)
+            count += await self.blobs.purge(kind=KIND, tenant=one, namespace=namespace, tag=tag)
         if tag is None:
-            count += await self.blobs.purge(namespace=namespace, tag=ASKER + tenant)
+            count += await self.blobs.purge(kind=KIND, namespace=namespace, tag=ASKER + tenant)
         return count
 
     def _tenants(self, name: str) -> list[str]:

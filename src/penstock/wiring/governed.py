@@ -205,7 +205,12 @@ class _Making:
                 if name.startswith(f"{provider}."):
                     own.setdefault(provider, set()).add(name[len(provider) + 1 :])
         # A list that names nothing that exists allows nothing: only no list at all allows every key.
-        self._provider_keys = {p: frozenset(names) for p, names in own.items()} if key.provider_keys else None
+        self._provider_keys: dict[str, frozenset[str] | None] | None = None
+        if key.provider_keys:
+            self._provider_keys = {p: frozenset(names) for p, names in own.items()}
+            # Whose models the key is given by name (gemini/...) while no account there is, is meant to be called all the same.
+            named = {pattern.partition("/")[0] for pattern in key.models if "/" in pattern}
+            self._provider_keys.update(dict.fromkeys((named & config.providers.keys()) - own.keys()))
 
     def principal(self) -> Principal:
         """The key's, with its users."""

@@ -5,7 +5,9 @@ it is not installed the tier is off, and says so: the gateway serves.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from penstock.blobs.tiers import Blobs
 from penstock.cache.answer import KIND, Answer, read_about, read_answer
 from penstock.cache.audit_book import AuditBook
 from penstock.cache.audit_file import MEMORY
+from penstock.cache.audits import DAY_MS
 from penstock.cache.embed.opening import BUILTIN, folder_of, open_embedder, open_prefilter
 from penstock.cache.keys import Keys
 from penstock.cache.ports import Embedder, Prefilter
@@ -33,7 +36,14 @@ from penstock.wiring.build import Shared
 
 FIND_S = 1.0
 """An audit has time."""
-_SCANNED = 500
+_SCANNED = 100
+"""At a time: some milliseconds of the embedder's thread, between which calls are looked up."""
+APART = Place("apart", "", "")
+"""Where pairs lie that were judged wrong, as keyed hashes, for the other nodes."""
+APART_MS = 180 * DAY_MS
+"""As long as an audit's words are kept."""
+_SAID = 1_000
+"""So many answers take long enough to be taken up that the log says so."""
 Says = Callable[[str], Rejected | None]
 
 
@@ -83,9 +93,10 @@ class MeaningDesk:
             keep_prompts=cache.keep_prompts,
             log_once=shared.log.once,
         )
-        self._most_entries = cache.max_entries
+        self._cache = cache
         self._ids: dict[tuple[Place, bytes], str] = {}
         self._closing: list[Closes] = []
+        self._dropping: set[asyncio.Future[bool]] = set()
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
         self._remote: ProviderEmbedder | None = None
@@ -107,7 +118,7 @@ class MeaningDesk:
             cues=parts.cues,
             english=parts.english,
             clock_ms=lambda: int(shared.clock.unix_s() * 1000),
-            most_entries=self._most_entries,
+            most_entries=self._cache.max_entries,
         )
         sense = None
         if isinstance(parts.embedder, ProviderEmbedder):
@@ -131,6 +142,7 @@ class MeaningDesk:
             sense=sense,
             log=shared.log,
             agreed=semantic.agreed,
+            parted=None if self._cache.redis is None else self._part,
         )
         self.auditor.classes = semantic.classes
         semantic.classes.gone = self.auditor.folded
@@ -140,31 +152,79 @@ class MeaningDesk:
         semantic.read = self._read
         self._blobs.subscribe(self._gone)
         self._blobs.news(self._came)
-        self._refilling = asyncio.get_running_loop().create_task(self._refill())
+        self._refilling = asyncio.get_running_loop().create_task(self._refill(semantic))
         return None
 
-    async def _refill(self) -> None:
-        """What was kept before this process began."""
-        after = 0
-        while found := await self._blobs.scan(KIND, after, _SCANNED):
-            for blob in found:
-                self._came(blob)
-            after = found[-1].seq
+    async def _refill(self, semantic: Semantic) -> None:
+        """What was kept before this process began, by it or by other nodes. Calls are served meanwhile."""
+        log, began_s, count = self._shared.log, time.monotonic(), 0
+        semantic.filling = True
+        for kind, store in product((APART.kind, KIND), range(self._blobs.stores)):
+            after = 0
+            while found := await self._blobs.scan(kind, after, _SCANNED, store=store):
+                if count < _SAID <= count + len(found):
+                    log.event("cache.taking_up", so_far=count + len(found))
+                for blob in found:
+                    self._came(blob)
+                after, count = found[-1].seq, count + len(found)
+                await semantic.caught_up()
+        semantic.filling = False
+        if count >= _SAID:
+            log.event("cache.taken_up", answers=len(self._ids), seconds=round(time.monotonic() - began_s, 1))
+
+    def view(self) -> dict[str, Any]:
+        """As an operator sees it. ``graphs``: large partitions, of which a graph of neighbours has been built since the start."""
+        semantic = self.semantic
+        if semantic is None:
+            return {"state": "off", "why": "It is being closed."}
+        stats: Any = getattr(semantic.tier, "stats", lambda: None)()
+        return {
+            "state": "taking up" if semantic.filling else "on",
+            "embedder": semantic.build_id,
+            "entries": 0 if stats is None else stats.entries,
+            "partitions": 0 if stats is None else stats.partitions,
+            "graphs": 0 if stats is None else stats.graphs,
+        }
+
+    def _part(self, partition: bytes, one: str, other: str, /, *, wrong: bool) -> None:
+        """A verdict of this node's, for the others: its own processes read the audits' file."""
+        semantic = self.semantic
+        if semantic is None or self._closed:
+            return
+        key = self._keys.pair_key(partition, one, other)
+        if wrong:
+            now_ms = int(self._shared.clock.unix_s() * 1000)
+            self._blobs.put(Blob(APART, key, b"", now_ms, now_ms + APART_MS, 0, (), key))
+            semantic.apart.add(key)
+        elif key in semantic.apart:
+            semantic.apart.discard(key)
+            self._dropping.add(task := asyncio.ensure_future(self._blobs.drop(APART, key)))
+            task.add_done_callback(self._dropping.discard)
 
     def _came(self, blob: Blob) -> None:
         semantic = self.semantic
-        if semantic is None or self._closed or not blob.about or blob.place.kind != KIND:
+        if semantic is None or self._closed or not blob.about:
+            return
+        if blob.place == APART:
+            semantic.apart.add(blob.key)
+            return
+        if blob.place.kind != KIND:
             return
         try:
             entry_id = read_about(blob.about).id
         except MsgspecError:
             return  # of another version
+        if self._ids.get((blob.place, blob.key)) == entry_id:
+            return  # a nearer store had it, too
         self._ids[blob.place, blob.key] = entry_id
         semantic.learn(blob)
 
     def _gone(self, place: Place, key: bytes) -> None:
         semantic = self.semantic
         if semantic is None or self._closed:
+            return
+        if place == APART:
+            semantic.apart.discard(key)
             return
         entry_id = self._ids.pop((place, key), None) or semantic.id_of(place, key)
         if entry_id is not None:

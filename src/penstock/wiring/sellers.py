@@ -13,13 +13,11 @@ from penstock.base.decisions import Rejected
 from penstock.config.catalogue import Catalogue
 from penstock.config.schema import Config
 from penstock.config.slugs import Slugs, canonical, split_suffix
+from penstock.gateway.kinds import spoken_there
 from penstock.gateway.listing import Offered
 from penstock.routing.names import MakeTarget, Names
 
 _MAX_KEPT = 4096
-_VERTEX_SPEAKS = ("gemini", "gemma")
-"""Vertex's dialect is Gemini's: what other makers sell there is spoken to otherwise."""
-
 _NAMED = frozenset({"chat", "embedding", "rerank"})
 """The modes of models that callers name by ``author/slug``."""
 
@@ -115,7 +113,7 @@ class Sellers:
             known = self._known[provider]
             if model is None and known is not None:
                 model = self._slugs.at(known.name, name)
-                if known.dialect == "vertex" and not (model or "").startswith(_VERTEX_SPEAKS):
+                if not spoken_there(known.dialect, model or ""):
                     model = None
             if model is not None:
                 found.append((provider, model))

@@ -52,6 +52,8 @@ def test_a_good_part_of_paraphrases_is_served(embedder: Embedder) -> None:
         ("Which privacy law applies in the EU?", "Which privacy law applies in the US?", "guard-contrast"),
         ("How many grams are in 5 ounces?", "How many grams are in 15 ounces?", "guard-numbers"),
         ("Is this mushroom safe to eat?", "Is this mushroom not safe to eat?", "guard-negation"),
+        # Case-folding of code: the embedder reads lower case, and scores these 1.
+        ("Explain grep -i in a shell script", "Explain grep -I in a shell script", "guard-codes"),
     ],
 )
 def test_what_peers_served_wrongly(embedder: Embedder, cached: str, asked: str, code: str) -> None:

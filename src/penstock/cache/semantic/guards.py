@@ -7,8 +7,8 @@ and 67 % (negations, antonyms, directions) score 0.90 and more (reference 2.3). 
 can be compared. The guards do not make hits more right on the whole - on real questions they cost as many right hits as raising
 the threshold would -: they take away the kinds of mistake that nobody forgives.
 
-- ``vetoes``: must not be served, whatever the score: numbers, negation, codes, quoted, contrast (two alternatives of one
-  set), names, order.
+- ``vetoes``: must not be served, whatever the score: numbers, negation, codes (and what is another thing with a capital,
+  see ``casing``), quoted, contrast (two alternatives of one set), names, order.
 - ``flags``: worth a note: slot (one content word stands for another), one-sided (a known name in one of them alone), length.
 
 Both are pure and symmetric, and empty for a text beside itself. English: see ``language``.
@@ -17,6 +17,7 @@ Both are pure and symmetric, and empty for a text beside itself. English: see ``
 import re
 from collections import Counter
 
+from penstock.cache.semantic.casing import case_differs
 from penstock.cache.semantic.lists import FUNCTION, MEMBERS
 from penstock.cache.semantic.reading import Number, Reading, read, singular
 
@@ -133,7 +134,7 @@ def vetoes(cached_text: str, asked_text: str) -> tuple[str, ...]:
         found.append("numbers")
     if _negation_differs(one, other):
         found.append("negation")
-    if one.codes != other.codes:
+    if one.codes != other.codes or case_differs(cached_text, asked_text):
         found.append("codes")
     if _quoted_differ(one, other) or _quoted_differ(other, one):
         found.append("quoted")

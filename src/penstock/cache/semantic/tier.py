@@ -20,15 +20,13 @@ from msgspec.structs import replace
 
 from penstock.base.decisions import Rejected
 from penstock.cache.answer import About
-from penstock.cache.ports import Decider, Found, Threshold
+from penstock.cache.ports import PARTIAL, Decider, Found, Threshold
 from penstock.cache.semantic.guards import flags, vetoes
 from penstock.cache.semantic.index import EXACT_BELOW, unit
 from penstock.cache.semantic.partition import Entry, Partition
 from penstock.cache.semantic.reading import read
 
 NEIGHBOURS = 8
-PARTIAL = "partial-search"
-"""A flag: the partition's graph was still being built, and only its newest entries were compared."""
 GUARDED_FROM = 0.75
 """Below it nobody serves, and what the guards would say of two unlike texts means nothing."""
 CLOSE_SECOND = 0.005

@@ -126,6 +126,8 @@ class GeminiEmbed:
             raise unreadable(error, body) from None
         ask = Ask(self.name, body, self._model, operation="embeddings")
         ask.input_bytes = sum(map(len, wanted.contents))
+        if b'"penstock"' in body:  # ours to read: it is not sent on
+            ask.gateway_fields = ("penstock",)
         return ask
 
     def expand(self, ask: Ask) -> EmbeddingsRequest:

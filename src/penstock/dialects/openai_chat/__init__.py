@@ -7,7 +7,7 @@ its error shape. Both are of the family "openai": their bytes may go through to 
     expand      Ask -> ChatRequest                   reply    a provider's reply -> events
     forward     pass-through of a request            writer   events -> a caller's reply
     request     ChatRequest -> a provider's request  errors   both ways
-    completions the API before chat: its callers     completions_relay   its pass-through
+    completions the API before chat: its callers     completions_relay   its pass-through, completions_reply its events
 """
 
 import time

@@ -277,11 +277,11 @@ def _only(prompt: str | list[Any] | None) -> str:
 
 
 def _unknown(body: bytes) -> dict[str, Any]:
-    """Fields that no one here reads: for who knows them, and said to be dropped by who does not."""
+    """Fields that no one here reads: for who knows them, and said to be dropped by who does not. ``penstock`` is ours."""
     return {
         name: msgspec.json.decode(raw)
         for name, raw in _decode_fields(body).items()
-        if name not in _KNOWN and bytes(raw) != b"null"
+        if name not in _KNOWN and name != "penstock" and bytes(raw) != b"null"
     }
 
 

@@ -1,46 +1,33 @@
 """Pass-through of legacy completions, for providers that have them: the request with our edits, the reply as it comes."""
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct, field
 
 from penstock.base.chat import Ask
-from penstock.base.errors import UpstreamError, UpstreamMalformed
+from penstock.base.errors import UpstreamError
 from penstock.base.models import Target
 from penstock.base.usage import Usage, UsageSource
+from penstock.dialects.openai_chat.completions_reply import (
+    Chunk,
+    CompletionReader,
+    CompletionStreamReader,
+    read_chunk,
+)
 from penstock.dialects.openai_chat.ends import Page, is_done, is_piece_of_done
-from penstock.dialects.openai_chat.errors import read_error_in_200, read_page_in_200
+from penstock.dialects.openai_chat.errors import read_page_in_200
 from penstock.dialects.openai_chat.forward import provider_losses
 from penstock.dialects.openai_chat.rules import headers, known_fields
 from penstock.dialects.openai_chat.shapes import stop_reason
 from penstock.dialects.openai_chat.stream_relaying import StreamRelaying
 from penstock.dialects.openai_chat.usage import UsageField, read_usage
 from penstock.wire.http import WireRequest
-from penstock.wire.ports import Relay
+from penstock.wire.ports import Relay, ReplyReader
 from penstock.wire.splice import edit, spans
 from penstock.wire.sse import Mould, SseEvent, SseReader
 
 PATH = b"/completions"
 _NOT_OVERRIDDEN = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
 _REPORTED = frozenset({"transforms", "plugins", "cache_control"})
-
-
-class _Choice(Struct, gc=False):
-    text: str | None = None
-    index: int = 0
-    finish_reason: str | None = None
-
-
-class _Chunk(Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: UsageField | None = None
-    error: Any = None
-    model: str | None = None
-    id: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 def splice_completion(ask: Ask, target: Target, credential: str) -> WireRequest:
@@ -99,7 +86,7 @@ class _Reading(Struct, eq=False):
         """Without what it holds of the reply: people's words."""
         return f"<{type(self).__name__} {self.upstream_id}>"
 
-    def _note(self, chunk: _Chunk) -> None:
+    def _note(self, chunk: Chunk) -> None:
         self.model, self.upstream_id = self.model or chunk.model or "", self.upstream_id or chunk.id or ""
         for choice in chunk.choices or ():
             if choice.text:
@@ -116,6 +103,10 @@ class _Reading(Struct, eq=False):
 class _WholeRelay(_Reading):
     _pieces: list[bytes] = field(default_factory=list[bytes])
 
+    def reader(self) -> ReplyReader:
+        """Of the same bytes, as events (gateway.caching)."""
+        return CompletionReader()
+
     def feed(self, data: bytes) -> bytes:
         """Nothing yet: a reply that turns out to be an error must not have been sent."""
         self._pieces.append(data)
@@ -126,7 +117,7 @@ class _WholeRelay(_Reading):
         body = b"".join(self._pieces)
         if body.lstrip()[:1] != b"{":
             raise read_page_in_200(body)
-        chunk = _read(body)
+        chunk = read_chunk(body)
         if chunk.choices is None:
             raise read_page_in_200(body)
         self._note(chunk)
@@ -142,6 +133,10 @@ class _StreamRelay(_Reading, StreamRelaying):
     begun: bool = False
     page: Page | None = None
     failed: UpstreamError | None = None
+
+    def reader(self) -> ReplyReader:
+        """Of the same bytes, as events (gateway.caching)."""
+        return CompletionStreamReader()
 
     def lost(self, event: SseEvent) -> bool:
         """A piece of the end marker."""
@@ -159,18 +154,8 @@ class _StreamRelay(_Reading, StreamRelaying):
         if data[:1] != b"{":
             self.finished = is_done(event.name, data)
             return True
-        chunk = _read(data)
+        chunk = read_chunk(data)
         self._note(chunk)
         if chunk.usage is not None:
             self._bill(chunk.usage, "stream")
         return bool(chunk.choices) or chunk.usage is None or self.keep_usage
-
-
-def _read(data: bytes) -> _Chunk:
-    try:
-        chunk = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise UpstreamMalformed("The upstream's reply is not a completion.") from None
-    if chunk.error:
-        raise read_error_in_200(data)
-    return chunk

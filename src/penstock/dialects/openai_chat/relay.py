@@ -50,7 +50,6 @@ class _Reading(Struct, eq=False):
     upstream_id: str = ""
     finished: bool = False
     content_type: bytes = b""
-    mould: Mould | None = None
     _served: str | None = None
     _cites: bool = False
     _billed: tuple[UsageField, UsageSource] | None = None
@@ -121,9 +120,12 @@ class StreamRelay(_Reading):
     @property
     def content_bytes(self) -> int:
         """Of all that was read, and of all that passed."""
-        repeats = self._repeats
-        passed_bytes = 0 if repeats.mould is None else repeats.mould.passed_bytes
-        return self._said_bytes + repeats.past_bytes + passed_bytes
+        return self._said_bytes + self._repeats.passed_bytes
+
+    @property
+    def mould(self) -> Mould | None:
+        """What a whole event may be like that comes next."""
+        return None if self._sse.pending or self.finished or self._failed else self._repeats.mould
 
     def feed(self, data: bytes) -> bytes:
         """Whole events for the caller, as they came."""
@@ -134,9 +136,7 @@ class StreamRelay(_Reading):
             return b""
         if self._failed is not None:
             raise self._failed
-        sse = self._sse
-        self.mould = None
-        events = sse.feed(data)
+        events = self._sse.feed(data)
         if len(events) == 1:
             event = events[0]
             try:
@@ -146,8 +146,6 @@ class StreamRelay(_Reading):
                 raise
         else:
             out = self._see_all(events) if events else b""
-        if not (sse.pending or self.finished or self._failed):
-            self.mould = self._repeats.mould
         return out
 
     def close(self) -> bytes:
@@ -261,6 +259,7 @@ class StreamRelay(_Reading):
 class WholeRelay(_Reading):
     """A reply that is not streamed: forwarded as it came, once it is known to be one."""
 
+    mould: Mould | None = None
     _pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:

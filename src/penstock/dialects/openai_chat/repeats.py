@@ -11,6 +11,7 @@ Rules
 - Only an event with one choice that says one text and nothing else is learned: no finish reason, usage, error or tool.
 - Of the rest only OpenAI's ``obfuscation`` may change: letters and digits that make all chunks equally long.
 - A lesson costs one more reading. Where no event came of the last one, the next waits, each time twice as long.
+- It is taken when the mould is asked for: then the event that it is about is with the caller, who waits for a stream's first.
 """
 
 from msgspec import Raw
@@ -28,15 +29,33 @@ _MAX_WAIT = 256
 class Repeats:
     """One stream's mould, learned anew when its events change."""
 
-    __slots__ = ("_next_wait", "_passed_bytes", "_wait", "mould", "past_bytes")
+    __slots__ = ("_lesson", "_mould", "_next_wait", "_passed_bytes", "_wait", "past_bytes")
 
     def __init__(self) -> None:
-        self.mould: Mould | None = None
+        self._mould: Mould | None = None
+        self._lesson: tuple[SseEvent, Chunk] | None = None
         self.past_bytes = 0
         """What passed in earlier moulds."""
         self._passed_bytes = 0
         self._wait = 0
         self._next_wait = 0
+
+    @property
+    def passed_bytes(self) -> int:
+        """Of content, of events that passed in any mould."""
+        return self.past_bytes + (0 if self._mould is None else self._mould.passed_bytes)
+
+    @property
+    def mould(self) -> Mould | None:
+        """What the next event may be like."""
+        if self._lesson is not None:
+            event, chunk = self._lesson
+            self._lesson = None
+            learned = learn(event, chunk)
+            if learned is not None:
+                self.past_bytes = self.passed_bytes
+                self._mould, self._passed_bytes = learned, 0
+        return self._mould
 
     def see(self, event: SseEvent, chunk: Chunk) -> None:
         """An event with content that was read, because it did not pass."""
@@ -50,10 +69,7 @@ class Repeats:
             self._wait -= 1
             return
         self._wait, self._next_wait = self._next_wait, min(2 * self._next_wait + 1, _MAX_WAIT)
-        learned = learn(event, chunk)
-        if learned is not None:
-            self.past_bytes += 0 if known is None else known.passed_bytes
-            self.mould, self._passed_bytes = learned, 0
+        self._lesson = event, chunk
 
 
 def learn(event: SseEvent, chunk: Chunk) -> Mould | None:

@@ -3,14 +3,20 @@
 import time
 from collections.abc import Mapping
 
+from penstock.base.chat import Ask
 from penstock.base.decisions import Rejected
 from penstock.base.errors import NotFound
-from penstock.cache.controls import controls_of
+from penstock.cache.controls import Controls, block_of, controls_of
 from penstock.gateway.attempt import enter
 from penstock.gateway.ports import MISSPELT
 from penstock.gateway.settle import CallFacts
 
 ASKED_OFF = Rejected("asked-off", "The caller asked for no cache.")
+_HINT = "Send it without x-penstock-cache: only to have it answered."
+_SAYS = frozenset(
+    f"x-penstock-cache{end}".encode()
+    for end in ("", "-ttl", "-min-score", "-namespace", "-tags", "-no-store")
+) | {MISSPELT}
 
 
 async def enter_free(facts: CallFacts) -> None:
@@ -27,17 +33,37 @@ def leave_free(facts: CallFacts) -> None:
     facts.entered = False
 
 
-def cache_miss() -> NotFound:
-    """404 for a call that asked for a kept answer or none."""
-    return NotFound(
-        "No kept answer fits this call, and it asked for one only.",
-        code="cache_miss",
-        hint="Send it without x-penstock-cache: only to have it answered.",
+def asks(told: Mapping[bytes, bytes]) -> bool:
+    """Whether a header says more of the cache than "off": then it is read, whatever the cache has to do with the call."""
+    return not _SAYS.isdisjoint(told) and not (
+        told.get(b"x-penstock-cache") == b"off" and len(_SAYS & told.keys()) == 1
     )
 
 
-def check_without_cache(told: Mapping[bytes, bytes]) -> None:
-    """Where nothing is cached: who asks for a kept answer only gets none, and no call. Raises NotFound, and BadRequest of what
-    means nothing."""
-    if (b"x-penstock-cache" in told or MISSPELT in told) and controls_of(told, None).mode == "only":
+def controls_in(told: Mapping[bytes, bytes], ask: Ask) -> Controls:
+    """What headers and body say. Raises BadRequest naming header or field."""
+    return controls_of(told, block_of(ask.body)[0])
+
+
+def cache_miss(no: Rejected | None = None) -> NotFound:
+    """404 for a call that asked for a kept answer or none. ``no``: why answers to such calls are not kept."""
+    if no is not None:
+        return NotFound(
+            f"No answer to such a call is kept, and it asked for a kept one only. {no.reason}",
+            code="cache_miss",
+            hint=_HINT,
+        )
+    return NotFound(
+        "No kept answer fits this call, and it asked for one only.",
+        code="cache_miss",
+        hint=_HINT,
+    )
+
+
+def check_uncached(caching: object, told: Mapping[bytes, bytes], ask: Ask) -> None:
+    """Where nothing is cached (``caching`` None): who asks for a kept answer only gets none, and no call. Raises NotFound, and
+    BadRequest of what means nothing."""
+    if caching is not None:
+        return
+    if (asks(told) or "penstock" in ask.gateway_fields) and controls_in(told, ask).mode == "only":
         raise cache_miss()

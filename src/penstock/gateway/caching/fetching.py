@@ -4,7 +4,7 @@ Rule: a call that others follow belongs to them as well: it goes on when its own
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import cast
 
@@ -30,7 +30,7 @@ from penstock.gateway.caching.replies import Detachable
 from penstock.gateway.house import Provider
 from penstock.gateway.planning import Planned
 from penstock.gateway.settle import settle
-from penstock.wire.ports import Relay
+from penstock.wire.ports import Relay, ReplyReader
 
 PARSED_ASIDE_BYTES = 64 * 1024
 
@@ -66,8 +66,7 @@ class Fetching:
         self._means.count("miss")
         facts.record = partial(self._listen, heard, flight, wanted)
         if flight is None:
-            await call.fetch(planned, tokens)
-            await self._keep(call, planned, wanted, heard)
+            await self._fetched(call, planned, tokens, wanted, heard)
             return
         await self._lead(call, planned, tokens, wanted, flight, heard)
 
@@ -84,7 +83,9 @@ class Fetching:
         stream = bool(getattr(wanted.neutral, "stream", False))
         dialect = provider.spoken[operation]
         most = 4 * self._means.settings.max_entry_bytes  # a streamed answer is a small part of its bytes
-        recorded = Recorded(relay, lambda: dialect.reader(target, stream=stream), target, most)
+        # What passes through may be of an older API of the provider's than its dialect reads.
+        own: Callable[[], ReplyReader] | None = getattr(relay, "reader", None)
+        recorded = Recorded(relay, own or (lambda: dialect.reader(target, stream=stream)), target, most)
         heard.recorded = recorded
         if flight is not None:
             flight.listen(recorded)
@@ -98,7 +99,7 @@ class Fetching:
         reply = Detachable(call.reply, lambda: bool(flight.followers))
         flight.on_joined = reply.hurry
         call.reply = reply
-        task = asyncio.get_running_loop().create_task(call.fetch(planned, tokens))
+        task = asyncio.get_running_loop().create_task(self._fetched(call, planned, tokens, wanted, heard))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -109,7 +110,7 @@ class Fetching:
                     "left", reason=f"its caller hung up; {len(flight.followers)} others wait for its answer"
                 )
                 flight.on_empty = task.cancel
-                task.add_done_callback(partial(self._orphaned, call, planned, wanted, flight, heard))
+                task.add_done_callback(partial(self._orphaned, call, wanted, flight))
                 raise
             if task.done() and not task.cancelled() and task.exception() is None:
                 self.land(wanted, flight, None, facts.cost_nusd)  # it had just come to its end
@@ -120,26 +121,19 @@ class Fetching:
         except PenstockError as error:
             self.land(wanted, flight, error)
             raise
-        try:
-            await self._keep(call, planned, wanted, heard)
-        finally:
-            self.land(wanted, flight, None, facts.cost_nusd)
+        self.land(wanted, flight, None, facts.cost_nusd)
 
-    def _orphaned(
-        self,
-        call: Call,
-        planned: Planned,
-        wanted: Wanted,
-        flight: Flight,
-        heard: Heard,
-        task: "asyncio.Task[None]",
-    ) -> None:
+    async def _fetched(self, call: Call, planned: Planned, tokens: int, wanted: Wanted, heard: Heard) -> None:
+        """In one step after the last byte: what is said of the answer here is still written up with the call."""
+        await call.fetch(planned, tokens)
+        await self._keep(call, planned, wanted, heard)
+
+    def _orphaned(self, call: Call, wanted: Wanted, flight: Flight, task: "asyncio.Task[None]") -> None:
         """A call without its caller has ended."""
         error = CallerGone("The caller hung up.") if task.cancelled() else task.exception()
         facts = call.facts
         if error is None:
             self.land(wanted, flight, None, facts.cost_nusd)
-            self._behind(self._keep(call, planned, wanted, heard))
             return
         ours = (
             error

@@ -5,6 +5,7 @@ import msgspec
 from penstock.base.decisions import Rejected
 from penstock.blobs.blob import Place
 from penstock.cache.answer import Answer, read_answer
+from penstock.cache.ports import PARTIAL
 from penstock.gateway.caching.lookup import Hit, Wanted
 from penstock.gateway.caching.means import Call, Meaning, Means
 from penstock.gateway.planning import Planned
@@ -13,6 +14,7 @@ from penstock.routing.allow import may_use
 
 FIND_S = 0.05
 """A far store that takes longer has not got it."""
+_IN_PART = " The graph of this partition is still being built, and only its newest entries were compared."
 
 
 class Finding:
@@ -106,9 +108,10 @@ class Finding:
         if found is None or not wanted.reads:
             return None
         if found.refused is not None:
+            part = _IN_PART if PARTIAL in found.flags else ""
             facts.note(
                 "cache",
-                reason=f"no hit by meaning: {found.refused.reason}",
+                reason=f"no hit by meaning: {found.refused.reason}{part}",
                 code=found.refused.code,
             )
             return None

@@ -79,17 +79,19 @@ class CacheOffice:
         purge: Purging,
         evict: Callable[[str], Awaitable[object]],
         auditor: "Auditor | None" = None,
+        semantic: Callable[[], dict[str, Any]] | None = None,
         fill: Filling | None = None,
         lower: Bound | None = None,
         upper: Bound | None = None,
     ) -> None:
-        """``evict``: drops one entry by its id; says whether it was there."""
+        """``evict``: drops one entry by its id; says whether it was there. ``semantic``: how that tier is, or why it is not there."""
         self._clock = clock
         self._stores = stores
         self._figures = figures
         self._purge = purge
         self._evict = evict
         self._auditor = auditor
+        self._tier = semantic
         self.fill = fill
         """None: nothing can be filled in."""
         self._lower = lower
@@ -108,6 +110,8 @@ class CacheOffice:
             "saved_usd": usd_text(figures.saved_nusd),
             "faults": figures.faults,
         }
+        if self._tier is not None:
+            view["semantic"] = self._tier()
         auditor = self._auditor
         if auditor is None:
             return view
@@ -228,7 +232,8 @@ class CacheOffice:
 
     def _semantic(self) -> "Auditor":
         if self._auditor is None:
-            raise cache_off("The semantic tier is off: there are no audits.")
+            why = "" if self._tier is None else str(self._tier().get("why", ""))
+            raise cache_off(f"The semantic tier is off: there are no audits. {why}".rstrip())
         return self._auditor
 
     def _now_ms(self) -> int:

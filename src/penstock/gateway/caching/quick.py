@@ -21,7 +21,7 @@ from penstock.base.media_size import MEDIA
 from penstock.base.models import Target
 from penstock.blobs.blob import Place
 from penstock.cache.answer import Answer
-from penstock.gateway.caching.entering import ASKED_OFF
+from penstock.gateway.caching.entering import ASKED_OFF, asks
 from penstock.gateway.caching.hits import cache_lines, deliver, identity_of_hit, outcome_of
 from penstock.gateway.caching.means import Means
 from penstock.gateway.heads import reply_head, told_by_caller
@@ -101,6 +101,8 @@ def quick(cache: Means, host: Host, house: House, inbound: Inbound, reply: Reply
         return ASKED_OFF
     caller = inbound.caller
     if caller.operation not in CACHED:
+        if asks(told):
+            return None
         return Rejected("not-cached", f"Answers of {caller.operation} are not kept.")
     url = getattr(reply, "url", None)
     if url is None or caller.name == "responses" or len(inbound.body) > MAX_MEMO_BYTES:
@@ -142,6 +144,8 @@ def _without_exact(cache: Means, inbound: Inbound) -> Rejected | None:
     if cache.settings.exact.enabled or cache.settings.coalesce or settings is None:
         return None
     ask = inbound.ask = inbound.caller.read_request(inbound.body)
+    if asks(inbound.told) or "penstock" in ask.gateway_fields:
+        return None
     if ask.needs & MEDIA:
         return Rejected("not-text", "The semantic tier compares words alone.")
     if "tools" in ask.needs and not settings.tools:

@@ -53,6 +53,10 @@ _BUSY = Found(
     )
 )
 _FAR = Found(Rejected("no-neighbour", "nothing that is kept in this partition comes near (static vectors)"))
+_FILLING = Rejected(
+    "taking-up",
+    "What was kept before the start is still being taken up, and nothing of it so far could be compared.",
+)
 _FORBIDDEN = Rejected("negative-pair", "somebody has judged that these two do not mean the same")
 _LATE = Found(Rejected("embedder-late", "the embedding model took too long"))
 
@@ -151,6 +155,7 @@ class Semantic:
         self._ids: dict[tuple[Place, bytes], str] = {}
         self._keys = keys
         self._embedder = embedder
+        self.build_id = embedder.build_id
         self._templates = templates
         self._cues = cues
         self._english = english
@@ -158,17 +163,16 @@ class Semantic:
         self._thread = Aside("penstock-embed")
         self._waiting = 0
         self._known = KnownVectors()
+        self.apart: set[bytes] = set()
+        """Pairs that were judged wrong at any node (``Keys.pair_key``), beside those that the book knows."""
+        self.filling = False
+        """What was kept before is still being taken up."""
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
         self._sieving_s, self._spared, self._unsieved = 0.0, 0.5, 0
         """How long static vectors take, lately; how many embeddings of those asked for they have spared; looks without them."""
         if hasattr(embedder, "embed"):
             self._thread.do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
-
-    @property
-    def build_id(self) -> str:
-        """Of the embedder."""
-        return self._embedder.build_id
 
     async def look(self, wanted: Wanted, *, virtual_key: str, route: str) -> Vectored | Rejected:
         """What was made of the call's text, and what was found."""
@@ -207,11 +211,12 @@ class Semantic:
         found, audits = looked.found, self.audits
         if found is None:
             return
+        if self.filling and found.refused is not None and found.refused.code == "no-neighbour":
+            found = msgspec.structs.replace(found, refused=_FILLING)
         book = None if audits is None else audits.book
-        if (
-            found.refused is None
-            and book is not None
-            and book.forbids(looked.partition, looked.text, found.text)
+        if found.refused is None and (
+            (book is not None and book.forbids(looked.partition, looked.text, found.text))
+            or (self.apart and self._keys.pair_key(looked.partition, looked.text, found.text) in self.apart)
         ):
             found = msgspec.structs.replace(found, refused=_FORBIDDEN)
         comparable = found.refused is None or found.refused.code in COMPARABLE
@@ -366,6 +371,10 @@ class Semantic:
         if about.embedder == self.build_id:
             self._thread.do(partial(self._insert, about, blob.place.namespace, blob.key))
 
+    async def caught_up(self) -> None:
+        """Until the thread has done all that it was told so far."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+
     def forget(self, entry_id: str) -> None:
         """It is gone."""
         self._thread.do(partial(self._remove, entry_id))
@@ -434,6 +443,10 @@ def _give_up(job: Job[Rejected | Found | None]) -> None:
     """It has waited long enough: unless it has begun."""
     if not job.future.done() and job.take_back():
         job.future.set_result(_BUSY)
+
+
+def _nothing() -> None:
+    """It has come to the end of its queue."""
 
 
 def _told(call: Call, vectored: Vectored, found: Found) -> dict[str, Any]:

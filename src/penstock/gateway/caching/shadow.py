@@ -77,6 +77,14 @@ class LearningDecider(Decider, Protocol):
         ...
 
 
+class Parted(Protocol):
+    """Keeps two texts of a partition apart wherever they are compared, or no longer."""
+
+    def __call__(self, partition: bytes, one: str, other: str, /, *, wrong: bool) -> None:
+        """``wrong``: they do not mean the same."""
+        ...
+
+
 class Asked(Struct, frozen=True, kw_only=True):
     """A call that was looked up. ``text``: what was compared; ``told``: its headers."""
 
@@ -193,14 +201,16 @@ class Auditor:
         sense: Sense | None = None,
         log: OperatorLog | None = None,
         agreed: Callable[[tuple[str, str]], object] = lambda _template: None,
+        parted: Parted | None = None,
     ) -> None:
-        """``agreed``: is told of each template of which one answer did for two messages. ``evict`` drops an entry wherever it lies. ``sense``: what tells whether answers mean the same."""
+        """``parted``: is told of each verdict, so that it holds at other nodes. ``agreed``: is told of each template of which one answer did for two messages. ``evict`` drops an entry wherever it lies. ``sense``: what tells whether answers mean the same."""
         self.settings = settings
         self.book = book
         self.decider = decider
         self.counts = Counts()
         self._evict = evict
         self._agreed = agreed
+        self._parted = parted
         self._rng = rng
         self._clock = clock
         self._log = OperatorLog() if log is None else log
@@ -294,6 +304,8 @@ class Auditor:
         audit = await self.book.judge(name, verdict, who, self._now_ms())
         if verdict == "wrong" and audit.served:
             await self._evict(audit.entry_id)
+        if self._parted is not None and self.book.keep_prompts:  # else nobody knows the words any more
+            self._parted(audit.partition, audit.asked, audit.cached, wrong=verdict == "wrong")
         await self._relearn()
         return audit
 
@@ -375,6 +387,8 @@ class Auditor:
         )
         setattr(self.counts, state, getattr(self.counts, state) + 1)
         self._learn(label_of(audit))
+        if self._parted is not None and state != "open":
+            self._parted(of.partition, of.text, found.text, wrong=state == "wrong")
         if state == "wrong" and served:
             await self._evict(audit.entry_id)
 

@@ -6,11 +6,12 @@ import msgspec
 
 from penstock.base.decisions import Rejected
 from penstock.base.errors import BadRequest
-from penstock.cache.controls import Controls, block_of, controls_of
+from penstock.cache.controls import Controls
 from penstock.cache.eligible import exact_refusal, semantic_refusal
 from penstock.cache.keys import canonical
 from penstock.cache.unread import unread
 from penstock.config.schema_cache import SemanticCacheConfig
+from penstock.gateway.caching.entering import ASKED_OFF, cache_miss, controls_in
 from penstock.gateway.caching.lookup import Wanted, group_of, owner_of, place_of
 from penstock.gateway.caching.means import Call, Means
 from penstock.gateway.caching.quick import CACHED
@@ -23,26 +24,29 @@ WARM = 0.3
 
 
 async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Rejected:
-    """What this call looks for, or why the cache has no part in it. Raises BadRequest of its controls."""
+    """What this call looks for, or why the cache has no part in it. Raises BadRequest of its controls, and
+    NotFound where it may not be asked of a model."""
     facts, inbound = call.facts, call.inbound
     ask = facts.ask
     assert ask is not None
     since = means.blobs.dropped.since()
-    block = block_of(ask.body)[0] if "penstock" in ask.gateway_fields else None
-    controls = controls_of(inbound.told, block)
+    controls = controls_in(inbound.told, ask)
     if controls.mode == "off":
-        return Rejected("asked-off", "The caller asked for no cache.")
+        return ASKED_OFF
     if ask.operation not in CACHED or facts.purpose is not None:
-        return Rejected("not-cached", f"Answers of {facts.purpose or ask.operation} are not kept.")
+        no = Rejected("not-cached", f"Answers of {facts.purpose or ask.operation} are not kept.")
+        return _past(means, call, controls, no)
     call.translator = translator = Translator(inbound.caller, ask)
     await translator.aside()
     try:
         neutral = translator.neutral()
     except BadRequest as error:
-        return Rejected("untranslatable", f"The request cannot be compared: {error.message}")
+        no = Rejected("untranslatable", f"The request cannot be compared: {error.message}")
+        return _past(means, call, controls, no)
     exact_no, semantic_no, joins = tiers_of(means, neutral, controls)
     if exact_no is not None and semantic_no is not None and not joins:
-        return semantic_no if means.semantic_settings is not None else exact_no
+        no = semantic_no if means.semantic_settings is not None else exact_no
+        return _past(means, call, controls, no)
     wishes = "" if ask.provider is None else msgspec.json.encode(ask.provider).decode()
     group = group_of(planned, wishes)
     owner = owner_of(facts.principal, means.settings.scope)
@@ -59,6 +63,14 @@ async def wanted_of(means: Means, call: Call, planned: Planned) -> Wanted | Reje
     return Wanted(
         place, key, controls, neutral, group, since, owner, exact_no, semantic_no, joins, reads, beside
     )
+
+
+def _past(means: Means, call: Call, controls: Controls, no: Rejected) -> Rejected:
+    """The cache has no part in it; who asked for a kept answer only must not pay for a fresh one."""
+    if controls.mode == "only":
+        means.bypass(call.facts, no)
+        raise cache_miss(no)
+    return no
 
 
 def tiers_of(
