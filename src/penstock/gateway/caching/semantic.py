@@ -35,6 +35,7 @@ from penstock.gateway.caching.aside import Aside, Job
 from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
 from penstock.gateway.caching.means import Call
 from penstock.gateway.caching.shadow import Auditor, NearMiss, ServedHit
+from penstock.gateway.caching.sieving import Paying, Sieving
 
 MOST_TOKENS = 200
 """Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
@@ -43,8 +44,6 @@ MOST_TOKENS = 200
 COMPARABLE = frozenset({"not-certified", "below-threshold"})
 """Refusals of what might have been served at another threshold; what a guard refused would not."""
 MOST_ENTRIES = 100_000
-SIEVED_ANYWAY = 8
-"""Where nearly every text has something near it, static vectors cost more than they spare."""
 MOST_BEHIND = 50
 """Of answers that wait for their vectors: further ones are not kept."""
 _BUSY = Found(
@@ -104,22 +103,6 @@ class RemoteEmbedder(Protocol):
         ...
 
 
-class Sieving(Protocol):
-    """Static vectors of what is kept (cache.semantic.sieve)."""
-
-    def passes(self, partition: bytes, text: str) -> bool:
-        """Something here may be near."""
-        ...
-
-    def insert(self, partition: bytes, entry_id: str, text: str) -> None:
-        """One more."""
-        ...
-
-    def remove(self, entry_id: str) -> None:
-        """One less."""
-        ...
-
-
 Says = Callable[[str], Rejected | None]
 
 
@@ -169,8 +152,7 @@ class Semantic:
         """What was kept before is still being taken up."""
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
-        self._sieving_s, self._spared, self._unsieved = 0.0, 0.5, 0
-        """How long static vectors take, lately; how many embeddings of those asked for they have spared; looks without them."""
+        self._paying = Paying()
         if hasattr(embedder, "embed"):
             self._thread.do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
 
@@ -251,7 +233,7 @@ class Semantic:
             return self._compare(vectored, wanted)
         self._waiting += 1
         loop = asyncio.get_running_loop()
-        ahead = partial(self._read_ahead, loop, vectored.text)
+        ahead = partial(_read_ahead, loop, self.tier, vectored.text)
         job = self._thread.ask(partial(self._look, vectored, wanted, time.monotonic(), ahead))
         within_s = self.settings.max_queue_ms / 1000
         late = loop.call_later(within_s, _give_up, job)
@@ -275,7 +257,10 @@ class Semantic:
             began_s = time.monotonic()
             if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
                 return _BUSY
-            if not self._near(vectored):
+            sieve = self.sieve if self.sieve_ready() else None
+            if sieve is not None and not self._paying.near(
+                sieve, vectored.partition, vectored.text, self._usual_s
+            ):
                 vectored.found = _FAR
                 return None
             began_s = time.monotonic()
@@ -287,25 +272,6 @@ class Semantic:
         if not self.tier.brief(vectored.partition):
             self._compare(vectored, wanted)
         return None
-
-    def _read_ahead(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
-        """In the thread: while it embeds, without Python's lock, the loop has something to do."""
-        loop.call_soon_threadsafe(self.tier.ahead, text)
-
-    def _near(self, vectored: Vectored) -> bool:
-        """In the thread: what static vectors say, where asking them pays. One look in ``SIEVED_ANYWAY`` asks in any case."""
-        sieve = self.sieve
-        if sieve is None or not self.sieve_ready():
-            return True
-        self._unsieved += 1
-        if self._spared * self._usual_s < self._sieving_s and self._unsieved < SIEVED_ANYWAY:
-            return True
-        self._unsieved = 0
-        began_s = time.monotonic()
-        near = sieve.passes(vectored.partition, vectored.text)
-        self._sieving_s += 0.1 * (time.monotonic() - began_s - self._sieving_s)
-        self._spared += 0.1 * ((not near) - self._spared)
-        return near
 
     def _compare(self, vectored: Vectored, wanted: Wanted) -> Vectored:
         """What is near, and whether it may be served."""
@@ -373,7 +339,7 @@ class Semantic:
 
     async def caught_up(self) -> None:
         """Until the thread has done all that it was told so far."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+        await self._thread.ask(_nothing).future
 
     def forget(self, entry_id: str) -> None:
         """It is gone."""
@@ -443,6 +409,11 @@ def _give_up(job: Job[Rejected | Found | None]) -> None:
     """It has waited long enough: unless it has begun."""
     if not job.future.done() and job.take_back():
         job.future.set_result(_BUSY)
+
+
+def _read_ahead(loop: asyncio.AbstractEventLoop, tier: Tier, text: str) -> None:
+    """In the thread: while it embeds, without Python's lock, the loop has something to do."""
+    loop.call_soon_threadsafe(tier.ahead, text)
 
 
 def _nothing() -> None:
