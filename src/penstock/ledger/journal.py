@@ -241,7 +241,10 @@ class Journal:
             if not self.rows:
                 if self._closing:
                     return
-                self._sleep()
+                self.asleep = True
+                if not self.rows and not self._closing:
+                    self._bell.get()
+                self.asleep = False
                 continue
             self._late_s = time.monotonic() + self._flush_s
             if not (gathered or self._closing) and len(self.rows) < MAX_BATCH_RECORDS:
@@ -272,13 +275,6 @@ class Journal:
             self._late_s = time.monotonic() + self._flush_s
             _nap(self._bell, nap_s)
         return bool(self.rows)
-
-    def _sleep(self) -> None:
-        """Until somebody adds a row, or there is something else to do."""
-        self.asleep = True
-        if not self.rows and not self._closing:
-            self._bell.get()
-        self.asleep = False
 
     def _write_batch(self) -> bool:
         batch, store = self.rows[:MAX_BATCH_RECORDS], self._store
