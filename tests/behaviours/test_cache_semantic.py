@@ -1,8 +1,11 @@
 """The semantic tier end to end: what means the same is served, what only looks so is not, and why is told."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +256,55 @@ def test_audits_that_cannot_be_kept_switch_off_this_tier_alone(tmp_path, capsys)
         notes = [note.get("code") for note in gateway.story(answers[0].request_id)["happenings"]]
         assert "semantic-unavailable" in notes
     assert "The semantic cache is off" in capsys.readouterr().err
+
+
+@needs_weights
+def test_a_start_waits_for_nothing_that_was_kept_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Calls are served while what was kept is taken up: which is told in their explanations, in the stats and in the log."""
+    from penstock.blobs.tiers import Blobs  # noqa: PLC0415
+    from penstock.wiring import meaning  # noqa: PLC0415
+
+    config = THREE_DIALECTS + THRESHOLD + "server: {admin_key: env.ADMIN_KEY}\n"
+    with running_gateway(tmp_path, config) as gateway:
+        for thing in ("lamp", "chair", "vase"):
+            ask(gateway, f"Write a caption for a green {thing} against a wall")
+    go_on, scan = threading.Event(), Blobs.scan
+
+    async def later(self: Blobs, *words: Any, **more: Any) -> Any:
+        await asyncio.to_thread(go_on.wait)
+        return await scan(self, *words, **more)
+
+    monkeypatch.setattr(Blobs, "scan", later)
+    monkeypatch.setattr(meaning, "_SAID", 2)
+    with running_gateway(tmp_path, config) as gateway:
+        early = ask(gateway, "Write a caption for a green lamp against the wall")
+        assert said(early) == "miss"
+        assert "taking-up" in {note.get("code") for note in gateway.story(early.request_id)["happenings"]}
+        assert stats(gateway)["state"] == "taking up"
+        go_on.set()
+        while stats(gateway)["state"] != "on":
+            pass
+        assert stats(gateway)["entries"] == 4
+        assert said(ask(gateway, "Write a caption for a green chair against the wall")) == "hit-semantic"
+    logged = capsys.readouterr().err
+    assert "cache.taking_up so_far=" in logged
+    assert "cache.taken_up compared=4" in logged
+
+
+def stats(gateway: Gateway) -> dict[str, Any]:
+    told = gateway.get("/admin/cache/stats", {"authorization": "Bearer admin-000000000008"})
+    return told.json()["semantic"]
+
+
+def test_stats_say_why_the_tier_is_off(tmp_path: Path):
+    """And so does who asks for its audits."""
+    (tmp_path / "empty").mkdir()
+    off = "semantic_cache: {enabled: true, embedder: ./empty}\nserver: {admin_key: env.ADMIN_KEY}\n"
+    with running_gateway(tmp_path, f"{THREE_DIALECTS}\n{off}") as gateway:
+        assert stats(gateway)["state"] == "off"
+        assert "config.json is missing" in stats(gateway)["why"]
+        audits = gateway.get("/admin/cache/audits", {"authorization": "Bearer admin-000000000008"})
+        assert audits.status == 404
+        assert b"config.json is missing" in audits.body

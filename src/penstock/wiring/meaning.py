@@ -171,7 +171,8 @@ class MeaningDesk:
                 await semantic.caught_up()
         semantic.filling = False
         if count >= _SAID:
-            log.event("cache.taken_up", answers=len(self._ids), seconds=round(time.monotonic() - began_s, 1))
+            seconds = round(time.monotonic() - began_s, 1)
+            log.event("cache.taken_up", compared=self.view().get("entries"), seconds=seconds)
 
     def view(self) -> dict[str, Any]:
         """As an operator sees it. ``graphs``: large partitions, of which a graph of neighbours has been built since the start."""
