@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -198,7 +199,7 @@ class Broken:
 def test_nobody_waits_for_a_thread_that_is_busy(meaning: Gateway):
     """Entries are taken up in the embedder's thread: thousands of them, at a start. A look-up is a miss meanwhile."""
     semantic, free = caching(meaning).means.meaning, threading.Event()
-    semantic._thread.submit(free.wait, WAIT_S)
+    semantic._thread.do(partial(free.wait, WAIT_S))
     try:
         bodies = [
             (chat(MODEL, "Write a caption for a green wool scarf"), "/v1/chat/completions"),

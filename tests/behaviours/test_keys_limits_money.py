@@ -26,6 +26,7 @@ KEYS = {
     "TOKENS_KEY": "vk-tokens-000000000000000008",
     "RESEARCH_KEY": "vk-research-0000000000000009",
     "SPLIT_KEY": "vk-split-0000000000000010",
+    "BRIEF_KEY": "vk-brief-0000000000000011",
 }
 CONFIG = """
 providers:
@@ -56,6 +57,7 @@ virtual_keys:
   - {name: routed, key: env.ROUTE_KEY, models: [house-blend]}
   - {name: old, key: env.OLD_KEY, expires: 2020-01-01}
   - {name: slow, key: env.SLOW_KEY, rate_limit: {requests_per_minute: 60, burst: 5}}
+  - {name: brief, key: env.BRIEF_KEY, rate_limit: {requests_per_minute: 1}}
   - {name: minute, key: env.MINUTE_KEY, rate_limit: {requests_per_minute: 600}}
   - {name: tokens, key: env.TOKENS_KEY, rate_limit: {tokens_per_minute: 1000}}
   - {name: research, key: env.RESEARCH_KEY, provider_keys: [openai.research]}
@@ -222,6 +224,21 @@ def test_provider_keys_bind_a_virtual_key_to_its_accounts(gateway):
     answer = call(gateway, "RESEARCH_KEY", "openai/gpt-4o")
     assert (answer.status, answer.error["code"]) == (502, "upstream_credentials_exhausted")
     assert {one.key for one in gateway.sim.requests} == {KEYS["SECOND_KEY"]}
+
+
+def test_why_a_call_was_refused_without_an_attempt_is_recorded(gateway):
+    """``explain`` says it, in the words that the caller was given: no such model, no request left in this minute."""
+    refused = call(gateway, "WIDE_KEY", "nobody/gpt-4o")
+    happenings = gateway.story(refused.request_id)["happenings"]
+    assert [(one["what"], one.get("code")) for one in happenings] == [("refused", "model_not_found")]
+    assert happenings[0]["reason"] == refused.error["message"]
+    assert call(gateway, "BRIEF_KEY", "openai/gpt-4o").status == 200
+    limited = call(gateway, "BRIEF_KEY", "openai/gpt-4o")
+    happenings = gateway.story(limited.request_id)["happenings"]
+    assert [one["what"] for one in happenings] == ["refused"]
+    assert happenings[0]["reason"] == limited.error["message"]
+    forbidden = call(gateway, "NARROW_KEY", "openai/gpt-4o")
+    assert "happenings" not in gateway.story(forbidden.request_id), "the plan's refusal says it"
 
 
 def test_provider_keys_leave_open_the_providers_that_models_name(gateway):

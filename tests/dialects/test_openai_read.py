@@ -1,5 +1,6 @@
 """Reading a caller's request: the envelope."""
 
+import gzip
 from typing import Any
 
 import msgspec
@@ -106,6 +107,14 @@ def test_bad_json_is_refused_with_its_position(body: bytes, place: str) -> None:
         OPENAI.read_request(body)
     assert place in caught.value.message
     assert caught.value.code == "invalid_json"
+
+
+def test_a_compressed_body_is_told_so() -> None:
+    """No line and column of bytes that are no text."""
+    with pytest.raises(BadRequest) as caught:
+        OPENAI.read_request(gzip.compress(b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}'))
+    assert (caught.value.code, caught.value.message) == ("invalid_json", "The body is compressed.")
+    assert "content-encoding" in caught.value.public()
 
 
 def test_json_nested_beyond_reason_is_refused() -> None:

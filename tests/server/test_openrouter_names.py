@@ -67,3 +67,26 @@ def test_a_key_is_asked_for(gateway: Gateway) -> None:
         "models/a/b/endpoints",
     ):
         assert gateway.get(f"/api/v1/{page}").status == 401, page
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "azure/gpt-4o",
+        "groq/gpt-4o",
+        "openrouter/gpt-4o",
+        "azure/claude-haiku-4-5",
+        "vertex/gemini-2.5-flash",
+        "foo/gpt-4o",
+    ],
+)
+def test_who_names_a_provider_that_is_not_configured_gets_no_other(
+    gateway: Gateway, model: str, path: str
+) -> None:
+    """Another contract, another country: a call for Azure is not OpenAI's, though it sells a model of that name."""
+    gateway.fresh()
+    refused = gateway.post(chat(model), path, bearer("CALLER_KEY"))
+    assert refused.status == 404
+    assert f"no provider '{model.partition('/')[0]}' is configured" in refused.error["message"]
+    assert not gateway.sim.requests

@@ -12,7 +12,7 @@ Rules
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from msgspec import Struct
 
@@ -56,6 +56,15 @@ class Stats(Struct, frozen=True):
     evicted: int = 0
 
 
+class Words(TypedDict, total=False):
+    """What a purge matches exactly; None, or nothing said: whatever it is."""
+
+    kind: str | None
+    tenant: str | None
+    namespace: str | None
+    tag: str | None
+
+
 Gone = Callable[[Place, bytes], None]
 """Told of each blob that was dropped, purged, evicted or overwritten; from any thread."""
 
@@ -75,14 +84,7 @@ class BlobStore(Protocol):
         """Whether it was there."""
         ...
 
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
+    def purge(self, **words: Unpack[Words]) -> int:
         """Drop all that matches every given word exactly; how many."""
         ...
 

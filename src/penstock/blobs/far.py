@@ -10,11 +10,11 @@ What others do is told as ``Change``: at once or within about a second.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Unpack
 
 from msgspec import Struct
 
-from penstock.blobs.blob import Blob, BlobStore, Place
+from penstock.blobs.blob import Blob, BlobStore, Place, Words
 
 NOWHERE = Place("")
 NOW = 2**63 - 1
@@ -103,16 +103,9 @@ class Purging:
         """Drop all that is meant; how many."""
         raise NotImplementedError
 
-    def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
+    def purge(self, **words: Unpack[Words]) -> int:
         """Drop all that matches every given word exactly; how many."""
-        return self.purge_all(Which(kind, tenant, namespace, tag))
+        return self.purge_all(Which(**words))
 
 
 class Writing(Purging):

@@ -22,9 +22,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Unpack
 
 from penstock.blobs.behind import POLL_S, Behind
-from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault
+from penstock.blobs.blob import Blob, Gone, Place, Stats, StoreFault, Words
 from penstock.blobs.far import Change, Drop, FarStore, Heard, Op, Purge, Remember, Which
 from penstock.blobs.finding import Finder
 from penstock.blobs.gdsf import Limits
@@ -138,16 +139,9 @@ class Blobs:
         waited, _, far = self._behind.drop(op)
         return bool(await asyncio.wrap_future(far) or here or waited)
 
-    async def purge(
-        self,
-        *,
-        kind: str | None = None,
-        tenant: str | None = None,
-        namespace: str | None = None,
-        tag: str | None = None,
-    ) -> int:
+    async def purge(self, **words: Unpack[Words]) -> int:
         """Drop all that matches every given word exactly; how many."""
-        op = Purge(Which(kind, tenant, namespace, tag))
+        op = Purge(Which(**words))
         self.dropped.note(op)
         self._finder.forget()
         here = self._memory.purge_all(op.which)

@@ -64,6 +64,8 @@ _ANSWERS_BYTES = 150 * WINDOW
 _VARIABLE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 _TOKEN = re.compile(r"\S+")
 _DIGIT = re.compile(r"\d")
+_ODD = re.compile(r"\d|[A-Z]{2}|@|://")
+"""What a number, a code or an address has at least."""
 _CODE = re.compile(r"[A-Z]{2,}[A-Z_\-/.]*[_\-/][A-Z_\-/.]*|\S+@\S+|\w+://\S+")
 
 
@@ -410,6 +412,8 @@ _SUSPECT = Rejected(
 
 def id_share(text: str) -> float:
     """How much of ``text`` (of its beginning, which is all that is ever embedded) is numbers, codes and addresses."""
+    if _ODD.search(text, 0, MAX_TAIL) is None:
+        return 0.0
     total = odd = 0
     for match in _TOKEN.finditer(text[:MAX_TAIL]):
         token = match.group()

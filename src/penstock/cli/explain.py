@@ -122,7 +122,7 @@ def tree(explained: Explained) -> Tree:
             target += f" with key {entry.provider_key}" if entry.provider_key else ""  # none: a kept answer
             _add_entry(branch.add(_text(target)), entry)
     rest = {key: value for key, value in recorded.items() if key not in _KNOWN_PARTS}
-    if call.explain is not None and not recorded:
+    if call.explain and not recorded:
         rest = {"recorded": call.explain}
     if rest:
         _add_anything(root.add(_text("also recorded", "bold")), rest)

@@ -5,7 +5,8 @@ Theory: vendors write one model in many ways: ``anthropic/claude-haiku-4.5``, ``
 region, version of a listing, suffix after a colon) and writes dots as dashes. What it leaves equal is one model.
 
 Rules
-- An author that is known not to make the model names no model: ``anthropic/gpt-4o`` is nobody's.
+- An author that is known not to make the model names no model: ``anthropic/gpt-4o`` is nobody's, and so is ``azure/gpt-4o``
+  or ``foo/gpt-4o``, where the model's makers are known by their names.
 - Of several ids of one provider, the one that was written counts, then the undated one, then the newest.
 """
 
@@ -55,6 +56,8 @@ class Slugs:
         self._known: dict[str, dict[str, list[str]]] = {}
         rows = tuple(makers)
         self.authors = {author: name for name, authors, _ in rows for author in authors}
+        self._named = frozenset(self.authors.values())
+        """Makers whose names as authors are known: who is called otherwise is somebody else."""
         self._makes = [(prefix, name) for name, _, prefixes in rows for prefix in prefixes]
 
     def at(self, provider: str, slug: str) -> str | None:
@@ -66,13 +69,13 @@ class Slugs:
         return slug if slug in ids else min(ids, key=lambda one: (one.lower() != bare, *_oddity(one)))
 
     def made_by_another(self, name: str) -> bool:
-        """``author/slug`` whose author is known, and whose model is known to be another's."""
+        """``author/slug`` whose model is known to be made by somebody who is not called so."""
         author, slash, slug = name.lower().partition("/")
-        known = self.authors.get(author.lstrip("~"))
-        if not slash or known is None:
-            return False
         made = next((maker for prefix, maker in self._makes if slug.startswith(prefix)), None)
-        return made is not None and made != known
+        if not slash or made is None:
+            return False
+        known = self.authors.get(author.lstrip("~"))
+        return made in self._named if known is None else made != known
 
     def author_of(self, model: str) -> str:
         """Who makes it, as slugs call him; "" where that is not known."""

@@ -262,8 +262,7 @@ def take(host: Host, house: House, inbound: Inbound, reply: Reply) -> LaneCall |
         outcome = Outcome(target, choice.key.name, 1, True, step.pass_through, now_s, True)
         facts.outcomes.append(outcome)
         facts.note("try", outcome, reason=f"first try; key: {choice.reason}")
-        # last of all: the call is charged from here on
-        if not _enter(provider, facts, outcome, tokens, unix_s):
+        if not _enter(provider, facts, outcome, tokens, unix_s):  # last: it is charged from here on
             transport.released(connection, used=False)
             return None
         if house.caching is not None and inbound.uncached is not None:

@@ -282,6 +282,9 @@ def settle(house: House, facts: CallFacts, error: PenstockError | None) -> None:
         return
     facts.settled = True
     facts.ended_s = time.monotonic()
+    if error is not None and not facts.outcomes and (facts.explain.steps or not facts.explain.refused):
+        # Nothing that was refused in the plan says why no attempt was made.
+        facts.note("refused", reason=error.public(), code=error.code)
     try:
         for outcome in facts.outcomes:
             if not outcome.end_s:

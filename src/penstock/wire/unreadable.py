@@ -8,6 +8,8 @@ import msgspec
 from penstock.base.errors import BadRequest
 
 _NONE: Mapping[str, str] = {}
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip's and Zstandard's bytes begin, and no JSON's."""
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 _AT_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 # msgspec calls half a surrogate pair at the end of a string "truncated".
@@ -26,6 +28,10 @@ def unreadable(error: Exception, body: bytes, remedies: Mapping[str, str] = _NON
         hint = remedies.get(path) or remedies.get(re.split(r"[.\[]", path, maxsplit=1)[0])
         return BadRequest(
             f"The field {path} is wrong: {fault[:1].lower()}{fault[1:]}.", param=path, hint=hint
+        )
+    if body.startswith(_COMPRESSED):
+        return BadRequest(
+            "The body is compressed.", code="invalid_json", hint="Send it as it is, without content-encoding."
         )
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply to be read.", code="invalid_json")

@@ -29,9 +29,10 @@ from penstock.config.schema_cache import CacheConfig, SemanticCacheConfig
 from penstock.gateway.caching.asking import Inner
 from penstock.gateway.caching.keeping import ENTRY
 from penstock.gateway.caching.provider_embedder import ProviderEmbedder
-from penstock.gateway.caching.semantic import RemoteEmbedder, Semantic, Sieving, Tier
+from penstock.gateway.caching.semantic import RemoteEmbedder, Semantic, Tier
 from penstock.gateway.caching.sense import EmbeddedSense
 from penstock.gateway.caching.shadow import LOOSEST, THRESHOLD, Auditor, LearningDecider
+from penstock.gateway.caching.sieving import Sieving
 from penstock.wiring.build import Shared
 
 FIND_S = 1.0

@@ -2,7 +2,8 @@
 
 Rules
 - An alias of a provider (``models``) counts, by its whole name or by its last part; then the catalogue.
-- ``provider/model`` of a configured provider whose name is no author's means that provider alone: no endpoints here.
+- ``provider/model`` of a provider whose name is no author's means that provider alone, configured or not: no endpoints here,
+  but those whose own id begins so (``nvidia/...`` at OpenRouter).
 - What nobody sells by its name, and what its author does not make, has no endpoints either.
 """
 
@@ -29,6 +30,7 @@ class Sellers:
         self._config = config
         self._make = make
         self._chat_models = catalogue.chat_models
+        self._is_provider = catalogue.provider
         self._built = built
         self._known = {name: catalogue.provider(name) for name in config.providers}
         self._slugs = Slugs(
@@ -103,17 +105,20 @@ class Sellers:
         author, slash, _ = name.lower().partition("/")
         if slash and author in self._config.providers and author not in self._slugs.authors:
             return []
-        if self._slugs.made_by_another(name):
-            return []
+        another = self._slugs.made_by_another(name)
+        # Who names a provider that is not configured does not mean another who happens to sell the same.
+        elsewhere = slash and author not in self._slugs.authors and self._is_provider(author)
         found: list[tuple[str, str]] = []
         for provider, settings in self._config.providers.items():
             if provider not in self._built:
                 continue
-            model = self._alias(settings.models, name)
+            model = settings.models.get(name) if another or elsewhere else self._alias(settings.models, name)
             known = self._known[provider]
-            if model is None and known is not None:
+            if model is None and known is not None and not another:
                 model = self._slugs.at(known.name, name)
                 if not spoken_there(known.dialect, model or ""):
+                    model = None
+                if elsewhere and (model or "").partition("/")[0].lower() != author:
                     model = None
             if model is not None:
                 found.append((provider, model))

@@ -146,7 +146,8 @@ class Running:
         self._desk.start()
         administration.begin(joined, self._govern, self._figures, self._reloading)
         await administration.taken(joined, self.app.house.version, "start")
-        asyncio.get_running_loop().call_later(BEHIND_S, self._read_behind)
+        loop = asyncio.get_running_loop()
+        loop.call_later(BEHIND_S, loop.run_in_executor, None, self._read_behind)
         self._warn(loaded)
         self._warm()
         return []
@@ -307,14 +308,11 @@ class Running:
     def _read_behind(self) -> None:
         """In a thread, while calls are served already, what the first of some calls shall not wait for.
 
-        What judges answers in a schema takes fifty milliseconds to load, the index of near names more to build.
+        The indexes of bare and near names take a tenth of a second to build, what judges answers in a schema half of that to
+        load.
         """
-
-        def read() -> None:
-            load_judge()
-            self._catalogue.warm()
-
-        asyncio.get_running_loop().run_in_executor(None, read)
+        self._catalogue.warm()
+        load_judge()
 
     def _refused(self, faults: list[str]) -> list[str]:
         if self.shared is not None:

@@ -29,6 +29,7 @@ from penstock.cache.embed import graph, kept
 from penstock.cache.embed.native import NATIVE, open_native
 from penstock.cache.embed.tensors import read_weights
 from penstock.cache.embed.weights import GRAPH_SHA256, WHERE, Source
+from penstock.cache.embed.words import Words
 
 SENTENCES = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
 SIMILARITIES = (0.6660, 0.1046, 0.1411)
@@ -60,6 +61,7 @@ class MiniLM:
             raise ConfigFault(f"{source.folder} cannot be loaded: {error}", path=WHERE) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._words = self._plain_words() if source.builtin else None
         self._last: tuple[str, list[int]] = ("", [])
 
     def tokens(self, text: str) -> int:
@@ -93,12 +95,25 @@ class MiniLM:
         last, pieces = self._last
         if pieces and last == text:
             return pieces
-        try:
-            found: list[int] = self._tokenizer.encode(text).ids
-        except TypeError:  # half a surrogate pair is no text to the library
-            found = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        found: list[int] | None = None if self._words is None else self._words.pieces(text)
+        if found is None:
+            found = self._tokenized(text)
         self._last = (text, found)
         return found
+
+    def _tokenized(self, text: str) -> list[int]:
+        try:
+            return self._tokenizer.encode(text).ids
+        except TypeError:  # half a surrogate pair is no text to the library
+            return self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+
+    def _plain_words(self) -> Words:
+        first, last = self._tokenizer.encode("").ids
+
+        def pieces_of(word: str) -> list[int]:
+            return self._tokenizer.encode(word, add_special_tokens=False).ids
+
+        return Words(self._tokenizer.get_vocab(), (first, last), pieces_of)
 
 
 def graph_of(source: Source, folder: Path | None) -> Path | bytes:

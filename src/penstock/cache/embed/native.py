@@ -1,4 +1,4 @@
-"""The same model computed by our own code (``_bert``), where the processor has AVX2: in two thirds of onnxruntime's time.
+"""The same model computed by our own code (``_bert``), where the processor has AVX2: in three quarters of onnxruntime's time.
 
 Theory
 - onnxruntime's dynamic products widen every pair of products of bytes by an instruction of its own, and each node goes over

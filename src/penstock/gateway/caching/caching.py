@@ -12,6 +12,8 @@ Rules
 - What is kept was delivered whole; errors, cut and filtered answers never are (cache.storable).
 """
 
+import asyncio
+
 from penstock.base.decisions import Rejected
 from penstock.base.errors import CallerGone, PenstockError
 from penstock.gateway.caching.entering import cache_miss, enter_free
@@ -21,7 +23,7 @@ from penstock.gateway.caching.flights import Flight, Flights, Unshared
 from penstock.gateway.caching.following import Following, Late
 from penstock.gateway.caching.hits import cache_lines, model_named, outcome_of, replay
 from penstock.gateway.caching.lookup import Hit, Wanted
-from penstock.gateway.caching.means import Call, Means
+from penstock.gateway.caching.means import Call, Meaning, Means
 from penstock.gateway.caching.quick import Done, Host, quick, remember
 from penstock.gateway.caching.wanting import wanted_of
 from penstock.gateway.house import House
@@ -103,11 +105,16 @@ class Caching:
             facts.note("cache", reason=f"{hit.answer.id} could not be told", code="cache-failed")
             return False
         if hit.found is not None and self.means.meaning is not None:
-            try:
-                self.means.meaning.served(call, wanted, hit)
-            except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
-                self.means.failed("auditing", error)
+            # Afterwards: the loop writes what was sent when this step is over.
+            asyncio.get_running_loop().call_soon(self._learn, self.means.meaning, call, wanted, hit)
         return True
+
+    def _learn(self, meaning: Meaning, call: Call, wanted: Wanted, hit: Hit) -> None:
+        """An audit may follow."""
+        try:
+            meaning.served(call, wanted, hit)
+        except Exception as error:  # noqa: BLE001 - the shield: named in tests/house/test_swallow.py
+            self.means.failed("auditing", error)
 
     async def _told(self, call: Call, wanted: Wanted, planned: Planned, hit: Hit) -> None:
         facts, answer = call.facts, hit.answer

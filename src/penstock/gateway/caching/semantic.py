@@ -3,14 +3,17 @@
 Theory
 ------
 An embedding takes some milliseconds of one core, without Python's lock. One thread makes them one after another (a text's
-vector must not depend on what it was embedded beside), and the same thread owns the tier, so that nothing in it needs a
-lock. A caller waits for at most ``max_queue_ms`` in front of that thread; else his call is a miss, told as such.
+vector must not depend on what it was embedded beside), and takes entries up and lets them go in their order. A caller waits
+for at most ``max_queue_ms`` in front of that thread; else his call is a miss, told as such.
+
+To compare is Python, which runs one thread at a time in any case: where the partition is small it is done in the loop, whose
+processor has it at hand, and a text whose vector is known waits for no thread at all, unless there are entries to be taken
+up before. A large partition's product, which needs no lock, is the thread's.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -28,9 +31,11 @@ from penstock.cache.ports import Embedder, Found
 from penstock.cache.semantic.known import KnownVectors
 from penstock.cache.templates import Templates
 from penstock.config.schema_cache import SemanticCacheConfig
+from penstock.gateway.caching.aside import Aside, Job
 from penstock.gateway.caching.lookup import Hit, Vectored, Wanted
 from penstock.gateway.caching.means import Call
 from penstock.gateway.caching.shadow import Auditor, NearMiss, ServedHit
+from penstock.gateway.caching.sieving import Paying, Sieving
 
 MOST_TOKENS = 200
 """Of what is embedded: beyond the window two texts that begin alike are one (measured: cosine 1.000 from 256 on)."""
@@ -64,6 +69,14 @@ class Tier(Protocol):
         """The nearest, and whether it may be served."""
         ...
 
+    def ahead(self, text: str) -> None:
+        """It is being embedded: what else takes time of a look."""
+        ...
+
+    def brief(self, partition: bytes) -> bool:
+        """A look there takes no longer than other things the loop does."""
+        ...
+
     def insert(self, about: About, place_namespace: str, key: bytes) -> object:
         """One more."""
         ...
@@ -87,22 +100,6 @@ class RemoteEmbedder(Protocol):
 
     async def vector(self, text: str) -> bytes | Rejected:
         """float32 little-endian, unit length."""
-        ...
-
-
-class Sieving(Protocol):
-    """Static vectors of what is kept (cache.semantic.sieve)."""
-
-    def passes(self, partition: bytes, text: str) -> bool:
-        """Something here may be near."""
-        ...
-
-    def insert(self, partition: bytes, entry_id: str, text: str) -> None:
-        """One more."""
-        ...
-
-    def remove(self, entry_id: str) -> None:
-        """One less."""
         ...
 
 
@@ -146,7 +143,7 @@ class Semantic:
         self._cues = cues
         self._english = english
         self._clock_ms = clock_ms
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-embed")
+        self._thread = Aside("penstock-embed")
         self._waiting = 0
         self._known = KnownVectors()
         self.apart: set[bytes] = set()
@@ -155,8 +152,9 @@ class Semantic:
         """What was kept before is still being taken up."""
         self._usual_s = 0.002
         """How long one embedding takes, lately."""
+        self._paying = Paying()
         if hasattr(embedder, "embed"):
-            self._do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
+            self._thread.do(partial(self._embed, Vectored(b"", "", "the first one takes longer", b"", "")))
 
     async def look(self, wanted: Wanted, *, virtual_key: str, route: str) -> Vectored | Rejected:
         """What was made of the call's text, and what was found."""
@@ -231,45 +229,59 @@ class Semantic:
         elif self._waiting * self._usual_s * 1000 > self.settings.max_queue_ms:
             vectored.found = _BUSY
             return vectored
+        if vectored.vector and self._thread.idle and self.tier.brief(vectored.partition):
+            return self._compare(vectored, wanted)
         self._waiting += 1
-        future = self._thread.submit(self._look, vectored, wanted, time.monotonic())
+        loop = asyncio.get_running_loop()
+        ahead = partial(_read_ahead, loop, self.tier, vectored.text)
+        job = self._thread.ask(partial(self._look, vectored, wanted, time.monotonic(), ahead))
+        within_s = self.settings.max_queue_ms / 1000
+        late = loop.call_later(within_s, _give_up, job)
         try:
-            looked = asyncio.wrap_future(future)
-            await asyncio.wait((looked,), timeout=self.settings.max_queue_ms / 1000)
-            if (
-                not looked.done() and future.cancel()
-            ):  # it has not begun: entries, too, are taken up in that thread
-                vectored.found = _BUSY
-                return vectored
-            return await looked
+            looked = await job.future
         finally:
-            future.cancel()
+            late.cancel()
+            job.take_back()
             self._waiting -= 1
+        if looked is _BUSY:
+            vectored.found = _BUSY
+        elif isinstance(looked, Rejected):
+            return looked
+        return vectored if vectored.found is not None else self._compare(vectored, wanted)
 
-    def _look(self, vectored: Vectored, wanted: Wanted, asked_s: float) -> Vectored | Rejected:
-        """In the thread."""
+    def _look(
+        self, vectored: Vectored, wanted: Wanted, asked_s: float, ahead: Callable[[], object]
+    ) -> Rejected | Found | None:
+        """In the thread: the vector; and what is near, where that takes long. ``ahead``: for the loop, meanwhile."""
         if not vectored.vector:
             began_s = time.monotonic()
             if (began_s - asked_s) * 1000 > self.settings.max_queue_ms:
-                vectored.found = _BUSY
-                return vectored
-            sieve = self.sieve
-            ready = sieve is not None and self.sieve_ready()
-            if sieve is not None and ready and not sieve.passes(vectored.partition, vectored.text):
+                return _BUSY
+            sieve = self.sieve if self.sieve_ready() else None
+            if sieve is not None and not self._paying.near(
+                sieve, vectored.partition, vectored.text, self._usual_s
+            ):
                 vectored.found = _FAR
-                return vectored
+                return None
+            began_s = time.monotonic()
+            ahead()
             no = self._embed(vectored)
             if no is not None:
                 return no
             self._usual_s += 0.1 * (time.monotonic() - began_s - self._usual_s)
-        min_score = wanted.controls.min_score
+        if not self.tier.brief(vectored.partition):
+            self._compare(vectored, wanted)
+        return None
+
+    def _compare(self, vectored: Vectored, wanted: Wanted) -> Vectored:
+        """What is near, and whether it may be served."""
         vectored.found = self.tier.look(
             vectored.partition,
             vectored.klass,
             vectored.text,
             vectored.vector,
             self._clock_ms(),
-            min_score=min_score,
+            min_score=wanted.controls.min_score,
         )
         return vectored
 
@@ -296,7 +308,7 @@ class Semantic:
         else:
             self._waiting += 1
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, vectored)
+                await self._thread.ask(partial(self._embed, vectored)).future
             finally:
                 self._waiting -= 1
         return bool(vectored.vector)
@@ -313,7 +325,7 @@ class Semantic:
             until_ms,
         )
         self._ids[place, key] = entry_id
-        self._do(partial(self._insert, about, place.namespace, key))
+        self._thread.do(partial(self._insert, about, place.namespace, key))
 
     def id_of(self, place: Place, key: bytes) -> str | None:
         """The entry whose answer lay there, once."""
@@ -323,19 +335,19 @@ class Semantic:
         """An entry that was kept before, or elsewhere. Another build's vectors mean nothing here."""
         about = read_about(blob.about)
         if about.embedder == self.build_id:
-            self._do(partial(self._insert, about, blob.place.namespace, blob.key))
+            self._thread.do(partial(self._insert, about, blob.place.namespace, blob.key))
 
     async def caught_up(self) -> None:
         """Until the thread has done all that it was told so far."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+        await self._thread.ask(_nothing).future
 
     def forget(self, entry_id: str) -> None:
         """It is gone."""
-        self._do(partial(self._remove, entry_id))
+        self._thread.do(partial(self._remove, entry_id))
 
     def quarantine(self, entry_id: str, reason: str) -> None:
         """It was wrong."""
-        self._do(partial(self.tier.quarantine, entry_id, reason))
+        self._thread.do(partial(self.tier.quarantine, entry_id, reason))
 
     def served(self, call: Call, wanted: Wanted, hit: Hit) -> None:
         """It was served: an audit may follow."""
@@ -388,12 +400,20 @@ class Semantic:
         if sieve is not None:
             sieve.remove(entry_id)
 
-    def _do(self, what: Callable[[], object]) -> None:
-        self._thread.submit(what)
-
     def close(self) -> None:
         """No more of it."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.close()
+
+
+def _give_up(job: Job[Rejected | Found | None]) -> None:
+    """It has waited long enough: unless it has begun."""
+    if not job.future.done() and job.take_back():
+        job.future.set_result(_BUSY)
+
+
+def _read_ahead(loop: asyncio.AbstractEventLoop, tier: Tier, text: str) -> None:
+    """In the thread: while it embeds, without Python's lock, the loop has something to do."""
+    loop.call_soon_threadsafe(tier.ahead, text)
 
 
 def _nothing() -> None:
