@@ -137,9 +137,11 @@ def test_a_header_that_means_nothing_is_refused_where_nothing_is_cached(uncached
 def test_explain_says_why_an_answer_was_not_kept(tmp_path: Any, coalesce: str):
     """Whether streamed or not, and whether others could have joined it."""
     config = CACHED.replace("coalesce: true", f"coalesce: {coalesce}")
-    with running_gateway(tmp_path, config) as gateway:
-        for stream in (False, True):
-            answer = gateway.post(chat(MODEL, f"cut {stream}", max_tokens=3, stream=stream), headers=ALICE)
+    scenario = Scenario(profiles={"*": Profile(output_tokens=30_000)})
+    with running_gateway(tmp_path, config, scenario=scenario) as gateway:
+        for stream, words in ((False, 3), (True, 3), (False, 20_000)):
+            body = chat(MODEL, f"cut {stream}", max_tokens=words, stream=stream)
+            answer = gateway.post(body, headers=ALICE)
             assert (answer.finish(), said(answer)) == ("length", "miss")
             happened = gateway.story(answer.request_id)["happenings"]
             assert [one["code"] for one in happened if one["what"] == "unkept"] == ["truncated"]

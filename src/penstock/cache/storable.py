@@ -86,6 +86,11 @@ def storable(
     return None
 
 
+def cut(stopped: str | None) -> Rejected | None:
+    """Why an answer that ended so is not kept, before it has been read; None: it is to be read."""
+    return Rejected(*_STOPS[stopped]) if stopped in _STOPS else None
+
+
 def semantic_storable(folded: Folded, settings: SemanticCacheConfig) -> Rejected | None:
     """Why a reply that ``storable`` lets pass is not offered by meaning."""
     if folded.tools and not settings.tools:
@@ -99,8 +104,9 @@ def _end_of(folded: Folded) -> Rejected | None:
     stopped = folded.stopped
     if stopped is None or not folded.finished:
         return Rejected("not-finished", "The answer did not come to its end.")
-    if stopped.why in _STOPS:
-        return Rejected(*_STOPS[stopped.why])
+    no = cut(stopped.why)
+    if no is not None:
+        return no
     if folded.refusal:
         return Rejected("refused-by-model", "The model refused.")
     if stopped.why == "tool_calls" and not folded.tools:

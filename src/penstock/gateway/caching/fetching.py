@@ -19,6 +19,7 @@ from penstock.base.operations import Operation
 from penstock.blobs.since import Since
 from penstock.cache.answer import About, encode
 from penstock.cache.eligible import last_user_text
+from penstock.cache.storable import cut
 from penstock.gateway.caching.entering import leave_free
 from penstock.gateway.caching.flights import Flight, Flights
 from penstock.gateway.caching.hits import cache_lines
@@ -206,6 +207,11 @@ class Fetching:
         outcome = facts.outcomes[-1] if facts.outcomes else None
         if recorded is None or outcome is None or not outcome.delivered or outcome.cut:
             return None
+        no = cut(recorded.stopped)
+        if (
+            no is not None
+        ):  # known at once: of a large answer, what is found beside the loop comes after the call is written up
+            return no
         large = recorded.size > PARSED_ASIDE_BYTES
         if await asyncio.to_thread(recorded.unwritten) if large else recorded.unwritten():
             return Rejected("not-reproducible", "The answer has sources or log probabilities.")
