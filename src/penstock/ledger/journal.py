@@ -58,6 +58,8 @@ _FADING = 0.9
 """For each batch: a checkpoint's stall is forgotten after some twenty."""
 _MOST = 2**63 - 1
 """SQLite's and PostgreSQL's largest integer."""
+_MOST_NAPS = 32
+"""Before the writer sleeps: with a flush_ms of 20, a third of a second."""
 _BACK_OFF_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CLOSE_TIMEOUT_S = 30.0
 _UNENCODABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError)
@@ -235,10 +237,17 @@ class Journal:
     def _write_until_closed(self) -> None:
         failures = 0
         while True:
-            if not self.rows and not self._wait_for_rows():
-                return
+            gathered = not self.rows and self._gather_first()
+            if not self.rows:
+                if self._closing:
+                    return
+                self.asleep = True
+                if not self.rows and not self._closing:
+                    self._bell.get()
+                self.asleep = False
+                continue
             self._late_s = time.monotonic() + self._flush_s
-            if not self._closing and len(self.rows) < MAX_BATCH_RECORDS:
+            if not (gathered or self._closing) and len(self.rows) < MAX_BATCH_RECORDS:
                 _nap(self._bell, self._gather_s)
             begun_s = time.monotonic()
             if self._write_batch():
@@ -256,16 +265,16 @@ class Journal:
         all in flush_ms: half of it is enough for a quick disk, and a slow one leaves less, or nothing."""
         return min(self._flush_s / 2, max(0.0, self._flush_s - 2 * self._took_s))
 
-    def _wait_for_rows(self) -> bool:
-        """Sleep until there is something to do; False when closing and all is written."""
-        while not self.rows:
-            if self._closing:
-                return False
-            self.asleep = True
-            if not self.rows and not self._closing:
-                self._bell.get()
-            self.asleep = False
-        return True
+    def _gather_first(self) -> bool:
+        """Nap as long as a batch gathers, some times, before anybody has to wake the writer: to wake a thread costs the loop
+        more than the call that does it. True: rows have come meanwhile, and have gathered."""
+        for _ in range(_MOST_NAPS):
+            nap_s = self._gather_s
+            if self.rows or self._closing or not nap_s:
+                break
+            self._late_s = time.monotonic() + self._flush_s
+            _nap(self._bell, nap_s)
+        return bool(self.rows)
 
     def _write_batch(self) -> bool:
         batch, store = self.rows[:MAX_BATCH_RECORDS], self._store

@@ -139,8 +139,9 @@ class PartitionIndex:
                 first = max(count - self._most_rows, 0)
                 scores = self._scores(first, count, vector)
                 least = max(len(scores) - k, 0)
-                picked = np.argpartition(scores, least)[least:] if least else np.arange(len(scores))
-                found = [(self._keys[first + at], float(scores[at])) for at in picked.tolist()]
+                picked = scores.argpartition(least)[least:] if least else np.arange(len(scores))
+                rows = zip(picked.tolist(), scores[picked].tolist(), strict=True)
+                found = [(self._keys[first + at], score) for at, score in rows]
             else:
                 proposed: list[int] = self._graph.search(vector, max(CANDIDATES, k), threads=1).keys.tolist()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
                 keys = [key for key in proposed if key in self._row_of]
