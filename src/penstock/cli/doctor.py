@@ -23,6 +23,7 @@ from penstock.base.native import load_native
 from penstock.cache.embed.opening import inspect
 from penstock.cli.drift import DAYS, drifts
 from penstock.cli.screen import folded, put, screen
+from penstock.config.borrowing import catalogue_for
 from penstock.config.catalogue import Catalogue
 from penstock.config.load import Loaded, load
 from penstock.config.schema_cache import SemanticCacheConfig
@@ -173,8 +174,8 @@ def _drift(loaded: Loaded, catalogue: Catalogue) -> list[Check]:
     place = ledger_place(loaded)
     if not is_postgres(place) and not Path(place).exists():
         return []
-    if loaded.config is not None and loaded.config.prices:
-        catalogue = Catalogue(loaded.config.prices)
+    if loaded.config is not None:
+        catalogue = catalogue_for(loaded.config, catalogue)
     since_ms = int((datetime.now(UTC).timestamp() - DAYS * 86_400) * 1000)
     try:
         found = drifts(place, catalogue.facts, since_ms)

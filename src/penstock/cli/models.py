@@ -26,6 +26,7 @@ from penstock.cli.models_text import (
     usd,
 )
 from penstock.cli.screen import folded, put, screen
+from penstock.config.borrowing import catalogue_for
 from penstock.config.catalogue import UNITS, Catalogue, lifecycle_note
 
 _SHOWN = 40
@@ -83,7 +84,7 @@ def _print_history(catalogue: Catalogue, args: argparse.Namespace) -> int:
         if loaded.config is None:
             print(f"{args.config} has faults: see penstock check {args.config}", file=sys.stderr)
             return 1
-        catalogue = Catalogue(loaded.config.prices)
+        catalogue = catalogue_for(loaded.config, catalogue)
     provider, _, model = args.price_history.partition("/")
     price = catalogue.facts(provider, model).price
     if price is None:

@@ -14,11 +14,12 @@ Rules
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -175,10 +176,18 @@ def _tables() -> tuple[_Tables, tuple[ProviderFacts, ...], str]:
 class Catalogue:
     """Look-ups over the data files and the user's own prices. Safe to share between threads once built."""
 
-    def __init__(self, overrides: tuple[PriceOverride, ...] = ()) -> None:
-        """``overrides`` are the config's ``prices``; ValueError, with a sentence, for one that is no price."""
+    def __init__(
+        self, overrides: tuple[PriceOverride, ...] = (), borrowed: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """``overrides`` are the config's ``prices``; ValueError, with a sentence, for one that is no price. ``borrowed``: other
+        names of known providers (config.borrowing).
+        """
         self._tables, self._providers, digest = _tables()
         self._by_name = {name: row for row in self._providers for name in (row.name, *row.aliases)}
+        self._by_name |= {name: self._by_name[known] for name, known in borrowed.items()}
+        self._also: dict[str, list[str]] = {}
+        for name, known in borrowed.items():
+            self._also.setdefault(known, []).append(name)
         self._makers = {author: row.name for row in self._providers for author in row.authors}
         self._own: dict[str, list[PriceRow]] = {}
         for override in sorted(overrides, key=lambda override: starts_ms(override.starts)):
@@ -281,7 +290,10 @@ class Catalogue:
     def bare(self, model: str) -> list[tuple[str, str]]:
         """Who sells a model of that bare name, as (provider, id there): its maker first, routers last."""
         index, wanted = _bare_names(), model.lower()
-        return list(index.get(wanted) or index.get(undated(wanted), ()))
+        found = index.get(wanted) or index.get(undated(wanted), ())
+        if not self._also:
+            return list(found)
+        return [(name, id_) for known, id_ in found for name in (known, *self._also.get(known, ()))]
 
     def index_bare(self) -> dict[str, list[tuple[str, str]]]:
         """What ``bare`` looks up."""

@@ -15,6 +15,7 @@ import yaml
 from msgspec import Struct, field
 
 from penstock.base.ready import ready
+from penstock.config.borrowing import borrowed
 from penstock.config.catalogue import Catalogue
 from penstock.config.fault import Fault
 from penstock.config.hooks import webhook_notices
@@ -119,7 +120,8 @@ def load_text(
         else:
             faults.append(Fault(place, found.reason, _secret_remedy(found.code)))
     faults += secret_faults(config, secrets)
-    warnings = [*notices(config, catalogue, today), *webhook_notices(config, secrets)]
+    known = Catalogue((), borrowed(config, catalogue))
+    warnings = [*notices(config, known, today), *webhook_notices(config, secrets)]
     if structural:
         faults = structural + [fault for fault in faults if not follows(fault, structural)]
         warnings = [warning for warning in warnings if not follows(warning, structural)]

@@ -15,6 +15,7 @@ from penstock.base.clock import Clock, SystemClock
 from penstock.base.endpoint import parse_base_url
 from penstock.base.errors import ConfigFault
 from penstock.base.models import Target
+from penstock.config.borrowing import catalogue_for
 from penstock.config.catalogue import Catalogue, ProviderFacts
 from penstock.config.load import Loaded
 from penstock.config.offers import offer_of
@@ -94,8 +95,7 @@ def build(loaded: Loaded, catalogue: Catalogue, shared: Shared, previous: House 
     config = loaded.config
     if config is None:
         raise ConfigFault("The configuration has faults.", path="$")
-    if config.prices:
-        catalogue = Catalogue(config.prices)
+    catalogue = catalogue_for(config, catalogue)
     providers: dict[str, Provider] = {}
     for name, settings in config.providers.items():
         made = _provider(name, settings, loaded, catalogue, shared)
@@ -381,7 +381,11 @@ def completes(dialect: str, settings: ProviderConfig, known: ProviderFacts | Non
 
 def _sellers_of(catalogue: Catalogue, model: str) -> list[tuple[str, str]]:
     """Who sells a model of that bare name, where it can be asked."""
-    return [pair for pair in catalogue.bare(model) if spoken_there(*pair)]  # Vertex's name is its dialect's
+    return [
+        (name, id_)
+        for name, id_ in catalogue.bare(model)
+        if (row := catalogue.provider(name)) is not None and spoken_there(row.dialect, id_)
+    ]
 
 
 def _models(
