@@ -11,7 +11,8 @@ from penstock.testing import no_network
 from tests.cache.embed.opened import opened
 from tests.servers import PostgresServer, RedisServer
 
-os.environ.pop("PENSTOCK_URL", None)  # of the person who runs them: commands of the tests would ask that gateway
+# Of the person who runs them: commands of the tests would ask that gateway.
+os.environ.pop("PENSTOCK_URL", None)
 
 # How long an example takes says how busy the machine is: no test may depend on it.
 settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

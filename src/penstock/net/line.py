@@ -49,7 +49,4 @@ class PythonLine:
         raise NotImplementedError
 
 
-if TYPE_CHECKING or native is None:
-    Line = PythonLine
-else:
-    Line = native.Line
+Line = PythonLine if TYPE_CHECKING or native is None else native.Line
