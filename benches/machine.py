@@ -24,6 +24,7 @@ def identity() -> dict[str, Any]:
             "kernel": platform.release(),
             "load_before": os.getloadavg(),
             "nice": os.nice(0),
+            "tcp_congestion_control": _congestion_control(),
         },
         "versions": {
             "python": platform.python_version(),
@@ -50,6 +51,14 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def _congestion_control() -> str:
+    """It decides over tails: BBR paces a connection whose last replies were small."""
+    try:
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _version(name: str) -> str:
