@@ -59,7 +59,7 @@ static struct sockaddr_in loopback(int port) {
 }
 
 /* Linux's own default, whatever the machine's is: BBR takes a stream's few bytes for all that the path can carry, and would hold
- * back the first events of the next stream on the same connection for up to 40 ms. */
+ * back the first events of the next stream on the same connection. */
 static void ready(int fd) {
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
